@@ -26,6 +26,7 @@ pub mod export;
 pub mod flows;
 pub mod health;
 pub mod health_answers;
+pub mod module_secrets;
 pub mod modules;
 pub mod nodes;
 pub mod oauth;

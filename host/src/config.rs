@@ -20,6 +20,10 @@ use serde::de::DeserializeOwned;
 use toml::Value;
 
 use crate::model::alert_rule::AlertMetric;
+use crate::model::grant_policy::is_host;
+use crate::model::module_manifest::{
+    HARD_COMPONENT, HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_TIME,
+};
 use crate::model::rule_change::RuleChange;
 use crate::net::http_url::read_http_url;
 use crate::time::span::TimeSpan;
@@ -34,7 +38,7 @@ pub use sections::{
 };
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 55] = [
+pub const KEYS: [&str; 62] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -88,6 +92,13 @@ pub const KEYS: [&str; 55] = [
     "alerts.module_failures",
     "alerts.disk_free",
     "alerts.certificate_days",
+    "modules.max_component",
+    "modules.max_memory",
+    "modules.max_time",
+    "modules.max_output",
+    "modules.max_log",
+    "modules.policy",
+    "modules.plain_http",
     "shutdown.grace",
     "shutdown.drain",
 ];
@@ -228,6 +239,13 @@ impl Config {
             "smart.max_wait" => put(&mut self.smart.max_wait, value),
             "immediate.wait" => put(&mut self.immediate.wait, value),
             "modules.dedupe_for" => put(&mut self.modules.dedupe_for, value),
+            "modules.max_component" => put(&mut self.modules.max_component, value),
+            "modules.max_memory" => put(&mut self.modules.max_memory, value),
+            "modules.max_time" => put(&mut self.modules.max_time, value),
+            "modules.max_output" => put(&mut self.modules.max_output, value),
+            "modules.max_log" => put(&mut self.modules.max_log, value),
+            "modules.policy" => put(&mut self.modules.policy, value),
+            "modules.plain_http" => put(&mut self.modules.plain_http, value),
             "shutdown.grace" => put(&mut self.shutdown.grace, value),
             "shutdown.drain" => put(&mut self.shutdown.drain, value),
             "metrics.listen" => put(&mut self.metrics.listen, value),
@@ -255,6 +273,7 @@ impl Config {
         let rules = self.server_rules().into_iter().chain(self.delivery_rules());
         let rules = rules.chain(self.database_rules()).chain(self.retention_rules());
         let rules = rules.chain(self.alert_rules());
+        let rules = rules.chain(self.module_rules());
         for (_, key, message) in rules.filter(|(holds, _, _)| !holds) {
             faults.push(origins.fault(key, message.to_owned()));
         }
@@ -393,6 +412,42 @@ impl Config {
                 check_range(self.modules.dedupe_for, MINUTE, 30 * 24 * 60 * MINUTE),
                 "modules.dedupe_for",
                 "must be \"1m\" to \"30d\"",
+            ),
+        ]
+    }
+
+    fn module_rules(&self) -> [ConfigRule; 6] {
+        let modules = &self.modules;
+        [
+            (
+                (64 << 10..=HARD_COMPONENT).contains(&modules.max_component),
+                "modules.max_component",
+                "must be 65536 to 25165824 bytes",
+            ),
+            (
+                (1 << 20..=HARD_MEMORY).contains(&modules.max_memory),
+                "modules.max_memory",
+                "must be 1048576 to 268435456 bytes",
+            ),
+            (
+                check_range(modules.max_time, Duration::from_millis(10), HARD_TIME),
+                "modules.max_time",
+                "must be \"10ms\" to \"1s\"",
+            ),
+            (
+                (64 << 10..=HARD_OUTPUT).contains(&modules.max_output),
+                "modules.max_output",
+                "must be 65536 to 8388608 bytes",
+            ),
+            (
+                (1 << 10..=HARD_LOG).contains(&modules.max_log),
+                "modules.max_log",
+                "must be 1024 to 1048576 bytes",
+            ),
+            (
+                modules.plain_http.iter().all(|host| is_host(host)),
+                "modules.plain_http",
+                "each must be a host such as \"crm.internal:8080\", lower case, without scheme or path",
             ),
         ]
     }

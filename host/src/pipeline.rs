@@ -30,6 +30,7 @@ use crate::store::claim::FATAL;
 use crate::store::prefetch::{FlowLane, LeasedPlanning, NewFlowLane};
 use crate::store::{EventStore, ModuleFailed, PlanReceipt, RecordedPlan};
 use crate::time::span::TimeSpan;
+use crate::wasm::ModuleClient;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -59,6 +60,8 @@ pub struct PlannerContext {
     pub schedule: Arc<[TimeSpan]>,
     /// How long dedupe keys last.
     pub dedupe_for: Duration,
+    /// Makes the requests of modules.
+    pub requests: ModuleClient,
     /// The permit of plans that hold much memory.
     pub heavy: Arc<Semaphore>,
     /// Plans under way.
@@ -213,7 +216,7 @@ async fn plan_once(
     }
     let route = topology.find_flow(planning.flow).map(|route| &**route);
     let outcome = run_modules(context, &planning, route).await;
-    if !route.is_some_and(|route| route.remembers()) {
+    if !route.is_some_and(FlowRuntime::remembers) {
         drop(permit.take());
     }
     let held = outcome.heavy;
@@ -279,6 +282,7 @@ async fn run_modules(
         heavy: &context.heavy,
         room: ContentsRoom::STORED,
         clock: Some(context.journal.clock()),
+        requests: Some(&context.requests),
     };
     planner.run().await
 }

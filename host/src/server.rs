@@ -32,7 +32,9 @@ use crate::store::prefetch::PrefetchOutlets;
 use crate::store::{EventStore, RunningNode, StoreError, StoreOpening};
 use crate::time::clock::Clock;
 use crate::time::span::TimeSpan;
-use crate::wasm::{ModuleCache, ModuleCompiler, ModuleEngine, ModuleLimits};
+use crate::wasm::{
+    LimitCeilings, ModuleCache, ModuleClient, ModuleCompiler, ModuleEngine, ModuleLimits,
+};
 use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -133,13 +135,10 @@ impl Server {
         let sealer = read_key(&config, &folder)?;
         let (journal, outlets) = open_journal(&config, clock).await?;
         let new_token = enter_cluster(&journal, &config, address, &sealer).await?;
-        let engine = ModuleEngine::new(ModuleLimits::default(), &sealer.guest_key())?;
-        let compiler = ModuleCompiler::Subprocess(program);
-        let cache = ModuleCache::new(folder.join("waybill-modules"), sealer.mac_key(), compiler)?;
-        let largest_body = config.server.max_body.max(engine.limits().upload_bytes);
-        let live =
-            LiveSettings::open(journal.clone(), sealer, endpoint_defaults(&config), engine, cache)
-                .await?;
+        let modules = open_modules(&config, &sealer, &folder, program)?;
+        let largest_body = config.server.max_body.max(modules.0.limits().upload_bytes);
+        let (defaults, policy) = (endpoint_defaults(&config), config.modules.policy);
+        let live = LiveSettings::open(journal.clone(), sealer, defaults, modules, policy).await?;
         let client = delivery_client(&config, room.outgoing)?;
         let audit = CallAudit::new(journal.clone(), !config.audit.retention.get().is_zero());
         let tasks = TaskTracker::new();
@@ -200,6 +199,10 @@ impl Server {
             live: self.app.live.clone(),
             schedule: self.app.config.delivery.retry_schedule.clone().into(),
             dedupe_for: self.app.config.modules.dedupe_for.get(),
+            requests: ModuleClient::new(
+                self.app.client.clone(),
+                &self.app.config.modules.plain_http,
+            ),
             heavy: Arc::new(Semaphore::new(1)),
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
@@ -350,6 +353,19 @@ pub fn read_key(config: &Config, folder: &Path) -> Result<SecretSealer, seal::Se
     })
 }
 
+/// Opens what compiles and runs modules. `program` is this program's own file.
+fn open_modules(
+    config: &Config,
+    sealer: &SecretSealer,
+    folder: &Path,
+    program: PathBuf,
+) -> Result<(ModuleEngine, ModuleCache), ServerError> {
+    let engine = ModuleEngine::new(module_limits(config), &sealer.guest_key())?;
+    let compiler = ModuleCompiler::Subprocess(program);
+    let cache = ModuleCache::new(folder.join("waybill-modules"), sealer.mac_key(), compiler)?;
+    Ok((engine, cache))
+}
+
 /// Makes the data folder, for its owner only. Only a folder that was asked for is made: a database
 /// in one that is missing is a mistake.
 fn make_data_dir(config: &Config, folder: &Path) -> Result<(), ServerError> {
@@ -443,6 +459,18 @@ fn read_certificates(config: &Config) -> Result<Option<Arc<ServedCertificates>>,
         return Ok(None);
     };
     Ok(Some(Arc::new(ServedCertificates::open(certificate, key)?)))
+}
+
+/// What modules may use at most.
+fn module_limits(config: &Config) -> ModuleLimits {
+    let modules = &config.modules;
+    ModuleLimits::with_ceilings(LimitCeilings {
+        component: modules.max_component,
+        memory: modules.max_memory,
+        time: modules.max_time.get(),
+        output: modules.max_output,
+        log: modules.max_log,
+    })
 }
 
 fn endpoint_defaults(config: &Config) -> EndpointDefaults {

@@ -25,6 +25,7 @@ use crate::model::record_fields::IndexedFields;
 use crate::model::source::Source;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::source_runtime::SourceRuntime;
+use crate::signing::usable_secret::UsableSecrets;
 use crate::store::prefetch::FlowLane;
 use crate::time::timestamp::Timestamp;
 use crate::wasm::LoadedModule;
@@ -42,6 +43,8 @@ pub struct SettingsSnapshot {
     endpoints: HashMap<EndpointId, Arc<EndpointRuntime>>,
     endpoint_names: BTreeMap<String, EndpointId>,
     flows: Vec<Arc<FlowRuntime>>,
+    /// Secrets that modules use by name.
+    secrets: UsableSecrets,
     tokens: HashMap<TokenDigest, Arc<ApiToken>>,
     token_ids: HashMap<TokenId, TokenDigest>,
     /// Short-lived tokens that were revoked before their end.
@@ -78,6 +81,8 @@ pub struct ModuleStage {
     pub config: Arc<ModuleConfig>,
     /// What else it may call; `None` where nothing else is granted.
     pub grants: Option<Arc<CapabilityGrants>>,
+    /// The secrets that it is granted and that there are.
+    pub secrets: Arc<UsableSecrets>,
     /// The version that runs; an error says why none does.
     pub module: Result<(u32, LoadedModule), ModuleUnusable>,
     /// How many of the flow's events may be in the module, or wait for it, at once: so that those
@@ -185,6 +190,11 @@ impl SettingsSnapshot {
         let is_lacking =
             |stage: &ModuleStage| matches!(stage.module, Err(ModuleUnusable::NotLoaded(_)));
         self.flows.iter().any(|route| route.modules.iter().any(is_lacking))
+    }
+
+    /// All secrets of modules, by name.
+    pub const fn secrets(&self) -> &UsableSecrets {
+        &self.secrets
     }
 
     /// All flows, by name.

@@ -25,6 +25,7 @@
 
 pub mod key;
 pub mod secret;
+pub mod usable_secret;
 pub mod verify;
 
 pub use secret::standard_key;

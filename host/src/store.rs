@@ -45,6 +45,7 @@ pub mod alerts;
 pub mod claim;
 pub mod erase;
 pub mod forget;
+pub mod module_answers;
 pub mod module_state;
 pub mod modules;
 pub mod node;

@@ -40,9 +40,11 @@ pub mod guest_log;
 pub mod guest_state;
 pub mod json;
 pub mod limits;
+pub mod manifest_section;
 pub mod mapped;
 pub mod module;
 pub mod network_calls;
+pub mod outgoing;
 pub mod output;
 pub mod record_calls;
 pub mod run;
@@ -57,8 +59,10 @@ pub use compile::{ModuleCompiler, compile_child};
 pub use engine::ModuleEngine;
 pub use error::{EngineError, ModuleRejection};
 pub use guest_log::LogLine;
-pub use limits::ModuleLimits;
+pub use limits::{LimitCeilings, ModuleLimits};
+pub use manifest_section::{embed_manifest, inspect_component};
 pub use module::{LoadedModule, ModuleReport, ModuleRole};
+pub use outgoing::{EventCalls, ModuleClient};
 pub use output::{
     InputChanges, ModuleDispatch, ModuleFailure, ModuleInput, ModuleRun, ModuleStep, PATIENCE,
     RoleVerdict, RoutedEvent, RunEnd, merged,

@@ -37,6 +37,7 @@ mod javascript;
 mod layers;
 mod libraries;
 mod lost_key;
+mod manifests;
 mod metrics;
 mod modes;
 mod modules;

@@ -105,6 +105,11 @@ pub(crate) fn standard_signature(arrival: &Arrival, secret: &str) -> String {
 }
 
 /// The lower-case hex HMAC of the raw body with the secret as it is written.
+pub(crate) fn hex_mac(secret: &str, message: &[u8]) -> String {
+    hex::encode(hmac(secret.as_bytes(), &[message]))
+}
+
+/// The signature of a delivery's body in hex, as `X-Webhook-Signature` has it.
 pub(crate) fn hex_signature(arrival: &Arrival, secret: &str) -> String {
     hex::encode(hmac(secret.as_bytes(), &[&arrival.body]))
 }
@@ -142,6 +147,28 @@ pub(crate) fn assert_problem(answer: &Answer, status: StatusCode, detail: &str) 
     let problem = answer.json();
     assert_eq!(problem["status"], status.as_u16());
     assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+}
+
+/// A component with a manifest in its custom section, as any tool might append it.
+pub(crate) fn with_manifest(mut component: Vec<u8>, manifest: &Value) -> Vec<u8> {
+    const SECTION: &str = "waybill:manifest";
+    let text = manifest.to_string();
+    let content = [&leb128(SECTION.len()), SECTION.as_bytes(), text.as_bytes()].concat();
+    component.push(0);
+    component.extend(leb128(content.len()));
+    component.extend(content);
+    component
+}
+
+/// A number as WebAssembly writes lengths.
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
+        number >>= 7;
+    }
+    bytes.push(u8::try_from(number).unwrap());
+    bytes
 }
 
 /// Changes the key of the database that a server with these settings would use. Returns what the

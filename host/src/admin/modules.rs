@@ -2,15 +2,16 @@
 
 use super::call::{ActionResult, PageCall, PageContent, PageProblem, PageResult, PageSection};
 use super::forms::FormFields;
-use super::layout::{draw_confirmation, draw_form_key};
+use super::layout::draw_form_key;
+use super::manifests::{draw_activation, draw_manifest};
 use super::signs::StateSign;
 use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
 use super::texts::{draw_age, tell_count, tell_number};
 use super::{flow_address, module_address};
-use crate::api::body::QueryInput;
+use crate::api::body::{JsonInput, QueryInput};
+use crate::api::modules::activation::{ApprovalRequest, activate_module};
 use crate::api::modules::{
-    ModuleView, UploadQuery, activate_module, download_module, list_modules, show_module,
-    upload_module,
+    ModuleView, UploadQuery, download_module, list_modules, show_module, upload_module,
 };
 use crate::api::problem::ApiProblem;
 use crate::settings::SettingsSnapshot;
@@ -182,6 +183,8 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
                 section class="panel" aria-labelledby="im" {
                     header { h2 id="im" { "What the newest one asks for" } }
                     div class="in" {
+                        @if let Some(view) = versions.first() { (draw_manifest(view)) }
+                        p class="hint" { "Interfaces that it imports:" }
                         @if newest.imports.is_empty() { p class="hint" { "Nothing." } }
                         ul class="plain stack-s" {
                             @for import in &newest.imports { li { code { (import) } } }
@@ -198,7 +201,6 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
 fn draw_version(call: &PageCall, view: &ModuleView) -> Markup {
     let report = ShownReport::of(view);
     let sign = if view.active { StateSign::ACTIVE } else { StateSign::KEPT };
-    let action = format!("{}/versions/{}/activate", module_address(&view.name), view.version);
     let may = call.may_post("/api/v1/modules/{name}/versions/{version}/activate");
     html! {
         (draw_cell("nw", &html! {
@@ -215,9 +217,7 @@ fn draw_version(call: &PageCall, view: &ModuleView) -> Markup {
             a class="btn small" href={ (module_address(&view.name)) "/versions/" (view.version) "/component" }
                 download { "Download" }
             @if may && !view.active {
-                (draw_confirmation(call, &action, "Activate…", "Activate it",
-                    "Flows that do not stay on a version run this one from the next event on. The \
-                     present one is kept, and can be activated again."))
+                (draw_activation(call, view))
             }
         }))
     }
@@ -245,7 +245,7 @@ async fn send_component(
 ) -> Result<ModuleView, PageProblem> {
     let mut request = Request::new(Body::from(wasm));
     request.extensions_mut().insert(call.principal.clone());
-    let query = QueryInput(UploadQuery { activate, version: None });
+    let query = QueryInput(UploadQuery { activate, ..UploadQuery::default() });
     let path = Path(name.to_owned());
     let (_, Json(made)) =
         upload_module(call.state(), call.principal.clone(), path, query, request).await?;
@@ -256,10 +256,13 @@ async fn send_component(
 pub async fn activate(
     call: PageCall,
     Path((name, version)): Path<(String, String)>,
-    _fields: FormFields,
+    fields: FormFields,
 ) -> ActionResult {
     let path = Path((name.clone(), version));
-    let Json(made) = activate_module(call.state(), call.principal.clone(), path).await?;
+    let words = fields.text("approve").into_iter().flat_map(|list| list.split(','));
+    let approve = words.filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    let request = JsonInput(ApprovalRequest { approve });
+    let Json(made) = activate_module(call.state(), call.principal.clone(), path, request).await?;
     let mut notice = format!("{name} v{} is active.", made.data.version);
     if let Some(warning) = made.data.warning {
         notice = format!("{notice} Note: {warning}.");

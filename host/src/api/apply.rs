@@ -16,17 +16,21 @@ use super::body::{JsonInput, QueryInput};
 use super::edit::KnownModules;
 use super::endpoints::EndpointResource;
 use super::flows::FlowResource;
+use super::module_secrets::ModuleSecretResource;
+use super::modules::activation::{WantedVersion, readable_flows};
 use super::problem::ApiProblem;
 use super::resource::{self, DraftContext, ObjectDraft, SettingsResource};
 use super::sources::SourceResource;
 use super::tokens::TokenResource;
 use super::{AppState, edit};
+use crate::model::flow::FlowSettings;
 use crate::settings::SettingsSnapshot;
 use crate::store::objects::ObjectChange;
 use axum::Json;
 use axum::extract::State;
 use carry::CarriedSecrets;
 use document::{AppliedChange, AppliedDocument, ConfigDocument};
+use modules::ChosenVersion;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -71,6 +75,7 @@ pub async fn apply_config(
         changes: Vec::new(),
         applied: Vec::new(),
     };
+    work.apply_objects::<ModuleSecretResource>("module_secrets", &document.module_secrets)?;
     work.apply_modules(&document, query.dry_run).await?;
     work.apply_objects::<SourceResource>("sources", &document.sources)?;
     work.apply_objects::<EndpointResource>("endpoints", &document.endpoints)?;
@@ -80,6 +85,10 @@ pub async fn apply_config(
         work.delete_unlisted::<FlowResource>(&as_objects(&document.flows));
         work.delete_unlisted::<EndpointResource>(&document.endpoints);
         work.delete_unlisted::<SourceResource>(&document.sources);
+        // A document of before there were any must not delete them.
+        if !document.module_secrets.is_empty() {
+            work.delete_unlisted::<ModuleSecretResource>(&document.module_secrets);
+        }
         if !document.tokens.is_empty() {
             work.delete_unlisted::<TokenResource>(&as_objects(&document.tokens));
         }
@@ -166,17 +175,21 @@ impl ApplyWork<'_> {
             pins.clone().any(|module| module.name == name && module.version == Some(number))
         };
         self.modules = KnownModules::new(&versions);
-        for choice in modules::choose_versions(&document.modules, is_pinned, &versions, dry_run)? {
-            let changes = choice.missing || choice.activate.is_some();
-            self.note_module(choice.name, if changes { "update" } else { "unchanged" });
-            if let Some(change) = self.applied.last_mut() {
-                change.warning = choice.warning;
-            }
-            if let Some(version) = choice.activate {
-                self.modules.activate(choice.name);
-                let name = choice.name.to_owned();
-                self.changes.push(ObjectChange::ActivateModule { name, version });
-            }
+        let chosen = modules::choose_versions(&document.modules, is_pinned, &versions, dry_run)?;
+        for (n, (choice, given)) in chosen.into_iter().zip(&document.modules).enumerate() {
+            let place = format!("modules[{n}]");
+            let change = self.change_module(document, &choice, &given.approve);
+            let change = change.map_err(|problem| problem.within(&place))?;
+            let fields = match &change {
+                Some(ObjectChange::ApproveModule { .. }) => vec!["approve".to_owned()],
+                Some(_) => vec!["version".to_owned()],
+                None if choice.missing => vec!["version".to_owned()],
+                None => Vec::new(),
+            };
+            let action = if fields.is_empty() { "unchanged" } else { "update" };
+            let noted = AppliedChange::new("module", choice.name, action);
+            self.applied.push(AppliedChange { fields, warning: choice.warning, ..noted });
+            self.changes.extend(change);
         }
         // In a dry run what is missing counts as uploaded.
         for choice in &document.modules {
@@ -185,9 +198,34 @@ impl ApplyWork<'_> {
         Ok(())
     }
 
-    fn note_module(&mut self, name: &str, action: &'static str) {
-        let fields = if action == "unchanged" { Vec::new() } else { vec!["version".to_owned()] };
-        self.applied.push(AppliedChange { fields, ..AppliedChange::new("module", name, action) });
+    /// Activates the version that a document chooses, or approves more of what it asks for.
+    fn change_module(
+        &mut self,
+        document: &ConfigDocument,
+        choice: &ChosenVersion<'_>,
+        approve: &[String],
+    ) -> Result<Option<ObjectChange>, ApiProblem> {
+        let Some(found) = choice.wanted else {
+            self.modules.activate(choice.name, None);
+            return Ok(None);
+        };
+        let (manifest, name) = (found.manifest(), choice.name.to_owned());
+        let wanted = WantedVersion::new(found, manifest.as_ref());
+        let Some(version) = choice.activate else {
+            let approved = wanted.approvals(None, approve)?;
+            let grows = approved != found.approved;
+            let version = found.version;
+            return Ok(grows.then_some(ObjectChange::ApproveModule { name, version, approved }));
+        };
+        self.modules.activate(choice.name, Some(version));
+        let approved = wanted.approve(self.app, choice.before, approve)?;
+        // The document's own flows are checked when they are read.
+        let stay = |flow: &&FlowSettings| {
+            !document.prune && document.flows.iter().all(|given| given.name != flow.name)
+        };
+        let flows = readable_flows(self.snapshot).filter(stay);
+        edit::check_faults(wanted.check_flows(flows))?;
+        Ok(Some(ObjectChange::ActivateModule { name, version, approved: Some(approved) }))
     }
 
     fn apply_objects<R: SettingsResource>(

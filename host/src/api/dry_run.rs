@@ -24,7 +24,6 @@ use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
 use crate::settings::{FlowRuntime, ModuleStage};
 use crate::store::StoredEvent;
 use crate::store::modules::ModuleVersion;
-use crate::wasm::LoadedModule;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
@@ -186,6 +185,7 @@ pub async fn try_flow(
         heavy: &heavy,
         room: ContentsRoom::DRY_RUN,
         clock: None,
+        requests: None,
     };
     let outcome = match trial.find_refusal(&event.subject()) {
         Some(reason) => FlowOutcome::kept_back(reason),
@@ -206,20 +206,20 @@ async fn build_trial_flow(
     let mut modules = Vec::with_capacity(route.modules.len());
     for stage in &route.modules {
         let place = wanted.iter().position(|other| other.name == stage.settings.name);
-        let module = match place.and_then(|place| Some((place, wanted.get(place)?))) {
+        modules.push(match place.and_then(|place| Some((place, wanted.get(place)?))) {
             // With masks in the place of its configuration no version does what it would do.
             Some((place, other)) if !route.locked => {
-                Ok(load_version(app, &known, place, other).await?)
+                build_other_stage(app, &known, (place, other), stage).await?
             }
-            Some(_) | None => stage.module.clone(),
-        };
-        modules.push(ModuleStage {
-            settings: stage.settings.clone(),
-            config: Arc::clone(&stage.config),
-            grants: stage.grants.clone(),
-            module,
-            share: Semaphore::new(app.live.engine().side_by_side()),
-            figures: Arc::clone(&stage.figures),
+            Some(_) | None => ModuleStage {
+                settings: stage.settings.clone(),
+                config: Arc::clone(&stage.config),
+                grants: stage.grants.clone(),
+                secrets: Arc::clone(&stage.secrets),
+                module: stage.module.clone(),
+                share: Semaphore::new(app.live.engine().side_by_side()),
+                figures: Arc::clone(&stage.figures),
+            },
         });
     }
     Ok(FlowRuntime {
@@ -251,12 +251,12 @@ fn check_names(route: &FlowRuntime, wanted: &[TrialVersion]) -> Result<(), ApiPr
     Ok(())
 }
 
-async fn load_version(
+async fn build_other_stage(
     app: &AppState,
     known: &[ModuleVersion],
-    place: usize,
-    wanted: &TrialVersion,
-) -> Result<(u32, LoadedModule), ApiProblem> {
+    (place, wanted): (usize, &TrialVersion),
+    stage: &ModuleStage,
+) -> Result<ModuleStage, ApiProblem> {
     let TrialVersion { name, version } = wanted;
     let found = known.iter().find(|other| other.name == *name && other.version == *version);
     let found = found.ok_or_else(|| {
@@ -267,7 +267,8 @@ async fn load_version(
         tracing::error!(module = name, version, %why, "a stored module does not load");
         ApiProblem::internal()
     })?;
-    Ok((*version, module))
+    let (settings, secrets) = (&stage.settings, app.live.current_settings());
+    Ok(app.live.build_stage(settings, Some(found), Ok((*version, module)), secrets.secrets()))
 }
 
 impl DryRunAnswer {

@@ -2,6 +2,7 @@
 
 use super::AppState;
 use super::problem::ApiProblem;
+use crate::model::config_schema::ConfigSchema;
 use crate::model::fault::InputFault;
 use crate::model::flow::{FlowModule, FlowSettings};
 use crate::model::secrets::SigningSecrets;
@@ -11,7 +12,7 @@ use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Makes the changes and puts them into use.
@@ -61,51 +62,75 @@ pub fn put_settings<S: Serialize>(
 /// Which modules there are, in which versions, and of which one runs.
 #[derive(Debug, Default)]
 pub struct KnownModules {
-    versions: BTreeMap<String, BTreeSet<u32>>,
-    active: BTreeSet<String>,
+    /// The schema of each version's configuration, where it has one and it is known.
+    versions: BTreeMap<String, BTreeMap<u32, Option<ConfigSchema>>>,
+    /// The version that runs; `None` for one that is yet to be uploaded.
+    active: BTreeMap<String, Option<u32>>,
 }
 
 impl KnownModules {
     pub fn new(versions: &[ModuleVersion]) -> Self {
         let mut known = Self::default();
         for version in versions {
-            known.add(&version.name, Some(version.version), version.active);
+            let schema = version.manifest().and_then(|manifest| manifest.config);
+            let of_name = known.versions.entry(version.name.clone()).or_default();
+            of_name.insert(version.version, schema);
+            if version.active {
+                known.activate(&version.name, Some(version.version));
+            }
         }
         known
     }
 
+    /// Notes a version that may be yet to be uploaded.
     pub fn add(&mut self, name: &str, version: Option<u32>, active: bool) {
-        self.versions.entry(name.to_owned()).or_default().extend(version);
+        let of_name = self.versions.entry(name.to_owned()).or_default();
+        if let Some(number) = version {
+            of_name.entry(number).or_default();
+        }
         if active {
-            self.activate(name);
+            self.active.entry(name.to_owned()).or_insert(version);
         }
     }
 
-    pub fn activate(&mut self, name: &str) {
-        self.active.insert(name.to_owned());
+    pub fn activate(&mut self, name: &str, version: Option<u32>) {
+        self.active.insert(name.to_owned(), version);
     }
 
     /// What is wrong with a flow's module, if anything: it would fail each event.
-    fn check(&self, module: &FlowModule) -> Result<(), InputFault> {
+    fn check(&self, module: &FlowModule) -> Vec<InputFault> {
+        let number = match self.find_number(module) {
+            Ok(number) => number,
+            Err(fault) => return vec![fault],
+        };
+        let schemas = self.versions.get(&module.name);
+        let schema = number.and_then(|number| schemas?.get(&number)?.as_ref());
+        let faults = schema.map(|schema| schema.check_config(&module.config)).unwrap_or_default();
+        faults.into_iter().map(|fault| fault.within("config")).collect()
+    }
+
+    /// The version that a flow's module runs, where that is known.
+    fn find_number(&self, module: &FlowModule) -> Result<Option<u32>, InputFault> {
         let name = &module.name;
         let Some(versions) = self.versions.get(name) else {
             let message = format!("there is no module `{name}`; upload it first");
             return Err(InputFault::new("name", message));
         };
-        match module.version {
-            Some(number) if !versions.contains(&number) => {
-                let there: Vec<String> = versions.iter().map(u32::to_string).collect();
+        match (module.version, self.active.get(name)) {
+            (Some(number), _) if !versions.contains_key(&number) => {
+                let there: Vec<String> = versions.keys().map(u32::to_string).collect();
                 let there = there.join(", ");
                 let message = format!("module `{name}` has no version {number}; it has {there}");
                 Err(InputFault::new("version", message))
             }
-            None if !self.active.contains(name) => {
+            (None, None) => {
                 let message = format!(
                     "no version of module `{name}` is active; activate one first, or name a `version`"
                 );
                 Err(InputFault::new("name", message))
             }
-            Some(_) | None => Ok(()),
+            (Some(number), _) => Ok(Some(number)),
+            (None, Some(active)) => Ok(*active),
         }
     }
 }
@@ -122,8 +147,8 @@ pub fn check_flow(
         faults.push(InputFault::new(format!("endpoints[{n}]"), message));
     }
     for (n, module) in settings.modules.iter().enumerate() {
-        let fault = modules.check(module).err();
-        faults.extend(fault.map(|fault| fault.within(&format!("modules[{n}]"))));
+        let found = modules.check(module).into_iter();
+        faults.extend(found.map(|fault| fault.within(&format!("modules[{n}]"))));
     }
     faults
 }

@@ -2,6 +2,8 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
+pub mod activation;
+
 use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
 use super::body::{JsonInput, QueryInput, read_body};
@@ -14,9 +16,9 @@ use crate::health::health_view::HealthView;
 use crate::model::event::{Event, attribute_texts};
 use crate::model::fault::{InputFault, check_name};
 use crate::store::modules::{ModuleVersion, NewModule};
-use crate::store::objects::ObjectChange;
 use crate::time::timestamp::Timestamp;
 use crate::wasm::{ModuleInput, ModuleRejection, ModuleRole, PATIENCE, RunEnd};
+use activation::approve_upload;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -47,6 +49,14 @@ pub struct ModuleView {
     /// When it was uploaded.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// What it may call: what it asks for, as far as the policy and those who approved let it.
+    pub granted: Vec<String>,
+    /// What it asks for and somebody has to approve first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
+    /// What it asks for and the server's policy refuses to every module.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<String>,
     /// What flows lose by its activation: roles that the version before exports and this one does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
@@ -85,8 +95,10 @@ struct ReportedExports {
     exports: Vec<ModuleRole>,
 }
 
-impl From<ModuleVersion> for ModuleView {
-    fn from(version: ModuleVersion) -> Self {
+impl ModuleView {
+    pub fn new(app: &AppState, version: ModuleVersion) -> Self {
+        let asked = version.manifest().map(|manifest| manifest.capabilities).unwrap_or_default();
+        let decision = asked.decide(app.config.modules.policy, &version.approved);
         Self {
             id: version.id.to_string(),
             name: version.name,
@@ -95,6 +107,9 @@ impl From<ModuleVersion> for ModuleView {
             sha256: hex::encode(version.sha256),
             report: version.report,
             created_at: version.created_at,
+            granted: decision.granted.items(),
+            pending: decision.pending,
+            denied: decision.denied,
             warning: None,
             health: None,
             counters: BTreeMap::new(),
@@ -108,7 +123,7 @@ fn show_version(app: &AppState, version: ModuleVersion) -> ModuleView {
         let figures = app.journal.metrics().find_module(&version.name);
         HealthView::of_module(&figures.read_health())
     });
-    ModuleView { health, ..ModuleView::from(version) }
+    ModuleView { health, ..ModuleView::new(app, version) }
 }
 
 async fn versions(app: &AppState, name: &str) -> Result<Vec<ModuleVersion>, ApiProblem> {
@@ -169,6 +184,16 @@ pub struct UploadQuery {
     /// one where left out.
     #[serde(default)]
     pub version: Option<u32>,
+    /// What is approved of what it asks for, with commas between: as `approve` of its activation.
+    #[serde(default)]
+    pub approve: Option<String>,
+}
+
+impl UploadQuery {
+    fn approvals(&self) -> Vec<String> {
+        let words = self.approve.iter().flat_map(|list| list.split(','));
+        words.map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
+    }
 }
 
 /// The highest number that an upload may ask for.
@@ -188,7 +213,9 @@ pub async fn upload_module(
 ) -> Result<(StatusCode, Json<DataAnswer<ModuleView>>), ApiProblem> {
     // Before anything is refused: a client that is still sending when it is answered sees a reset of
     // its connection in place of the answer (RFC 9112, section 9.6).
-    let wasm = read_body(&app, request, app.live.engine().limits().upload_bytes).await?;
+    let limit = app.live.engine().limits().upload_bytes;
+    let read = read_body(&app, request, limit).await;
+    let wasm = read.map_err(|problem| problem.or_large_component(limit))?;
     check_name(&name).map_err(|fault| ApiProblem::invalid(vec![fault]))?;
     if query.version.is_some_and(|number| !(1..=MAX_VERSION).contains(&number)) {
         return Err(ApiProblem::fault("version", format!("from 1 to {MAX_VERSION}")));
@@ -203,6 +230,7 @@ pub async fn upload_module(
     let report =
         serde_json::to_string(module.report()).map_err(|error| ApiProblem::unexpected(&error))?;
     let before = app.journal.list_modules().await?.into_iter().find(|v| v.name == name && v.active);
+    let approved = approve_upload(&app, &name, &query, &module, before.as_ref())?;
     let added = app.journal.add_module(NewModule {
         name: &name,
         version: query.version,
@@ -210,34 +238,13 @@ pub async fn upload_module(
         wasm: &wasm,
         report: &report,
         activate: query.activate,
+        approved: &approved,
     });
     let number = added.await?;
     app.live.reload_settings().await?;
     let made = find_version(&app, &name, Some(number)).await?;
     let warning = before.filter(|_| query.activate).and_then(|before| lost_roles(&before, &made));
-    Ok((StatusCode::CREATED, data_answer(ModuleView { warning, ..made.into() })))
-}
-
-/// Makes a version the one that flows run; also the way back to an older one.
-#[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
-    params(("name" = String, Path), ("version" = u32, Path)),
-    responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem)))]
-pub async fn activate_module(
-    State(app): State<AppState>,
-    _principal: CallPrincipal,
-    Path((name, number)): Path<(String, String)>,
-) -> Result<Json<DataAnswer<ModuleView>>, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
-    let before = versions(&app, &name).await?.into_iter().find(|v| v.active);
-    let warning = before.and_then(|before| lost_roles(&before, &found));
-    edit::commit_changes(
-        &app,
-        &[ObjectChange::ActivateModule { name: name.clone(), version: found.version }],
-    )
-    .await?;
-    let active = find_version(&app, &name, Some(found.version)).await?;
-    Ok(data_answer(ModuleView { warning, ..active.into() }))
+    Ok((StatusCode::CREATED, data_answer(ModuleView { warning, ..ModuleView::new(&app, made) })))
 }
 
 /// The component of a version, as it was uploaded.
@@ -318,7 +325,11 @@ pub async fn run_module(
         attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let (event_id, time) = (event.id.to_string(), event.time().to_string());
     let input = trial_input(&event, (&event_id, &time), &attributes);
-    let ran = module.run(input, &Arc::new(settings.readable_config())).await;
+    let schema = found.manifest().and_then(|manifest| manifest.config);
+    let faults = schema.as_ref().map(|schema| schema.check_config(&settings.config));
+    let faults = faults.unwrap_or_default().into_iter().map(|fault| fault.within("config"));
+    edit::check_faults(faults.collect())?;
+    let ran = module.run(input, &Arc::new(settings.readable_config(schema.as_ref()))).await;
     let (end, reason, out) = match ran.end {
         RunEnd::Dropped { reason } => ("dropped", Some(reason), Vec::new()),
         RunEnd::Failed(failure) => {

@@ -5,8 +5,8 @@ pub mod describe;
 
 use super::{
     AppState, alerts, apply, audit, channels, dead_letters, deliveries, dry_run, endpoints,
-    event_types, events, flows, health, modules, nodes, oauth, receive, records, samples, sources,
-    tokens, webhooks,
+    event_types, events, flows, health, module_secrets, modules, nodes, oauth, receive, records,
+    samples, sources, tokens, webhooks,
 };
 use crate::access::scope::{RouteNeed, SCOPES, Scope, route_need};
 use http::Method;
@@ -76,11 +76,7 @@ pub fn called() -> OpenApiRouter<AppState> {
         .merge(alert_routes())
         .routes(routes!(oauth::get_access_token))
         .routes(routes!(oauth::revoke_access_token))
-        .routes(routes!(modules::list_modules))
-        .routes(routes!(modules::show_module, modules::upload_module))
-        .routes(routes!(modules::activate_module))
-        .routes(routes!(modules::download_module))
-        .routes(routes!(modules::run_module))
+        .merge(module_routes())
         .routes(routes!(deliveries::list_deliveries))
         .routes(routes!(deliveries::show_delivery))
         .routes(routes!(deliveries::replay_delivery))
@@ -94,6 +90,24 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(dead_letters::replay_dead_letter))
         .routes(routes!(apply::document::export_config, apply::apply_config))
         .routes(routes!(apply::document::export_config_with_secrets))
+}
+
+fn module_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(modules::list_modules))
+        .routes(routes!(modules::show_module, modules::upload_module))
+        .routes(routes!(modules::activation::show_version))
+        .routes(routes!(modules::activation::activate_module))
+        .routes(routes!(modules::activation::approve_module))
+        .routes(routes!(modules::download_module))
+        .routes(routes!(modules::run_module))
+        .routes(routes!(module_secrets::list_secrets, module_secrets::create_secret))
+        .routes(routes!(
+            module_secrets::show_secret,
+            module_secrets::update_secret,
+            module_secrets::delete_secret
+        ))
+        .routes(routes!(module_secrets::rotate_secret))
 }
 
 fn alert_routes() -> OpenApiRouter<AppState> {

@@ -4,6 +4,7 @@ use crate::error_chain::error_chain;
 use crate::ingest::event_body::BodyError;
 use crate::model::attributes::MAX_HOPS;
 use crate::model::fault::InputFault;
+use crate::model::module_manifest::HARD_COMPONENT;
 use crate::settings;
 use crate::store;
 use crate::time::timestamp::Timestamp;
@@ -164,6 +165,33 @@ impl ApiProblem {
             "Body too large",
             detail,
         )
+    }
+
+    /// The same, where a component was too large: it says which setting to raise.
+    #[must_use]
+    pub fn or_large_component(mut self, limit: usize) -> Self {
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE.as_u16() {
+            self.detail = format!(
+                "the component has more than {limit} bytes: build it in release mode with `opt-level = \"s\"` \
+                 and `strip = true`, or have whoever runs the server raise `modules.max_component` in its \
+                 configuration, to {HARD_COMPONENT} at most"
+            );
+        }
+        self
+    }
+
+    /// A version of a module asks for something that nobody approved yet.
+    pub fn approval_needed(name: &str, version: Option<u32>, pending: &[String]) -> Self {
+        let which = version.map(|number| format!("version {number} of ")).unwrap_or_default();
+        let detail = format!(
+            "{which}module `{name}` asks for what was not approved: {}. Look at its manifest, and activate it \
+             with `\"approve\": [\u{2026}]` (on the command line `--approve`) if it may",
+            pending.join(", ")
+        );
+        let kind = "urn:waybill:problem:approval-needed";
+        let problem = Self::new(StatusCode::CONFLICT, kind, "Approval needed", detail);
+        let errors = pending.iter().map(|item| InputFault::new("approve", item.clone())).collect();
+        Self { errors, ..problem }
     }
 
     /// The content type cannot be read.

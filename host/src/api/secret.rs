@@ -29,6 +29,11 @@ pub struct SecretRotation {
 }
 
 impl SecretRotation {
+    /// Whether it brings the new secret.
+    pub const fn has_secret(&self) -> bool {
+        self.secret.is_some()
+    }
+
     /// The secrets after it.
     pub fn of(
         self,

@@ -3,6 +3,7 @@
 use super::channel_kind::{ChannelDescription, ChannelKind};
 use super::{CHANNELS, find_channel};
 use crate::config::ChannelsSection;
+use crate::model::config_schema::dotted_path;
 use crate::model::endpoint::{EndpointSettings, OnGone};
 use crate::model::envelope::EnvelopeForm;
 use crate::model::fault::InputFault;
@@ -128,15 +129,6 @@ fn schema_faults(schema: &Value, settings: &Value) -> Vec<InputFault> {
 
 /// Names the place of a fault. The message does not repeat the value, which may be a secret.
 fn schema_fault(fault: &jsonschema::ValidationError<'_>) -> InputFault {
-    let mut path = "settings".to_owned();
-    for part in fault.instance_path().as_str().split('/').skip(1) {
-        let part = part.replace("~1", "/").replace("~0", "~");
-        if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            path.extend(["[", &part, "]"]);
-        } else {
-            path.push('.');
-            path.push_str(&part);
-        }
-    }
-    InputFault::new(path, fault.masked_with("the value").to_string())
+    let path = dotted_path(fault.instance_path().as_str());
+    InputFault::new(path, fault.masked_with("the value").to_string()).within("settings")
 }

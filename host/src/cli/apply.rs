@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::client::{CallBody, RemoteServer, ServerClient, escape_path};
 use super::input::read_document;
-use super::module::{upload_module, versions};
+use super::module::{ModuleUpload, upload_module, versions};
 use super::{CliError, CommandScreen};
 use crate::crypto::sha256;
 
@@ -87,7 +87,8 @@ pub async fn apply_file(args: ApplyArgs, screen: &mut CommandScreen<'_>) -> Resu
     let uploads: Vec<String> = missing.iter().map(|component| component.name.clone()).collect();
     if !args.dry_run {
         for LocalComponent { name, version, wasm, .. } in missing {
-            upload_module(&client, &name, wasm, version, false).await?;
+            upload_module(&client, &name, wasm, ModuleUpload { version, ..Default::default() })
+                .await?;
         }
         answer = Some(put_document(&client, document, false).await?);
     }

@@ -54,7 +54,7 @@ pub struct RemoteServer {
     admin_token: Option<SecretString>,
     /// Print JSON, on a terminal too.
     #[arg(long, global = true)]
-    json: bool,
+    pub json: bool,
 }
 
 impl RemoteServer {

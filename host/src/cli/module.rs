@@ -2,15 +2,17 @@
 
 pub mod build;
 pub mod manage;
+pub mod manifest;
 pub mod new;
 pub mod run;
 pub mod scaffold;
+pub mod secret;
 
 use clap::Subcommand;
 
 use super::{CliError, CommandScreen};
 
-pub use manage::{upload_module, versions};
+pub use manage::{ModuleUpload, upload_module, versions};
 
 /// What can be done with modules.
 #[derive(Debug, Subcommand)]
@@ -19,6 +21,13 @@ pub enum ModuleCommand {
     New(new::NewArgs),
     /// Compile the project to a WebAssembly component.
     Build(build::BuildArgs),
+    /// Put a manifest into a component of any language.
+    Embed(manifest::EmbedArgs),
+    /// Show what a component says of itself, and what of it a server grants.
+    Inspect(manifest::InspectArgs),
+    /// Secrets that modules use by name and never see.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Run a component on one event, here and now, with no server.
     Run(run::RunArgs),
     /// Upload a component as the next version.
@@ -38,6 +47,9 @@ pub async fn run_module(
     match command {
         ModuleCommand::New(args) => new::run_new(&args, screen),
         ModuleCommand::Build(args) => build::run_build(&args, screen).await,
+        ModuleCommand::Embed(args) => manifest::embed(&args, screen),
+        ModuleCommand::Inspect(args) => manifest::inspect(args, screen).await,
+        ModuleCommand::Secret(command) => secret::run_secret(command, screen).await,
         ModuleCommand::Run(args) => run::run_locally(&args, screen).await,
         ModuleCommand::Push(args) => manage::push_module(args, screen).await,
         ModuleCommand::List(args) => manage::list_modules(args, screen).await,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{DatabaseUrl, HiddenText};
+use crate::model::grant_policy::GrantPolicy;
 use crate::model::retry_schedule::RetrySchedule;
 use crate::model::rule_change::AlertRules;
 use crate::time::span::TimeSpan;
@@ -163,6 +164,20 @@ pub struct ImmediateSection {
 pub struct ModulesSection {
     /// How long a dedupe key holds back further deliveries, 1 min to 30 days.
     pub dedupe_for: TimeSpan,
+    /// Largest component in bytes, 64 KiB to 24 MiB.
+    pub max_component: usize,
+    /// Most memory that a module may ask for, in bytes, 1 MiB to 256 MiB.
+    pub max_memory: usize,
+    /// Most processor time of one call that a module may ask for, 10 ms to 1 s.
+    pub max_time: TimeSpan,
+    /// Most bytes that a module may ask to return in one call, 64 KiB to 8 MiB.
+    pub max_output: usize,
+    /// Most bytes of log of one call that a module may ask for, 1 KiB to 1 MiB.
+    pub max_log: usize,
+    /// Which capabilities modules get: those that ask, those that somebody approved, or none.
+    pub policy: GrantPolicy,
+    /// Hosts that modules may send requests to without TLS, as manifests name them.
+    pub plain_http: Vec<String>,
 }
 
 /// Section `shutdown`.
@@ -262,7 +277,16 @@ impl Default for ImmediateSection {
 
 impl Default for ModulesSection {
     fn default() -> Self {
-        Self { dedupe_for: TimeSpan::new(Duration::from_hours(24)) }
+        Self {
+            dedupe_for: TimeSpan::new(Duration::from_hours(24)),
+            max_component: 4 << 20,
+            max_memory: 64 << 20,
+            max_time: TimeSpan::new(Duration::from_millis(100)),
+            max_output: 2 << 20,
+            max_log: 64 << 10,
+            policy: GrantPolicy::default(),
+            plain_http: Vec::new(),
+        }
     }
 }
 

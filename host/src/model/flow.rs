@@ -1,5 +1,6 @@
 //! Flows: which events pass which modules to which endpoints.
 
+use super::config_schema::ConfigSchema;
 use super::id::FlowId;
 use crate::model::fault::{InputFault, check_condition, check_name};
 use crate::model::type_pattern::TypePattern;
@@ -31,17 +32,23 @@ pub struct FlowModule {
 impl FlowModule {
     /// The configuration as the module sees it: text by key.
     pub fn texts(&self) -> BTreeMap<String, String> {
-        let text = |value: &serde_json::Value| {
-            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-        };
-        self.config.iter().map(|(key, value)| (key.clone(), text(value))).collect()
+        config_texts(&self.config)
     }
 
-    /// The configuration in both forms that a module can ask for.
-    pub fn readable_config(&self) -> ModuleConfig {
-        let object = serde_json::to_string(&self.config).unwrap_or_else(|_| "{}".to_owned());
-        ModuleConfig { texts: self.texts(), object }
+    /// The configuration in both forms that a module can ask for, with the defaults of a schema in
+    /// the place of what is left out.
+    pub fn readable_config(&self, schema: Option<&ConfigSchema>) -> ModuleConfig {
+        let filled = schema.map(|schema| schema.fill_defaults(&self.config));
+        let config = filled.as_ref().unwrap_or(&self.config);
+        let object = serde_json::to_string(config).unwrap_or_else(|_| "{}".to_owned());
+        ModuleConfig { texts: config_texts(config), object }
     }
+}
+
+fn config_texts(config: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, String> {
+    let text =
+        |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    config.iter().map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
 /// The configuration of a module, as the module reads it.

@@ -91,6 +91,8 @@ ids! {
     EndpointId = "end_";
     /// Which events pass which modules to which endpoints.
     FlowId = "flw_";
+    /// A secret that modules use by name.
+    ModuleSecretId = "sec_";
     /// A system that events come from.
     SourceId = "src_";
     /// One uploaded version of a module.

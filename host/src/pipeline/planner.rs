@@ -11,8 +11,8 @@
 use super::bounds::{self, EventWork, RunLabel};
 use super::contents::{ContentsRoom, PlanContents};
 use crate::metrics::module_figures::CallOutcome;
-use crate::model::endpoint::DeliveryMode;
 use crate::model::attributes::SentWith;
+use crate::model::endpoint::DeliveryMode;
 use crate::model::event::{DeliveryMessage, Event, ReadChanges, attribute_texts};
 use crate::model::id::{EndpointId, EventId};
 use crate::model::plan_effects::PlanEffects;
@@ -22,8 +22,8 @@ use crate::settings::{FlowRuntime, ModuleStage, ModuleUnusable};
 use crate::store::{DeliveryDraft, EventStore};
 use crate::time::clock::Clock;
 use crate::wasm::{
-    self, CapabilityRun, InputChanges, LogLine, ModuleFailure, ModuleInput, ModuleStep,
-    RoutedEvent, RunEnd,
+    self, CapabilityRun, EventCalls, InputChanges, LogLine, ModuleClient, ModuleFailure,
+    ModuleInput, ModuleStep, RoutedEvent, RunEnd,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -50,6 +50,8 @@ pub struct FlowPlanner<'a> {
     pub room: ContentsRoom,
     /// The time of the calls that are counted; a dry run counts none.
     pub clock: Option<&'a Clock>,
+    /// Makes the requests of modules; a dry run has none, and reads what was recorded alone.
+    pub requests: Option<&'a ModuleClient>,
 }
 
 /// Bytes that a plan may hold while others run; one that holds more waits until it is the only one.
@@ -266,6 +268,8 @@ struct RunCourse<'a, 's> {
     patience: Duration,
     /// What modules changed so far.
     effects: PlanEffects,
+    /// The requests of all modules, once one of them may make any.
+    calls: Option<Arc<EventCalls>>,
     /// What the event changed.
     changes: Option<ReadChanges<'a>>,
 }
@@ -304,6 +308,7 @@ impl<'a> FlowPlanner<'a> {
             heavy: None,
             patience: wasm::PATIENCE,
             effects: PlanEffects::default(),
+            calls: None,
             // What cannot be read is not known.
             changes: self
                 .event
@@ -376,7 +381,7 @@ impl<'a> FlowPlanner<'a> {
         let own = pairs(&course.attributes);
         let attributes = wasm::merged(&own, &item.attributes);
         let changed: Vec<&str> = course.changes.iter().flat_map(ReadChanges::names).collect();
-        let capabilities = self.capabilities(stage, &mut course.effects);
+        let capabilities = self.capabilities(stage, &mut course.effects, &mut course.calls);
         let input = ModuleInput {
             id: &id,
             flow: &course.flow,
@@ -423,8 +428,12 @@ impl<'a> FlowPlanner<'a> {
         &self,
         stage: &ModuleStage,
         effects: &mut PlanEffects,
+        calls: &mut Option<Arc<EventCalls>>,
     ) -> Option<Box<CapabilityRun>> {
         let grants = Arc::clone(stage.grants.as_ref()?);
+        if !grants.http.is_empty() && calls.is_none() {
+            *calls = Some(Arc::new(self.begin_calls()));
+        }
         Some(Box::new(CapabilityRun {
             grants,
             store: Some(self.store.clone()),
@@ -434,8 +443,18 @@ impl<'a> FlowPlanner<'a> {
             hops: SentWith::read(self.event.attributes.as_deref()).hops,
             now: self.store.clock().now(),
             effects: std::mem::take(effects),
+            secrets: Arc::clone(&stage.secrets),
+            calls: calls.clone(),
             looked_up: BTreeMap::new(),
         }))
+    }
+
+    fn begin_calls(&self) -> EventCalls {
+        let (event, flow, store) = (self.event.id, self.route.flow.id, self.store.clone());
+        match self.requests {
+            Some(client) => EventCalls::making(client.clone(), store, event, flow),
+            None => EventCalls::recorded(Some(store), event, flow),
+        }
     }
 
     async fn choose_endpoints(

@@ -8,17 +8,21 @@ use crate::crypto::seal::SecretSealer;
 use crate::error_chain::error_chain;
 use crate::expression::WhereCondition;
 use crate::model::api_call::TokenUsage;
+use crate::model::capability_grants::CapabilityGrants;
 use crate::model::endpoint::{Endpoint, EndpointSettings};
 use crate::model::endpoint_auth::EndpointAuth;
 use crate::model::flow::{Flow, FlowModule, FlowSettings};
-use crate::model::id::{EndpointId, FlowId, GrantId, SourceId, TokenId};
+use crate::model::grant_policy::GrantPolicy;
+use crate::model::id::{EndpointId, FlowId, GrantId, ModuleSecretId, SourceId, TokenId};
+use crate::model::module_secret::{ModuleSecret, ModuleSecretSettings};
 use crate::model::private_values::MASK;
 use crate::model::record_fields::IndexedFields;
 use crate::model::source::{Source, SourceSettings};
 use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
-use crate::settings::module_grants::granted_capabilities;
+use crate::settings::module_grants::usable_grants;
 use crate::settings::oauth_access::RotatedToken;
 use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
+use crate::signing::usable_secret::{UsableSecret, UsableSecrets};
 use crate::store;
 use crate::store::modules::ModuleVersion;
 use crate::store::objects::{ObjectKind, StoredObject, log_unreadable};
@@ -51,6 +55,8 @@ struct LiveInner {
     defaults: EndpointDefaults,
     engine: wasm::ModuleEngine,
     cache: wasm::ModuleCache,
+    /// Which capabilities modules get.
+    policy: GrantPolicy,
     loaded: Mutex<HashMap<[u8; 32], wasm::LoadedModule>>,
     /// How tokens are being used, over changes of what is set.
     usages: std::sync::Mutex<HashMap<TokenId, Arc<TokenActivity>>>,
@@ -123,8 +129,8 @@ impl LiveSettings {
         journal: EventStore,
         sealer: SecretSealer,
         defaults: EndpointDefaults,
-        engine: wasm::ModuleEngine,
-        cache: wasm::ModuleCache,
+        (engine, cache): (wasm::ModuleEngine, wasm::ModuleCache),
+        policy: GrantPolicy,
     ) -> Result<Self, SettingsError> {
         let empty = SettingsSnapshot {
             version: 0,
@@ -133,6 +139,7 @@ impl LiveSettings {
             endpoints: HashMap::new(),
             endpoint_names: BTreeMap::new(),
             flows: Vec::new(),
+            secrets: BTreeMap::new(),
             tokens: HashMap::new(),
             token_ids: HashMap::new(),
             revoked: HashSet::new(),
@@ -150,6 +157,7 @@ impl LiveSettings {
             defaults,
             engine,
             cache,
+            policy,
             loaded: Mutex::default(),
             usages: std::sync::Mutex::new(usages),
             healths: std::sync::Mutex::default(),
@@ -173,7 +181,9 @@ impl LiveSettings {
         let sources = sources.map(|inlet| ("source", inlet.source.settings.name.as_str()));
         let flows = topology.flows().iter().filter(|route| route.locked);
         let flows = flows.map(|route| ("flow", route.flow.settings.name.as_str()));
-        for (kind, name) in endpoints.chain(sources).chain(flows) {
+        let secrets = topology.secrets().values().filter(|secret| secret.is_locked());
+        let secrets = secrets.map(|s| ("module secret", s.secret.settings.name.as_str()));
+        for (kind, name) in endpoints.chain(sources).chain(flows).chain(secrets) {
             tracing::error!(
                 kind,
                 name,
@@ -235,7 +245,8 @@ impl LiveSettings {
         let endpoints = self.endpoints().await?;
         let endpoint_names =
             endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
-        let flows = self.flows(&endpoints, &endpoint_names, &mut loaded).await?;
+        let secrets = self.secrets().await?;
+        let flows = self.flows((&endpoints, &endpoint_names), &secrets, &mut loaded).await?;
         let tokens = self.tokens().await?;
         let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
         let revoked =
@@ -249,6 +260,7 @@ impl LiveSettings {
             endpoints,
             endpoint_names,
             flows,
+            secrets,
             tokens,
             token_ids,
             revoked: revoked.into_iter().map(|object| GrantId::from_uuid(object.id)).collect(),
@@ -363,6 +375,20 @@ impl LiveSettings {
         Ok(inlets)
     }
 
+    async fn secrets(&self) -> Result<UsableSecrets, SettingsError> {
+        let objects: Vec<StoredObject<Value>> =
+            self.inner.journal.list_objects(ObjectKind::ModuleSecret).await?;
+        let secret = |object: StoredObject<Value>| {
+            let OpenedSettings { settings, secrets, .. } =
+                self.open_settings::<ModuleSecretSettings>(ObjectKind::ModuleSecret, &object)?;
+            let (id, name) = (ModuleSecretId::from_uuid(object.id), settings.name.clone());
+            let (created_at, updated_at) = (object.created_at, object.updated_at);
+            let secret = ModuleSecret { id, settings, created_at, updated_at };
+            Some((name, Arc::new(UsableSecret { secret, secrets })))
+        };
+        Ok(objects.into_iter().filter_map(secret).collect())
+    }
+
     /// Reads what is stored of an object. Of one that this version cannot read the settings that
     /// were last read stay in use.
     fn open_settings<S: DeserializeOwned>(
@@ -421,8 +447,11 @@ impl LiveSettings {
 
     async fn flows(
         &self,
-        endpoints: &HashMap<EndpointId, Arc<EndpointRuntime>>,
-        names: &BTreeMap<String, EndpointId>,
+        (endpoints, names): (
+            &HashMap<EndpointId, Arc<EndpointRuntime>>,
+            &BTreeMap<String, EndpointId>,
+        ),
+        secrets: &UsableSecrets,
         loaded: &mut HashMap<[u8; 32], wasm::LoadedModule>,
     ) -> Result<Vec<Arc<FlowRuntime>>, SettingsError> {
         let objects: Vec<StoredObject<Value>> =
@@ -443,7 +472,7 @@ impl LiveSettings {
             let endpoints = settings.endpoints.iter().filter_map(find).collect();
             let mut modules = Vec::new();
             for module in &settings.modules {
-                let mut stage = self.stage(module, &versions, loaded, &mut in_use).await;
+                let mut stage = self.stage(module, (&versions, secrets), loaded, &mut in_use).await;
                 if locked && has_masks(module) {
                     stage.module = Err(ModuleUnusable::Missing(format!(
                         "the configuration of module `{}` cannot be read with this key: give it again",
@@ -473,7 +502,7 @@ impl LiveSettings {
     async fn stage(
         &self,
         settings: &FlowModule,
-        versions: &[ModuleVersion],
+        (versions, secrets): (&[ModuleVersion], &UsableSecrets),
         loaded: &HashMap<[u8; 32], wasm::LoadedModule>,
         in_use: &mut HashMap<[u8; 32], wasm::LoadedModule>,
     ) -> ModuleStage {
@@ -502,15 +531,41 @@ impl LiveSettings {
         if let Err(why) = &module {
             tracing::error!(module = settings.name, %why, "a flow's module cannot run");
         }
+        self.build_stage(settings, version, module, secrets)
+    }
+
+    /// A module of a flow in one of its versions.
+    pub fn build_stage(
+        &self,
+        settings: &FlowModule,
+        version: Option<&ModuleVersion>,
+        module: Result<(u32, wasm::LoadedModule), ModuleUnusable>,
+        secrets: &UsableSecrets,
+    ) -> ModuleStage {
         let share = Semaphore::new(self.inner.engine.side_by_side());
+        let manifest = version.and_then(ModuleVersion::manifest);
+        let schema = manifest.as_ref().and_then(|manifest| manifest.config.as_ref());
+        let config = Arc::new(settings.readable_config(schema));
+        let grants = version.map(|version| self.grants(version)).unwrap_or_default();
+        let grants = usable_grants(&module, grants);
+        let granted = |name: &String| Some((name.clone(), Arc::clone(secrets.get(name)?)));
+        let names = grants.iter().flat_map(|grants| &grants.secrets);
+        let secrets = Arc::new(names.filter_map(granted).collect());
         ModuleStage {
             settings: settings.clone(),
-            config: Arc::new(settings.readable_config()),
-            grants: granted_capabilities(&module),
+            config,
+            grants,
+            secrets,
             module,
             share,
             figures: self.inner.journal.metrics().find_module(&settings.name),
         }
+    }
+
+    /// What a version may call.
+    fn grants(&self, version: &ModuleVersion) -> CapabilityGrants {
+        let asked = version.manifest().map(|manifest| manifest.capabilities).unwrap_or_default();
+        asked.decide(self.inner.policy, &version.approved).granted
     }
 
     /// The module with that SHA-256; compiled again if the cache has lost it.

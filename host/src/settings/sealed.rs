@@ -48,7 +48,7 @@ fn settings_kind(kind: ObjectKind) -> Option<SettingsKind> {
         ObjectKind::Endpoint => Some(SettingsKind::Endpoint),
         ObjectKind::Source => Some(SettingsKind::Source),
         ObjectKind::Flow => Some(SettingsKind::Flow),
-        ObjectKind::Token | ObjectKind::RevokedGrant => None,
+        ObjectKind::Token | ObjectKind::RevokedGrant | ObjectKind::ModuleSecret => None,
     }
 }
 

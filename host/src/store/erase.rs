@@ -279,10 +279,11 @@ async fn erase_event(
     if being_sent.is_some_and(|BeingSent(count)| count > 0) {
         return Err(StoreError::Raced);
     }
-    let (mut waiting, mut keys, mut names) = (0, 0, 0);
+    let (mut waiting, mut keys, mut names, mut answers) = (0, 0, 0, 0);
     for (text, count) in [
         (statements::ERASE_PLANNING, &mut waiting),
         (statements::ERASE_PLANS, &mut erased.plans),
+        (statements::ERASE_MODULE_ANSWERS, &mut answers),
         (statements::ERASE_DEAD_LETTERS, &mut erased.dead_letters),
         (statements::ERASE_MESSAGES, &mut erased.messages),
         (statements::ERASE_DEDUPE_KEYS, &mut keys),

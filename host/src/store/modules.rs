@@ -6,8 +6,11 @@ use super::node_notice::{NODE_CHANNEL, NodeNotice};
 use super::query::stored_json::read_raw;
 use super::{EventStore, StoreError, statements};
 use crate::model::id::ModuleId;
+use crate::model::module_manifest::ModuleManifest;
 use crate::time::timestamp::Timestamp;
+use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 
 /// One version of a module.
 #[derive(Debug, Clone)]
@@ -23,8 +26,28 @@ pub struct ModuleVersion {
     pub report: Box<RawValue>,
     /// Whether flows run this version.
     pub active: bool,
+    /// What was approved of what it asks for.
+    pub approved: BTreeSet<String>,
     /// When it was uploaded.
     pub created_at: Timestamp,
+}
+
+impl ModuleVersion {
+    /// What its author says of it; none where the component says nothing.
+    pub fn manifest(&self) -> Option<ModuleManifest> {
+        read_manifest(&self.report)
+    }
+}
+
+/// The manifest that a report holds.
+pub fn read_manifest(report: &RawValue) -> Option<ModuleManifest> {
+    serde_json::from_str::<ReportedManifest>(report.get()).ok()?.manifest
+}
+
+/// The part of a report that holds the manifest.
+#[derive(Deserialize)]
+struct ReportedManifest {
+    manifest: Option<ModuleManifest>,
 }
 
 /// A version of a module that is to be stored.
@@ -42,6 +65,8 @@ pub struct NewModule<'a> {
     pub report: &'a str,
     /// Whether it runs from now on.
     pub activate: bool,
+    /// What is approved of what it asks for.
+    pub approved: &'a BTreeSet<String>,
 }
 
 impl FromStoredRow for ModuleVersion {
@@ -51,6 +76,8 @@ impl FromStoredRow for ModuleVersion {
             corrupt_value("module", "sha256", &"it has not 32 bytes")
         })?;
         let version: i32 = row.get("version")?;
+        let approved: Option<String> = row.get("approved")?;
+        let approved = approved.map(|text| serde_json::from_str(&text)).transpose();
         Ok(Self {
             id: row.get("id")?,
             name: row.get("name")?,
@@ -58,6 +85,9 @@ impl FromStoredRow for ModuleVersion {
             sha256,
             report: read_raw(row, "module", "report")?,
             active: row.get("active")?,
+            approved: approved
+                .map_err(|why| corrupt_value("module", "approved", &why))?
+                .unwrap_or_default(),
             created_at: row.get("created_at")?,
         })
     }
@@ -87,9 +117,10 @@ impl EventStore {
     /// next one where none is given. [`StoreError::NameTaken`] if there is a version of that
     /// number.
     pub async fn add_module(&self, module: NewModule<'_>) -> Result<u32, StoreError> {
-        let NewModule { name, version, sha256, wasm, report, activate } = module;
+        let NewModule { name, version, sha256, wasm, report, activate, approved } = module;
         let (now, node) = (self.clock().now(), self.inner.node);
         let (name, wasm, report) = (name.to_owned(), wasm.to_vec(), report.to_owned());
+        let approved = approved.clone();
         let added = self.pool().write(move |tx| {
             Box::pin(async move {
                 let component =
@@ -108,6 +139,9 @@ impl EventStore {
                     .bind(now);
                 let inserted = tx.execute(insert).await;
                 inserted.map_err(|error| error.or_name_taken(&format!("{name} {number}")))?;
+                if !approved.is_empty() {
+                    approve_version(tx, &name, number.unsigned_abs(), &approved).await?;
+                }
                 if activate {
                     activate_version(tx, &name, number.unsigned_abs()).await?;
                 }
@@ -123,6 +157,22 @@ async fn next_number(tx: &mut WriteTransaction<'_>, name: &str) -> Result<i32, S
     let query = SqlQuery::new(statements::LATEST_MODULE).bind(name);
     let latest: Option<LatestVersion> = tx.fetch_optional(query).await?;
     Ok(latest.and_then(|LatestVersion(number)| number).unwrap_or(0) + 1)
+}
+
+/// Notes what was approved of what a version asks for, in the place of what was before.
+pub async fn approve_version(
+    tx: &mut WriteTransaction<'_>,
+    name: &str,
+    version: u32,
+    approved: &BTreeSet<String>,
+) -> Result<(), StoreError> {
+    let number = i32::try_from(version).unwrap_or(i32::MAX);
+    let words = approved.iter().cloned().collect::<serde_json::Value>().to_string();
+    let approve = SqlQuery::new(statements::APPROVE_MODULE).bind(name).bind(number).bind(&words);
+    match tx.execute(approve).await? {
+        1 => Ok(()),
+        _ => Err(StoreError::Missing(format!("version {version} of module `{name}`"))),
+    }
 }
 
 /// Makes a version the active one.

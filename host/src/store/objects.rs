@@ -8,6 +8,7 @@ use crate::error_chain::error_chain;
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -30,12 +31,20 @@ pub enum ObjectKind {
     Token,
     /// A short-lived token that was revoked before its end.
     RevokedGrant,
+    /// A secret that modules use by name.
+    ModuleSecret,
 }
 
 impl ObjectKind {
     /// All of them: what is done to everything that is encrypted leaves none out.
-    pub const ALL: [Self; 5] =
-        [Self::Source, Self::Endpoint, Self::Flow, Self::Token, Self::RevokedGrant];
+    pub const ALL: [Self; 6] = [
+        Self::Source,
+        Self::Endpoint,
+        Self::Flow,
+        Self::Token,
+        Self::RevokedGrant,
+        Self::ModuleSecret,
+    ];
 
     /// The word for it, in the table and in messages.
     pub const fn as_str(self) -> &'static str {
@@ -45,6 +54,7 @@ impl ObjectKind {
             Self::Flow => "flow",
             Self::Token => "token",
             Self::RevokedGrant => "revoked_grant",
+            Self::ModuleSecret => "module_secret",
         }
     }
 }
@@ -86,6 +96,15 @@ pub enum ObjectChange {
         /// The module's name.
         name: String,
         version: u32,
+        /// What is approved of what it asks for; unchanged where this is not set.
+        approved: Option<BTreeSet<String>>,
+    },
+    /// Approves what a version asks for, and does not activate it.
+    ApproveModule {
+        /// The module's name.
+        name: String,
+        version: u32,
+        approved: BTreeSet<String>,
     },
     /// Removes it. An endpoint's open deliveries are cancelled: 5,000 at once, the rest by the
     /// housekeeping within ten minutes. Nobody sends them meanwhile. A flow's waiting events are
@@ -117,7 +136,7 @@ impl ObjectChange {
             Self::Put { kind, id, name, body, sealed, created_at, .. } => {
                 Self::Put { kind, id, name, body, sealed, created_at, replaces: state }
             }
-            Self::ActivateModule { .. } | Self::Delete { .. } => self,
+            Self::ActivateModule { .. } | Self::ApproveModule { .. } | Self::Delete { .. } => self,
         }
     }
 }
@@ -234,8 +253,14 @@ async fn make_change(
                 _ => Err(StoreError::ChangedMeanwhile(name.clone())),
             }
         }
-        ObjectChange::ActivateModule { name, version } => {
+        ObjectChange::ActivateModule { name, version, approved } => {
+            if let Some(approved) = approved {
+                modules::approve_version(tx, name, *version, approved).await?;
+            }
             modules::activate_version(tx, name, *version).await
+        }
+        ObjectChange::ApproveModule { name, version, approved } => {
+            modules::approve_version(tx, name, *version, approved).await
         }
         ObjectChange::Delete { kind, id } => delete_object(tx, *kind, *id, now).await,
     }
@@ -249,7 +274,7 @@ async fn delete_object(
 ) -> Result<(), StoreError> {
     tx.execute(SqlQuery::new(statements::DELETE_OBJECT).bind(kind.as_str()).bind(id)).await?;
     let follow_up = match kind {
-        ObjectKind::Source | ObjectKind::RevokedGrant => return Ok(()),
+        ObjectKind::Source | ObjectKind::RevokedGrant | ObjectKind::ModuleSecret => return Ok(()),
         ObjectKind::Token => {
             tx.execute(SqlQuery::new(statements::DELETE_TOKEN_WINDOW).bind(id)).await?;
             SqlQuery::new(statements::DELETE_TOKEN_USAGE).bind(id)

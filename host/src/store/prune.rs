@@ -139,6 +139,7 @@ const PAYLOADS_SQLITE: TableSweep = TableSweep {
         (statements::PRUNE_PAYLOADS_SQLITE, true),
         (statements::PRUNE_MESSAGES_OF_PRUNED, false),
         (statements::PRUNE_CONTENTS_OF_PRUNED, false),
+        (statements::PRUNE_ANSWERS_OF_PRUNED, false),
     ],
 };
 const PAYLOADS_POSTGRES: TableSweep = TableSweep {
@@ -147,15 +148,19 @@ const PAYLOADS_POSTGRES: TableSweep = TableSweep {
         (statements::PRUNE_PAYLOADS_POSTGRES, true),
         (statements::PRUNE_MESSAGES_OF_PRUNED, false),
         (statements::PRUNE_CONTENTS_OF_PRUNED, false),
+        (statements::PRUNE_ANSWERS_OF_PRUNED, false),
     ],
 };
 const EVENTS_SQLITE: TableSweep = TableSweep {
     window: statements::EVENT_WINDOW,
-    steps: &[(statements::PRUNE_EVENTS_SQLITE, false)],
+    steps: &[(statements::PRUNE_EVENTS_SQLITE, false), (statements::PRUNE_ANSWERS_OF_NONE, false)],
 };
 const EVENTS_POSTGRES: TableSweep = TableSweep {
     window: statements::EVENT_WINDOW,
-    steps: &[(statements::PRUNE_EVENTS_POSTGRES, false)],
+    steps: &[
+        (statements::PRUNE_EVENTS_POSTGRES, false),
+        (statements::PRUNE_ANSWERS_OF_NONE, false),
+    ],
 };
 
 impl EventStore {

@@ -537,10 +537,19 @@ statements! {
     LATEST_MODULE = "SELECT MAX(version) AS latest FROM module WHERE name = $1";
     INSERT_MODULE = "INSERT INTO module (id, name, version, sha256, report, active, created_at) \
         VALUES ($1, $2, $3, $4, $5, FALSE, $6)";
-    SELECT_MODULES = "SELECT id, name, version, sha256, report, active, created_at FROM module \
+    SELECT_MODULES = "SELECT id, name, version, sha256, report, active, approved, created_at FROM module \
         ORDER BY name, version";
     DEACTIVATE_MODULE = "UPDATE module SET active = FALSE WHERE name = $1 AND active";
     ACTIVATE_MODULE = "UPDATE module SET active = TRUE WHERE name = $1 AND version = $2";
+    SELECT_MODULE_ANSWERS = "SELECT position, request, answer FROM module_answer \
+        WHERE event_id = $1 AND flow_id = $2 ORDER BY position";
+    /// Only while the flow's modules are to run on the event.
+    UPSERT_MODULE_ANSWER = "INSERT INTO module_answer (event_id, flow_id, position, request, answer, at) \
+        SELECT event_id, flow_id, CAST($3 AS INTEGER), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT) \
+        FROM planning WHERE event_id = $1 AND flow_id = $2 \
+        ON CONFLICT (event_id, flow_id, position) DO UPDATE SET request = excluded.request, \
+        answer = excluded.answer, at = excluded.at";
+    APPROVE_MODULE = "UPDATE module SET approved = $3 WHERE name = $1 AND version = $2";
 
     SELECT_EVENT = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
         received_at, attributes, changes, data, matched, pruned_at FROM event WHERE id = $1";
@@ -799,6 +808,10 @@ statements! {
     PRUNE_CONTENTS_OF_PRUNED = "UPDATE plan SET contents = NULL WHERE event_id > $1 \
         AND event_id <= $2 AND contents IS NOT NULL AND EXISTS (SELECT 1 FROM event e \
         WHERE e.id = plan.event_id AND e.pruned_at IS NOT NULL)";
+    PRUNE_ANSWERS_OF_PRUNED = "DELETE FROM module_answer WHERE event_id > $1 AND event_id <= $2 \
+        AND EXISTS (SELECT 1 FROM event e WHERE e.id = module_answer.event_id AND e.pruned_at IS NOT NULL)";
+    PRUNE_ANSWERS_OF_NONE = "DELETE FROM module_answer WHERE event_id > $1 AND event_id <= $2 \
+        AND NOT EXISTS (SELECT 1 FROM event e WHERE e.id = module_answer.event_id)";
     PRUNE_EVENTS_SQLITE = pruned_events!("CAST(event.resource_id AS INTEGER)");
     PRUNE_EVENTS_POSTGRES = pruned_events!(ordinal_postgres!());
     PRUNE_DELETED_RECORDS_SQLITE = pruned_records!("deleted_at < $1", "");
@@ -840,6 +853,7 @@ statements! {
         ORDER BY list LIMIT 1";
     ERASE_PLANNING = "DELETE FROM planning WHERE event_id = $1";
     ERASE_PLANS = "DELETE FROM plan WHERE event_id = $1";
+    ERASE_MODULE_ANSWERS = "DELETE FROM module_answer WHERE event_id = $1";
     ERASE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE event_id = $1";
     ERASE_MESSAGES =
         "DELETE FROM message WHERE delivery_id IN (SELECT id FROM delivery WHERE event_id = $1)";

@@ -11,10 +11,12 @@ use super::bindings::waybill::module::{
     counters, deliveries, emit, http, http_types, records, secrets, state, types,
 };
 use super::guest_state::GuestState;
+use super::outgoing::EventCalls;
 use crate::error_chain::error_chain;
 use crate::model::capability_grants::{CapabilityGrants, ModuleCapability};
 use crate::model::id::FlowId;
 use crate::model::plan_effects::PlanEffects;
+use crate::signing::usable_secret::UsableSecrets;
 use crate::store::{EventStore, FoundRecord, StoreError};
 use crate::time::timestamp::Timestamp;
 use std::collections::BTreeMap;
@@ -44,6 +46,10 @@ pub struct CapabilityRun {
     pub now: Timestamp,
     /// What the flow's modules did with the event so far.
     pub effects: PlanEffects,
+    /// The secrets that are granted and that there are.
+    pub secrets: Arc<UsableSecrets>,
+    /// Requests of the flow's modules on this event; a trial outside of a flow has none.
+    pub calls: Option<Arc<EventCalls>>,
     /// What was looked up in this run.
     pub looked_up: BTreeMap<String, Vec<FoundRecord>>,
 }

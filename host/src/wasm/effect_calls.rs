@@ -171,9 +171,9 @@ fn kept_changes(changes: ChangesResult) -> Result<String, Failure> {
             "`previous` in the changes of the event is not a JSON object".to_owned(),
         )
     };
-    super::json::check_json(&previous).map_err(|_| invalid())?;
+    super::json::check_json(&previous).map_err(|_opaque| invalid())?;
     let previous: BTreeMap<String, Box<RawValue>> =
-        serde_json::from_str(&previous).map_err(|_| invalid())?;
+        serde_json::from_str(&previous).map_err(|_opaque| invalid())?;
     serde_json::to_string(&serde_json::json!({"changed": changed, "previous": previous}))
-        .map_err(|_| invalid())
+        .map_err(|_opaque| invalid())
 }

@@ -96,6 +96,7 @@ impl ModuleEngine {
             size: wasm.len(),
             exports: outline.roles,
             imports: outline.imports,
+            manifest: outline.manifest,
         };
         let stored = self.store_compiled(cache, sha256, report, compiled).await?;
         let bound = self.bind(stored).await;

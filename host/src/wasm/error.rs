@@ -1,6 +1,8 @@
 //! Why the engine, or an upload, came to nothing.
 
 use super::ModuleRole;
+use crate::model::fault::InputFault;
+use crate::model::module_manifest::HARD_COMPONENT;
 
 /// The machine or the cache directory is at fault, never the module.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +34,8 @@ pub enum ModuleRejection {
     /// Larger than [`super::ModuleLimits::upload_bytes`].
     #[error(
         "the component has {size} bytes, the limit is {limit}: build it in release mode with \
-         `opt-level = \"s\"` and `strip = true`"
+         `opt-level = \"s\"` and `strip = true`, or have whoever runs the server raise \
+         `modules.max_component` in its configuration, to {HARD_COMPONENT} at most"
     )]
     TooLarge {
         /// Bytes uploaded.
@@ -96,6 +99,27 @@ pub enum ModuleRejection {
         /// How much is allowed.
         limit: u64,
     },
+    /// Its manifest cannot be read, or does not fit the component.
+    #[error("the manifest of the component is wrong: {}", list_faults(.0))]
+    Manifest(Vec<InputFault>),
+    /// Its manifest asks for more than the operator allows.
+    #[error(
+        "the manifest asks for {asked} as `limits.{what}` (in bytes or milliseconds), this server allows \
+         {allowed}: ask for less, or have whoever runs the server raise `modules.{setting}` in its \
+         configuration, to {hard} at most"
+    )]
+    AsksTooMuch {
+        /// The limit, as the manifest calls it.
+        what: &'static str,
+        /// How much it asks for.
+        asked: usize,
+        /// How much is allowed.
+        allowed: usize,
+        /// The setting that allows it.
+        setting: &'static str,
+        /// The most that the setting may say.
+        hard: usize,
+    },
     /// The compiler gave up on it.
     #[error("the component does not compile: {message}")]
     Compile {
@@ -112,4 +136,12 @@ pub enum ModuleRejection {
     /// The host is at fault; the same upload may succeed later.
     #[error(transparent)]
     Unavailable(#[from] EngineError),
+}
+
+fn list_faults(faults: &[InputFault]) -> String {
+    let told = faults.iter().map(|fault| match fault.path.as_str() {
+        "" => fault.message.clone(),
+        path => format!("`{path}`: {}", fault.message),
+    });
+    told.collect::<Vec<_>>().join("; ")
 }

@@ -1,5 +1,10 @@
 //! What a module may use.
 
+use super::ModuleRejection;
+use super::outgoing::EVENT_TIME;
+use crate::model::module_manifest::{
+    HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_TIME, ManifestLimits, ModuleManifest,
+};
 use std::time::Duration;
 
 /// How often the processor time of running guests is looked at, and how long one may run before
@@ -7,7 +12,8 @@ use std::time::Duration;
 pub const TICK: Duration = Duration::from_millis(5);
 
 /// What a module may use. The defaults are measured: they leave room for JavaScript and Python
-/// guests of a few megabytes and end a hostile one before anybody notices.
+/// guests of a few megabytes and end a hostile one before anybody notices. Those of an engine are
+/// the most that any module may ask for; [`ModuleLimits::for_module`] makes one module's own.
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleLimits {
     /// Bytes of an uploaded component.
@@ -77,5 +83,112 @@ impl Default for ModuleLimits {
             compile_cpu: Duration::from_mins(1),
             compile_memory_bytes: 1 << 30,
         }
+    }
+}
+
+/// What the operator lets modules use at most.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitCeilings {
+    /// Bytes of an uploaded component.
+    pub component: usize,
+    /// Bytes of linear memory.
+    pub memory: usize,
+    /// Processor time of one call.
+    pub time: Duration,
+    /// Bytes that one call may return.
+    pub output: usize,
+    /// Bytes of log of one call.
+    pub log: usize,
+}
+
+impl ModuleLimits {
+    /// The limits of an engine.
+    pub fn with_ceilings(ceilings: LimitCeilings) -> Self {
+        Self {
+            upload_bytes: ceilings.component,
+            memory_bytes: ceilings.memory,
+            output_bytes: ceilings.output,
+            log_bytes: ceilings.log,
+            ..Self::default()
+        }
+        .with_time(ceilings.time)
+    }
+
+    /// Waiting for a turn on a busy machine counts less than computing.
+    fn with_time(self, cpu: Duration) -> Self {
+        let wall = self.wall.max(cpu.saturating_mul(2));
+        Self { cpu, wall, run: self.run.max(wall.saturating_mul(5)), ..self }
+    }
+
+    /// The same for a run that may wait for hosts.
+    #[must_use]
+    pub fn with_requests(self) -> Self {
+        Self { wall: self.wall + EVENT_TIME, run: self.run + EVENT_TIME, ..self }
+    }
+
+    /// The limits of one module, within these. It has the defaults where its manifest asks for
+    /// nothing else, so that raising a ceiling for one module changes no other.
+    #[must_use]
+    pub fn for_module(&self, manifest: Option<&ModuleManifest>) -> Self {
+        let asked = manifest.map(|manifest| manifest.limits).unwrap_or_default();
+        let usual = Self::default();
+        let within =
+            |asked: Option<usize>, usual: usize, most: usize| asked.unwrap_or(usual).min(most);
+        let limits = Self {
+            memory_bytes: within(asked.memory_bytes(), usual.memory_bytes, self.memory_bytes),
+            output_bytes: within(asked.output_bytes(), usual.output_bytes, self.output_bytes),
+            log_bytes: within(asked.log_bytes(), usual.log_bytes, self.log_bytes),
+            ..*self
+        };
+        limits.with_time(asked.time().unwrap_or(usual.cpu).min(self.cpu))
+    }
+
+    /// Refuses a manifest that asks for more than there is.
+    pub fn check_asked(&self, asked: ManifestLimits) -> Result<(), ModuleRejection> {
+        let millis = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX);
+        let all = [
+            ("memory_mib", asked.memory_bytes(), self.memory_bytes, "max_memory", HARD_MEMORY),
+            ("time_ms", asked.time().map(millis), millis(self.cpu), "max_time", millis(HARD_TIME)),
+            ("output_kib", asked.output_bytes(), self.output_bytes, "max_output", HARD_OUTPUT),
+            ("log_kib", asked.log_bytes(), self.log_bytes, "max_log", HARD_LOG),
+        ];
+        for (what, asked, allowed, setting, hard) in all {
+            if let Some(asked) = asked.filter(|asked| *asked > allowed) {
+                return Err(ModuleRejection::AsksTooMuch { what, asked, allowed, setting, hard });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(limits: ManifestLimits) -> ModuleManifest {
+        ModuleManifest { name: "x".to_owned(), limits, ..ModuleManifest::default() }
+    }
+
+    #[test]
+    fn a_module_has_the_defaults_within_what_the_operator_allows() {
+        let ceilings = LimitCeilings {
+            component: 24 << 20,
+            memory: 128 << 20,
+            time: Duration::from_millis(500),
+            output: 1 << 20,
+            log: 64 << 10,
+        };
+        let engine = ModuleLimits::with_ceilings(ceilings);
+        let usual = engine.for_module(None);
+        assert_eq!((usual.memory_bytes, usual.output_bytes), (64 << 20, 1 << 20));
+        assert_eq!((usual.cpu, usual.wall), (Duration::from_millis(100), Duration::from_secs(1)));
+        let asked =
+            ManifestLimits { memory_mib: Some(96), time_ms: Some(400), ..Default::default() };
+        let own = engine.for_module(Some(&manifest(asked)));
+        assert_eq!((own.memory_bytes, own.cpu), (96 << 20, Duration::from_millis(400)));
+        assert!(engine.check_asked(asked).is_ok());
+        let more = ManifestLimits { memory_mib: Some(129), ..Default::default() };
+        let refused = engine.check_asked(more).unwrap_err().to_string();
+        assert!(refused.contains("modules.max_memory"), "{refused}");
     }
 }

@@ -3,7 +3,8 @@
 use super::bindings::exports::waybill::module::{filter, route, transform};
 use super::engine::EngineInner;
 use super::guest_state::{GuestContext, GuestRandomness, GuestState};
-use super::{ModuleRejection, run};
+use super::{ModuleLimits, ModuleRejection, run};
+use crate::model::module_manifest::ModuleManifest;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -65,6 +66,9 @@ pub struct ModuleReport {
     pub exports: Vec<ModuleRole>,
     /// The interfaces it imports, as it names them.
     pub imports: Vec<String>,
+    /// What its author says of it, where the component says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<ModuleManifest>,
 }
 
 impl ModuleReport {
@@ -91,6 +95,8 @@ pub struct BoundModule {
     pub turns: Semaphore,
     pub sha256: [u8; 32],
     pub report: ModuleReport,
+    /// What it may use.
+    pub limits: ModuleLimits,
 }
 
 impl fmt::Debug for LoadedModule {
@@ -137,6 +143,7 @@ pub async fn bind_module(
         pre,
         turns: Semaphore::new(engine.side_by_side * 2),
         sha256: digest(&report)?,
+        limits: engine.limits.for_module(report.manifest.as_ref()),
         report,
     };
     try_out(&bound).await?;

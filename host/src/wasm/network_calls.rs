@@ -2,14 +2,50 @@
 
 use super::bindings::waybill::module::http::Host;
 use super::bindings::waybill::module::http_types::{Request, Response};
-use super::bindings::waybill::module::types::Failure;
-use super::capabilities::permanent;
+use super::bindings::waybill::module::types::{BodyResult, Failure};
+use super::capabilities::{permanent, retryable};
 use super::guest_state::GuestState;
+use super::outgoing::call_values::{ModuleBody, ModuleReply, ModuleRequest, RequestRefusal};
 use crate::model::capability_grants::ModuleCapability;
 
 impl Host for GuestState {
-    async fn send(&mut self, _request: Request) -> Result<Response, Failure> {
-        self.granted(ModuleCapability::Http)?;
-        Err(permanent("denied", "this version of Waybill makes no requests for modules".to_owned()))
+    async fn send(&mut self, request: Request) -> Result<Response, Failure> {
+        let run = self.granted(ModuleCapability::Http)?;
+        let Some(calls) = &run.calls else {
+            let message = "a trial outside of a flow makes no requests".to_owned();
+            return Err(permanent("not_recorded", message));
+        };
+        let reply = calls.answer(&run.grants, &run.secrets, read_request(request)).await;
+        reply.map(write_reply).map_err(Failure::from)
     }
+}
+
+impl From<RequestRefusal> for Failure {
+    fn from(refusal: RequestRefusal) -> Self {
+        let RequestRefusal { code, message, may_pass } = refusal;
+        if may_pass { retryable(code, message) } else { permanent(code, message) }
+    }
+}
+
+fn read_request(request: Request) -> ModuleRequest {
+    let Request { method, url, headers, secrets, body } = request;
+    ModuleRequest { method, url, headers, secrets, body: body.map(read_body) }
+}
+
+fn read_body(body: BodyResult) -> ModuleBody {
+    match body {
+        BodyResult::Json(text) => ModuleBody::Json(text),
+        BodyResult::Text(text) => ModuleBody::Text(text),
+        BodyResult::Bytes(bytes) => ModuleBody::Bytes(bytes),
+    }
+}
+
+fn write_reply(reply: ModuleReply) -> Response {
+    let ModuleReply { status, headers, body } = reply;
+    let body = match body {
+        ModuleBody::Json(text) => BodyResult::Json(text),
+        ModuleBody::Text(text) => BodyResult::Text(text),
+        ModuleBody::Bytes(bytes) => BodyResult::Bytes(bytes),
+    };
+    Response { status, headers, body }
 }

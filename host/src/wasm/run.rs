@@ -57,7 +57,9 @@ impl LoadedModule {
         };
         let began = Instant::now();
         let steps = Vec::with_capacity(3);
-        let mut call = GuestCall { bound, flow: input.flow, steps, began, since: began };
+        let may_send = capabilities.as_ref().is_some_and(|run| !run.grants.http.is_empty());
+        let limits = if may_send { bound.limits.with_requests() } else { bound.limits };
+        let mut call = GuestCall { bound, limits, flow: input.flow, steps, began, since: began };
         let mut did = None;
         let end = match start_instance(bound, guest, capabilities).await {
             Ok((mut store, instance)) => {
@@ -83,7 +85,7 @@ pub async fn start_instance(
     guest: GuestContext,
     capabilities: Option<Box<CapabilityRun>>,
 ) -> Result<(Store<GuestState>, Instance), ModuleFailure> {
-    let limits = &bound.engine.limits;
+    let limits = &bound.limits;
     let mut store =
         Store::new(&bound.engine.wasmtime, GuestState::new(guest, capabilities, limits));
     store.limiter(|state| &mut state.usage);
@@ -100,6 +102,8 @@ pub async fn start_instance(
 /// A run under way: the steps so far.
 struct GuestCall<'m> {
     bound: &'m BoundModule,
+    /// What the run may use.
+    limits: ModuleLimits,
     /// The flow's id.
     flow: &'m str,
     steps: Vec<ModuleStep>,
@@ -166,12 +170,12 @@ impl<'m> GuestCall<'m> {
         event: &Event<'_>,
     ) -> Result<Option<String>, ModuleFailure> {
         let Some(indices) = &self.bound.filter else { return Ok(None) };
-        store.data_mut().rearm(&self.bound.engine.limits);
+        store.data_mut().rearm(&self.limits);
         let call = async {
             let guest = indices.load(&mut *store, instance)?;
             guest.call_check(&mut *store, event.clone()).await
         };
-        let answer = in_time(&self.bound.engine.limits, call).await;
+        let answer = in_time(&self.limits, call).await;
         let verdict = self.judge_answer(ModuleRole::Filter, store, answer)?;
         match verdict {
             WireVerdict::Keep => {
@@ -199,14 +203,14 @@ impl<'m> GuestCall<'m> {
         event: &Event<'_>,
     ) -> Result<Option<Vec<EventDraft>>, ModuleFailure> {
         let Some(indices) = &self.bound.transform else { return Ok(None) };
-        store.data_mut().rearm(&self.bound.engine.limits);
+        store.data_mut().rearm(&self.limits);
         let call = async {
             let guest = indices.load(&mut *store, instance)?;
             guest.call_apply(&mut *store, event.clone()).await
         };
-        let answer = in_time(&self.bound.engine.limits, call).await;
+        let answer = in_time(&self.limits, call).await;
         let drafts = self.judge_answer(ModuleRole::Transform, store, answer)?;
-        let checked = check::check_drafts(drafts, self.id_origin(event), &self.bound.engine.limits);
+        let checked = check::check_drafts(drafts, self.id_origin(event), &self.limits);
         let drafts = self.check_output(ModuleRole::Transform, store, checked)?;
         let (verdict, reason) = match drafts.len() {
             0 => (RoleVerdict::Dropped, Some(TO_NOTHING.to_owned())),
@@ -259,15 +263,15 @@ impl<'m> GuestCall<'m> {
         for event in events {
             let spent = self.time_left();
             self.check_output(ModuleRole::Route, store, spent)?;
-            store.data_mut().rearm(&self.bound.engine.limits);
+            store.data_mut().rearm(&self.limits);
             let call = async {
                 let guest = indices.load(&mut *store, instance)?;
                 guest.call_plan(&mut *store, event.clone()).await
             };
-            let answer = in_time(&self.bound.engine.limits, call).await;
+            let answer = in_time(&self.limits, call).await;
             let dispatches = self.judge_answer(ModuleRole::Route, store, answer)?;
             let origin = self.id_origin(event);
-            let checked = check::check_dispatches(dispatches, origin, &self.bound.engine.limits);
+            let checked = check::check_dispatches(dispatches, origin, &self.limits);
             let dispatches = self.check_output(ModuleRole::Route, store, checked)?;
             returned += dispatches.iter().map(super::ModuleDispatch::size).sum::<usize>();
             let bounded = self.room_left(returned);
@@ -284,14 +288,14 @@ impl<'m> GuestCall<'m> {
 
     /// Refuses another call where all calls together have taken too long.
     fn time_left(&self) -> CheckResult<()> {
-        let limit = self.bound.engine.limits.run;
+        let limit = self.limits.run;
         if self.began.elapsed() < limit { Ok(()) } else { Err(ModuleFailure::Timeout { limit }) }
     }
 
     /// Refuses another call where all calls together have returned too much. One for each of 100
     /// drafts may return 200 MiB, which nobody else counts before the run is over.
     fn room_left(&self, returned: usize) -> CheckResult<()> {
-        let limit = self.bound.engine.limits.run_output_bytes;
+        let limit = self.limits.run_output_bytes;
         if returned <= limit {
             return Ok(());
         }
@@ -305,7 +309,7 @@ impl<'m> GuestCall<'m> {
         store: &mut Store<GuestState>,
         answer: Result<Result<T, super::bindings::waybill::module::types::Failure>, CallEnd>,
     ) -> Result<T, ModuleFailure> {
-        let limits = &self.bound.engine.limits;
+        let limits = &self.limits;
         let checked = match answer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(declared)) => Err(check::declared(declared, limits)),
@@ -337,7 +341,7 @@ impl<'m> GuestCall<'m> {
         let now = Instant::now();
         let micros = u32::try_from(now.duration_since(self.since).as_micros()).unwrap_or(u32::MAX);
         self.since = now;
-        let limits = &self.bound.engine.limits;
+        let limits = &self.limits;
         let logs = store.map(|store| store.data_mut().take_log(limits)).unwrap_or_default();
         self.steps.push(ModuleStep { role, verdict, reason, micros, logs });
     }

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod guests;
+pub mod manifests;
 pub mod running;
 
 use super::{LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleLimits};

@@ -1,6 +1,8 @@
 //! What can be said about an upload without compiling it.
 
 use super::{ModuleLimits, ModuleRejection, ModuleRole};
+use crate::model::fault::InputFault;
+use crate::model::module_manifest::{ModuleManifest, SECTION};
 use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
 /// What a valid component exports and imports.
@@ -10,6 +12,8 @@ pub struct ComponentOutline {
     pub roles: Vec<ModuleRole>,
     /// The interfaces that it imports, as it names them.
     pub imports: Vec<String>,
+    /// What its author says of it.
+    pub manifest: Option<ModuleManifest>,
 }
 
 /// Interfaces and packages that the linker holds, up to the version.
@@ -63,7 +67,26 @@ pub fn outline_component(
         };
         return Err(ModuleRejection::NoRole { exports });
     }
-    Ok(ComponentOutline { roles, imports: walked.imports })
+    let manifest = walked.manifest.as_deref().map(|text| read_manifest(text, &roles, limits));
+    Ok(ComponentOutline { roles, imports: walked.imports, manifest: manifest.transpose()? })
+}
+
+/// The manifest, which must fit the roles that are exported and what the operator allows.
+fn read_manifest(
+    text: &[u8],
+    roles: &[ModuleRole],
+    limits: &ModuleLimits,
+) -> Result<ModuleManifest, ModuleRejection> {
+    let manifest = ModuleManifest::read(text).map_err(ModuleRejection::Manifest)?;
+    let exports = |name: &String| roles.iter().any(|role| role.name() == name);
+    let fits = manifest.roles.iter().all(exports) && manifest.roles.len() == roles.len();
+    if !manifest.roles.is_empty() && !fits {
+        let exported: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+        let message = format!("the component exports {}", exported.join(", "));
+        return Err(ModuleRejection::Manifest(vec![InputFault::new("roles", message)]));
+    }
+    limits.check_asked(manifest.limits)?;
+    Ok(manifest)
 }
 
 fn invalid(error: &BinaryReaderError, size: usize) -> ModuleRejection {
@@ -98,6 +121,7 @@ fn check_imports(imports: &[String]) -> Result<(), ModuleRejection> {
 struct WalkedComponent {
     exports: Vec<String>,
     imports: Vec<String>,
+    manifest: Option<Vec<u8>>,
 }
 
 /// Reads the outermost imports and exports, and what every core module inside asks for.
@@ -111,6 +135,10 @@ fn walk_component(wasm: &[u8], limits: &ModuleLimits) -> Result<WalkedComponent,
             nested += 1;
         } else if let Payload::End(_) = payload {
             nested = nested.saturating_sub(1);
+        } else if let Payload::CustomSection(section) = &payload {
+            if nested == 0 && section.name() == SECTION {
+                walked.note_manifest(section.data())?;
+            }
         } else if nested == 0 {
             walked.note(&payload).map_err(fault)?;
         } else {
@@ -121,6 +149,15 @@ fn walk_component(wasm: &[u8], limits: &ModuleLimits) -> Result<WalkedComponent,
 }
 
 impl WalkedComponent {
+    /// Two manifests could tell two readers two things.
+    fn note_manifest(&mut self, text: &[u8]) -> Result<(), ModuleRejection> {
+        if self.manifest.replace(text.to_vec()).is_none() {
+            return Ok(());
+        }
+        let message = format!("there are two sections `{SECTION}`; keep one");
+        Err(ModuleRejection::Manifest(vec![InputFault::new("", message)]))
+    }
+
     fn note(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
         if let Payload::ComponentImportSection(section) = payload {
             for import in section.clone() {

@@ -6,6 +6,7 @@ use crate::api::auth::ADMIN;
 use crate::api::problem::ApiProblem;
 use crate::model::endpoint::EndpointSettings;
 use crate::model::flow::FlowSettings;
+use crate::model::module_secret::ModuleSecretSettings;
 use crate::model::secrets::SigningSecrets;
 use crate::model::source::SourceSettings;
 use crate::settings::SettingsSnapshot;
@@ -23,6 +24,9 @@ pub struct CarriedSecrets {
     sources: BTreeMap<String, CarriedDocument<SourceSettings>>,
     endpoints: BTreeMap<String, CarriedDocument<EndpointSettings>>,
     flows: BTreeMap<String, FlowSettings>,
+    /// Those of modules; an older version wrote none.
+    #[serde(default)]
+    module_secrets: BTreeMap<String, CarriedDocument<ModuleSecretSettings>>,
     /// SHA-256 of tokens, in hex.
     tokens: BTreeMap<String, String>,
 }
@@ -51,6 +55,12 @@ impl CarriedSecrets {
             let settings = route.flow.settings.clone();
             check_readable("flow", &settings.name, route.locked)?;
             carried.flows.insert(settings.name.clone(), settings);
+        }
+        for runtime in topology.secrets().values() {
+            let (settings, secrets) = (runtime.secret.settings.clone(), runtime.secrets.clone());
+            check_readable("module secret", &settings.name, runtime.is_locked())?;
+            let name = settings.name.clone();
+            carried.module_secrets.insert(name, CarriedDocument { settings, secrets });
         }
         let tokens = topology.tokens().filter(|(_, token)| token.settings.name != ADMIN);
         let tokens = tokens.map(|(digest, t)| (t.settings.name.clone(), hex::encode(digest)));
@@ -91,6 +101,10 @@ impl CarriedSecrets {
 
     pub fn find_flow(&self, name: &str) -> Option<&FlowSettings> {
         self.flows.get(name)
+    }
+
+    pub fn find_secret(&self, name: &str) -> Option<&CarriedDocument<ModuleSecretSettings>> {
+        self.module_secrets.get(name)
     }
 
     /// The digest of a token.

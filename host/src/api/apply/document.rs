@@ -8,6 +8,7 @@ use crate::api::auth::CallPrincipal;
 use crate::api::body::JsonInput;
 use crate::api::endpoints::EndpointResource;
 use crate::api::flows::FlowResource;
+use crate::api::module_secrets::ModuleSecretResource;
 use crate::api::problem::ApiProblem;
 use crate::api::resource::SettingsResource;
 use crate::api::sources::SourceResource;
@@ -44,6 +45,10 @@ pub struct ConfigDocument {
     /// Which versions of modules there must be, and which of them run.
     #[serde(default)]
     pub modules: Vec<ModuleChoice>,
+    /// Secrets that modules use, by name. A new one has its value in `secret`, or it comes from `secrets`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub module_secrets: Vec<Map<String, Value>>,
     /// Tokens, by name, but for `admin`. A new one is made, and shown with the change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<TokenSettings>,
@@ -54,7 +59,7 @@ pub struct ConfigDocument {
     /// The passphrase that opens `secrets`. Never exported.
     #[serde(default, skip_serializing)]
     pub passphrase: Option<String>,
-    /// Whether what is not named is deleted; tokens only where the document names one.
+    /// Whether what is not named is deleted; tokens and secrets of modules only where the document names one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prune: bool,
 }
@@ -75,6 +80,9 @@ pub struct ModuleChoice {
     /// pinned by flows.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub active: bool,
+    /// What is approved of what the version asks for, such as `http:api.example.com`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approve: Vec<String>,
 }
 
 const fn yes() -> bool {
@@ -89,7 +97,7 @@ const fn is_true(flag: &bool) -> bool {
 /// One thing that applying changes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AppliedChange {
-    /// `source`, `endpoint`, `flow`, `module` or `token`.
+    /// `source`, `endpoint`, `flow`, `module`, `module_secret` or `token`.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
@@ -164,6 +172,7 @@ async fn build_document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
         endpoints: export_objects::<EndpointResource, _>(&snapshot)?,
         flows: export_objects::<FlowResource, _>(&snapshot)?,
         modules: modules(app.journal.list_modules().await?, flows),
+        module_secrets: export_objects::<ModuleSecretResource, _>(&snapshot)?,
         tokens: export_objects::<TokenResource, _>(&snapshot)?,
         ..ConfigDocument::default()
     })
@@ -197,6 +206,7 @@ fn modules<'f>(
         version: Some(v.version),
         sha256: Some(hex::encode(v.sha256)),
         active: v.active,
+        approve: v.approved.into_iter().collect(),
     })
     .collect()
 }

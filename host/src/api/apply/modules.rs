@@ -13,6 +13,10 @@ pub struct ChosenVersion<'v> {
     /// Whether it is missing, and uploaded before it is applied for real.
     pub missing: bool,
     pub warning: Option<String>,
+    /// The version that is meant, unless it is missing.
+    pub wanted: Option<&'v ModuleVersion>,
+    /// The version that runs so far.
+    pub before: Option<&'v ModuleVersion>,
 }
 
 /// Finds the version of each choice. In a dry run one that is named by its digest may be missing.
@@ -40,7 +44,15 @@ pub fn choose_versions<'v>(
         let Some(wanted) = active.filter(fits).or(newest) else {
             if dry_run && choice.sha256.is_some() && !is_taken(choice, versions) {
                 let (name, activate, missing) = (choice.name.as_str(), None, true);
-                chosen.push(ChosenVersion { name, activate, missing, warning: None });
+                let (warning, wanted) = (None, None);
+                chosen.push(ChosenVersion {
+                    name,
+                    activate,
+                    missing,
+                    warning,
+                    wanted,
+                    before: active,
+                });
                 continue;
             }
             return Err(ApiProblem::fault(
@@ -54,6 +66,8 @@ pub fn choose_versions<'v>(
             activate: changes.then_some(wanted.version),
             missing: false,
             warning: active.filter(|_| changes).and_then(|active| lost_roles(active, wanted)),
+            wanted: Some(wanted),
+            before: active,
         });
     }
     Ok(chosen)

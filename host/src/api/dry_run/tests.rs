@@ -55,6 +55,7 @@ async fn flow(store: &EventStore, count: usize, data: &str, enabled: bool) -> Fl
             settings: FlowModule { name: name.to_owned(), version: None, config: [].into() },
             config: Arc::default(),
             grants: None,
+            secrets: Arc::default(),
             module: Ok((version, load_guest(&wasm).await)),
             share: Semaphore::new(1),
             figures: store.metrics().find_module(name),
@@ -77,6 +78,7 @@ async fn run_dry(store: &EventStore, flow: &FlowRuntime, event: &Event) -> Value
         heavy: &heavy,
         room: ContentsRoom::DRY_RUN,
         clock: None,
+        requests: None,
     };
     let outcome = planner.choose_deliveries().await;
     serde_json::to_value(DryRunAnswer::of(flow, event, 1, outcome)).unwrap()
@@ -153,6 +155,7 @@ async fn what_an_event_adds_to_the_database_is_measured() {
         heavy: &heavy,
         room: ContentsRoom::STORED,
         clock: None,
+        requests: None,
     };
     let outcome = planner.choose_deliveries().await;
     let contents = outcome.contents.unwrap();

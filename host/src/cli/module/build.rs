@@ -48,7 +48,7 @@ pub async fn run_build(args: &BuildArgs, screen: &mut CommandScreen<'_>) -> Resu
     Ok(())
 }
 
-/// Builds the project there and gives its component.
+/// Builds the project there and gives its component, with the manifest that lies beside it.
 pub async fn component(path: &Path) -> Result<PathBuf, CliError> {
     ensure_target().await?;
     let output = Command::new("cargo")
@@ -67,12 +67,14 @@ pub async fn component(path: &Path) -> Result<PathBuf, CliError> {
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let artefact = messages.lines().rev().find_map(wasm_file);
-    artefact.ok_or_else(|| {
+    let artefact = artefact.ok_or_else(|| {
         CliError::with_next(
             "cargo made no component",
             "the project's Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`",
         )
-    })
+    })?;
+    super::manifest::embed_beside(path, &artefact)?;
+    Ok(artefact)
 }
 
 /// The `.wasm` that a line of cargo's report names.

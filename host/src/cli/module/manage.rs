@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use clap::Args;
 use http::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::build;
 use crate::cli::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape_path};
@@ -33,6 +33,9 @@ pub struct PushArgs {
     /// Make it the version that runs.
     #[arg(long)]
     activate: bool,
+    /// Approve what it asks for, such as `http:api.example.com`; `http` means all its hosts.
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    approve: Vec<String>,
     #[command(flatten)]
     remote: RemoteServer,
 }
@@ -53,6 +56,9 @@ pub struct ActivateArgs {
     name: String,
     /// The version that shall run.
     version: u32,
+    /// Approve what it asks for, such as `http:api.example.com`; `http` means all its hosts.
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    approve: Vec<String>,
     #[command(flatten)]
     remote: RemoteServer,
 }
@@ -66,7 +72,8 @@ pub async fn push_module(args: PushArgs, screen: &mut CommandScreen<'_>) -> Resu
     let wasm = Bytes::from(std::fs::read(&file).map_err(CliError::reading(&file))?);
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
     let name = args.name.unwrap_or(stem);
-    let answer = upload_module(&client, &name, wasm, None, args.activate).await?;
+    let wanted = ModuleUpload { version: None, activate: args.activate, approve: &args.approve };
+    let answer = upload_module(&client, &name, wasm, wanted).await?;
     let version = answer.get("version").and_then(Value::as_u64).unwrap_or_default();
     let said = if args.activate {
         format!("{name} version {version} uploaded; it runs from now on")
@@ -84,16 +91,28 @@ fn with_warning(said: String, answer: &Value) -> String {
     }
 }
 
-/// Uploads a component as a version of that module, the next one where none is named.
+/// How a component is uploaded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ModuleUpload<'a> {
+    /// Its number; the next one where none is named.
+    pub version: Option<u64>,
+    pub activate: bool,
+    /// What is approved of what it asks for.
+    pub approve: &'a [String],
+}
+
+/// Uploads a component as a version of that module.
 pub async fn upload_module(
     client: &ServerClient,
     name: &str,
     wasm: Bytes,
-    version: Option<u64>,
-    activate: bool,
+    upload: ModuleUpload<'_>,
 ) -> Result<Value, CliError> {
+    let ModuleUpload { version, activate, approve } = upload;
     let version = version.map(|number| format!("&version={number}")).unwrap_or_default();
-    let path = format!("/modules/{}?activate={activate}{version}", escape_path(name));
+    let approve = escape_path(&approve.join(","));
+    let approve = if approve.is_empty() { approve } else { format!("&approve={approve}") };
+    let path = format!("/modules/{}?activate={activate}{version}{approve}", escape_path(name));
     client.call_api(Method::POST, &path, CallBody::Wasm(wasm)).await
 }
 
@@ -139,7 +158,8 @@ pub async fn activate_module(
     let client = args.remote.connect(screen)?;
     let (name, version) = (&args.name, args.version);
     let path = format!("/modules/{}/versions/{version}/activate", escape_path(name));
-    let answer = client.call_api(Method::POST, &path, CallBody::None).await?;
+    let body = CallBody::Json(json!({ "approve": args.approve }));
+    let answer = client.call_api(Method::POST, &path, body).await?;
     let said = format!("{name} version {version} runs from now on");
     Ok(screen.print_outcome(with_warning(said, &answer), &answer)?)
 }

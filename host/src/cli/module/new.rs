@@ -74,6 +74,7 @@ fn files(name: &str, sdk: Option<&Path>) -> Vec<(String, String)> {
     let event = serde_json::to_string_pretty(&event).unwrap_or_default();
     let mut files = vec![
         ("Cargo.toml".to_owned(), scaffold::manifest(name, &path)),
+        ("waybill.manifest.toml".to_owned(), scaffold::module_manifest(name)),
         ("src/lib.rs".to_owned(), scaffold::LIB.to_owned()),
         ("event.json".to_owned(), event + "\n"),
         ("README.md".to_owned(), scaffold::readme(name)),
@@ -117,6 +118,7 @@ mod tests {
         for file in [
             "Cargo.toml",
             "src/lib.rs",
+            "waybill.manifest.toml",
             "event.json",
             "README.md",
             ".waybill/guest-sdk/Cargo.toml",
@@ -129,6 +131,9 @@ mod tests {
             std::fs::read_to_string(project.join(".waybill/guest-sdk/Cargo.toml")).unwrap();
         let manifest: toml::Table = toml::from_str(&manifest).unwrap();
         assert!(!manifest.to_string().contains("workspace"), "{manifest}");
+        let own = crate::cli::input::read_document(&project.join("waybill.manifest.toml")).unwrap();
+        let own = crate::model::module_manifest::ModuleManifest::from_value(&own).unwrap();
+        assert_eq!((own.name.as_str(), own.capabilities.is_empty()), ("my-module", true));
         assert!(String::from_utf8(out).unwrap().contains("next: cd "));
         let again = run_new(&args, &mut CommandScreen::new(&mut Vec::new(), true)).unwrap_err();
         assert!(again.to_string().contains("is there already"));

@@ -10,11 +10,15 @@ use serde_json::{Map, Value, json};
 use crate::cli::input::{literal, read_document};
 use crate::cli::{CliError, CommandScreen};
 use crate::error_chain::error_chain;
+use crate::model::config_schema::ConfigSchema;
 use crate::model::event::attribute_texts;
 use crate::model::flow::{FlowModule, ModuleConfig};
+use crate::model::module_manifest::{
+    HARD_COMPONENT, HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_TIME,
+};
 use crate::wasm::{
-    LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleInput, ModuleLimits, ModuleRun,
-    ModuleStep, PATIENCE, RoutedEvent, RunEnd,
+    LimitCeilings, LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleInput,
+    ModuleLimits, ModuleRun, ModuleStep, PATIENCE, RoutedEvent, RunEnd,
 };
 
 /// `module run`.
@@ -39,9 +43,10 @@ pub struct RunArgs {
 pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let event = SampleEvent::read(&args.event)?;
-    let config = Arc::new(read_config(args)?);
     let wasm = std::fs::read(&args.file).map_err(CliError::reading(&args.file))?;
     let module = admit_module(&args.file, &wasm).await?;
+    let schema = module.report().manifest.as_ref().and_then(|manifest| manifest.config.as_ref());
+    let config = Arc::new(read_config(args, schema)?);
     let attributes: Vec<(&str, &str)> =
         event.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let run = module.run(event.input(&attributes), &config).await;
@@ -71,12 +76,23 @@ pub async fn admit_module(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliE
     let cache =
         ModuleCache::new(folder.path().join("cache"), rand::random(), ModuleCompiler::InProcess);
     let cache = cache.map_err(|error| failed(&error))?;
-    let engine =
-        ModuleEngine::new(ModuleLimits::default(), &LOCAL_KEY).map_err(|error| failed(&error))?;
+    let engine = ModuleEngine::new(local_limits(), &LOCAL_KEY).map_err(|error| failed(&error))?;
     engine.admit_module(&cache, wasm).await.map_err(|error| failed(&error))
 }
 
-fn read_config(args: &RunArgs) -> Result<ModuleConfig, CliError> {
+/// What a component may use here: as much as the server that allows most. What its manifest does
+/// not ask for is what every module has.
+pub fn local_limits() -> ModuleLimits {
+    ModuleLimits::with_ceilings(LimitCeilings {
+        component: HARD_COMPONENT,
+        memory: HARD_MEMORY,
+        time: HARD_TIME,
+        output: HARD_OUTPUT,
+        log: HARD_LOG,
+    })
+}
+
+fn read_config(args: &RunArgs, schema: Option<&ConfigSchema>) -> Result<ModuleConfig, CliError> {
     let given = match &args.config_file {
         Some(path) => read_document(path)?,
         None => Value::Object(Map::new()),
@@ -92,7 +108,12 @@ fn read_config(args: &RunArgs) -> Result<ModuleConfig, CliError> {
         members.insert(key.to_owned(), literal(value));
     }
     let config = members.into_iter().collect();
-    Ok(FlowModule { name: String::new(), version: None, config }.readable_config())
+    let faults = schema.map(|schema| schema.check_config(&config)).unwrap_or_default();
+    if let [fault, ..] = faults.as_slice() {
+        let said = format!("the configuration does not fit: {}: {}", fault.path, fault.message);
+        return Err(CliError::with_next(said, "look at `waybill module inspect FILE`"));
+    }
+    Ok(FlowModule { name: String::new(), version: None, config }.readable_config(schema))
 }
 
 /// What random numbers follow from here, where nothing is kept secret: two trials on one event see

@@ -38,6 +38,28 @@ strip = true
 /// The project's module: a filter and a transform.
 pub const LIB: &str = include_str!("scaffold/lib.rs.txt");
 
+/// What the module says of itself: `waybill module build` puts it into the component.
+pub fn module_manifest(name: &str) -> String {
+    format!(
+        r#"name = "{name}"
+version = "0.1.0"
+description = "Lets invoices of at least the configured total through and says what was paid."
+
+# The configuration that a flow gives it, as a JSON Schema. The server refuses what does not fit.
+[config]
+type = "object"
+
+[config.properties]
+least = {{ type = ["string", "number"], description = "The least total, such as 100.00.", default = "0.00" }}
+
+# What it may call, if whoever activates it approves.
+[capabilities]
+# http = ["api.example.com"]
+# secrets = ["enrich"]
+"#
+    )
+}
+
 /// The project's README.
 pub fn readme(name: &str) -> String {
     let file = name.replace('-', "_");

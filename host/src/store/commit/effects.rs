@@ -56,8 +56,8 @@ async fn cancel_named(
     if names.is_empty() {
         return Ok(());
     }
-    let named = names.iter().map(|(name, at)| name_row(*name).bind(*at)).collect();
-    tx.execute_bulk(&statements::CANCEL_NAMED, named).await?;
+    let rows = names.iter().map(|(name, at)| name_row(*name).bind(*at)).collect();
+    tx.execute_bulk(&statements::CANCEL_NAMED, rows).await?;
     let gone = names.keys().map(|name| name_row(*name)).collect();
     tx.execute_bulk(&statements::DELETE_CANCEL_KEYS, gone).await.map(drop)
 }
@@ -108,11 +108,10 @@ pub async fn write_cancel_keys(
 ) -> Result<(), StoreError> {
     let mut names: Vec<(DeliveryId, FlowId, &str)> = Vec::new();
     for plan in plans {
-        let named = plan.deliveries.iter().filter_map(|draft| {
+        names.extend(plan.deliveries.iter().filter_map(|draft| {
             let key = draft.delivery.cancel_key.as_deref()?;
             Some((draft.delivery.id, plan.flow, key))
-        });
-        names.extend(named);
+        }));
     }
     let rows = names.iter().map(|(id, flow, key)| BoundRow::new().bind(*id).bind(*flow).bind(*key));
     tx.execute_bulk(&statements::INSERT_CANCEL_KEY, rows.collect()).await.map(drop)

@@ -4,6 +4,7 @@ use crate::model::source_run::RunReport;
 use crate::store::modules::NewModule;
 use crate::store::objects::{ObjectChange, ObjectKind};
 use crate::store::{KeptRow, KeyRange, RowHead, SourceChanges};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 fn put(id: Uuid, name: &str) -> ObjectChange {
@@ -51,7 +52,8 @@ async fn changes_are_made_together_or_not_at_all() {
         let version = store.read_settings_version().await.unwrap();
         let taken = store.change_objects(&[put(first, "b"), put(second, "b")]).await;
         assert!(matches!(&taken, Err(StoreError::NameTaken(name)) if name == "b"), "{url}");
-        let missing = ObjectChange::ActivateModule { name: "m".to_owned(), version: 7 };
+        let missing =
+            ObjectChange::ActivateModule { name: "m".to_owned(), version: 7, approved: None };
         let missing = store.change_objects(&[put(second, "c"), missing]).await;
         assert!(matches!(missing, Err(StoreError::Missing(_))), "{url}: {missing:?}");
         let flows = store.list_objects::<serde_json::Value>(ObjectKind::Flow).await.unwrap();
@@ -65,7 +67,9 @@ async fn changes_are_made_together_or_not_at_all() {
 #[tokio::test]
 async fn versions_of_a_module_count_up_and_one_is_active() {
     for TestStore { store, url, .. } in stores().await {
+        let approved = BTreeSet::from(["http:a.example".to_owned()]);
         let module = |activate, version| NewModule {
+            approved: &approved,
             name: "m",
             version,
             sha256: [7; 32],
@@ -81,6 +85,7 @@ async fn versions_of_a_module_count_up_and_one_is_active() {
         let active: Vec<(u32, bool)> =
             stored.iter().map(|module| (module.version, module.active)).collect();
         assert_eq!(active, [(1, false), (2, true)], "{url}");
+        assert!(stored.iter().all(|module| module.approved == approved), "{url}");
         assert_eq!(
             store.load_component([7; 32]).await.unwrap().as_deref(),
             Some(&b"\0asm"[..]),

@@ -1,0 +1,73 @@
+//! What a module says of itself, what of it is granted, and the form that approves the rest.
+
+use super::call::PageCall;
+use super::layout::draw_form_key;
+use super::module_address;
+use crate::api::modules::ModuleView;
+use crate::store::modules::read_manifest;
+use maud::{Markup, html};
+
+/// The form that makes a version the one that runs, behind a summary that says what it may then do.
+pub fn draw_activation(call: &PageCall, view: &ModuleView) -> Markup {
+    let action = format!("{}/versions/{}/activate", module_address(&view.name), view.version);
+    let pending = view.pending.join(",");
+    html! {
+        details class="ask" {
+            summary class="btn" { "Activate…" }
+            div class="pick" {
+                p class="s" {
+                    "Flows that do not stay on a version run this one from the next event on. The \
+                     present one is kept, and can be activated again."
+                }
+                @if !view.pending.is_empty() {
+                    p class="s" { b { "It asks for what nobody approved yet:" } }
+                    (draw_words(&view.pending))
+                }
+                form method="post" action=(action) {
+                    (draw_form_key(call))
+                    input type="hidden" name="approve" value=(pending);
+                    button class="btn main" type="submit" {
+                        @if view.pending.is_empty() { "Activate it" } @else { "Approve and activate it" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn draw_words(words: &[String]) -> Markup {
+    html! {
+        ul class="plain stack-s" { @for word in words { li { code { (word) } } } }
+    }
+}
+
+/// What a version says of itself and what it may call.
+pub fn draw_manifest(view: &ModuleView) -> Markup {
+    let Some(manifest) = read_manifest(&view.report) else {
+        return html! {
+            p class="hint" {
+                "It has no manifest: it may call nothing, and its configuration is not checked."
+            }
+        };
+    };
+    let schema = manifest.config.as_ref().map(|schema| format!("{:#}", schema.0));
+    html! {
+        p {
+            b { (manifest.name) }
+            @if let Some(version) = &manifest.version { " " (version) }
+            @if let Some(text) = &manifest.description { ": " (text) }
+        }
+        (draw_grants("It may call", &view.granted))
+        (draw_grants("Not approved", &view.pending))
+        (draw_grants("Refused by modules.policy", &view.denied))
+        @if let Some(schema) = schema {
+            details { summary { "Schema of its configuration" } pre { code { (schema) } } }
+        }
+    }
+}
+
+fn draw_grants(title: &str, words: &[String]) -> Markup {
+    html! {
+        @if !words.is_empty() { p class="hint" { (title) ":" } (draw_words(words)) }
+    }
+}

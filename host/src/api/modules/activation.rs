@@ -1,0 +1,193 @@
+//! Which version of a module runs, and what of what it asks for is approved.
+
+use super::{ModuleView, UploadQuery, find_version, lost_roles, versions};
+use crate::api::answer::{DataAnswer, data_answer};
+use crate::api::auth::CallPrincipal;
+use crate::api::body::JsonInput;
+use crate::api::events::id;
+use crate::api::problem::ApiProblem;
+use crate::api::{AppState, edit};
+use crate::model::fault::InputFault;
+use crate::model::flow::FlowSettings;
+use crate::model::module_manifest::ModuleManifest;
+use crate::settings::SettingsSnapshot;
+use crate::store::modules::ModuleVersion;
+use crate::store::objects::ObjectChange;
+use crate::wasm::LoadedModule;
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use utoipa::ToSchema;
+
+/// How to activate a version, or what of it to approve.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalRequest {
+    /// What is approved of what the version asks for, such as `http:api.example.com` or
+    /// `secrets:enrich`; `http` stands for all hosts of its manifest, `secrets` for all its secrets.
+    #[serde(default)]
+    pub approve: Vec<String>,
+}
+
+/// A version that somebody wants to run.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedVersion<'v> {
+    /// The module's name on this server.
+    pub name: &'v str,
+    /// Its number, where it has one yet.
+    pub version: Option<u32>,
+    pub manifest: Option<&'v ModuleManifest>,
+    /// What was approved of it before.
+    pub approved: &'v BTreeSet<String>,
+}
+
+impl<'v> WantedVersion<'v> {
+    pub fn new(version: &'v ModuleVersion, manifest: Option<&'v ModuleManifest>) -> Self {
+        let (name, number, approved) = (&version.name, Some(version.version), &version.approved);
+        Self { name, version: number, manifest, approved }
+    }
+
+    /// What is approved of it: before, of the version that runs now, or by this request.
+    pub fn approvals(
+        &self,
+        before: Option<&ModuleVersion>,
+        given: &[String],
+    ) -> Result<BTreeSet<String>, ApiProblem> {
+        let asked = self.manifest.map(|manifest| manifest.capabilities.clone()).unwrap_or_default();
+        let mut approved = asked.read_approvals(given).map_err(|word| {
+            let message = match asked.items().as_slice() {
+                [] => format!("this version asks for nothing, so `{word}` cannot be approved"),
+                items => format!("`{word}` is not among what it asks for: {}", items.join(", ")),
+            };
+            ApiProblem::fault("approve", message)
+        })?;
+        let known = self.approved.iter().chain(before.into_iter().flat_map(|v| &v.approved));
+        let items = asked.items();
+        approved.extend(known.filter(|item| items.contains(item)).cloned());
+        Ok(approved)
+    }
+
+    /// What is approved of it once it runs; a conflict where it asks for something that is not.
+    pub fn approve(
+        &self,
+        app: &AppState,
+        before: Option<&ModuleVersion>,
+        given: &[String],
+    ) -> Result<BTreeSet<String>, ApiProblem> {
+        let approved = self.approvals(before, given)?;
+        let Some(manifest) = self.manifest else { return Ok(approved) };
+        let decision = manifest.capabilities.decide(app.config.modules.policy, &approved);
+        if decision.pending.is_empty() {
+            return Ok(approved);
+        }
+        Err(ApiProblem::approval_needed(self.name, self.version, &decision.pending))
+    }
+
+    /// What in the flows that follow the active version does not fit its schema.
+    pub fn check_flows<'f>(
+        &self,
+        flows: impl Iterator<Item = &'f FlowSettings>,
+    ) -> Vec<InputFault> {
+        let Some(schema) = self.manifest.and_then(|manifest| manifest.config.as_ref()) else {
+            return Vec::new();
+        };
+        let mut faults = Vec::new();
+        for flow in flows {
+            let follows = flow.modules.iter().enumerate();
+            let follows = follows.filter(|(_, m)| m.name == self.name && m.version.is_none());
+            for (n, module) in follows {
+                let place = format!("flows[{}].modules[{n}].config", flow.name);
+                let found = schema.check_config(&module.config).into_iter();
+                faults.extend(found.map(|fault| fault.within(&place)));
+            }
+        }
+        faults
+    }
+}
+
+/// What is approved of an upload. One that is to run at once is refused as its activation would be.
+pub fn approve_upload(
+    app: &AppState,
+    name: &str,
+    query: &UploadQuery,
+    module: &LoadedModule,
+    before: Option<&ModuleVersion>,
+) -> Result<BTreeSet<String>, ApiProblem> {
+    let (manifest, approved) = (module.report().manifest.as_ref(), BTreeSet::new());
+    let wanted = WantedVersion { name, version: query.version, manifest, approved: &approved };
+    if !query.activate {
+        return wanted.approvals(None, &query.approvals());
+    }
+    let snapshot = app.live.current_settings();
+    edit::check_faults(wanted.check_flows(readable_flows(&snapshot)))?;
+    wanted.approve(app, before, &query.approvals())
+}
+
+/// The flows whose configuration can be read.
+pub fn readable_flows(settings: &SettingsSnapshot) -> impl Iterator<Item = &FlowSettings> {
+    settings.flows().iter().filter(|route| !route.locked).map(|route| &route.flow.settings)
+}
+
+/// Makes a version the one that flows run; also the way back to an older one. A version that asks for
+/// more than was approved is not activated until `approve` names it.
+#[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
+    params(("name" = String, Path), ("version" = u32, Path)), request_body = ApprovalRequest,
+    responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem),
+        (status = 409, body = ApiProblem, description = "The version asks for something that is not approved; `errors` names each."),
+        (status = 422, body = ApiProblem, description = "A flow's configuration does not fit its schema, or `approve` names something else.")))]
+pub async fn activate_module(
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    Path((name, number)): Path<(String, String)>,
+    JsonInput(request): JsonInput<ApprovalRequest>,
+) -> Result<Json<DataAnswer<ModuleView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
+    let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
+    let before = versions(&app, &name).await?.into_iter().find(|v| v.active);
+    let manifest = found.manifest();
+    let wanted = WantedVersion::new(&found, manifest.as_ref());
+    let approved = wanted.approve(&app, before.as_ref(), &request.approve)?;
+    let snapshot = app.live.current_settings();
+    edit::check_faults(wanted.check_flows(readable_flows(&snapshot)))?;
+    let warning = before.and_then(|before| lost_roles(&before, &found));
+    let (name, version) = (name.clone(), found.version);
+    let change = ObjectChange::ActivateModule { name, version, approved: Some(approved) };
+    edit::commit_changes(&app, &[change]).await?;
+    let active = find_version(&app, &found.name, Some(found.version)).await?;
+    Ok(data_answer(ModuleView { warning, ..ModuleView::new(&app, active) }))
+}
+
+/// Approves what a version asks for without activating it, for flows that stay on it by its number.
+#[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/approve", tag = "modules", operation_id = "approve_module",
+    params(("name" = String, Path), ("version" = u32, Path)), request_body = ApprovalRequest,
+    responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
+pub async fn approve_module(
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    Path((name, number)): Path<(String, String)>,
+    JsonInput(request): JsonInput<ApprovalRequest>,
+) -> Result<Json<DataAnswer<ModuleView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
+    let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
+    let manifest = found.manifest();
+    let approved =
+        WantedVersion::new(&found, manifest.as_ref()).approvals(None, &request.approve)?;
+    let change = ObjectChange::ApproveModule { name, version: found.version, approved };
+    edit::commit_changes(&app, &[change]).await?;
+    let found = find_version(&app, &found.name, Some(found.version)).await?;
+    Ok(data_answer(ModuleView::new(&app, found)))
+}
+
+/// One version of a module, with its manifest and what of it is granted.
+#[utoipa::path(get, path = "/api/v1/modules/{name}/versions/{version}", tag = "modules", operation_id = "show_module_version",
+    params(("name" = String, Path), ("version" = u32, Path)),
+    responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem)))]
+pub async fn show_version(
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    Path((name, number)): Path<(String, String)>,
+) -> Result<Json<DataAnswer<ModuleView>>, ApiProblem> {
+    let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
+    Ok(data_answer(ModuleView::new(&app, found)))
+}

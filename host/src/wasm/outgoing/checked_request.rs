@@ -1,0 +1,238 @@
+//! What a request of a module may be, and what the host puts into it.
+
+use super::call_values::{ModuleBody, ModuleRequest, RequestRefusal};
+use crate::crypto::sha256::sha256_digest;
+use crate::model::capability_grants::CapabilityGrants;
+use crate::model::grant_policy::is_same_host;
+use crate::net::http_client::ClientRequest;
+use crate::signing::usable_secret::{UsableSecret, UsableSecrets};
+use crate::wasm::guest_log::clip;
+use crate::wasm::json::check_json;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use url::Url;
+
+/// The longest body of a request, in bytes.
+const LONGEST_BODY: usize = 1 << 20;
+/// Most headers of a request, and their bytes.
+const MOST_HEADERS: (usize, usize) = (64, 16 << 10);
+/// The longest address of a request, in bytes.
+const LONGEST_URL: usize = 8 << 10;
+/// Headers that the host sets or that say how a connection is used.
+const OWN_HEADERS: [&str; 11] = [
+    "host",
+    "content-length",
+    "connection",
+    "transfer-encoding",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "proxy-authorization",
+    "proxy-connection",
+];
+
+/// A request that goes to a granted host and has headers of its own alone.
+#[derive(Debug)]
+pub struct CheckedRequest {
+    method: Method,
+    pub url: Url,
+    /// The host as manifests and secrets name it.
+    host: String,
+    headers: HeaderMap,
+}
+
+impl CheckedRequest {
+    /// Checks a request. `plain` holds the hosts that need no TLS; a dry run does not know them.
+    pub fn new(
+        request: &ModuleRequest,
+        grants: &CapabilityGrants,
+        plain: Option<&[String]>,
+    ) -> Result<Self, RequestRefusal> {
+        let invalid = |message: String| RequestRefusal::permanent("invalid", message);
+        let method = Method::from_bytes(request.method.as_bytes())
+            .ok()
+            .filter(|method| *method != Method::CONNECT && *method != Method::TRACE)
+            .ok_or_else(|| invalid("the method is none that a module may use".to_owned()))?;
+        let (url, host) = read_url(&request.url, grants, plain)?;
+        let headers = read_headers(&request.headers)?;
+        let length = match &request.body {
+            Some(ModuleBody::Json(text) | ModuleBody::Text(text)) => text.len(),
+            Some(ModuleBody::Bytes(bytes)) => bytes.len(),
+            None => 0,
+        };
+        if length > LONGEST_BODY {
+            let message = format!("a body of {length} bytes, the limit is {LONGEST_BODY}");
+            return Err(RequestRefusal::permanent("limit", message));
+        }
+        if let Some(ModuleBody::Json(text)) = &request.body {
+            check_json(text).map_err(|fault| invalid(format!("the body: {fault}")))?;
+        }
+        Ok(Self { method, url, host, headers })
+    }
+
+    /// SHA-256 of all that the module gave, in hex. The values of secrets are no part of it.
+    pub fn digest(&self, request: &ModuleRequest) -> String {
+        let headers = serde_json::to_vec(&request.headers).unwrap_or_default();
+        let secrets = serde_json::to_vec(&request.secrets).unwrap_or_default();
+        let body = serde_json::to_vec(&request.body).unwrap_or_default();
+        let parts: [&[u8]; 9] = [
+            self.method.as_str().as_bytes(),
+            b"\n",
+            self.url.as_str().as_bytes(),
+            b"\n",
+            &headers,
+            b"\n",
+            &secrets,
+            b"\n",
+            &body,
+        ];
+        hex::encode(sha256_digest(&parts))
+    }
+
+    /// Puts the secrets and the body in.
+    pub fn complete(
+        mut self,
+        request: &ModuleRequest,
+        grants: &CapabilityGrants,
+        secrets: &UsableSecrets,
+    ) -> Result<ClientRequest, RequestRefusal> {
+        for name in &request.secrets {
+            self.add_secret(name, grants, secrets)?;
+        }
+        let (body, kind) = match &request.body {
+            Some(ModuleBody::Json(text)) => (Bytes::from(text.clone()), Some("application/json")),
+            Some(ModuleBody::Text(text)) => {
+                (Bytes::from(text.clone()), Some("text/plain; charset=utf-8"))
+            }
+            Some(ModuleBody::Bytes(bytes)) => (Bytes::from(bytes.clone()), None),
+            None => (Bytes::new(), None),
+        };
+        if let Some(kind) = kind {
+            let kind = HeaderValue::from_static(kind);
+            self.headers.entry(header::CONTENT_TYPE).or_insert(kind);
+        }
+        let agent = HeaderValue::from_static(concat!("Waybill/", env!("CARGO_PKG_VERSION")));
+        self.headers.entry(header::USER_AGENT).or_insert(agent);
+        let uri: Uri = self.url.as_str().parse().map_err(|_opaque| {
+            RequestRefusal::permanent("invalid", "the address is not one that a request can have")
+        })?;
+        let Self { method, headers, .. } = self;
+        Ok(ClientRequest { method, uri, headers, header_case: None, body, permit: None })
+    }
+
+    fn add_secret(
+        &mut self,
+        name: &str,
+        grants: &CapabilityGrants,
+        secrets: &UsableSecrets,
+    ) -> Result<(), RequestRefusal> {
+        let secret = find_secret(name, grants, secrets)?;
+        let settings = &secret.secret.settings;
+        if !settings.may_go_to(&self.host) {
+            let message = format!("secret `{name}` may not be sent to `{}`", self.host);
+            return Err(RequestRefusal::permanent("denied", message));
+        }
+        let value = secret.secrets.as_ref().map(|secrets| secrets.current.as_str());
+        let value = value.ok_or_else(|| locked(name))?;
+        if let Some(parameter) = &settings.query {
+            self.url.query_pairs_mut().append_pair(parameter, value);
+            return Ok(());
+        }
+        let text = [settings.prefix.as_deref().unwrap_or_default(), value].concat();
+        let filled = settings.header.as_deref().map(|name| HeaderName::from_bytes(name.as_bytes()));
+        let (Some(Ok(header)), Ok(mut text)) = (filled, HeaderValue::from_str(&text)) else {
+            return Err(RequestRefusal::permanent(
+                "invalid",
+                format!("secret `{name}` fits no header"),
+            ));
+        };
+        if self.headers.contains_key(&header) {
+            let message = format!("the header `{header}` is filled in by secret `{name}`");
+            return Err(RequestRefusal::permanent("invalid", message));
+        }
+        text.set_sensitive(true);
+        self.headers.insert(header, text);
+        Ok(())
+    }
+}
+
+/// A secret that is granted, and that there is.
+pub fn find_secret<'s>(
+    name: &str,
+    grants: &CapabilityGrants,
+    secrets: &'s UsableSecrets,
+) -> Result<&'s UsableSecret, RequestRefusal> {
+    let shown = clip(name, 100);
+    if !grants.secrets.iter().any(|granted| granted == name) {
+        let message = format!("secret `{shown}` is not granted to this module");
+        return Err(RequestRefusal::permanent("denied", message));
+    }
+    let message =
+        || format!("there is no secret `{shown}`: set it with `waybill module secret set`");
+    let found =
+        secrets.get(name).ok_or_else(|| RequestRefusal::permanent("unknown_secret", message()))?;
+    if found.is_locked() { Err(locked(name)) } else { Ok(found) }
+}
+
+fn locked(name: &str) -> RequestRefusal {
+    let message = format!("secret `{name}` cannot be read with this server's key");
+    RequestRefusal::passing("unavailable", message)
+}
+
+/// The address of a request and its host as manifests name it. `plain` holds the hosts that need no
+/// TLS; a dry run does not know them and makes no request.
+fn read_url(
+    text: &str,
+    grants: &CapabilityGrants,
+    plain: Option<&[String]>,
+) -> Result<(Url, String), RequestRefusal> {
+    let invalid = |message: &str| RequestRefusal::permanent("invalid", message);
+    if text.len() > LONGEST_URL {
+        return Err(RequestRefusal::permanent("limit", "the address is longer than 8 KiB"));
+    }
+    let mut url = Url::parse(text).map_err(|_opaque| invalid("the address is not a URL"))?;
+    let is_web = matches!(url.scheme(), "https" | "http");
+    let name = url.host_str().filter(|_| is_web).map(str::to_owned);
+    let name = name.ok_or_else(|| invalid("an address begins with https:// and names a host"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("an address holds no credentials: name a secret instead"));
+    }
+    // Without the port where it is the scheme's own.
+    let host = url.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
+    if !grants.http.iter().any(|granted| is_same_host(granted, &host)) {
+        let message = format!("`{host}` is not among the hosts that this module is granted");
+        return Err(RequestRefusal::permanent("denied", message));
+    }
+    let needs_tls = plain.is_some_and(|plain| !plain.contains(&host));
+    if url.scheme() == "http" && needs_tls {
+        let message = format!(
+            "requests to `{host}` need https:// (an operator may list it in `modules.plain_http`)"
+        );
+        return Err(RequestRefusal::permanent("denied", message));
+    }
+    url.set_fragment(None);
+    Ok((url, host))
+}
+
+fn read_headers(given: &[(String, String)]) -> Result<HeaderMap, RequestRefusal> {
+    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if given.len() > MOST_HEADERS.0 || bytes > MOST_HEADERS.1 {
+        return Err(RequestRefusal::permanent("limit", "more than 64 headers, or 16 KiB of them"));
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let shown = clip(name, 100);
+        let invalid =
+            |what: &str| RequestRefusal::permanent("invalid", format!("header `{shown}`: {what}"));
+        let name =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_opaque| invalid("not a name"))?;
+        if OWN_HEADERS.contains(&name.as_str()) {
+            return Err(invalid("the host sets it"));
+        }
+        let value = HeaderValue::from_str(value).map_err(|_opaque| invalid("not a value"))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
