@@ -219,9 +219,9 @@ fn route_with_payload(length: u32) -> String {
              (memory.fill (i32.const 131072) (i32.const 120) (i32.const {length}))
              (i32.store8 (i32.const 131072) (i32.const 34))
              (i32.store8 (i32.const {last}) (i32.const 34))
-             (i32.store8 (i32.const 3244) (i32.const 1))
-             (i32.store (i32.const 3252) (i32.const 131072))
-             (i32.store (i32.const 3256) (i32.const {length}))
+             (i32.store8 (i32.const 3268) (i32.const 1))
+             (i32.store (i32.const 3276) (i32.const 131072))
+             (i32.store (i32.const 3280) (i32.const {length}))
              (i32.store (i32.const 3076) (i32.const 3200))
              (i32.store (i32.const 3080) (i32.const 1))
              (i32.const 3072))"#
