@@ -77,7 +77,7 @@ impl SourceRhythm {
     /// too little is known.
     pub fn longest_silence(&self) -> Option<u64> {
         let began = hour_of_week(self.last_event_at?);
-        let hours = [began, (began + 1) % 168, (began + 167) % 168];
+        let hours = [began, (began + 1) % 168, began.checked_sub(1).unwrap_or(167)];
         let usual = hours.iter().filter_map(|hour| self.longest.get(hour)).max()?;
         (self.gaps >= ENOUGH_GAPS).then(|| (usual * TOLERANCE).max(SHORTEST_SILENCE))
     }
