@@ -1,5 +1,5 @@
-//! JSON texts that stay as they were sent: reading members and pointers without a tree, comparing
-//! values, and the canonical form that is signed.
+//! JSON as text, without a parsed tree: members and pointers, lone surrogates, text that both
+//! databases can store, comparison of values, and the canonical form that is signed.
 
 pub mod canonical;
 pub mod difference;

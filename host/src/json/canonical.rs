@@ -1,23 +1,24 @@
-//! JSON as JavaScript would print it.
+//! Rewrites JSON as JavaScript would print it.
 //!
-//! A receiver that verifies over `JSON.stringify(JSON.parse(body))` instead of over the raw body
-//! (the vendor's own n8n node does) sees our signature fit only if that round trip gives our bytes
-//! again. [`write_canonical()`] turns any valid JSON text into one that survives it, in one pass and without
-//! building a tree:
+//! Some receivers verify a signature over `JSON.stringify(JSON.parse(body))` instead of the raw
+//! body (the vendor's own n8n node does). Such a signature only matches if that round trip returns
+//! exactly our bytes. [`write_canonical()`] turns any valid JSON text into one that survives the
+//! round trip, in one pass and without building a tree:
 //!
 //! - no white space between tokens;
-//! - numbers as ECMA-262 `Number::toString` prints them; a number that JavaScript cannot hold
-//!   exactly becomes a string with its digits as they were written (an integer beyond 2^53 - 1, a
-//!   decimal that an IEEE double changes);
-//! - strings escaped as ECMA-262 `QuoteJSONString` escapes them: nothing but `"`, `\`, control
-//!   characters and lone surrogates;
-//! - keys that are array indices (`"0"` to `"4294967294"`) first and ascending, as
-//!   `OrdinaryOwnPropertyKeys` has them;
-//! - of duplicate keys the first place and the last value.
+//! - numbers as ECMA-262 `Number::toString` prints them. A number that JavaScript cannot hold
+//!   exactly (an integer beyond 2^53 - 1, or a decimal that an IEEE double changes) becomes a
+//!   string of its original digits;
+//! - strings escaped as ECMA-262 `QuoteJSONString` escapes them: only `"`, `\`, control characters
+//!   and lone surrogates;
+//! - keys that are array indices (`"0"` to `"4294967294"`) first and in ascending order, as in
+//!   `OrdinaryOwnPropertyKeys`;
+//! - duplicate keys merged: the member stays at the place of the first key and takes the last
+//!   value.
 //!
-//! Bytes that need no change are copied in runs, so that compact input costs little more than its
-//! scan. Text that is not JSON is an error, never a panic; `serde_json` and this module accept the
-//! same texts, apart from the depth.
+//! Bytes that need no change are copied in runs, so compact input costs little more than one scan.
+//! Text that is not JSON is an error, never a panic. This module and `serde_json` accept the same
+//! texts, apart from the nesting depth.
 
 pub mod number;
 pub mod object;
@@ -25,15 +26,15 @@ pub mod object;
 use object::CanonicalField;
 use thiserror::Error;
 
-/// The most arrays and objects that may nest: the limit `serde_json` has too, which keeps the
-/// recursion off the stack's end.
+/// Most levels of nested arrays and objects. `serde_json` has the same limit; it keeps the
+/// recursion from overflowing the stack.
 pub const MAX_DEPTH: usize = 128;
 
-/// Why a text could not be rewritten. Its sender has to mend it.
+/// Why a text could not be rewritten. Only the sender can correct it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CanonicalError {
-    /// More than [`MAX_DEPTH`] arrays and objects nest.
-    #[error("at byte {at} the JSON nests more than {MAX_DEPTH} levels deep; flatten it")]
+    /// Arrays and objects are nested more than [`MAX_DEPTH`] levels deep.
+    #[error("at byte {at} the JSON is nested more than {MAX_DEPTH} levels deep; flatten it")]
     TooDeep {
         /// Offset in bytes from the start of the text.
         at: usize,
@@ -46,9 +47,9 @@ pub enum CanonicalError {
     },
 }
 
-/// Appends `json` to `out` in the form that JavaScript's parse and stringify leave as it is.
+/// Appends `json` to `out` in a form that JavaScript's parse and stringify leave unchanged.
 ///
-/// On an error `out` is as it was before.
+/// After an error, `out` is as it was before the call.
 pub fn write_canonical(json: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     let before = out.len();
     out.reserve(json.len());
@@ -78,12 +79,13 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
 
 struct CanonicalWriter<'a> {
     src: &'a [u8],
-    /// The next byte to look at.
+    /// Index of the next byte to examine.
     at: usize,
-    /// Start of the bytes looked at and not yet copied; they need no change.
+    /// Index of the first byte that was examined but not yet copied. The bytes from here to `at`
+    /// need no change.
     run: usize,
     out: &'a mut Vec<u8>,
-    /// The fields of all objects that are open, innermost last.
+    /// Fields of all objects that are still open, innermost object last.
     fields: Vec<CanonicalField>,
 }
 
@@ -167,7 +169,7 @@ impl CanonicalWriter<'_> {
         Ok(())
     }
 
-    /// Puts the fields of the object that ends here in JavaScript's order.
+    /// Sorts the fields of the object that ends here into JavaScript's order.
     fn order_fields(&mut self, first: usize) {
         if self.fields.len() - first > 1 {
             self.flush();
@@ -220,7 +222,7 @@ impl CanonicalWriter<'_> {
         Ok(())
     }
 
-    /// Reads `\uXXXX`, which begins here.
+    /// Reads the escape `\uXXXX` that begins at the current byte.
     fn code_unit(&mut self) -> Result<u32, CanonicalError> {
         let digits = self.src.get(self.at + 2..self.at + 6).ok_or_else(|| self.invalid())?;
         let code = digits.iter().try_fold(0, |code, &digit| {
@@ -271,13 +273,13 @@ impl CanonicalWriter<'_> {
         self.run = self.at;
     }
 
-    /// Copies what was looked at and needs no change.
+    /// Copies the examined bytes that need no change to the output.
     fn flush(&mut self) {
         self.out.extend_from_slice(self.src.get(self.run..self.at).unwrap_or_default());
         self.run = self.at;
     }
 
-    /// Where in `out` the next byte will stand.
+    /// Returns the offset in `out` at which the next byte will be written.
     fn position(&self) -> usize {
         self.out.len() + (self.at - self.run)
     }
@@ -305,7 +307,7 @@ impl CanonicalWriter<'_> {
     }
 }
 
-/// How many bytes from the start stand for themselves in a JSON string.
+/// Returns the number of leading bytes that a JSON string holds without an escape.
 fn plain_length(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
@@ -317,8 +319,8 @@ fn plain_length(bytes: &[u8]) -> usize {
     words.len() * 8 + special.unwrap_or(rest.len())
 }
 
-/// Which of eight bytes is the first quote, backslash or byte below 0x20 (Hacker's Delight, section
-/// 6-1: find a zero byte).
+/// Returns the index of the first quote, backslash or byte below 0x20 among eight bytes. The method
+/// is "find a zero byte" (Hacker's Delight, section 6-1).
 fn first_special(word: u64) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -326,12 +328,13 @@ fn first_special(word: u64) -> Option<usize> {
     let quote = zero_in(word ^ (ONES * u64::from(b'"')));
     let backslash = zero_in(word ^ (ONES * u64::from(b'\\')));
     let control = word.wrapping_sub(ONES * 0x20) & !word;
-    // A borrow can set bits above a byte that was found, never below the first.
+    // A borrow can set wrong bits above the first match, but never below it.
     let found = (quote | backslash | control) & HIGH;
     (found != 0).then_some(found.trailing_zeros() as usize / 8)
 }
 
-/// Appends one code point as `QuoteJSONString` prints it; a lone surrogate as a lower-case escape.
+/// Appends one code point as `QuoteJSONString` prints it. A lone surrogate becomes a lower-case
+/// escape.
 fn write_code_point(code: u32, out: &mut Vec<u8>) {
     let short = match code {
         0x08 => b'b',

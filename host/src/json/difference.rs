@@ -1,12 +1,12 @@
-//! What differs between two values, member by member.
+//! Lists the differences between two JSON values, member by member.
 
 use serde_json::Value;
 use std::fmt;
 
-/// Longest value that a difference shows, in characters.
+/// Longest value in the text of a difference, in characters. The rest is cut off.
 const SHOWN: usize = 80;
 
-/// One difference; its path is as people write it: `client.address[0].city`.
+/// One difference. `path` is written as people write it: `client.address[0].city`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ValueChange<'v> {
     Added { path: String, value: &'v Value },
@@ -26,6 +26,7 @@ impl fmt::Display for ValueChange<'_> {
     }
 }
 
+/// Returns the value as JSON text, cut to [`SHOWN`] characters.
 fn shorten(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(SHOWN) {
@@ -34,8 +35,8 @@ fn shorten(value: &Value) -> String {
     }
 }
 
-/// The differences in the order of the members of `after`; removed ones come last. Elements of
-/// arrays are compared by their place.
+/// Returns the differences in the order of the members of `after`, then the removed members.
+/// Elements of arrays are compared by index.
 pub fn compare_values<'v>(before: &'v Value, after: &'v Value) -> Vec<ValueChange<'v>> {
     let mut changes = Vec::new();
     compare_at(String::new(), before, after, &mut changes);
@@ -67,7 +68,7 @@ fn compare_at<'v>(
         }
         (before, after) if before == after => {}
         (before, after) => {
-            let path = if path.is_empty() { "the whole".to_owned() } else { path };
+            let path = if path.is_empty() { "the whole value".to_owned() } else { path };
             changes.push(ValueChange::Changed { path, before, after });
         }
     }
@@ -112,15 +113,15 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_differ_in_nothing() {
+    fn equal_values_have_no_differences() {
         let value = json!({"a": [1, {"b": null}]});
         assert!(compare_values(&value, &value.clone()).is_empty());
         assert!(compare_values(&json!(null), &json!(null)).is_empty());
     }
 
     #[test]
-    fn values_of_another_kind_are_changed_as_a_whole() {
-        assert_eq!(lines(&json!({"a": 1}), &json!([1])), [r#"~ the whole: {"a":1} → [1]"#]);
+    fn a_value_of_another_type_is_reported_as_one_change() {
+        assert_eq!(lines(&json!({"a": 1}), &json!([1])), [r#"~ the whole value: {"a":1} → [1]"#]);
         assert_eq!(lines(&json!({"a": 1}), &json!({"a": {}})), ["~ a: 1 → {}"]);
     }
 

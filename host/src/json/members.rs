@@ -1,4 +1,4 @@
-//! The members of a JSON object as they are written, found without building what is not asked for.
+//! Finds the members of a JSON object without parsing the values that nobody reads.
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -6,34 +6,35 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-/// The members of a JSON object, in the order in which they stand.
+/// The members of a JSON object as raw text, in their original order.
 #[derive(Debug)]
 pub struct JsonMembers<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> JsonMembers<'a> {
-    /// Reads an object; an error says what is not JSON, or no object.
+    /// Reads an object. Fails if the text is not valid JSON, or is not an object.
     pub fn read(json: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }
 
-    /// The names of the members, in the order in which they stand.
+    /// Returns the names of the members in their original order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| &**name)
     }
 
-    /// The members, in the order in which they stand.
+    /// Returns the members in their original order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))
     }
 
-    /// The value of a member; the last one's, where several have the name (RFC 8259, section 4,
-    /// leaves that open, and most readers keep the last).
+    /// Returns the value of a member. If several members have the name, the last one counts: RFC
+    /// 8259, section 4, leaves the choice open, and most readers take the last.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 }
 
-/// A name, which is borrowed where it has no escapes. serde's own `Cow` never is.
+/// The name of a member. It borrows from the text unless the name contains an escape; `Cow` itself
+/// always allocates when serde deserialises it.
 #[derive(Deserialize)]
 struct MemberName<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -61,7 +62,8 @@ impl<'de> Deserialize<'de> for JsonMembers<'de> {
     }
 }
 
-/// A text as it reads, a number as it is written.
+/// Returns a string without its quotes and escapes, or a number as it is written. Returns `None`
+/// for any other value and for an empty string.
 pub fn scalar_text(value: &RawValue) -> Option<String> {
     match value.get().as_bytes().first()? {
         b'"' => serde_json::from_str(value.get()).ok(),
@@ -71,7 +73,7 @@ pub fn scalar_text(value: &RawValue) -> Option<String> {
     .filter(|text: &String| !text.is_empty())
 }
 
-/// A text without the byte order mark that some systems of Windows put before it.
+/// Removes the UTF-8 byte order mark that some Windows programs write at the start of a text.
 pub fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_found_by_what_their_names_mean() {
+    fn members_are_found_by_their_unescaped_names() {
         let members = JsonMembers::read(r#"{"a":1,"b":[{"a":2}],"\u0063":"x","a":3}"#).unwrap();
         let get = |name| members.get(name).map(RawValue::get);
         assert_eq!(

@@ -1,15 +1,15 @@
-//! JSON pointers (RFC 6901) into texts that stay as they are.
+//! Resolves JSON pointers (RFC 6901) in raw JSON text.
 
 use super::members::JsonMembers;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// What stands at a JSON pointer (RFC 6901).
+/// Returns the value at a JSON pointer, or `None` if a step leads nowhere.
 pub fn find_value<'a>(body: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
     pointer.split('/').skip(1).try_fold(body, take_step)
 }
 
-/// One step of a JSON pointer.
+/// Follows one reference token of a JSON pointer: an index of an array or the name of a member.
 pub fn take_step<'a>(value: &'a RawValue, token: &str) -> Option<&'a RawValue> {
     if value.get().starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
@@ -18,6 +18,7 @@ pub fn take_step<'a>(value: &'a RawValue, token: &str) -> Option<&'a RawValue> {
     JsonMembers::read(value.get()).ok()?.get(&unescape_token(token))
 }
 
+/// Decodes `~1` to `/` and `~0` to `~`.
 pub fn unescape_token(token: &str) -> Cow<'_, str> {
     if token.contains('~') {
         Cow::Owned(token.replace("~1", "/").replace("~0", "~"))

@@ -1,18 +1,19 @@
-//! Whether two values that are written differently say the same.
+//! Decides whether two values that are written differently are equal.
 //!
 //! A wider column, another driver or another version of a server writes the same value in another
 //! form: `1.5` becomes `1.5000`, `"1"` becomes `1`, `10:00:00` becomes `10:00:00.000000`. A source
-//! that compares texts would take each row for changed. Values are only compared here; they go out
-//! as they were read.
+//! that compared texts would report every such row as changed. These functions only compare; events
+//! carry the values as they were read.
 
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
-/// Deepest nesting that is compared. Values below it count as different where their texts differ.
+/// Most levels that are compared. Values nested deeper count as different unless their texts are
+/// equal.
 const DEPTH: usize = 100;
 
-/// A number without the ways to write it: its sign, its digits without zeros at either end, and the
-/// power of ten of the last digit.
+/// A number in normal form: its sign, its digits without leading and trailing zeros, and the power
+/// of ten of its last digit.
 #[derive(Debug, PartialEq, Eq)]
 struct DecimalNumber {
     is_negative: bool,
@@ -47,32 +48,34 @@ impl DecimalNumber {
     }
 }
 
-/// Whether both texts are numbers, and the same one.
+/// Whether both texts are numbers and have the same value.
 pub fn is_same_number(one: &str, other: &str) -> bool {
     DecimalNumber::parse(one).is_some_and(|one| DecimalNumber::parse(other).as_ref() == Some(&one))
 }
 
-/// A number in one form for all ways to write it; none where the text is not a number.
+/// Returns the normal form of a number, which is the same text for every spelling. Returns `None`
+/// if the text is not a number.
 pub fn canonical_number(text: &str) -> Option<String> {
     let DecimalNumber { is_negative, digits, power } = DecimalNumber::parse(text)?;
     let sign = if is_negative { "-" } else { "" };
     Some(format!("{sign}{digits}e{power}"))
 }
 
-/// Whether both texts are a date, a time or both, and the same one. A date is its midnight; a
-/// moment without an offset is one in UTC.
+/// Whether both texts are a date, a time or both, and mean the same. A date alone means its
+/// midnight. A moment without an offset is in UTC.
 pub fn is_same_moment(one: &str, other: &str) -> bool {
     moment(one).is_some_and(|one| moment(other).as_ref() == Some(&one))
 }
 
-/// Whether a text is a date without a year, month or day, by which MySQL says that there is none.
+/// Whether a text is a date without a year, month or day. MySQL writes such dates for "no date".
 pub fn is_zero_date(text: &str) -> bool {
     let Some((date, rest)) = text.split_at_checked(10) else { return false };
     let is_zero = date.starts_with("0000-") || date.contains("-00");
     is_date(date) && is_zero && (rest.is_empty() || rest.starts_with([' ', 'T']))
 }
 
-/// A moment in one form: `2026-01-02 03:04:05.6`, or the time alone.
+/// Returns the normal form of a moment: `2026-01-02 03:04:05.6`, or only the time. Returns `None`
+/// if the text is not a moment.
 fn moment(text: &str) -> Option<String> {
     let (date, rest) = match text.split_at_checked(10) {
         Some((date, rest)) if is_date(date) => (date, rest),
@@ -90,7 +93,7 @@ fn moment(text: &str) -> Option<String> {
     Some(format!("{date} {}", time(utc)?))
 }
 
-/// A time of day, or a length of time, without zeros at the end of its fraction.
+/// Returns a time of day or a length of time without trailing zeros in its fraction.
 fn time(text: &str) -> Option<String> {
     let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
     let parts: Vec<&str> = clock.strip_prefix('-').unwrap_or(clock).split(':').collect();
@@ -102,7 +105,7 @@ fn time(text: &str) -> Option<String> {
     Some(format!("{clock}.{}", fraction.trim_end_matches('0')))
 }
 
-/// Whether it has the form `2026-01-02`.
+/// Whether the text has the form `2026-01-02`.
 fn is_date(text: &str) -> bool {
     let is_right = |(n, byte): (usize, u8)| match n {
         4 | 7 => byte == b'-',
@@ -111,16 +114,17 @@ fn is_date(text: &str) -> bool {
     text.len() == 10 && text.bytes().enumerate().all(is_right)
 }
 
-/// What a JSON text of a source can stand for.
+/// How to compare the JSON strings of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextValues {
-    /// A text: numbers come as numbers.
+    /// Strings are only text. The source sends numbers as JSON numbers.
     AreTexts,
-    /// Also a number, as PHP before 8.1 sends all of them.
+    /// A string may also be a number. PHP before 8.1 sends all numbers from a database as strings.
     MayBeNumbers,
 }
 
-/// Whether two JSON values say the same. Null, an empty text and a missing member are one.
+/// Whether two JSON values are equal. Null, an empty string, a zero date and a missing member are
+/// equal to each other.
 pub fn is_same_json(one: &str, other: &str, texts: TextValues) -> bool {
     is_same_within(one, other, texts, DEPTH)
 }
@@ -172,8 +176,8 @@ fn is_same_text(one: &str, other: &str, texts: TextValues) -> bool {
         || (texts == TextValues::MayBeNumbers && is_same_amount())
 }
 
-/// Whether a text is written as amounts are. Not so with one digit behind the point: `1.1` and
-/// `1.10` may be versions.
+/// Whether a text is written as an amount of money may be. A single digit after the point rules
+/// that out, because `1.1` and `1.10` may be versions.
 fn is_amount(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -181,7 +185,7 @@ fn is_amount(text: &str) -> bool {
     is_plain && fraction.len() != 1 && !digits.ends_with('.') && !digits.contains(['e', 'E', '+'])
 }
 
-/// A JSON value of which only the outermost level is read.
+/// A JSON value with only its outermost level parsed.
 enum ShallowJson {
     Null,
     Boolean(bool),
@@ -204,6 +208,7 @@ impl ShallowJson {
         })
     }
 
+    /// Whether the value counts as missing: null, an empty string or a zero date.
     fn is_nothing(&self) -> bool {
         match self {
             Self::Null => true,
@@ -245,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_compared_without_what_their_column_adds() {
+    fn moments_are_compared_without_padding_of_the_column() {
         for (one, other) in [
             ("2026-01-02 03:04:05", "2026-01-02 03:04:05.000000"),
             ("2026-01-02T03:04:05.5", "2026-01-02 03:04:05.500"),
@@ -268,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_without_a_day_are_none() {
+    fn dates_without_a_year_month_or_day_are_zero_dates() {
         for text in ["0000-00-00", "0000-00-00 00:00:00", "2022-11-00", "2022-00-05 20:59:22"] {
             assert!(is_zero_date(text), "{text}");
         }
@@ -278,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_compared_by_what_it_says() {
+    fn json_is_compared_by_value() {
         use TextValues::{AreTexts, MayBeNumbers};
         for (one, other) in [
             (r#""1""#, "1"),

@@ -1,21 +1,21 @@
-//! Text that both databases can hold.
+//! Makes text storable in both databases.
 //!
-//! PostgreSQL refuses U+0000 in text (its manual, section 8.3), SQLite takes it and cuts the text
-//! there in some of its functions. So that both give the same result, the character is replaced
-//! before anything is written: by U+FFFD, as HTML and `CommonMark` do. JSON texts need no look:
-//! they can hold the character only as `\u0000`, which is plain ASCII.
+//! PostgreSQL refuses U+0000 in text (its manual, section 8.3). SQLite accepts the character, but
+//! some of its functions cut the text there. Both databases shall give the same result, so U+0000
+//! is replaced by U+FFFD before anything is written, as HTML and `CommonMark` do. JSON texts need
+//! no check: they can only hold the character as the ASCII escape `\u0000`.
 
-/// What the databases refuse.
+/// The character that PostgreSQL refuses.
 const REFUSED: char = '\0';
-/// What stands in its place.
+/// The replacement character U+FFFD.
 const REPLACEMENT: &str = "\u{fffd}";
 
-/// The text with every U+0000 replaced by U+FFFD; without a copy where there is none.
+/// Replaces every U+0000 by U+FFFD. Returns the text without a copy if it holds no U+0000.
 pub fn make_storable(text: String) -> String {
     if is_storable(&text) { text } else { text.replace(REFUSED, REPLACEMENT) }
 }
 
-/// Whether both databases hold the text as it is.
+/// Whether both databases can store the text unchanged.
 pub fn is_storable(text: &str) -> bool {
     !text.as_bytes().contains(&b'\0')
 }
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn u_0000_is_replaced_and_nothing_else() {
+    fn only_u_0000_is_replaced() {
         assert_eq!(make_storable("a\0b\0".to_owned()), "a\u{fffd}b\u{fffd}");
         assert_eq!(make_storable("a\u{1}\u{7f}é\u{10ffff}".to_owned()), "a\u{1}\u{7f}é\u{10ffff}");
         assert!(is_storable("") && !is_storable("\0"));

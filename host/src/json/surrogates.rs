@@ -1,20 +1,21 @@
-//! Lone surrogates in JSON texts.
+//! Replaces lone surrogates in JSON texts.
 //!
-//! A JSON text may escape one half of a surrogate pair alone (`"\ud83d"`), where a program cut a
-//! text in the middle of a character. No string of Unicode can hold that, so readers disagree: some
-//! refuse the whole text, some replace the half. Waybill replaces it by U+FFFD where a text comes
-//! in, in names and values alike, so that every later reader sees the same.
+//! A JSON text can contain the escape of half a surrogate pair (`"\ud83d"`), for example because a
+//! program cut a text in the middle of a character. No Unicode string can hold such a half, so
+//! readers disagree: some refuse the whole text, others replace the half. Waybill replaces it by
+//! U+FFFD, in names and in values, when a text arrives. All later readers then see the same text.
 
 use std::borrow::Cow;
 
 /// The length of an escape such as `\ud83d`, in bytes.
 const ESCAPE: usize = 6;
-/// What stands in the place of a lone half.
+/// The escape of U+FFFD, which replaces a lone half.
 const REPLACEMENT: &[u8; ESCAPE] = b"\\ufffd";
 
-/// Replaces the escape of each lone surrogate by that of U+FFFD. The text need not be valid JSON.
+/// Replaces the escape of each lone surrogate by the escape of U+FFFD. The text does not have to be
+/// valid JSON.
 pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
-    // Most texts hold no escape at all.
+    // Most texts contain no escape at all.
     let has_escape = memchr::memchr(b'\\', json.as_bytes()).is_some();
     if !has_escape || !json.contains("\\ud") && !json.contains("\\uD") {
         return Cow::Borrowed(json);
@@ -38,11 +39,11 @@ pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
             None => 2,
         };
     }
-    // Only whole escapes of ASCII were exchanged, so this is still UTF-8.
+    // Only whole ASCII escapes were replaced, so the bytes are still UTF-8.
     String::from_utf8(bytes).map_or(Cow::Borrowed(json), Cow::Owned)
 }
 
-/// Whether a JSON text holds a lone surrogate.
+/// Whether a JSON text contains a lone surrogate.
 pub fn has_lone_surrogate(json: &str) -> bool {
     *replace_lone_surrogates(json) != *json
 }
@@ -54,7 +55,7 @@ enum SurrogateHalf {
     Low,
 }
 
-/// The half whose escape begins there.
+/// Returns the surrogate half that the escape at this byte stands for, if it stands for one.
 fn half_at(bytes: &[u8], at: usize) -> Option<SurrogateHalf> {
     let digits = bytes.get(at..at + ESCAPE)?.strip_prefix(b"\\u")?;
     let digits = std::str::from_utf8(digits).ok()?;
@@ -71,7 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn lone_halves_are_replaced_and_nothing_else() {
+    fn only_lone_halves_are_replaced() {
         for (given, wanted) in [
             (r#"{"k\udc00":1}"#, r#"{"k\ufffd":1}"#),
             (r#""\ud83d""#, r#""\ufffd""#),

@@ -1,14 +1,14 @@
-//! One number: from JSON's grammar to what JavaScript prints.
+//! Reads a JSON number and writes it as JavaScript prints it.
 
-/// The largest integer up to which JavaScript holds every integer exactly: 2^53 - 1
+/// The largest integer up to which JavaScript represents every integer exactly: 2^53 - 1
 /// (`Number.MAX_SAFE_INTEGER`).
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
-/// Up to so many significant digits every decimal survives the way through an IEEE double
-/// (`DBL_DIG`).
+/// Most significant digits with which every decimal survives the conversion to an IEEE double and
+/// back (`DBL_DIG`).
 const SAFE_DIGITS: usize = 15;
 
-/// A number as it is written: `-` `int` `.` `frac` `e` `exp`.
+/// A number split into the parts of its text: `-` `int` `.` `frac` `e` `exp`.
 #[derive(Debug, Clone, Copy)]
 pub struct NumberToken<'a> {
     text: &'a [u8],
@@ -19,7 +19,7 @@ pub struct NumberToken<'a> {
 }
 
 impl<'a> NumberToken<'a> {
-    /// Reads the number that `src` begins with (RFC 8259, section 6), or nothing if it begins with
+    /// Reads the number at the start of `src` (RFC 8259, section 6). Returns `None` if there is
     /// none.
     pub fn read(src: &'a [u8]) -> Option<Self> {
         let (negative, rest) = src.strip_prefix(b"-").map_or((false, src), |rest| (true, rest));
@@ -40,19 +40,20 @@ impl<'a> NumberToken<'a> {
         Some(Self { text, negative, int, frac, exp })
     }
 
-    /// Its length in bytes as written.
+    /// Returns the length of the number's text in bytes.
     pub fn length(&self) -> usize {
         self.text.len()
     }
 
-    /// Whether it is an integer that JavaScript prints as it stands.
+    /// Whether the number is an integer that JavaScript prints unchanged.
     pub fn is_plain(&self) -> bool {
         self.text.len() == self.int.len() + usize::from(self.negative)
             && self.int.len() <= SAFE_DIGITS
             && !(self.negative && self.int == b"0")
     }
 
-    /// Appends what stands for it in the canonical text.
+    /// Appends the canonical form: the number, or a string of its text if JavaScript cannot hold
+    /// it.
     pub fn write(&self, out: &mut Vec<u8>) {
         if self.is_short_decimal() {
             self.write_trimmed(out);
@@ -67,8 +68,9 @@ impl<'a> NumberToken<'a> {
         }
     }
 
-    /// Whether only zeros at its end part it from what JavaScript prints: no exponent, few digits,
-    /// and no number so small that JavaScript prints it with an exponent (below 1e-6).
+    /// Whether JavaScript prints the number unchanged except for trailing zeros. That holds for
+    /// numbers without an exponent, with few digits, and not so small (below 1e-6) that JavaScript
+    /// prints an exponent.
     fn is_short_decimal(&self) -> bool {
         self.exp.is_empty()
             && self.int.len() + self.frac.len() <= SAFE_DIGITS
@@ -87,7 +89,8 @@ impl<'a> NumberToken<'a> {
         }
     }
 
-    /// What JavaScript prints after parsing it, or nothing where that is another value.
+    /// Returns what JavaScript prints after parsing the number, or `None` if that has another
+    /// value.
     fn printed(&self) -> Option<String> {
         let significant = self.significant();
         if significant.digits.is_empty() {
@@ -107,7 +110,7 @@ impl<'a> NumberToken<'a> {
         (!unsafe_integer).then(|| shortest.layout(self.negative))
     }
 
-    /// Its digits without zeros on either side, the exponent not yet counted.
+    /// Returns the digits without leading and trailing zeros. The exponent is not applied yet.
     fn significant(&self) -> SignificantDigits {
         let all: Vec<u8> = [self.int, self.frac].concat();
         let zeros = all.iter().take_while(|&&digit| digit == b'0').count();
@@ -118,15 +121,15 @@ impl<'a> NumberToken<'a> {
     }
 }
 
-/// The value `0.DIGITS × 10^point`; digits neither begin nor end with a zero.
+/// The value `0.DIGITS × 10^point`. The digits neither begin nor end with a zero.
 struct SignificantDigits {
     digits: Vec<u8>,
     point: i64,
 }
 
 impl SignificantDigits {
-    /// The fewest digits that a double is read back from: what ECMA-262 6.1.6.1.20 asks for, and
-    /// what `{:e}` prints.
+    /// Returns the fewest digits from which the double can be read back. ECMA-262, 6.1.6.1.20,
+    /// requires these, and `{:e}` prints them.
     fn shortest(double: f64) -> Option<Self> {
         let text = format!("{double:e}");
         let (mantissa, exponent) = text.split_once('e')?;
@@ -149,8 +152,8 @@ impl SignificantDigits {
         self.length() <= self.point && self.point <= 21
     }
 
-    /// `Number::toString` for radix 10, steps 6 to 10; `point` is the specification's n, the
-    /// digits' count its k.
+    /// Formats the value by steps 6 to 10 of `Number::toString` for radix 10. `point` is the
+    /// specification's n, the number of digits its k.
     fn layout(&self, negative: bool) -> String {
         let mut text = String::with_capacity(24);
         if negative {
@@ -181,7 +184,8 @@ impl SignificantDigits {
     }
 }
 
-/// Appends `digits` with a point after the first `whole` of them, where any follow.
+/// Appends `digits` with a point after the first `whole` of them. Omits the point if no digits
+/// follow.
 fn push_split(text: &mut String, digits: &str, whole: i64) {
     let (int, frac) =
         digits.split_at_checked(usize::try_from(whole).unwrap_or_default()).unwrap_or((digits, ""));
@@ -201,7 +205,7 @@ fn required<'a>((digits, rest): (&'a [u8], &'a [u8])) -> Option<(&'a [u8], &'a [
     (!digits.is_empty()).then_some((digits, rest))
 }
 
-/// Reads an exponent behind its `e`; what it gives parses as an integer.
+/// Reads the exponent after the `e`. The first part of the result always parses as an integer.
 fn exponent(src: &[u8]) -> Option<(&[u8], &[u8])> {
     let unsigned = src.strip_prefix(b"+").or_else(|| src.strip_prefix(b"-")).unwrap_or(src);
     let (_, rest) = required(digits(unsigned))?;

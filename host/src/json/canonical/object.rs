@@ -1,9 +1,9 @@
-//! The order of an object's fields in JavaScript.
+//! Puts the fields of an object into JavaScript's order.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// One field as it stands in the output: `"key":value` without the commas around it.
+/// One field in the output, `"key":value` without commas. All members are offsets into the output.
 #[derive(Debug, Clone, Copy)]
 pub struct CanonicalField {
     pub start: usize,
@@ -12,8 +12,8 @@ pub struct CanonicalField {
     pub end: usize,
 }
 
-/// Rewrites the object whose fields stand at the end of `out` (its brace not yet closed) in the
-/// order JavaScript gives them.
+/// Rewrites the last object of `out`, which has these fields and no closing brace yet, in
+/// JavaScript's order.
 pub fn order(fields: &[CanonicalField], out: &mut Vec<u8>) {
     if !has_index(fields, out) && !has_duplicates(fields, out) {
         return;
@@ -23,7 +23,7 @@ pub fn order(fields: &[CanonicalField], out: &mut Vec<u8>) {
     out.extend_from_slice(&ordered);
 }
 
-/// Whether a key may be an array index, judged by its first character.
+/// Whether any key may be an array index. Only the first character is examined.
 fn has_index(fields: &[CanonicalField], out: &[u8]) -> bool {
     fields.iter().any(|field| out.get(field.start + 1).is_some_and(u8::is_ascii_digit))
 }
@@ -38,14 +38,14 @@ fn has_duplicates(fields: &[CanonicalField], out: &[u8]) -> bool {
     keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
 }
 
-/// Whether two keys share one of 1,024 marks: always if they are the same, by chance in one of ten
-/// objects of 15 fields.
+/// Whether two keys share one of 1,024 marks. Equal keys always do. Different keys do by chance in
+/// about one of ten objects with 15 fields.
 fn may_repeat(fields: &[CanonicalField], out: &[u8]) -> bool {
     let mut marks = [0_u64; 16];
     fields.iter().any(|field| {
         let length = u64::try_from(field.key_end - field.start).unwrap_or_default();
-        // The fractional part of the golden ratio spreads well (Knuth, The Art of Computer
-        // Programming 6.4).
+        // Multiplying by the fractional part of the golden ratio spreads the marks well (Knuth, The
+        // Art of Computer Programming, 6.4).
         let mark = (beginning_of(field, out) ^ length).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
         let bit = 1 << (mark % 64);
         let word = usize::try_from(mark / 64).ok().and_then(|word| marks.get_mut(word));
@@ -57,14 +57,15 @@ fn may_repeat(fields: &[CanonicalField], out: &[u8]) -> bool {
     })
 }
 
-/// The first eight bytes of a key, or all of it, which tell most keys apart at once.
+/// Returns the first eight bytes of a key, or the whole key if it is shorter. They already
+/// distinguish most keys.
 fn beginning_of(field: &CanonicalField, out: &[u8]) -> u64 {
     let from = field.start + 1;
     let length = (field.key_end - from).saturating_sub(1).min(8);
     let bytes = out.get(from..).unwrap_or_default();
     match bytes.first_chunk() {
         Some(eight) if length == 8 => u64::from_le_bytes(*eight),
-        // What follows the key is masked out.
+        // Masks out the bytes after the key.
         Some(eight) => u64::from_le_bytes(*eight) & ((1 << (8 * length)) - 1),
         None => bytes.iter().take(length).rev().fold(0, |all, &byte| all << 8 | u64::from(byte)),
     }
@@ -80,7 +81,7 @@ fn rewritten(fields: &[CanonicalField], out: &[u8]) -> Vec<u8> {
             None => slots.push(field),
         }
     }
-    // A stable sort: every key that is no array index keeps its place behind the indices.
+    // The sort is stable: keys that are not array indices keep their order after the indices.
     slots.sort_by_key(|slot| {
         array_index(bytes(out, slot.start..slot.key_end)).map_or(u64::MAX, u64::from)
     });
@@ -88,7 +89,8 @@ fn rewritten(fields: &[CanonicalField], out: &[u8]) -> Vec<u8> {
     texts.join(&b',')
 }
 
-/// The array index a key (with its quotes) is in JavaScript: a canonical decimal number below 2^32 - 1 (ECMA-262 6.1.7).
+/// Returns the array index that a key (with its quotes) is in JavaScript: a canonical decimal
+/// number below 2^32 - 1 (ECMA-262, 6.1.7).
 fn array_index(key: &[u8]) -> Option<u32> {
     let digits = key.get(1..key.len().checked_sub(1)?)?;
     let canonical = match digits {

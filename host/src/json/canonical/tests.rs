@@ -9,7 +9,7 @@ fn canonical(json: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// What breaks the JavaScript round trip, and what we make of it.
+/// Texts that do not survive JavaScript's round trip, and their canonical forms.
 const AWKWARD: &[(&str, &str)] = &[
     // Numbers.
     ("0", "0"),
@@ -56,7 +56,7 @@ const AWKWARD: &[(&str, &str)] = &[
     ("12345678901234567890", r#""12345678901234567890""#),
     ("0.1234567890123456", "0.1234567890123456"),
     ("0.12345678901234567890", r#""0.12345678901234567890""#),
-    // JavaScript prints fewer digits, which are another value.
+    // JavaScript prints fewer digits, which have another value.
     ("123456789.123456789", r#""123456789.123456789""#),
     ("0.30000000000000004", "0.30000000000000004"),
     ("1.7976931348623157e308", "1.7976931348623157e+308"),
@@ -127,7 +127,7 @@ fn depth_is_bounded() {
 }
 
 #[test]
-fn what_is_no_json_is_refused_and_leaves_nothing() {
+fn invalid_json_is_refused_and_writes_nothing() {
     for text in [
         "",
         " ",
@@ -243,7 +243,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn the_result_is_json_and_canonical_already(json in any_json()) {
+    fn the_result_is_valid_json_and_already_canonical(json in any_json()) {
         let once = canonical(&json);
         let twice = canonical(&once);
         prop_assert_eq!(&twice, &once);
@@ -251,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn agrees_with_serde_json_on_what_is_json(text in "[-\\[\\]{}\",:0-9eE.+ \\\\ua]{0,12}") {
+    fn accepts_exactly_the_texts_that_serde_json_accepts(text in "[-\\[\\]{}\",:0-9eE.+ \\\\ua]{0,12}") {
         let valid = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
         prop_assert_eq!(write_canonical(&text, &mut Vec::new()).is_ok(), valid, "{}", text);
     }
@@ -268,7 +268,7 @@ proptest! {
     }
 
     #[test]
-    fn strings_are_those_of_serde_json(text: String) {
+    fn strings_are_read_back_by_serde_json(text: String) {
         let mut out = Vec::new();
         write_string(&text, &mut out);
         let read: String = serde_json::from_slice(&out).unwrap();
@@ -278,8 +278,8 @@ proptest! {
     }
 }
 
-/// Asks Node whether each text survives `JSON.stringify(JSON.parse(text))`, and prints those that
-/// do not.
+/// Runs `JSON.stringify(JSON.parse(text))` in Node for each text and returns those that change.
+/// Returns `None` if this machine has no Node.
 fn changed_by_node(texts: &[String]) -> Option<String> {
     const SCRIPT: &str = "
         const texts = JSON.parse(require('fs').readFileSync(0, 'utf8'));
@@ -304,7 +304,7 @@ fn changed_by_node(texts: &[String]) -> Option<String> {
 }
 
 #[test]
-fn javascript_leaves_the_result_as_it_is() {
+fn javascript_leaves_the_result_unchanged() {
     use proptest::strategy::ValueTree as _;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
