@@ -1,7 +1,7 @@
-//! Signatures of deliveries: several schemes on one request, made anew at every attempt.
+//! Signs deliveries. One request may carry several schemes. Every attempt is signed anew.
 //!
 //! A [`DeliverySigner`] is prepared once for an endpoint and holds its key in each form that its
-//! schemes read. How a scheme reads the secret is a property of the scheme and never guessed from
+//! schemes read. The scheme alone decides how to read the secret. Waybill never guesses that from
 //! the secret:
 //!
 //! | scheme | header | signs | reads the secret |
@@ -14,14 +14,15 @@
 //! | `themesic` | `X-Perfex-Signature: t=…,v1=HEX` | `timestamp.body` | literally |
 //! | `ed25519` | `webhook-signature: v1a,BASE64` | `id.timestamp.body` | a `whsk_` private key; any other secret is what the key pair is derived from |
 //!
-//! While a rotated secret has its grace, headers that are lists (`standard`, `ed25519`, `stripe`)
-//! hold the signatures of both, the new one first. The others hold one value only, which is the new
-//! secret's: their receivers have to know it before it is rotated in.
+//! During the grace period of a rotated secret, headers that are lists (`standard`, `ed25519`,
+//! `stripe`) hold the signatures of both secrets, the new one first. The other headers hold a
+//! single value, the signature of the new secret. Receivers of these schemes must know the new
+//! secret before the rotation.
 //!
-//! `webhook-id` and `webhook-timestamp` are sent with every scheme, as receivers recognise repeats
-//! by the id.
+//! `webhook-id` and `webhook-timestamp` are sent with every scheme, because receivers recognise
+//! repeats by the id.
 //!
-//! The table in code is [`signature_rule`](crate::model::signature_rule), with the sources.
+//! The table in code, with its sources, is [`signature_rule`](crate::model::signature_rule).
 
 pub mod key;
 pub mod secret;
@@ -41,17 +42,17 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use key::SchemeKey;
 
-/// The delivery's id, the same at every attempt.
+/// The header with the delivery's id, which is the same at every attempt.
 pub const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-/// The time of the attempt in Unix seconds.
+/// The header with the time of the attempt, in Unix seconds.
 pub const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 
-/// The id cannot be signed.
+/// The delivery id cannot be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a delivery id that is signed has 1 to 255 visible ASCII characters and no `.`")]
+#[error("the delivery id cannot be signed: use 1 to 255 visible ASCII characters without `.`")]
 pub struct InvalidId;
 
-/// An endpoint's schemes and prepared keys.
+/// An endpoint's signature schemes with their prepared keys.
 pub struct DeliverySigner {
     schemes: Vec<PreparedScheme>,
     keys: RotatedKeys<SchemeKey>,
@@ -59,12 +60,12 @@ pub struct DeliverySigner {
 
 impl std::fmt::Debug for DeliverySigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signer").field("schemes", &self.schemes).finish_non_exhaustive()
+        f.debug_struct("DeliverySigner").field("schemes", &self.schemes).finish_non_exhaustive()
     }
 }
 
 impl DeliverySigner {
-    /// Prepares the keys of an endpoint. An error means a secret that was stored without
+    /// Prepares the keys of an endpoint. Fails if a secret was stored without passing
     /// [`check_secret`].
     pub fn new(schemes: &[SignatureScheme], secrets: &SigningSecrets) -> Result<Self, SecretError> {
         let keys = RotatedKeys::prepare(secrets, |secret| SchemeKey::prepare(secret, schemes))?;
@@ -72,15 +73,15 @@ impl DeliverySigner {
         Ok(Self { schemes, keys })
     }
 
-    /// The public key of the `ed25519` scheme as receivers configure it (`whpk_` and base64), where
-    /// that scheme is used.
+    /// Returns the public key of the `ed25519` scheme as receivers configure it (`whpk_` and
+    /// base64), or `None` if the endpoint does not use that scheme.
     pub fn public_key(&self) -> Option<String> {
         self.keys.current().ed25519().map(|pair| secret::public_key_text(&pair.verifying_key()))
     }
 
-    /// Signs one attempt made at `at`: sets the id, the timestamp and each scheme's header.
+    /// Signs the attempt made at `at`: sets the id, the timestamp and the header of each scheme.
     ///
-    /// `body` is what is sent, byte for byte.
+    /// `body` must be the exact bytes that are sent.
     pub fn sign(
         &self,
         id: &str,
@@ -108,7 +109,7 @@ impl DeliverySigner {
     }
 }
 
-/// A scheme, with what an attempt needs of its rule read once.
+/// A scheme with its header name and signed content parsed once.
 #[derive(Debug)]
 struct PreparedScheme {
     scheme: SignatureScheme,
@@ -126,25 +127,28 @@ impl PreparedScheme {
         }
     }
 
-    /// Whether it signs the body alone with the secret as it is written, as several schemes do.
+    /// Whether the scheme signs only the body, with the secret as it is written. Several schemes
+    /// do, so they share one signature.
     fn is_bare(&self) -> bool {
         self.scheme.rule().key == KeyForm::Text && self.signed == [TemplatePiece::Body]
     }
 }
 
+/// One attempt that is being signed.
 struct SignedAttempt<'a> {
+    /// Keys of the current secret and of the previous one, if it is still valid.
     keys: [Option<&'a SchemeKey>; 2],
     id: &'a str,
     timestamp: &'a str,
     body: &'a [u8],
-    /// The hexadecimal signature of the body alone, once it was made.
+    /// The hexadecimal signature of the body alone, once it has been computed.
     bare: Option<String>,
-    /// The list that both schemes of Standard Webhooks share.
+    /// The list of signatures that both schemes of Standard Webhooks share.
     list: String,
 }
 
 impl SignedAttempt<'_> {
-    /// Sets the header of a scheme.
+    /// Sets a scheme's header.
     fn sign(&mut self, scheme: &PreparedScheme, headers: &mut HeaderMap) {
         let rule = scheme.scheme.rule();
         let value = match rule.part {
@@ -174,8 +178,8 @@ impl SignedAttempt<'_> {
         }
     }
 
-    /// The signatures of the secrets that are valid, the new one's first; of the new one alone
-    /// where the header holds one.
+    /// Returns the signatures of the valid secrets, the new one's first. Returns only the new one's
+    /// if the header holds a single value.
     fn signatures(&mut self, scheme: &PreparedScheme) -> Vec<String> {
         if let Some(bare) = self.bare.as_ref().filter(|_| scheme.is_bare()) {
             return vec![bare.clone()];
@@ -207,7 +211,8 @@ impl SignedAttempt<'_> {
         })
     }
 
-    /// What a delivery signs: no scheme of its signs the address or a form.
+    /// Returns the bytes of one piece of the signed content. No scheme for deliveries signs the
+    /// address or a form.
     fn signed_bytes<'p>(&'p self, piece: &'p TemplatePiece) -> &'p [u8] {
         match piece {
             TemplatePiece::Text(text) => text.as_bytes(),
@@ -219,7 +224,7 @@ impl SignedAttempt<'_> {
     }
 }
 
-/// A header value of text that is made of digits, letters and punctuation.
+/// Converts text of digits, letters and punctuation into a header value.
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

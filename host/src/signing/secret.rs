@@ -1,66 +1,67 @@
-//! What is a secret: the rules, and making one.
+//! Checks, generates and decodes signing secrets.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand::CryptoRng;
 
-/// Prefix of a symmetric Standard Webhooks secret: base64 of the key follows.
+/// Prefix of a symmetric Standard Webhooks secret. The base64 of the key follows.
 pub const SYMMETRIC: &str = "whsec_";
-/// Prefix of an ed25519 private key: base64 of its 32 bytes, or of these and the public key's 32,
-/// follows.
+/// Prefix of an ed25519 private key. The base64 of its 32 bytes follows, or of these and the 32
+/// bytes of its public key.
 pub const PRIVATE: &str = "whsk_";
-/// Prefix of an ed25519 public key: base64 of its 32 bytes follows.
+/// Prefix of an ed25519 public key. The base64 of its 32 bytes follows.
 pub const PUBLIC: &str = "whpk_";
 
-/// A symmetric key's length in bytes, from and to (Standard Webhooks 1.0).
+/// Allowed length of a symmetric key, in bytes (Standard Webhooks 1.0).
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-/// Length in characters of a secret that is no `whsec_` string, from and to.
+/// Allowed length of a secret without a known prefix, in characters.
 const TEXT_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// Why a text cannot be a secret. The message never holds the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// Too short or too long as plain text.
+    /// A secret without a known prefix is too short or too long.
     #[error(
         "the secret has {chars} characters; it must have 16 to 256, or be `whsec_` and the base64 of 24 to 64 random bytes"
     )]
     TextLength {
-        /// How long it is.
+        /// Length of the text, in characters.
         chars: usize,
     },
-    /// A control character, or white space at an end, where copying often leaves one.
+    /// The secret contains a control character, or begins or ends with white space, which copying
+    /// often leaves.
     #[error("the secret has a control character, or white space at its start or end; remove it")]
     Unprintable,
-    /// What follows the prefix does not decode.
+    /// The text after the prefix does not decode.
     #[error(
-        "what follows `{prefix}` in the secret is not padded standard base64 (RFC 4648, section 4)"
+        "the text after `{prefix}` in the secret is not padded standard base64 (RFC 4648, section 4)"
     )]
     Base64 { prefix: &'static str },
-    /// The decoded key is too short or too long.
+    /// The decoded symmetric key is too short or too long.
     #[error("the key after `whsec_` is {bytes} bytes long; it must be 24 to 64 bytes")]
     KeyLength {
-        /// How long it is.
+        /// Length of the decoded key, in bytes.
         bytes: usize,
     },
-    /// The decoded key is no ed25519 private key.
+    /// The decoded key is not an ed25519 private key.
     #[error(
-        "the key after `whsk_` is {bytes} bytes long; an ed25519 private key is 32 bytes, or 64 with its own public key behind it"
+        "the key after `whsk_` is {bytes} bytes long; an ed25519 private key is 32 bytes, or 64 bytes with its public key appended"
     )]
     PrivateKey {
-        /// How long it is.
+        /// Length of the decoded key, in bytes.
         bytes: usize,
     },
-    /// A public key signs nothing.
+    /// The secret is a public key, which cannot sign.
     #[error(
-        "a `whpk_` key is a public key and cannot sign; give the `whsk_` key or a `whsec_` secret"
+        "a `whpk_` key is a public key and cannot sign; use the `whsk_` key or a `whsec_` secret"
     )]
     PublicKey,
 }
 
-/// Whether endpoints can sign with that secret: `whsec_` and the base64 of 24 to 64 bytes, `whsk_`
+/// Checks that endpoints can sign with a secret: `whsec_` and the base64 of 24 to 64 bytes, `whsk_`
 /// and an ed25519 private key, or any other 16 to 256 printable characters without white space at
-/// the ends.
+/// either end.
 pub fn check_secret(secret: &str) -> Result<(), SecretError> {
     if secret.starts_with(PUBLIC) {
         return Err(SecretError::PublicKey);
@@ -84,14 +85,15 @@ pub fn check_secret(secret: &str) -> Result<(), SecretError> {
     if TEXT_CHARS.contains(&chars) { Ok(()) } else { Err(SecretError::TextLength { chars }) }
 }
 
-/// A new secret: `whsec_` and the base64 of 32 random bytes.
+/// Generates a secret: `whsec_` and the base64 of 32 random bytes.
 pub fn generate_secret<R: CryptoRng + ?Sized>(random: &mut R) -> String {
     let mut key = [0; 32];
     random.fill_bytes(&mut key);
     format!("{SYMMETRIC}{}", BASE64.encode(key))
 }
 
-/// The key as Standard Webhooks reads it.
+/// Returns the key bytes as Standard Webhooks reads a secret: decoded from base64 after `whsec_`,
+/// otherwise the bytes of the text.
 pub fn standard_key(secret: &str) -> Result<Vec<u8>, SecretError> {
     match secret.strip_prefix(SYMMETRIC) {
         Some(encoded) => decode_secret(encoded, SYMMETRIC),
@@ -99,7 +101,7 @@ pub fn standard_key(secret: &str) -> Result<Vec<u8>, SecretError> {
     }
 }
 
-/// The key pair of a `whsk_` secret; nothing if it is none.
+/// Returns the key pair of a `whsk_` secret, or `None` for any other secret.
 pub fn private_key(secret: &str) -> Result<Option<SigningKey>, SecretError> {
     let Some(encoded) = secret.strip_prefix(PRIVATE) else { return Ok(None) };
     let bytes = decode_secret(encoded, PRIVATE)?;
@@ -109,12 +111,12 @@ pub fn private_key(secret: &str) -> Result<Option<SigningKey>, SecretError> {
     seed.or_else(pair).map(Some).ok_or(wrong)
 }
 
-/// A public key as receivers configure it.
+/// Formats a public key as receivers configure it.
 pub fn public_key_text(key: &VerifyingKey) -> String {
     format!("{PUBLIC}{}", BASE64.encode(key.as_bytes()))
 }
 
-/// Reads what [`public_key_text`] writes.
+/// Reads a public key in the format of [`public_key_text`].
 pub fn public_key(text: &str) -> Option<VerifyingKey> {
     let bytes = BASE64.decode(text.strip_prefix(PUBLIC)?).ok()?;
     VerifyingKey::from_bytes(&bytes.try_into().ok()?).ok()
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn accepts_what_the_rules_name() {
+    fn secrets_that_follow_the_rules_are_accepted() {
         for secret in [
             whsec(24),
             whsec(64),
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest_and_says_how_long_it_is() {
+    fn other_secrets_are_refused_with_their_length() {
         for (secret, error) in [
             (String::new(), SecretError::TextLength { chars: 0 }),
             ("0123456789abcde".to_owned(), SecretError::TextLength { chars: 15 }),
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn generated_secrets_differ_and_fit() {
+    fn generated_secrets_differ_and_follow_the_rules() {
         let mut random = StdRng::seed_from_u64(1);
         let (one, two) = (generate_secret(&mut random), generate_secret(&mut random));
         assert_ne!(one, two);

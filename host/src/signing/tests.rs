@@ -45,7 +45,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).unwrap().to_str().unwrap()
 }
 
-/// The vector of the Standard Webhooks libraries.
+/// The test vector of the Standard Webhooks libraries.
 #[test]
 fn standard_webhooks_vector() {
     let headers = signed(&[SignatureScheme::Standard], &secrets(WHSEC), BODY);
@@ -58,7 +58,7 @@ fn standard_webhooks_vector() {
     assert_eq!(headers.len(), 3);
 }
 
-/// The vector of GitHub's "Validating webhook deliveries".
+/// The test vector of GitHub's "Validating webhook deliveries".
 #[test]
 fn github_vector() {
     let secrets = secrets("It's a Secret to Everybody");
@@ -69,7 +69,7 @@ fn github_vector() {
     assert_eq!(text(&headers, WEBHOOK_HEX_SIGNATURE), hex);
 }
 
-/// Vectors made with Python's `hmac` and OpenSSL.
+/// Test vectors made with Python's `hmac` and with OpenSSL.
 #[test]
 fn independent_vectors() {
     let headers = signed(&SignatureScheme::ALL, &secrets(WHSEC), BODY);
@@ -91,7 +91,7 @@ fn independent_vectors() {
 }
 
 #[test]
-fn the_default_is_three_headers_on_one_request() {
+fn the_default_schemes_set_three_headers_on_one_request() {
     let headers = signed(&SignatureScheme::DEFAULT, &secrets(WHSEC), BODY);
     let names: std::collections::BTreeSet<_> = headers.keys().map(HeaderName::as_str).collect();
     let expected = [
@@ -169,7 +169,7 @@ fn debug_output_has_no_secret() {
 
 proptest! {
     #[test]
-    fn what_is_signed_verifies(secret in "[ -~]{16,40}", body: Vec<u8>, id in "[a-z0-9_]{1,40}") {
+    fn signed_deliveries_verify(secret in "[ -~]{16,40}", body: Vec<u8>, id in "[a-z0-9_]{1,40}") {
         prop_assume!(check_secret(&secret).is_ok());
         let mut headers = HeaderMap::new();
         DeliverySigner::new(&SignatureScheme::ALL, &secrets(&secret)).unwrap().sign(&id, AT, &body, &mut headers).unwrap();

@@ -1,11 +1,11 @@
-//! Does a received delivery fit a secret, and if not, what is wrong with it?
+//! Checks a received delivery against a secret and explains what is wrong with it.
 //!
-//! [`verify_delivery`] names every scheme whose header is there. Where a signature does not fit it
-//! looks for the usual mistakes, by trying which variation of secret, content, body or encoding
-//! would fit, and says so ([`SignatureProblem`]).
+//! [`verify_delivery`] reports every scheme whose header is present. If a signature does not match,
+//! it looks for the usual mistakes: it tries variations of the secret, the content, the body and
+//! the encoding, and reports the one that matches ([`SignatureProblem`]).
 //!
-//! This is for people who set a receiver up: `waybill verify`, `waybill listen`. A receiver in
-//! production checks one scheme and nothing else, as `docs/verify-deliveries.md` shows.
+//! This module serves people who set up a receiver: `waybill verify` and `waybill listen`. A
+//! receiver in production checks one scheme and nothing else, as `docs/verify-deliveries.md` shows.
 
 pub mod problem;
 pub mod search;
@@ -21,44 +21,46 @@ use ed25519_dalek::VerifyingKey;
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
-/// How far a timestamp may be from now, either way: 300 s, as the libraries of Standard Webhooks
-/// and of Stripe have it.
+/// Most difference between a timestamp and now, in either direction: 300 s, as in the libraries of
+/// Standard Webhooks and Stripe.
 pub const TOLERANCE: Duration = Duration::from_mins(5);
 
-/// What some senders write before a signature, and some receivers expect where it is not.
+/// A prefix that some senders write before a signature. Some receivers also expect it in schemes
+/// that do not have it.
 const HASH_PREFIX: &str = "sha256=";
 
-/// What a receiver has of a delivery.
+/// A delivery as a receiver got it.
 #[derive(Debug, Clone, Copy)]
 pub struct ReceivedDelivery<'a> {
     pub headers: &'a HeaderMap,
-    /// Its body, byte for byte.
+    /// The body, byte for byte as it arrived.
     pub body: &'a [u8],
-    /// When it is checked.
+    /// The time of the check.
     pub now: Timestamp,
 }
 
-/// What to check a delivery with: secrets as they are configured, or a `whpk_` public key.
+/// The secrets to check a delivery with, as they are configured, or a `whpk_` public key.
 #[derive(Clone, Copy)]
 pub struct VerificationKeys<'a> {
-    /// The secret that should have signed.
+    /// The current secret, which should have signed the delivery.
     pub current: &'a str,
-    /// The one before it, whose time of grace may not be over.
+    /// The previous secret, if its grace period may still last.
     pub previous: Option<&'a str>,
 }
 
 impl std::fmt::Debug for VerificationKeys<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys(hidden)")
+        f.write_str("VerificationKeys(hidden)")
     }
 }
 
 impl VerificationKeys<'_> {
+    /// Returns the secrets, each with whether it is the previous one.
     fn all(&self) -> impl Iterator<Item = (&str, bool)> {
         [(self.current, false)].into_iter().chain(self.previous.map(|secret| (secret, true)))
     }
 
-    /// The ed25519 public keys, and whether each is the previous one's.
+    /// Returns the ed25519 public keys, each with whether it belongs to the previous secret.
     fn public(&self) -> Vec<(VerifyingKey, bool)> {
         let read = |secret: &str| {
             if secret.starts_with(PUBLIC) {
@@ -70,23 +72,23 @@ impl VerificationKeys<'_> {
     }
 }
 
-/// One scheme that a delivery carries a header of.
+/// The result for one scheme whose header the delivery carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemeFinding {
     pub scheme: SignatureScheme,
     pub header: HeaderName,
-    /// Whether it fits.
+    /// The result of checking this header.
     pub verdict: SignatureVerdict,
 }
 
-/// Whether a signature fits.
+/// The result of checking a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureVerdict {
-    /// It does.
+    /// The signature matches the current secret.
     Fits,
-    /// It was made with the previous secret, and fits that.
+    /// The signature matches the previous secret.
     FitsPrevious,
-    /// It does not.
+    /// The signature is not valid. The list says why.
     Wrong(Vec<SignatureProblem>),
 }
 
@@ -100,8 +102,8 @@ impl SignatureVerdict {
     }
 }
 
-/// Every scheme found, in the order of [`SignatureScheme::ALL`]; none if no signature header is
-/// there.
+/// Returns the result for every scheme found, in the order of [`SignatureScheme::ALL`]. The list is
+/// empty if the delivery has no signature header.
 pub fn verify_delivery(
     received: ReceivedDelivery<'_>,
     keys: VerificationKeys<'_>,
@@ -122,7 +124,7 @@ pub fn verify_delivery(
     findings
 }
 
-/// A header's signatures, and the timestamp that they were made over.
+/// The signatures of a header, and the timestamp that they cover.
 #[derive(Default)]
 struct SignatureClaim {
     timestamp: Option<String>,
@@ -136,7 +138,7 @@ struct SchemeCheck<'a> {
 }
 
 impl SchemeCheck<'_> {
-    /// The list that two schemes share.
+    /// Checks `webhook-signature`, the list that `standard` and `ed25519` share.
     fn webhook_signature(&self) -> Vec<SchemeFinding> {
         let header = HeaderName::from_static(STANDARD.header);
         let Some(value) = self.received.headers.get(&header) else { return Vec::new() };
@@ -202,7 +204,8 @@ impl SchemeCheck<'_> {
         let subject = search::SignedSubject {
             scheme,
             id: &id,
-            // The body-only schemes may have been made over the timestamp by mistake.
+            // A sender may have signed the timestamp by mistake, even in a scheme that only signs
+            // the body.
             timestamp: time.map_or_else(|| self.text(&WEBHOOK_TIMESTAMP), |t| Some(t.to_owned())),
             body: self.received.body,
         };
@@ -236,7 +239,7 @@ impl SignatureClaim {
         Self { signatures: vec![signature.trim().to_owned()], ..Self::default() }
     }
 
-    /// `t=…,v1=…[,v1=…]`.
+    /// Reads the form `t=…,v1=…[,v1=…]`.
     fn timed(value: &str) -> Self {
         let parts = || value.split(',').filter_map(|part| part.trim().split_once('='));
         let of = |wanted: &'static str| {
@@ -260,7 +263,7 @@ impl SignatureClaim {
     }
 }
 
-/// What the search found, together with what was wrong before it.
+/// Combines the result of the search with the problems found before it.
 fn verdict(
     mut problems: Vec<SignatureProblem>,
     found: Option<search::SearchMatch>,
@@ -282,7 +285,7 @@ fn verdict(
 }
 
 fn time_problem(text: &str, now: Timestamp) -> Option<SignatureProblem> {
-    /// No time of this millennium in seconds is that large; in milliseconds every time since 1973
+    /// In seconds, no time of this millennium is that large. In milliseconds, every time since 1973
     /// is.
     const MILLISECONDS_FROM: i64 = 100_000_000_000;
     let Ok(seconds) = text.parse::<i64>() else {

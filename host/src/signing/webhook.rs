@@ -1,14 +1,14 @@
-//! Whether what another system sent is its own.
+//! Verifies that a webhook request comes from the system that its source is set to.
 //!
-//! Each system proves that in its own way ([`crate::model::webhook_source::senders`]), and a
-//! [`WebhookVerifier`] checks exactly the one that its source is set to, in constant time.
+//! Each system proves that in its own way ([`crate::model::webhook_source::senders`]). A
+//! [`WebhookVerifier`] checks exactly the proof that its source is set to, in constant time.
 //!
-//! A code is made over the body as it arrived. Where that does not fit and the body is compressed,
-//! the decompressed body is tried, because some senders sign before they compress.
+//! A signature covers the body as it arrived. If it does not match and the body is compressed, the
+//! decompressed body is tried, because some senders sign before they compress.
 //!
-//! A signed time has to be within the source's tolerance of now, either way. Where a scheme has no
-//! time, a request that was listened to could be sent again at any time; [`crate::ingest::repeats`]
-//! says what a repeat is recognised by.
+//! A signed time must be within the source's tolerance of now, in either direction. If a scheme has
+//! no signed time, an intercepted request could be sent again at any time.
+//! [`crate::ingest::repeats`] says how a repeat is recognised.
 
 pub mod form;
 pub mod paypal;
@@ -37,7 +37,7 @@ use subtle::ConstantTimeEq as _;
 pub use paypal::check_certificate;
 pub use rule::is_key;
 
-/// Checks the requests of one source.
+/// Verifies the requests of one webhook source.
 pub struct WebhookVerifier {
     proof: WebhookCheck,
     tolerance: Duration,
@@ -48,33 +48,33 @@ pub struct WebhookVerifier {
 
 impl std::fmt::Debug for WebhookVerifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Verifier").finish_non_exhaustive()
+        f.debug_struct("WebhookVerifier").finish_non_exhaustive()
     }
 }
 
-/// How requests are checked.
+/// How the requests of a source are checked.
 enum WebhookCheck {
     Nothing,
     Hmac(Vec<PreparedRule>),
-    /// With the name that has to be given.
+    /// HTTP Basic authentication, with the required user name, if one is set.
     Basic(Option<String>),
     Token(SecretPlace),
     PayPal(Box<PayPalCertificate>),
 }
 
-/// A [`TokenPlace`] of its own.
+/// An owned [`TokenPlace`].
 enum SecretPlace {
     Header { name: String, prefix: String },
     Query(String),
     Body(String),
 }
 
-/// A secret made ready.
+/// A secret in the form in which it is compared.
 enum WebhookKey {
     None,
-    /// For each of the rules.
+    /// One key for each rule.
     Hmac(Vec<hmac::Key>),
-    /// The digest of the secret itself.
+    /// The SHA-256 of the secret.
     Digest([u8; 32]),
 }
 
@@ -82,63 +82,65 @@ enum WebhookKey {
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookRequest<'a> {
     pub method: &'a Method,
-    /// Its path and query.
+    /// The path and query.
     pub uri: &'a Uri,
     pub headers: &'a HeaderMap,
-    /// Its body, as it arrived.
+    /// The body as it arrived.
     pub body: &'a [u8],
-    /// Its body, decompressed.
+    /// The decompressed body.
     pub plain: &'a [u8],
-    /// Where it comes from.
+    /// The address of the sender.
     pub address: IpAddr,
 }
 
-/// A request that is its source's.
+/// A request that passed the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedWebhook {
-    /// The signature, decoded, because its text can be written in several ways. `None` where the
-    /// scheme has none.
+    /// The decoded signature, because its text can be written in several ways. `None` if the scheme
+    /// has no signature.
     pub signature: Option<Vec<u8>>,
 }
 
-/// Why a request is not taken for the source's.
+/// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookRefusal {
-    /// It comes from elsewhere.
-    #[error("the source takes no requests from this address; `webhook.from` names the networks")]
+    /// The request comes from an address that the source does not accept.
+    #[error(
+        "the source accepts no requests from this address; `webhook.from` lists the networks that it accepts"
+    )]
     Address,
     /// A header is missing.
     #[error("the header `{0}` is missing")]
     Missing(String),
-    /// The secret is missing.
+    /// The place of the secret is empty.
     #[error("{0} is missing")]
     MissingToken(String),
-    /// A header has not the form that the scheme asks for.
-    #[error("the header `{0}` has not the form `{1}`")]
+    /// A header does not have the form that the scheme requires.
+    #[error("the header `{0}` does not have the form `{1}`")]
     Form(String, String),
-    /// It was signed too long ago: it was held up, or somebody sends it again.
-    #[error("it was signed {0} s ago, which is longer than the source tolerates")]
+    /// The request was signed too long ago. It was delayed, or somebody sends it again.
+    #[error("it was signed {0} s ago, which is longer than the `tolerance` of the source")]
     Stale(u64),
-    /// It was signed in the future: one of the clocks is wrong.
+    /// The request was signed in the future. One of the clocks is wrong.
     #[error("it was signed {0} s in the future; one of the clocks is wrong")]
     Early(u64),
-    /// The signature is another's, or the body was changed on the way.
+    /// Another secret made the signature, or the body was changed on the way.
     #[error(
         "the signature does not fit: check the secret, and that nothing on the way changes the body"
     )]
     Wrong,
-    /// The address is signed, and the signature does not fit.
+    /// The signature, which also covers the address, does not match.
     #[error(
         "the signature does not fit: check the secret, and set `webhook.url` to the address that the sender calls"
     )]
     WrongAddress,
-    /// The secret is another.
-    #[error("the secret or the user's name is another; check both")]
+    /// The secret or the user name is wrong.
+    #[error("the secret or the user name is wrong; check both")]
     WrongToken,
 }
 
 impl WebhookRefusal {
-    /// In a word, for counting.
+    /// Returns the kind of refusal as one word, for counters.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Address => "address",
@@ -150,11 +152,11 @@ impl WebhookRefusal {
 }
 
 impl WebhookVerifier {
-    /// Makes one that checks by these settings, which were checked before, and with these secrets.
+    /// Makes a verifier from settings that were checked before, and from the source's secrets.
     pub fn new(settings: &WebhookSettings, secrets: &SigningSecrets) -> Self {
         let proof = webhook_check(settings);
         let key = |secret: &str| {
-            // A source without a secret takes nothing.
+            // A source without a secret accepts no request.
             if secret.is_empty() {
                 return WebhookKey::None;
             }
@@ -178,7 +180,7 @@ impl WebhookVerifier {
         }
     }
 
-    /// Checks a request.
+    /// Verifies a request. Returns its signature, if the scheme has one.
     pub fn verify(
         &self,
         request: &WebhookRequest<'_>,
@@ -201,8 +203,9 @@ impl WebhookVerifier {
         Ok(VerifiedWebhook { signature })
     }
 
-    /// Checks a request that asks before anything is sent. It has no body that could be signed, so
-    /// only an address and a secret are asked for; what is sent later is verified all the same.
+    /// Checks a handshake request that a sender makes before it sends anything. Such a request has
+    /// no body that could be signed, so only the address and a secret outside of the body are
+    /// checked. Later requests are verified in full.
     pub fn verify_question(
         &self,
         request: &WebhookRequest<'_>,
@@ -218,7 +221,7 @@ impl WebhookVerifier {
         }
     }
 
-    /// Whether a request that asks first has shown a secret.
+    /// Whether a caller whose handshake request passes has shown a secret.
     pub fn knows_caller(&self) -> bool {
         matches!(
             self.proof,
@@ -227,18 +230,19 @@ impl WebhookVerifier {
         )
     }
 
-    /// Whether whoever passes [`Self::verify`] has a secret or one of the set addresses.
+    /// Whether a request that passes [`Self::verify`] proves its sender by a secret or by an
+    /// address that the source lists.
     pub fn proves_sender(&self) -> bool {
         !matches!(self.proof, WebhookCheck::Nothing) || !self.from.is_empty()
     }
 
-    /// Whether HTTP Basic authentication is asked for.
+    /// Whether the source requires HTTP Basic authentication.
     pub fn is_basic(&self) -> bool {
         matches!(self.proof, WebhookCheck::Basic(_))
     }
 
-    /// Checks the address that a request comes from. [`Self::verify`] does so too; this is for
-    /// callers who have work to do before it.
+    /// Checks the address of a sender. [`Self::verify`] does so too. Callers use this to refuse a
+    /// request before they do other work.
     pub fn check_address(&self, address: IpAddr) -> Result<(), WebhookRefusal> {
         let is_known = self.from.is_empty() || self.from.iter().any(|net| net.contains(&address));
         if is_known { Ok(()) } else { Err(WebhookRefusal::Address) }
@@ -263,7 +267,7 @@ impl WebhookVerifier {
         let wrong =
             if rule.signs_address() { WebhookRefusal::WrongAddress } else { WebhookRefusal::Wrong };
         let signature = fitting.next().ok_or(wrong)?;
-        // Only now, because a time that nobody signed is not a time.
+        // The time is only checked now, because an unsigned time proves nothing.
         claim.at.map_or(Ok(()), |at| self.check_time(at, now))?;
         Ok(signature)
     }
@@ -296,7 +300,7 @@ impl WebhookVerifier {
                 return Err(WebhookRefusal::WrongToken);
             }
         };
-        // Digests have one length, so that comparing takes one time.
+        // Digests have the same length, so the comparison takes the same time for every input.
         let digest = sha256::sha256_digest(&[given.as_bytes()]);
         let is_one = self.keys.valid_at(now).fold(false, |any, key| match key {
             WebhookKey::Digest(wanted) => bool::from(wanted.ct_eq(&digest)) | any,
@@ -318,7 +322,7 @@ fn webhook_check(settings: &WebhookSettings) -> WebhookCheck {
         SenderProof::Token(place) => WebhookCheck::Token(place.into()),
         SenderProof::PayPal => match settings.paypal.as_ref().map(PayPalCertificate::read) {
             Some(Ok(certificate)) => WebhookCheck::PayPal(Box::new(certificate)),
-            // Refused when it was set; without a rule nothing fits.
+            // Such a certificate is refused when it is set. Without a rule, no request passes.
             Some(Err(_)) | None => WebhookCheck::Hmac(Vec::new()),
         },
         SenderProof::AsSet => {
@@ -370,8 +374,8 @@ impl SecretPlace {
     }
 }
 
-/// The text at this place of a body: of JSON, of a form's field, or the same one of each element of
-/// an array.
+/// Returns the text at this place of the body: of a JSON value or of a field of a form. In a JSON
+/// array, every element must have the same text there.
 fn find_in_body(request: &WebhookRequest<'_>, pointer: &str) -> Option<String> {
     let plain = without_byte_order_mark(request.plain);
     let find = |body: &RawValue| pointer::find_value(body, pointer).and_then(scalar_text);
@@ -388,7 +392,7 @@ fn find_in_body(request: &WebhookRequest<'_>, pointer: &str) -> Option<String> {
     fields.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
-/// The name and the password of HTTP Basic authentication (RFC 7617).
+/// Returns the user name and the password of HTTP Basic authentication (RFC 7617).
 fn credentials(headers: &HeaderMap) -> Result<(String, String), WebhookRefusal> {
     let name = header::AUTHORIZATION.as_str();
     let value = text(headers, name)?;

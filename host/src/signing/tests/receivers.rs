@@ -1,4 +1,4 @@
-//! The code that `docs/receivers` gives to receivers, run on what we sign.
+//! Runs the example receivers of `docs/receivers` on deliveries that Waybill signed.
 
 use super::{rotated, secrets, signed_at};
 use crate::model::secrets::SigningSecrets;
@@ -13,7 +13,7 @@ const WHSEC: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const PLAIN: &str = "a secret in plain words";
 const BODY: &[u8] = "{\"name\":\"Müller\",\"total\":\"1.50\"}".as_bytes();
 
-/// A delivery as a receiver has it, and what it should say.
+/// A delivery as a receiver gets it, and the result that the receiver should print.
 struct Case {
     name: &'static str,
     secret: &'static str,
@@ -51,7 +51,8 @@ fn cases(now: Timestamp) -> Vec<Case> {
     ]
 }
 
-/// Runs a receiver's program on every case; nothing where its language is not on this machine.
+/// Runs a receiver's program on every case. Returns `None` if this machine does not have the
+/// language.
 fn run(program: &str, file: &str) -> Option<Vec<(&'static str, bool, bool)>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/receivers").join(file);
     let version = Command::new(program).arg("--version").stdout(Stdio::null()).status();

@@ -1,104 +1,106 @@
-//! What can be wrong with a signature, in words.
+//! Describes in words what can be wrong with a signature.
 
 use crate::model::signature_rule::{SIGNED_BODY, SIGNED_ID_TIME_AND_BODY, SIGNED_TIME_AND_BODY};
 use crate::time::span::TimeSpan;
 use http::HeaderName;
 use std::time::Duration;
 
-/// One thing that is wrong with a signature or its header.
+/// One problem of a signature or its header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureProblem {
-    /// It was made longer ago than the tolerance.
-    #[error("the timestamp is {} old, more than the 5m that are tolerated: a late or replayed delivery, or a wrong clock", TimeSpan::new(*.0))]
+    /// The signature is older than the tolerance.
+    #[error("the timestamp is {} old, more than the tolerance of 5m: the delivery is late or replayed, or a clock is wrong", TimeSpan::new(*.0))]
     TooOld(Duration),
-    /// It is made further in the future than the tolerance.
-    #[error("the timestamp is {} in the future, more than the 5m that are tolerated: one of the clocks is wrong", TimeSpan::new(*.0))]
+    /// The timestamp is further in the future than the tolerance.
+    #[error("the timestamp is {} in the future, more than the tolerance of 5m: one of the clocks is wrong", TimeSpan::new(*.0))]
     InFuture(Duration),
-    /// It is in milliseconds.
+    /// The timestamp is in milliseconds.
     #[error("the timestamp is in milliseconds; it must be Unix seconds")]
     TimestampMilliseconds,
-    /// It is not a number.
+    /// The timestamp is not a number.
     #[error("the timestamp `{0}` is not a number of Unix seconds")]
     TimestampForm(String),
-    /// A header that belongs to the signed content is missing.
-    #[error("the header `{0}`, which is part of what is signed, is missing")]
+    /// A header that is part of the signed content is missing.
+    #[error("the header `{0}`, which is part of the signed content, is missing")]
     MissingHeader(HeaderName),
     /// The list of Standard Webhooks has no entry of a known version.
     #[error(
-        "the header has no entry `v1,…` or `v1a,…`; entries are separated by spaces, version and signature by a comma"
+        "the header has no entry `v1,…` or `v1a,…`; separate entries by spaces, and version and signature by a comma"
     )]
     NoVersion,
-    /// A prefix of the value is missing.
+    /// The value lacks the prefix of its scheme.
     #[error("the value lacks the prefix `{0}`")]
     MissingPrefix(&'static str),
-    /// The value has a prefix that the scheme has not.
+    /// The value has a prefix that its scheme does not have.
     #[error("the value begins with `{0}`, which this scheme does not have")]
     NeedlessPrefix(&'static str),
-    /// The value has not the form `t=…,v1=…`.
-    #[error("the value has not the form `t=UNIX_SECONDS,v1=HEX`")]
+    /// The value does not have the form `t=…,v1=…`.
+    #[error("the value does not have the form `t=UNIX_SECONDS,v1=HEX`")]
     NoTimedForm,
-    /// It fits in another encoding.
+    /// The signature matches, but is in another encoding.
     #[error("the signature is {0}")]
     Encoding(GivenEncoding),
-    /// It fits with the secret read otherwise.
-    #[error("it fits if the secret is read {0}")]
+    /// The signature matches if the secret is read in another way.
+    #[error("the signature fits if the secret is read {0}")]
     Reading(SecretReading),
-    /// It fits for other content.
-    #[error("it is the signature of {0}")]
+    /// The signature matches other content.
+    #[error("the signature covers {0}")]
     Content(SignedContent),
-    /// It fits for another body.
-    #[error("it fits {0}")]
+    /// The signature matches a changed body.
+    #[error("the signature fits {0}")]
     Body(BodyChange),
-    /// No variation fits.
+    /// No variation matches.
     #[error(
-        "it does not fit, nor does any usual variation: another secret, or body, id or timestamp are not those that were signed"
+        "the signature does not fit, and no usual variation does: the secret is a different one, or the body, id or timestamp were changed after signing"
     )]
     Mismatch,
 }
 
-/// How a signature is encoded that should be encoded otherwise.
+/// A wrong encoding of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GivenEncoding {
-    /// In hex instead of base64.
-    #[error("in hex; this scheme has it in base64")]
+    /// Hex instead of base64.
+    #[error("in hex; this scheme uses base64")]
     Hex,
-    /// In base64 instead of hex.
-    #[error("in base64; this scheme has it in hex")]
+    /// Base64 instead of hex.
+    #[error("in base64; this scheme uses hex")]
     Base64,
-    /// In base64 of the URL alphabet or without padding.
-    #[error("in base64 of the URL alphabet, or without padding; this scheme has standard base64")]
+    /// Base64 in the URL alphabet or without padding.
+    #[error("in base64 of the URL alphabet, or without padding; this scheme uses standard base64")]
     UrlBase64,
-    /// In base64 of the hex text.
+    /// The base64 of the hex text instead of the bytes.
     #[error("the base64 of its hex text, not of its bytes")]
     Base64OfHex,
-    /// In upper-case hex.
-    #[error("in upper-case hex; this scheme has lower-case hex, which receivers compare as text")]
+    /// Upper-case hex.
+    #[error("in upper-case hex; this scheme uses lower-case hex, which receivers compare as text")]
     UpperHex,
 }
 
-/// How a secret was read that its scheme reads otherwise.
+/// A wrong way to read a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretReading {
-    /// As it is written.
+    /// Byte for byte as it is written.
     #[error("literally, as it is written; Standard Webhooks decodes the base64 after `whsec_`")]
     Literal,
-    /// As Standard Webhooks has it.
+    /// Decoded as Standard Webhooks does.
     #[error(
-        "as the base64 after `whsec_`, decoded; this scheme takes it literally, `whsec_` included"
+        "as the base64 after `whsec_`, decoded; this scheme uses it literally, `whsec_` included"
     )]
     Decoded,
-    /// Literally, but without its prefix.
+    /// Byte for byte, but without its prefix.
     #[error("literally without its prefix `whsec_`")]
     WithoutPrefix,
-    /// As base64, though it has no prefix.
-    #[error("as base64, decoded; as it does not begin with `whsec_` it stands for its own bytes")]
+    /// Decoded from base64, although it has no prefix.
+    #[error("as base64, decoded; a secret without `whsec_` is used as it is written")]
     BareBase64,
-    /// With a line break at its end.
-    #[error("with a line break at its end, as files have it; remove that where it is configured")]
+    /// With a line break appended.
+    #[error(
+        "with a line break at its end, as in a file; remove the line break where the secret is configured"
+    )]
     WithLineBreak,
 }
 
-/// What was signed instead of what the scheme signs.
+/// Wrong content that was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignedContent {
     #[error("the body alone")]
@@ -112,13 +114,13 @@ pub enum SignedContent {
     /// Id, timestamp and body.
     #[error("`id.timestamp.body`")]
     IdTimestampBody,
-    /// Timestamp and body run together.
+    /// Timestamp and body without a separator.
     #[error("timestamp and body with nothing between them")]
     TimestampJoinedBody,
 }
 
 impl SignedContent {
-    /// As a scheme's rule writes it.
+    /// Returns the content in the template syntax of signature rules.
     pub const fn template(self) -> &'static str {
         match self {
             Self::Body => SIGNED_BODY,
@@ -130,27 +132,27 @@ impl SignedContent {
     }
 }
 
-/// How the body at hand differs from the one that was signed.
+/// How the received body differs from the one that was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyChange {
     /// A line break was added.
     #[error("the body without the line break at its end, which an editor or `echo` has added")]
     LineBreakAdded,
     /// The line break was lost.
-    #[error("the body with a line break at its end, which has been lost")]
+    #[error("the body with a line break at its end, which was lost on the way")]
     LineBreakLost,
-    /// It was parsed and written again.
+    /// The body was parsed and written again.
     #[error(
-        "the body in its compact form: the body at hand was parsed and written again; verify the raw bytes, before any JSON parser"
+        "the body in its compact form: the received body was parsed and written again; verify the raw bytes, before any JSON parser"
     )]
     Reserialised,
-    /// Its line ends were changed.
-    #[error("the body with LF line ends; they have been turned into CRLF")]
+    /// Its line ends were converted.
+    #[error("the body with LF line ends, which have been converted to CRLF")]
     LineEnds,
     /// A byte order mark was added.
     #[error("the body without the byte order mark at its start, which an editor has added")]
     ByteOrderMark,
-    /// The signature is one of no body.
-    #[error("an empty body: the body was read before it was signed or checked")]
+    /// An empty body was signed.
+    #[error("an empty body: the body was already consumed when it was signed or checked")]
     Empty,
 }

@@ -1,4 +1,4 @@
-//! Which variation of a signature fits, if not the right one.
+//! Finds the variation of secret, content, body or encoding that a signature matches.
 
 use super::problem::{BodyChange, GivenEncoding, SecretReading, SignatureProblem, SignedContent};
 use super::{SignatureScheme, VerificationKeys};
@@ -12,7 +12,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use std::borrow::Cow;
 use subtle::ConstantTimeEq as _;
 
-/// What was signed, as far as is known.
+/// The parts of a delivery that may have been signed.
 pub struct SignedSubject<'a> {
     pub scheme: SignatureScheme,
     pub id: &'a str,
@@ -20,15 +20,15 @@ pub struct SignedSubject<'a> {
     pub body: &'a [u8],
 }
 
-/// A variation that fits.
+/// A variation that matches.
 pub struct SearchMatch {
-    /// How it differs from what the scheme asks for.
+    /// How the variation differs from the scheme's rule.
     pub problems: Vec<SignatureProblem>,
-    /// Whether it is the previous secret's.
+    /// Whether the previous secret matched.
     pub previous: bool,
 }
 
-/// The variation with the fewest differences that fits one of the signatures.
+/// Returns the variation with the fewest differences that matches one of the signatures.
 pub fn best(
     subject: &SignedSubject<'_>,
     signatures: &[String],
@@ -61,7 +61,7 @@ pub fn best(
     best
 }
 
-/// The same for ed25519, where only the body can have been changed.
+/// Does the same for ed25519, for which only changes of the body are tried.
 pub fn best_asymmetric(
     prefix: &str,
     body: &[u8],
@@ -98,12 +98,13 @@ fn pairs<'a, A, B>(
     outer.iter().flat_map(move |a| inner.iter().map(move |(change, b)| (a, (*change, b))))
 }
 
+/// The bytes of a signature, and the wrong encoding they were read from, if it is wrong.
 struct DecodedSignature {
     encoding: Option<GivenEncoding>,
     bytes: Vec<u8>,
 }
 
-/// The bytes a signature's text may stand for.
+/// Returns the bytes that a signature's text may stand for.
 fn decodings(text: &str, scheme: SignatureScheme) -> Vec<DecodedSignature> {
     let base64 = scheme.rule().encoding == SignatureEncoding::Base64;
     let mut found = Vec::new();
@@ -126,7 +127,7 @@ fn decodings(text: &str, scheme: SignatureScheme) -> Vec<DecodedSignature> {
     found
 }
 
-/// The keys a secret may stand for; the scheme's own reading first.
+/// Returns the keys that a secret may stand for, the scheme's own reading first.
 fn readings(secret: &str, scheme: SignatureScheme) -> Vec<(Option<SecretReading>, Vec<u8>)> {
     let literal = secret.as_bytes().to_vec();
     let rest = secret.strip_prefix(SYMMETRIC);
@@ -151,7 +152,7 @@ fn readings(secret: &str, scheme: SignatureScheme) -> Vec<(Option<SecretReading>
     readings
 }
 
-/// What may have been signed; the scheme's own content first.
+/// Returns the contents that may have been signed, the scheme's own first.
 fn contents(subject: &SignedSubject<'_>) -> Vec<SignatureForm> {
     let all = [
         SignedContent::Body,
@@ -170,7 +171,7 @@ fn contents(subject: &SignedSubject<'_>) -> Vec<SignatureForm> {
 
 struct SignatureForm {
     content: SignedContent,
-    /// The content, where it is not the scheme's own.
+    /// The content, if it is not the scheme's own.
     problem: Option<SignedContent>,
 }
 
@@ -188,7 +189,7 @@ impl SignatureForm {
     }
 }
 
-/// The bodies that may have been signed; the one at hand first.
+/// Returns the bodies that may have been signed, the received one first.
 fn bodies(body: &[u8]) -> Vec<(Option<BodyChange>, Cow<'_, [u8]>)> {
     let mut bodies = vec![(None, Cow::Borrowed(body))];
     let mut add = |change, body: Option<Cow<'_, [u8]>>| {

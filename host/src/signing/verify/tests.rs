@@ -37,7 +37,7 @@ fn of(findings: &[SchemeFinding], scheme: SignatureScheme) -> SignatureVerdict {
     findings.iter().find(|finding| finding.scheme == scheme).unwrap().verdict.clone()
 }
 
-/// The verdict on one header alone, beside the id and the timestamp.
+/// Returns the verdict on a single header, sent with the id and the timestamp.
 fn on_header(name: HeaderName, value: &str, secret: &str, body: &[u8]) -> SignatureVerdict {
     let headers = HeaderMap::from_iter([
         (WEBHOOK_ID, HeaderValue::from_static("dlv_1")),
@@ -74,7 +74,7 @@ fn wrong<const N: usize>(problems: [SignatureProblem; N]) -> SignatureVerdict {
 }
 
 #[test]
-fn every_scheme_is_found_in_order_and_fits() {
+fn every_scheme_is_found_in_order_and_matches() {
     for secret in [SECRET, PLAIN] {
         let findings = checked(&signed_with(secret, BODY, NOW), BODY, secret);
         let schemes: Vec<_> = findings.iter().map(|finding| finding.scheme).collect();
@@ -95,7 +95,7 @@ fn a_public_key_is_enough_for_ed25519() {
 }
 
 #[test]
-fn another_secret_or_body_fits_nothing() {
+fn another_secret_or_body_matches_nothing() {
     let headers = signed_with(SECRET, BODY, NOW);
     for (body, secret) in [(BODY, PLAIN), (br#"{"id":18,"total":"1.50"}"#, SECRET)] {
         for finding in checked(&headers, body, secret) {
@@ -158,7 +158,7 @@ fn timestamps_have_a_tolerance_either_way() {
 }
 
 #[test]
-fn timestamps_that_are_no_seconds_are_named() {
+fn timestamps_that_are_not_in_seconds_are_reported() {
     let mut headers = signed_with(SECRET, BODY, NOW);
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from_static("1700000000000"));
     let findings = checked(&headers, BODY, SECRET);
@@ -272,7 +272,7 @@ fn other_contents_are_recognised() {
 }
 
 #[test]
-fn malformed_headers_are_named() {
+fn malformed_headers_are_reported() {
     let bare = hex_of(PLAIN.as_bytes(), &[BODY]);
     let prefixed = format!("sha256={bare}");
     let unversioned = STANDARD.encode(digest(PLAIN.as_bytes(), &[b"dlv_1.1700000000.", BODY]));
@@ -300,7 +300,7 @@ fn malformed_headers_are_named() {
 }
 
 #[test]
-fn a_missing_id_or_timestamp_is_named() {
+fn a_missing_id_or_timestamp_is_reported() {
     let mut headers = signed_with(SECRET, BODY, NOW);
     headers.remove(WEBHOOK_ID);
     let findings = checked(&headers, BODY, SECRET);
@@ -311,7 +311,7 @@ fn a_missing_id_or_timestamp_is_named() {
 }
 
 #[test]
-fn several_differences_are_all_named() {
+fn several_differences_are_all_reported() {
     let value = hex_of(&decoded(), &[BODY, b"\n"]);
     let verdict = on_header(WEBHOOK_HEX_SIGNATURE, &value, SECRET, BODY);
     let problems = [
@@ -322,7 +322,7 @@ fn several_differences_are_all_named() {
 }
 
 #[test]
-fn no_message_holds_the_secret() {
+fn no_message_contains_the_secret() {
     let findings = checked(&signed_with(PLAIN, BODY, NOW), b"other", PLAIN);
     let keys = VerificationKeys { current: PLAIN, previous: Some(SECRET) };
     let text = format!("{findings:?} {keys:?}");

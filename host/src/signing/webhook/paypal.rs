@@ -1,9 +1,9 @@
-//! PayPal's signatures, checked without asking PayPal: RSA over the transmission and a checksum of
-//! the body.
+//! Verifies PayPal's signatures without calling PayPal. The signature is RSA over the transmission
+//! headers and a checksum of the body.
 //!
-//! The certificate is the one that the operator gave, never one from the address in the request.
-//! The body is signed by its CRC-32 alone, so whoever can change a request on its way can find
-//! another body with the same signature: TLS has to keep them out.
+//! The operator configures the certificate. The address of a certificate in the request is ignored.
+//! PayPal signs only the CRC-32 of the body, so anyone who can change a request on its way can find
+//! another body with the same signature. Only TLS prevents that.
 
 use super::{WebhookRefusal, WebhookRequest, text};
 use crate::model::webhook_source::proof::PayPalSettings;
@@ -15,19 +15,19 @@ use rustls::pki_types::pem::PemObject as _;
 use webpki::EndEntityCert;
 use webpki::ring::RSA_PKCS1_2048_8192_SHA256;
 
-/// PayPal's certificate, and the webhook that it signs for.
+/// PayPal's certificate, and the id of the webhook that it signs for.
 pub struct PayPalCertificate {
     certificate: CertificateDer<'static>,
     webhook_id: String,
 }
 
-/// Says what is wrong with a certificate, if anything.
+/// Checks the certificate of the settings. The error says what is wrong with it.
 pub fn check_certificate(settings: &PayPalSettings) -> Result<(), &'static str> {
     PayPalCertificate::read(settings).map(|_| ())
 }
 
 impl PayPalCertificate {
-    /// Reads a certificate.
+    /// Reads the certificate of the settings. The error says what is wrong with it.
     pub fn read(settings: &PayPalSettings) -> Result<Self, &'static str> {
         let certificate = CertificateDer::from_pem_slice(settings.certificate.as_bytes());
         let certificate = certificate.map_err(|_no_pem| "is not a certificate in PEM")?;
@@ -35,7 +35,7 @@ impl PayPalCertificate {
         Ok(Self { certificate, webhook_id: settings.webhook_id.clone() })
     }
 
-    /// Checks a request; its signature and when it was signed.
+    /// Verifies a request. Returns its signature and the time when it was signed.
     pub fn verify<'h>(
         &self,
         request: &WebhookRequest<'h>,
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use http::{HeaderMap, HeaderName, Method, Uri};
 
-    /// A certificate for tests, made by openssl; nobody has its key any more.
+    /// A certificate for tests, made with openssl. Its key was deleted.
     const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
 MIIDOTCCAiGgAwIBAgIUP6Yr5Y20oFFFRB/ItL4qg6vQAV8wDQYJKoZIhvcNAQEL
 BQAwKzEpMCcGA1UEAwwgbWVzc2FnZXZlcmlmaWNhdGlvbmNlcnRzLmV4YW1wbGUw
@@ -85,8 +85,8 @@ OZ8GJ08d7NntvyizAGrBt7dcej8xxJCG0GRZ716MKFQJVgf6zhim+Vuv3wXrKhAY
 +2fu3/TRe6qyABgya5jbz9IiFUAY5sPYB/oyjpI1hGiCp2LIUCBGMJ7I2zebQiZS
 6PIjQb2L+zplyaY6TQ==
 -----END CERTIFICATE-----";
-    /// By `openssl dgst -sha256 -sign` over `t-1|2023-11-14T22:13:20Z|9XL90610J3647323C|` and the
-    /// checksum.
+    /// Made with `openssl dgst -sha256 -sign` over `t-1|2023-11-14T22:13:20Z|9XL90610J3647323C|`
+    /// and the checksum.
     const SIGNATURE: &str = "NwRXxJ2Oxkpt8VnuKHTvgbD43ns2+ZRVubeT2S9tJgxO9SXN7OS+ORoTw+Cen0QaMkGr5AcRd5BABHMCvn9B0uD6ozXE0IVzOP5fz+Ka46xSUv3vBfaYeyyPIuDRacQPLcqv8EcRMMc9veZnakNWeur1dKaUI8wl92ti7QypBaHFiuaFHDpWcgbkPQNKqxDRpRKwngg7EE0m15o7qzj/FJ5HqnRm8Lbsxq8fKkyF6lK1duEUHIHbbRf7qmLxF2Y1Pj9ptH/OicpJM0ZORsatbdGdY2cl2Qj75+yU85pNz4eB6fWfICT6UNu8bYm+lBJTlrLcBQ5v5cMeiqmjUlb6Qw==";
     const BODY: &[u8] = br#"{"id":"WH-1","event_type":"PAYMENT.SALE.COMPLETED"}"#;
 
@@ -127,7 +127,7 @@ OZ8GJ08d7NntvyizAGrBt7dcej8xxJCG0GRZ716MKFQJVgf6zhim+Vuv3wXrKhAY
     }
 
     #[test]
-    fn what_is_not_a_certificate_is_refused() {
+    fn a_text_that_is_not_a_certificate_is_refused() {
         for certificate in
             ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
         {

@@ -1,5 +1,4 @@
-//! An HMAC rule made ready: finding the signatures of a request, and making the one that it should
-//! have.
+//! Prepares an HMAC rule: finds the signatures of a request, and computes the expected one.
 
 use super::form::form_fields;
 use super::{WebhookRefusal, WebhookRequest, text};
@@ -18,13 +17,13 @@ use ring::hmac;
 use std::borrow::Cow;
 use subtle::ConstantTimeEq as _;
 
-/// Either alphabet of base64, with or without padding.
+/// Accepts either alphabet of base64, with or without padding.
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
-/// A rule made ready.
+/// An HMAC rule, parsed once.
 pub struct PreparedRule {
     algorithm: hmac::Algorithm,
     pub header: String,
@@ -37,35 +36,35 @@ pub struct PreparedRule {
     key: KeyForm,
 }
 
-/// Where the signed time stands.
+/// Where the request states its signed time.
 enum TimePlace {
     Header(String),
     Part(String),
 }
 
-/// What a request may be signed over: each of its addresses with each form of its body.
+/// The contents that may have been signed: each possible address with each form of the body.
 pub struct SignedForms<'r> {
     method: &'r str,
     urls: Vec<String>,
     bodies: Vec<SignedBody<'r>>,
 }
 
-/// A body as it arrived, or decompressed.
+/// A body, either as it arrived or decompressed.
 struct SignedBody<'r> {
     body: &'r [u8],
-    /// Its fields in the order in which they are signed, where the rule signs those.
+    /// The form's fields in the order in which they are signed. Empty unless the rule signs fields.
     fields: Vec<(String, String)>,
 }
 
-/// The signatures of a request, and what else is signed.
+/// The signatures of a request, with the signed time and id.
 pub struct WebhookClaim<'h> {
     signatures: Vec<&'h str>,
-    /// The signed time, as it is written.
+    /// The signed time as it is written.
     pub at: Option<&'h str>,
     id: Option<&'h str>,
 }
 
-/// Whether a secret can be read in this form.
+/// Whether a secret can be read as a key of this form.
 pub fn is_key(form: KeyForm, secret: &str) -> bool {
     key_bytes(form, secret).is_some_and(|bytes| !bytes.is_empty())
 }
@@ -76,7 +75,8 @@ fn key_bytes(form: KeyForm, secret: &str) -> Option<Cow<'_, [u8]>> {
         KeyForm::Text => Some(text()),
         KeyForm::Hex => hex::decode(secret.trim()).ok().map(Cow::Owned),
         KeyForm::Base64 => decode_base64(secret.trim()).map(Cow::Owned),
-        // A `whsec_` that is not base64 is not of that scheme: it is read as it is.
+        // A `whsec_` secret that is not base64 belongs to another scheme, so it is used as it is
+        // written.
         KeyForm::Standard => Some(standard_key(secret).map_or_else(|_| text(), Cow::Owned)),
     }
 }
@@ -86,7 +86,7 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
 }
 
 impl PreparedRule {
-    /// Makes a rule ready that was checked before.
+    /// Prepares a rule that was checked before.
     pub fn new(rule: &HmacRule<'_>) -> Self {
         let place = |place: &str| match (place.strip_prefix("header:"), place.strip_prefix("part:"))
         {
@@ -113,13 +113,13 @@ impl PreparedRule {
         }
     }
 
-    /// The key that a secret stands for. One that cannot be read was refused when it was set.
+    /// Returns the key of a secret. A secret that cannot be read was refused when it was set.
     pub fn key(&self, secret: &str) -> hmac::Key {
         let bytes = key_bytes(self.key, secret);
         hmac::Key::new(self.algorithm, bytes.as_deref().unwrap_or(secret.as_bytes()))
     }
 
-    /// Whether the address is signed.
+    /// Whether the signature covers the address.
     pub fn signs_address(&self) -> bool {
         self.signed.contains(&TemplatePiece::Url)
     }
@@ -154,7 +154,8 @@ impl PreparedRule {
         Ok(WebhookClaim { signatures, at, id })
     }
 
-    /// What a request may be signed over. `set` is the address that the operator says is called.
+    /// Returns the contents that may have been signed. `set` is the address that the operator
+    /// configured as the one that the sender calls.
     pub fn signed_forms<'r>(
         &self,
         set: Option<&str>,
@@ -171,7 +172,7 @@ impl PreparedRule {
         SignedForms { method: request.method.as_str(), urls, bodies: bodies.collect() }
     }
 
-    /// What the header looks like.
+    /// Describes the form of the header for a message.
     fn form(&self) -> String {
         let encoding = match self.encoding {
             SignatureEncoding::Hex => "HEX",
@@ -186,7 +187,7 @@ impl PreparedRule {
         }
     }
 
-    /// The signature that this key makes, if it is one of those given.
+    /// Computes the signature with this key. Returns it if the request carries it.
     pub fn fits(
         &self,
         key: &hmac::Key,
@@ -196,7 +197,7 @@ impl PreparedRule {
         forms.bodies.iter().find_map(|body| {
             forms.urls.iter().find_map(|url| {
                 let wanted = self.code(key, claim, forms.method, body, url);
-                // All are compared, so that the time tells nothing.
+                // All signatures are compared, so that the time reveals nothing.
                 let compared =
                     claim.signatures.iter().map(|text| self.equals(wanted.as_ref(), text));
                 compared.fold(false, |any, one| any | one).then(|| wanted.as_ref().to_vec())
@@ -204,7 +205,7 @@ impl PreparedRule {
         })
     }
 
-    /// The code of a request.
+    /// Computes the HMAC of a request.
     fn code(
         &self,
         key: &hmac::Key,
@@ -242,8 +243,9 @@ impl PreparedRule {
     }
 }
 
-/// The fields of a form, sorted and each once. Of another body none, and `None` where the query
-/// does not have its SHA-256: then nobody signed it.
+/// Returns the fields of a form, sorted and without duplicates. For another kind of body the list
+/// is empty. Returns `None` if the query lacks the SHA-256 of such a body, because then the sender
+/// did not sign the body.
 fn signed_fields(request: &WebhookRequest<'_>, body: &[u8]) -> Option<Vec<(String, String)>> {
     let media = request.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media.is_some_and(is_form) || body.is_empty() {
@@ -258,13 +260,13 @@ fn signed_fields(request: &WebhookRequest<'_>, body: &[u8]) -> Option<Vec<(Strin
     bool::from(sha256::sha256_digest(&[body]).ct_eq(&given)).then(Vec::new)
 }
 
-/// The addresses that a sender may have called to make this request: the one that is set, or what
-/// the request says of its host, with either scheme, as a proxy may have ended TLS. The signature
-/// decides which of them it was.
+/// Returns the addresses that the sender may have called. If none is configured, the request's host
+/// is used with both `https` and `http`, because a proxy may have terminated TLS. The signature
+/// decides which address was called.
 fn addresses(set: Option<&str>, request: &WebhookRequest<'_>) -> Vec<String> {
     let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut addresses = if let Some(url) = set {
-        // Twilio adds to the query that it was given; a proxy may drop one that is set.
+        // Twilio appends to the configured query. A proxy may drop a query that is configured.
         let base = url.split('?').next().unwrap_or(url);
         let called = request.uri.query().map(|query| format!("{base}?{query}"));
         let set = (called.is_none() || url != base).then(|| url.to_owned());
@@ -275,13 +277,14 @@ fn addresses(set: Option<&str>, request: &WebhookRequest<'_>) -> Vec<String> {
         let host = host.or(authority).unwrap_or_default();
         vec![format!("https://{host}{path}"), format!("http://{host}{path}")]
     };
-    // HubSpot signs some characters of the query as they read ("Validating requests").
+    // HubSpot signs some characters of the query in decoded form ("Validating requests").
     let decoded: Vec<String> = addresses.iter().filter_map(|url| readable(url)).collect();
     addresses.extend(decoded);
     addresses
 }
 
-/// An address with the characters decoded that HubSpot decodes, if it has any.
+/// Decodes the characters that HubSpot decodes. Returns `None` if the address contains none of
+/// them.
 fn readable(url: &str) -> Option<String> {
     const DECODED: [(&str, &str); 11] = [
         ("%3A", ":"),

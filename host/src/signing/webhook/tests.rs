@@ -1,4 +1,5 @@
-//! Vectors that the systems publish or another implementation made, and the ways to be refused.
+//! Test vectors that the systems publish or that another implementation made, and requests that
+//! must be refused.
 
 use super::*;
 use crate::model::secrets::GracedSecret;
@@ -27,7 +28,7 @@ fn settings(scheme: &str, more: &Value) -> WebhookSettings {
     settings
 }
 
-/// A request to be checked.
+/// A request under test.
 #[derive(Clone)]
 struct Given {
     headers: HeaderMap,
@@ -82,13 +83,15 @@ fn verifier(scheme: &str, secret: &str) -> WebhookVerifier {
     WebhookVerifier::new(&settings(scheme, &json!({})), &secrets(secret))
 }
 
-/// `openssl dgst` and Python's `hmac` made what no system publishes, over [`BODY`] with [`SECRET`].
+/// `openssl dgst` and Python's `hmac` made the vectors that no system publishes, over [`BODY`] with
+/// [`SECRET`].
 const HEX: &str = "b07c468af879968982f33392184e86451768191617260c80a441fa5bcf18c30a";
 const BASE64: &str = "sHxGivh5lomC8zOSGE6GRRdoGRYXJgyApEH6W88Ywwo=";
 const TIMED: &str =
     "t=1700000000,v1=07b3c4125fe2ca03660abfafcc8d428075e952c0d8b66bc1ec5df9ea5a4ad489";
 
-/// A vector of each sender that signs with an HMAC; `sha256=` and the like is added to the value.
+/// Returns one vector for each sender that signs with an HMAC. The value includes prefixes such as
+/// `sha256=`.
 fn vectors() -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let one = |scheme, name, value: &str| (scheme, vec![(name, value.to_owned())]);
     let host = ("host", "hooks.example".to_owned());
@@ -157,7 +160,7 @@ fn given(headers: &[(&'static str, String)]) -> Given {
 }
 
 #[test]
-fn each_sender_s_signature_fits_and_no_other_does() {
+fn only_the_sender_s_own_signature_is_accepted() {
     for (scheme, headers) in vectors() {
         let checked = verifier(scheme, SECRET);
         let request = given(&headers);
@@ -188,7 +191,7 @@ fn each_sender_has_a_vector() {
 }
 
 #[test]
-fn vectors_of_others_fit() {
+fn published_vectors_are_accepted() {
     let github = Given::new(&[(
         "x-hub-signature-256",
         "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17",
@@ -208,7 +211,7 @@ fn vectors_of_others_fit() {
         assert!(standard.body(body).check(&checked, 1_649_367_553).is_ok(), "{prefix}");
     }
 
-    // As Slack's own slack_sdk for Python signs this body.
+    // Slack's slack_sdk for Python signs this body so.
     let slack = Given::new(&[
         ("x-slack-request-timestamp", "1531420618"),
         (
@@ -221,9 +224,9 @@ fn vectors_of_others_fit() {
     assert!(slack.body(body).check(&checked, 1_531_420_618).is_ok());
 }
 
-/// The form is the vector of twilio-python's tests; the JSON is Python's.
+/// The form is the vector of twilio-python's tests. Python made the JSON vector.
 #[test]
-fn twilio_signs_the_address_and_what_a_form_holds() {
+fn twilio_signs_the_address_and_the_fields_of_a_form() {
     let checked = verifier("twilio", "12345");
     let form = "application/x-www-form-urlencoded";
     let request = Given::new(&[
@@ -249,7 +252,7 @@ fn twilio_signs_the_address_and_what_a_form_holds() {
 }
 
 #[test]
-fn a_signed_address_is_the_one_that_is_set() {
+fn a_signed_address_must_be_the_configured_one() {
     let headers = vectors().into_iter().find(|(scheme, _)| *scheme == "square").unwrap().1;
     let mut request = given(&headers).uri("/other");
     request.headers.insert("host", "10.0.0.1:8400".parse().unwrap());
@@ -346,7 +349,7 @@ fn a_secret_itself_is_compared() {
 }
 
 #[test]
-fn an_empty_secret_fits_nothing() {
+fn an_empty_secret_accepts_no_request() {
     let empty = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b""), BODY);
     let request = Given::new(&[("x-webhook-signature", &hex::encode(empty.as_ref()))]);
     assert_eq!(request.check(&verifier("perfexapi", ""), NOW), Err(WebhookRefusal::Wrong));
@@ -355,7 +358,7 @@ fn an_empty_secret_fits_nothing() {
 }
 
 #[test]
-fn an_address_is_of_a_network_that_is_named() {
+fn only_addresses_of_listed_networks_are_accepted() {
     let from = settings("ip", &json!({"from": ["192.0.2.0/24", "2001:db8::/32"]}));
     let checked = WebhookVerifier::new(&from, &secrets(""));
     let mut request = Given::new(&[]);
@@ -376,7 +379,7 @@ fn a_compressed_body_may_be_signed_before_or_after() {
 }
 
 #[test]
-fn a_signed_time_is_near() {
+fn a_signed_time_must_be_within_the_tolerance() {
     let checked = verifier("stripe", SECRET);
     let request = Given::new(&[("stripe-signature", &TIMED.replace(",v1=", ",v1=00,v1="))]);
     assert!(
@@ -387,7 +390,7 @@ fn a_signed_time_is_near() {
 }
 
 #[test]
-fn the_previous_secret_fits_while_it_has_its_grace() {
+fn the_previous_secret_is_accepted_during_its_grace() {
     let previous = Some(GracedSecret { secret: SECRET.to_owned(), until: at(NOW + 10) });
     let secrets = SigningSecrets { current: "new".to_owned(), previous };
     let checked = WebhookVerifier::new(&settings("perfexapi", &json!({})), &secrets);
@@ -397,7 +400,7 @@ fn the_previous_secret_fits_while_it_has_its_grace() {
 }
 
 #[test]
-fn a_signature_written_otherwise_is_the_same_request() {
+fn other_spellings_of_a_signature_are_the_same_signature() {
     let checked = verifier("perfexapi", SECRET);
     let of = |text: &str| Given::new(&[("x-webhook-signature", text)]).check(&checked, NOW);
     assert_eq!(of(HEX).unwrap(), of(&HEX.to_uppercase()).unwrap());
@@ -405,7 +408,7 @@ fn a_signature_written_otherwise_is_the_same_request() {
 
 proptest! {
     #[test]
-    fn nonsense_is_refused_and_never_fits(value in "[ -~]{0,200}", n in 0..22_usize) {
+    fn nonsense_is_refused(value in "[ -~]{0,200}", n in 0..22_usize) {
         let (scheme, headers) = vectors().swap_remove(n);
         let mut request = given(&headers);
         let name = headers[0].0;
