@@ -1,4 +1,5 @@
-//! Digests, encryption at rest, and files that only their owner may read.
+//! Digests, message authentication, signed assertions, encryption at rest, and files that only
+//! their owner may read.
 
 pub mod assertion_key;
 pub mod digest;

@@ -1,5 +1,5 @@
-//! Signed assertions: JSON Web Tokens (RFC 7519) in the compact form of JWS (RFC 7515), signed with
-//! a private key of RSA, an elliptic curve or Ed25519.
+//! Signs assertions: JSON Web Tokens (RFC 7519) in the compact form of JWS (RFC 7515). The private
+//! key is an RSA, elliptic-curve or Ed25519 key.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -12,13 +12,16 @@ use serde_json::{Value, json};
 /// Why a key cannot sign assertions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AssertionError {
-    #[error("this is not a private key in PEM; it begins with -----BEGIN PRIVATE KEY-----")]
+    /// The text is not PEM, or not a private key.
+    #[error("this is not a private key in PEM; such a key begins with -----BEGIN PRIVATE KEY-----")]
     NotPem,
     #[error(
-        "this key cannot be used: RSA of 2,048 to 4,096 bits, P-256, P-384 and Ed25519 can, those \
-         of a curve in PKCS #8 (-----BEGIN PRIVATE KEY-----)"
+        "this key cannot be used; use an RSA key of 2,048 to 4,096 bits, or a P-256, P-384 or Ed25519 \
+         key in PKCS #8 (-----BEGIN PRIVATE KEY-----)"
     )]
+    /// The key has another type or size than the supported ones.
     Unknown,
+    /// The cryptographic library failed to sign.
     #[error("the assertion cannot be signed")]
     Unsigned,
 }
@@ -40,7 +43,7 @@ impl std::fmt::Debug for AssertionKey {
 }
 
 impl AssertionKey {
-    /// Reads a private key in PEM: PKCS #8, or PKCS #1 of RSA.
+    /// Reads a private key in PEM: PKCS #8, or PKCS #1 for RSA.
     pub fn read(pem: &str) -> Result<Self, AssertionError> {
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes());
         let key = key.map_err(|_opaque| AssertionError::NotPem)?;
@@ -59,7 +62,7 @@ impl AssertionKey {
         pair.map(Self).ok_or(AssertionError::Unknown)
     }
 
-    /// A signed assertion with these claims.
+    /// Returns a signed token with these claims. `key_id` becomes the `kid` of its header.
     pub fn sign(&self, key_id: Option<&str>, claims: &Value) -> Result<String, AssertionError> {
         let mut header = json!({"alg": self.algorithm(), "typ": "JWT"});
         if let (Some(key_id), Some(header)) = (key_id, header.as_object_mut()) {
@@ -71,6 +74,7 @@ impl AssertionKey {
         Ok(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
     }
 
+    /// Returns the `alg` of the token's header.
     const fn algorithm(&self) -> &'static str {
         match self.0 {
             KeyPair::Rsa(_) => "RS256",
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_key_is_refused_in_words() {
+    fn a_text_that_is_not_a_key_is_refused_with_a_reason() {
         assert_eq!(AssertionKey::read("").unwrap_err(), AssertionError::NotPem);
         let broken = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         assert_eq!(AssertionKey::read(broken).unwrap_err(), AssertionError::Unknown);

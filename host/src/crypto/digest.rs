@@ -1,15 +1,16 @@
-//! Short digests: of a row, of a long text, of what makes an occurrence.
+//! Short digests, which identify the content of a row, a long text or an occurrence.
 
 use std::fmt;
 
 use ring::digest::{Context, SHA256};
 
-/// The first sixteen bytes of a SHA-256. Two contents of one row never meet by accident.
+/// The first sixteen bytes of a SHA-256. Two different contents do not collide by accident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ShortDigest([u8; 16]);
 
 impl ShortDigest {
-    /// Of all parts in order. Each goes in with its length, so `ab c` and `a bc` differ.
+    /// Computes the digest of all parts in order. Each part is preceded by its length, so `ab c`
+    /// and `a bc` differ.
     pub fn of<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> Self {
         let mut sha = Context::new(&SHA256);
         for part in parts {
@@ -20,17 +21,17 @@ impl ShortDigest {
         Self(sha.finish().as_ref().first_chunk().copied().unwrap_or_default())
     }
 
-    /// As it is stored.
+    /// Returns the sixteen bytes to store.
     pub fn bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// From the sixteen bytes that were stored.
+    /// Reads a digest from the sixteen bytes that were stored.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// From thirty-two hexadecimal digits, as [`fmt::Display`] writes them.
+    /// Reads thirty-two hexadecimal digits, as [`fmt::Display`] writes them.
     pub fn parse(text: &str) -> Option<Self> {
         let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
         Some(Self(number.to_be_bytes()))
@@ -48,13 +49,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_do_not_run_together() {
+    fn the_boundaries_of_parts_matter() {
         assert_ne!(ShortDigest::of(["ab", "c"]), ShortDigest::of(["a", "bc"]));
         assert_eq!(ShortDigest::of(["a"]), ShortDigest::of([b"a"]));
     }
 
     #[test]
-    fn text_and_bytes_come_back() {
+    fn text_and_bytes_are_read_back() {
         let hash = ShortDigest::of(["x"]);
         assert_eq!(ShortDigest::parse(&hash.to_string()), Some(hash));
         assert_eq!(ShortDigest::from_bytes(hash.bytes()), Some(hash));

@@ -1,13 +1,13 @@
-//! Files that only their owner may read: the database, its log, and the key.
+//! Creates and protects files that only their owner may read: the database, its log and the key.
 
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Read and write for the owner, nothing for others.
+/// Mode bits: the owner may read and write, others may do nothing.
 const OWNER_ONLY: u32 = 0o600;
 
-/// Makes an empty file for its owner only, if there is none, so that no one can open it before its
+/// Creates an empty file with mode 600, unless the file exists. Nobody can open it before its
 /// permissions are set. SQLite gives its log files the permissions of the database.
 pub fn create_file(path: &Path) -> io::Result<()> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path);
@@ -18,8 +18,8 @@ pub fn create_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes a file's permissions from all but its owner, with a warning where they had any. A file
-/// that is missing is fine.
+/// Removes all permissions but the owner's from a file, and logs a warning if there were any. A
+/// missing file is not an error.
 pub fn protect_file(path: &Path) -> io::Result<()> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -32,7 +32,7 @@ pub fn protect_file(path: &Path) -> io::Result<()> {
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(OWNER_ONLY))?;
     let (path, mode) = (path.display(), format!("{mode:o}"));
-    tracing::warn!(%path, mode, "others could read this file, which holds secrets; it is mode 600 now");
+    tracing::warn!(%path, mode, "others could read this file, which holds secrets; its mode is now 600");
     Ok(())
 }
 
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_its_owner_s_alone() {
+    fn only_the_owner_can_read_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("waybill.db");
         let mode = || path.metadata().unwrap().permissions().mode() & 0o777;

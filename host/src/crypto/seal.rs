@@ -1,9 +1,9 @@
-//! Encrypting what must not be read from the database: secrets, the values of endpoints' headers
-//! and URLs, the configuration of modules.
+//! Encrypts values that nobody may read from the database: secrets, the values of endpoints'
+//! headers and URLs, and the configuration of modules.
 //!
-//! XChaCha20-Poly1305 with a random nonce. The key is derived from `WAYBILL_SECRET_KEY`; without it
-//! a key file is made beside the database, readable by its owner only. Whoever loses the key loses
-//! the secrets, and nothing else.
+//! The cipher is XChaCha20-Poly1305 with a random nonce. The key is derived from
+//! `WAYBILL_SECRET_KEY`. Without that variable, a key file is created beside the database that only
+//! its owner may read. If the key is lost, the encrypted values are lost, and nothing else.
 
 use crate::crypto::digest::ShortDigest;
 use crate::crypto::private_file;
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Length of a nonce, in bytes.
 const NONCE: usize = 24;
 
-/// Encrypts and decrypts.
+/// Encrypts and decrypts secrets. Holds the other keys that are derived from the same secret.
 #[derive(Clone)]
 pub struct SecretSealer {
     cipher: XChaCha20Poly1305,
@@ -31,33 +31,33 @@ pub struct SecretSealer {
     next: Option<Arc<NextKey>>,
 }
 
-/// The key that takes the place of the present one, while it is being changed.
+/// The key that replaces the current one, while the key is being changed.
 struct NextKey {
     sealer: SecretSealer,
-    /// Whether something was found that it has encrypted: from then on it encrypts.
+    /// Whether a value was read that this key had encrypted. From then on this key encrypts.
     is_in_use: AtomicBool,
 }
 
 impl std::fmt::Debug for SecretSealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sealer(hidden)")
+        f.write_str("SecretSealer(hidden)")
     }
 }
 
-/// Why there is no key, or something cannot be read with it.
+/// Why the key cannot be loaded, or a value cannot be decrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// The key file cannot be read or made.
+    /// The key file cannot be read or created.
     #[error(
-        "the key file {path} cannot be read or made: {source}; set WAYBILL_SECRET_KEY, or make its folder writable"
+        "the key file {path} cannot be read or created: {source}; set WAYBILL_SECRET_KEY, or make its folder readable and writable"
     )]
     KeyFile {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Why it cannot be read or created.
         source: std::io::Error,
     },
-    /// The stored text was sealed with another key, or changed.
+    /// The stored value was encrypted with another key or another context, or was changed.
     #[error(
         "a stored secret cannot be read with this key: start with the WAYBILL_SECRET_KEY or key file it was stored with"
     )]
@@ -65,18 +65,21 @@ pub enum SealError {
 }
 
 impl SecretSealer {
-    /// A sealer whose key is derived from `secret`.
+    /// Creates a sealer with a key that is derived from `secret`.
     pub fn from_secret(secret: &SecretString) -> Self {
         Self::from_bytes(secret.expose_secret().as_bytes())
     }
 
-    /// A sealer with the key in `path`; made if the file is not there.
+    /// Creates a sealer with the key in the file `path`. Creates the file with a random key if it
+    /// does not exist.
     pub fn from_file(path: &Path) -> Result<Self, SealError> {
         let failed = |source| SealError::KeyFile { path: path.display().to_string(), source };
         private_file::protect_file(path).map_err(failed)?;
         match std::fs::read(path) {
             Ok(bytes) if bytes.trim_ascii().len() >= 32 => Ok(Self::from_bytes(bytes.trim_ascii())),
-            Ok(_) => Err(failed(std::io::Error::other("it is too short to be a key"))),
+            Ok(_) => Err(failed(std::io::Error::other(
+                "the file is too short to be a key; it needs 32 characters",
+            ))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let text = hex::encode(rand::random::<[u8; 32]>());
                 let mut file = std::fs::OpenOptions::new()
@@ -105,41 +108,42 @@ impl SecretSealer {
         }
     }
 
-    /// The same, which reads too what is encrypted with the key that comes next. It encrypts with
-    /// that key as soon as it has read anything so: whoever changes the key encrypts everything
-    /// anew in one transaction.
+    /// Returns a sealer that can also decrypt values of the key `next`. As soon as it has decrypted
+    /// one, it encrypts with `next` too, because a change of the key re-encrypts everything in one
+    /// transaction.
     #[must_use]
     pub fn with_next(self, next: Self) -> Self {
         let next = NextKey { sealer: next, is_in_use: AtomicBool::new(false) };
         Self { next: Some(Arc::new(next)), ..self }
     }
 
-    /// The mark of the key that comes next, if there is one.
+    /// Returns the mark of the next key, if the key is being changed.
     pub fn next_key_mark(&self) -> Option<ShortDigest> {
         self.next.as_ref().map(|next| next.sealer.key_mark())
     }
 
-    /// The key that guards the cache of compiled modules.
+    /// Returns the key that authenticates the cache of compiled modules.
     pub const fn mac_key(&self) -> [u8; 32] {
         self.mac_key
     }
 
-    /// The key that marks short-lived tokens.
+    /// Returns the key that authenticates short-lived tokens.
     pub const fn grant_key(&self) -> [u8; 32] {
         self.grant_key
     }
 
-    /// By what others see whether they have the same key. Nothing of the key follows from it.
+    /// Returns a mark by which nodes see whether they have the same key. It reveals nothing about
+    /// the key.
     pub fn key_mark(&self) -> ShortDigest {
         ShortDigest::of([b"waybill key mark v1".as_slice(), self.grant_key.as_slice()])
     }
 
-    /// The key that modules' random numbers follow from.
+    /// Returns the key from which the random numbers of modules are derived.
     pub const fn guest_key(&self) -> [u8; 32] {
         self.guest_key
     }
 
-    /// Encrypts `plain`; only the same `context` opens it.
+    /// Encrypts `plain`. Only a call of [`Self::open`] with the same `context` can decrypt it.
     pub fn seal(&self, plain: &[u8], context: &[u8]) -> Result<Vec<u8>, SealError> {
         match self.next.as_ref().filter(|next| next.is_in_use.load(Ordering::Relaxed)) {
             Some(next) => next.sealer.seal_alone(plain, context),
@@ -158,7 +162,7 @@ impl SecretSealer {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Decrypts what [`Self::seal`] made, with either key.
+    /// Decrypts a value that [`Self::seal`] encrypted with the current key or the next one.
     pub fn open(&self, sealed: &[u8], context: &[u8]) -> Result<Vec<u8>, SealError> {
         let opened = self.open_alone(sealed, context);
         let (Err(SealError::WrongKey), Some(next)) = (&opened, &self.next) else { return opened };
@@ -180,7 +184,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn only_the_same_key_and_context_open() {
+    fn only_the_same_key_and_context_decrypt() {
         let sealer = SecretSealer::from_secret(&"one".into());
         let text = sealer.seal(b"whsec_x", b"end_1").unwrap();
         assert!(!text.windows(7).any(|w| w == b"whsec_x"));
@@ -190,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn the_next_key_encrypts_once_something_of_it_was_found() {
+    fn the_next_key_encrypts_once_a_value_of_it_was_read() {
         let (old, new) =
             (SecretSealer::from_secret(&"one".into()), SecretSealer::from_secret(&"two".into()));
         let both = old.clone().with_next(new.clone());
         let text = both.seal(b"x", b"").unwrap();
-        assert_eq!(old.open(&text, b"").unwrap(), b"x", "others do not know the next one yet");
+        assert_eq!(old.open(&text, b"").unwrap(), b"x", "other nodes do not have the next key yet");
         assert_eq!(both.next_key_mark(), Some(new.key_mark()));
         assert_eq!(both.open(&new.seal(b"y", b"").unwrap(), b"").unwrap(), b"y");
         assert_eq!(new.open(&both.seal(b"z", b"").unwrap(), b"").unwrap(), b"z");
@@ -214,6 +218,6 @@ mod tests {
         assert_eq!(mode(), 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(SecretSealer::from_file(&path).unwrap().open(&sealed, b"").unwrap(), b"x");
-        assert_eq!(mode(), 0o600, "a looser one is mended");
+        assert_eq!(mode(), 0o600, "looser permissions are corrected");
     }
 }

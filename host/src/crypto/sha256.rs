@@ -1,12 +1,12 @@
-//! SHA-256 (FIPS 180-4), and message authentication with it (HMAC, RFC 2104).
+//! Computes SHA-256 (FIPS 180-4) and HMAC-SHA256 (RFC 2104).
 //!
-//! By ring: on a processor without instructions of its own for SHA-256 it takes half the time of
-//! plain Rust, and signatures are the largest single part of what a delivery costs there.
+//! The implementation is ring's. On a processor without SHA-256 instructions it takes half the time
+//! of plain Rust, and signatures are the largest single cost of a delivery there.
 
 use ring::{digest, hmac};
 use subtle::ConstantTimeEq as _;
 
-/// The digest of the parts, one after the other.
+/// Returns the digest of the concatenated parts.
 pub fn sha256_digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
@@ -15,23 +15,23 @@ pub fn sha256_digest(parts: &[&[u8]]) -> [u8; 32] {
     array(context.finish().as_ref())
 }
 
-/// A key that messages are authenticated with, already mixed in.
+/// A key for HMAC-SHA256, with its key schedule already computed.
 #[derive(Clone)]
 pub struct MacKey(hmac::Key);
 
 impl std::fmt::Debug for MacKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Mac(hidden)")
+        f.write_str("MacKey(hidden)")
     }
 }
 
 impl MacKey {
-    /// With a key of any length.
+    /// Prepares a key of any length.
     pub fn new(key: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// The code of the parts, one after the other.
+    /// Returns the code of the concatenated parts.
     pub fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut context = self.begin();
         for part in parts {
@@ -40,23 +40,23 @@ impl MacKey {
         finish(context)
     }
 
-    /// Whether this is the code of the parts; in constant time.
+    /// Whether `code` is the code of the concatenated parts. Compares in constant time.
     pub fn fits(&self, parts: &[&[u8]], code: &[u8]) -> bool {
         self.of(parts).ct_eq(code).into()
     }
 
-    /// For a message that comes in pieces; [`finish`] gives its code.
+    /// Starts the code of a message that arrives in pieces. [`finish`] returns the code.
     pub fn begin(&self) -> hmac::Context {
         hmac::Context::with_key(&self.0)
     }
 }
 
-/// The code of all pieces.
+/// Returns the code of all pieces.
 pub fn finish(context: hmac::Context) -> [u8; 32] {
     array(context.sign().as_ref())
 }
 
-/// SHA-256 has 32 bytes, which ring's types do not say.
+/// Converts a digest to 32 bytes, because ring's types do not state their length.
 fn array(bytes: &[u8]) -> [u8; 32] {
     bytes.first_chunk().copied().unwrap_or_default()
 }
@@ -65,9 +65,9 @@ fn array(bytes: &[u8]) -> [u8; 32] {
 mod tests {
     use super::*;
 
-    /// FIPS 180-4's own example, and test case 2 of RFC 4231.
+    /// The example of FIPS 180-4, and test case 2 of RFC 4231.
     #[test]
-    fn published_vectors_fit() {
+    fn published_vectors_match() {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(hex::encode(sha256_digest(&[b"a", b"bc"])), abc);
         let mac = MacKey::new(b"Jefe");
