@@ -1,4 +1,4 @@
-//! Points in time, lengths of time, cron expressions, and the clock that tests can set.
+//! Points in time, lengths of time, cron expressions, and a clock that tests can set.
 
 pub mod clock;
 pub mod cron;

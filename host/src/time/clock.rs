@@ -1,11 +1,11 @@
-//! The clock, as a value that is passed around, so that a test drives it.
+//! The clock as a value that is passed around, so that tests can set it.
 //!
-//! Waits are stored as times: when a delivery is due, when a lease ends. If the machine's clock is
-//! set back by an hour, all of them would take an hour longer. So the time that waits are reckoned
-//! by never goes back: it goes on, a little slower, until the machine's clock has caught up
-//! ([`SteadyTime`]). Nodes that share a PostgreSQL reckon by its clock ([`FollowedTime`]), so that
-//! they mean the same by a time. Signatures carry the machine's own time, because receivers compare
-//! it with theirs.
+//! Waits are stored as points in time: when a delivery is due, when a lease ends. If the machine's
+//! clock were set back by an hour, all of them would last an hour longer. The time for waits
+//! therefore never goes back. It continues a little slower until the machine's clock has caught up
+//! ([`SteadyTime`]). Nodes that share a PostgreSQL use its clock for waits ([`FollowedTime`]), so a
+//! stored time means the same to all of them. Signatures carry the machine's own time, because
+//! receivers compare it with theirs.
 
 use crate::time::followed_time::FollowedTime;
 use crate::time::steady_time::SteadyTime;
@@ -14,20 +14,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
-/// Tells the time.
+/// A source of the current time.
 #[derive(Debug, Clone)]
 pub enum Clock {
     /// The machine's clock.
     System,
-    /// The database's clock, as it is known by samples.
+    /// The database's clock, estimated from samples.
     Database(Arc<FollowedTime>),
-    /// A clock that stands where it is set, in microseconds since 1970.
+    /// A clock that only moves when it is set, in microseconds since 1970.
     Manual(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// The time that waits are reckoned by. It does not go back when the clock behind it is set
-    /// back.
+    /// Returns the time for waits. It does not go back when the underlying clock is set back.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => STEADY.read(wall(), Instant::now),
@@ -36,7 +35,7 @@ impl Clock {
         }
     }
 
-    /// The time of day by the machine's clock, for signatures.
+    /// Returns the machine's own time, for signatures.
     pub fn wall(&self) -> Timestamp {
         match self {
             Self::System | Self::Database(_) => wall(),
@@ -44,8 +43,8 @@ impl Clock {
         }
     }
 
-    /// By how many microseconds the machine's clock is ahead of the time that waits are reckoned
-    /// by; negative if it is behind.
+    /// Returns how many microseconds the machine's clock is ahead of the time for waits. Negative
+    /// if it is behind.
     pub fn skew(&self) -> i64 {
         self.wall().micros().saturating_sub(self.now().micros())
     }

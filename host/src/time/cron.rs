@@ -1,12 +1,12 @@
-//! Cron expressions in a time zone.
+//! Evaluates cron expressions in a time zone.
 //!
-//! Five fields as every Unix has them (minute, hour, day of month, month, day of week with 0 or 7
-//! for Sunday), or six with seconds first. Where day of month and day of week are both restricted,
-//! one of them is enough (crontab(5)).
+//! An expression has the five usual Unix fields (minute, hour, day of month, month, day of week
+//! with 0 or 7 for Sunday), or six with seconds first. If both day of month and day of week are
+//! restricted, a day has to match only one of them (crontab(5)).
 //!
-//! When clocks are put forward, a time that does not exist is taken as much later as the clocks
-//! were put. When they are put back, a time that comes twice is taken once, the first time; an
-//! expression for every hour is taken both times.
+//! When clocks are put forward, a time that does not exist is moved later by the same amount. When
+//! clocks are put back, a time that occurs twice only counts the first time. An expression for
+//! every hour counts both times.
 
 use crate::time::timestamp::Timestamp;
 use chrono::{Datelike as _, NaiveDate, TimeZone as _, Timelike as _, Utc};
@@ -16,21 +16,21 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use std::str::FromStr as _;
 
-/// More than clocks are ever put forward or back.
+/// Longer than any change of the clocks for daylight saving.
 const SHIFT: SignedDuration = SignedDuration::from_hours(3);
-/// Days of the week as cron counts them, Sunday also as 7.
+/// Days of the week as cron numbers them. Sunday is both 0 and 7.
 const DAYS: [&str; 8] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"];
 
 /// A cron expression in a time zone.
 #[derive(Debug, Clone)]
 pub struct CronSchedule {
-    /// One, or two of which one is enough.
+    /// One schedule, or two of which a time has to match either.
     schedules: Vec<Schedule>,
     zone: TimeZone,
     every_hour: bool,
 }
 
-/// The time zone of an IANA name such as `Europe/Athens`; UTC where there is none.
+/// Returns the time zone of an IANA name such as `Europe/Athens`, or UTC if there is no name.
 pub fn read_zone(name: Option<&str>) -> Result<TimeZone, String> {
     let Some(name) = name else { return Ok(TimeZone::UTC) };
     TimeZone::get(name).map_err(|_unknown| {
@@ -39,11 +39,11 @@ pub fn read_zone(name: Option<&str>) -> Result<TimeZone, String> {
 }
 
 impl CronSchedule {
-    /// Reads an expression; an error says what is wrong with it.
+    /// Reads an expression. The error says what is wrong with it.
     pub fn parse(text: &str, zone: TimeZone) -> Result<Self, String> {
         let form = || {
             format!(
-                "`{text}` is no cron expression; write five fields (minute, hour, day of month, month, day \
+                "`{text}` is not a cron expression; write five fields (minute, hour, day of month, month, day \
                  of week), such as `0 9 * * MON-FRI`, or six with seconds first"
             )
         };
@@ -66,19 +66,19 @@ impl CronSchedule {
         };
         let cron = Self { schedules, zone, every_hour: hour == "*" };
         if cron.next_after(Timestamp::from_micros(0)).is_none() {
-            return Err(format!("`{text}` never comes; there is no such day"));
+            return Err(format!("`{text}` never occurs, because no such day exists"));
         }
         Ok(cron)
     }
 
-    /// The first time after this one; `None` where there is none before the year 2100.
+    /// Returns the first time after `after`, or `None` if there is none before the year 2100.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let instant = jiff::Timestamp::from_microsecond(after.micros()).ok()?;
         let civil = self.zone.to_datetime(instant);
         let offset = |at: jiff::Timestamp| self.zone.to_offset(at);
         let (before, later) = (instant.checked_sub(SHIFT).ok()?, instant.checked_add(SHIFT).ok()?);
         let is_steady = offset(before) == offset(later);
-        // Around a change of the clocks an earlier civil time may be a later instant.
+        // Around a change of the clocks, an earlier civil time may be a later instant.
         let from = if is_steady { civil } else { civil.checked_sub(SHIFT).ok()? };
         let enough = civil.checked_add(SHIFT + SHIFT).ok()?;
         let first = |schedule: &Schedule| self.first(schedule, from, enough, after);
@@ -105,7 +105,8 @@ impl CronSchedule {
         best
     }
 
-    /// When a civil time is: once, or twice where the clocks are put back and each hour counts.
+    /// Returns the instants of a civil time: one, or two if the clocks are put back and the
+    /// expression is for every hour.
     fn instants(&self, time: DateTime) -> [Option<Timestamp>; 2] {
         let micros = |at: Result<jiff::Timestamp, jiff::Error>| {
             at.ok().map(|at| Timestamp::from_micros(at.as_microsecond()))
@@ -121,7 +122,7 @@ fn instant(at: Timestamp) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_microsecond(at.micros()).ok()
 }
 
-/// A civil time as the cron library takes it: it never sees the zone.
+/// Converts a civil time to the type of the cron library, which never sees the zone.
 fn naive(time: DateTime) -> Option<chrono::DateTime<Utc>> {
     let (month, day) = (time.month().unsigned_abs(), time.day().unsigned_abs());
     let date = NaiveDate::from_ymd_opt(time.year().into(), month.into(), day.into())?;
@@ -145,7 +146,8 @@ fn civil(time: &chrono::DateTime<Utc>) -> Option<DateTime> {
     .ok()
 }
 
-/// The days of the week by name: the library counts them from 1 for Sunday, cron from 0.
+/// Returns the days of the week by name, because the library numbers them from 1 for Sunday, and
+/// cron from 0.
 fn weekdays(field: &str) -> Option<String> {
     if field == "*" || field == "?" {
         return Some("*".to_owned());
@@ -160,7 +162,7 @@ fn weekdays(field: &str) -> Option<String> {
             None if item.contains('/') => (weekday(range)?, 6),
             None => (weekday(range)?, weekday(range)?),
         };
-        // `FRI-SUN` and `5-7` end with the Sunday after.
+        // `FRI-SUN` and `5-7` end with the following Sunday.
         let last = if last < first && last == 0 { 7 } else { last };
         names.extend(DAYS.get(first..=last)?.iter().step_by(step));
     }
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_mean_what_they_mean_on_unix() {
+    fn fields_have_the_meaning_of_unix_cron() {
         // 2026-11-21 is a Saturday.
         let from = "2026-11-21T12:00:00Z";
         assert_eq!(times("30 9 * * 1-5", "UTC", from, 2), ["2026-11-23T09:30", "2026-11-24T09:30"]);
@@ -206,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_are_put_forward_make_a_time_later_and_not_missing() {
-        // Athens: on 2026-03-29 it is 03:00 (UTC+2), and then 04:00 (UTC+3).
+    fn a_time_skipped_by_the_clocks_is_moved_later() {
+        // In Athens, 02:59 (UTC+2) is followed by 04:00 (UTC+3) on 2026-03-29.
         let daily = times("30 3 * * *", "Europe/Athens", "2026-03-28T00:00:00Z", 3);
         assert_eq!(daily, ["2026-03-28T01:30", "2026-03-29T01:30", "2026-03-30T00:30"]);
         let often = times("*/30 * * * *", "Europe/Athens", "2026-03-29T00:00:00Z", 4);
@@ -218,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_are_put_back_repeat_only_what_is_for_every_hour() {
-        // Athens: on 2026-10-25 it is 04:00 (UTC+3), and then 03:00 (UTC+2) again.
+    fn a_time_repeated_by_the_clocks_counts_twice_only_for_every_hour() {
+        // In Athens, 03:59 (UTC+3) is followed by 03:00 (UTC+2) on 2026-10-25.
         let daily = times("30 3 * * *", "Europe/Athens", "2026-10-24T12:00:00Z", 2);
         assert_eq!(daily, ["2026-10-25T00:30", "2026-10-26T01:30"]);
         let often = times("*/30 * * * *", "Europe/Athens", "2026-10-25T00:00:00Z", 5);
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_is_told() {
+    fn an_invalid_expression_is_refused_with_a_reason() {
         for text in [
             "",
             "* * * *",
@@ -239,10 +241,10 @@ mod tests {
             "0 0 1 1 * 2030 x",
         ] {
             let error = CronSchedule::parse(text, TimeZone::UTC).unwrap_err();
-            assert!(error.contains("is no cron expression"), "{text}: {error}");
+            assert!(error.contains("is not a cron expression"), "{text}: {error}");
         }
         assert!(
-            CronSchedule::parse("0 0 31 2 *", TimeZone::UTC).unwrap_err().contains("never comes")
+            CronSchedule::parse("0 0 31 2 *", TimeZone::UTC).unwrap_err().contains("never occurs")
         );
         assert!(read_zone(Some("Europe/Atlantis")).unwrap_err().contains("is not a time zone"));
     }

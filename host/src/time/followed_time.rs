@@ -1,8 +1,9 @@
-//! The time of another machine's clock, known by asking it now and then.
+//! Estimates the time of another machine's clock from occasional samples.
 //!
-//! An answer tells what time it was at some moment between question and answer, so half of what
-//! that took is how wrong it may be. The best of the last answers counts, and in between this
-//! machine's monotonic clock goes on. Its wall clock plays no part: it may be wrong, or be set.
+//! A sample says what time it was at some moment between the request and the answer, so it may be
+//! wrong by half of the round trip. The most exact of the latest samples is used, and this
+//! machine's monotonic clock continues from it. This machine's wall clock is not used, because it
+//! may be wrong or be set.
 
 use crate::time::steady_time::SteadyTime;
 use crate::time::timestamp::Timestamp;
@@ -11,29 +12,30 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many answers are compared.
+/// Number of samples that are stored and compared.
 const SAMPLES: usize = 16;
-/// By what part of the time two clocks go apart, at most: 100 millionths.
+/// Most that two clocks drift apart: one part in 10,000, that is 100 ppm.
 const DRIFT: u32 = 10_000;
 
-/// What the other clock told once.
+/// One reading of the other clock.
 #[derive(Debug, Clone, Copy)]
 pub struct ClockSample {
+    /// The time that the other clock returned.
     pub told: Timestamp,
-    /// When it was asked.
+    /// When the request was sent.
     pub asked: Instant,
-    /// When the answer came.
+    /// When the answer arrived.
     pub answered: Instant,
 }
 
 impl ClockSample {
-    /// How far the time that it tells may be from the right one, at a later moment.
+    /// Returns the most that an estimate from this sample may be wrong at a later moment.
     fn error_at(&self, now: Instant) -> Duration {
         let round_trip = self.answered.saturating_duration_since(self.asked);
         round_trip / 2 + now.saturating_duration_since(self.answered) / DRIFT
     }
 
-    /// What time the other clock told at a moment of the monotonic clock.
+    /// Returns the other clock's estimated time at a moment of the monotonic clock.
     fn time_at(&self, moment: Instant) -> Timestamp {
         let middle = self.asked + self.answered.saturating_duration_since(self.asked) / 2;
         let later = moment.saturating_duration_since(middle);
@@ -41,18 +43,19 @@ impl ClockSample {
     }
 }
 
-/// Follows another clock.
+/// An estimate of another clock, which improves with each sample.
 #[derive(Debug)]
 pub struct FollowedTime {
-    /// A moment of the monotonic clock, and what time the other clock told then.
+    /// The moment of the monotonic clock from which `at_origin` counts.
     origin: Instant,
+    /// The other clock's time at `origin`, in microseconds since 1970.
     at_origin: AtomicI64,
     samples: Mutex<VecDeque<ClockSample>>,
     steady: SteadyTime,
 }
 
 impl FollowedTime {
-    /// Follows a clock by its first answer.
+    /// Starts to follow a clock, with its first sample.
     pub fn new(sample: ClockSample) -> Self {
         let origin = sample.answered;
         let at_origin = AtomicI64::new(sample.time_at(origin).micros());
@@ -60,15 +63,16 @@ impl FollowedTime {
         Self { origin, at_origin, samples, steady: SteadyTime::new() }
     }
 
-    /// The other clock's time at a moment of the monotonic clock. It does not go back.
+    /// Returns the other clock's time at a moment of the monotonic clock. The result never goes
+    /// back.
     pub fn read(&self, moment: Instant) -> Timestamp {
         let passed = moment.saturating_duration_since(self.origin);
         let at_origin = Timestamp::from_micros(self.at_origin.load(Ordering::Relaxed));
         self.steady.read(at_origin.after(passed), || moment)
     }
 
-    /// Takes another answer into account. Earlier ones that contradict it are forgotten: the other
-    /// clock was set.
+    /// Adds a sample. Earlier samples that contradict it are dropped, because the other clock must
+    /// have been set.
     pub fn note_sample(&self, sample: ClockSample) {
         let now = sample.answered;
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,8 +102,8 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    /// An answer that took `round_trip`, asked `passed` after the start, of a clock that tells the
-    /// right time.
+    /// A sample of a clock with the right time. The request was sent `passed` after the start and
+    /// took `round_trip`.
     fn sample(start: Instant, passed: Duration, round_trip: Duration) -> ClockSample {
         let asked = start + passed;
         let told = NOON.after(passed + round_trip / 2);
@@ -107,10 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_answer_does_not_take_the_place_of_a_quick_one() {
+    fn a_slow_sample_does_not_replace_a_quick_one() {
         let start = Instant::now();
         let time = FollowedTime::new(sample(start, millis(0), millis(2)));
-        // Told late in the answer's way: half a second wrong.
+        // The clock was read at the start of the round trip, so the estimate is half a second
+        // behind.
         let late = ClockSample {
             told: NOON.after(millis(2_000)),
             asked: start + millis(2_000),
@@ -128,7 +133,7 @@ mod tests {
         ahead.told = ahead.told.after(millis(12_000));
         time.note_sample(ahead);
         assert_eq!(time.read(start + millis(4_000)), NOON.after(millis(16_000)));
-        // Set back, it goes slower until the other one has caught up.
+        // After the other clock was set back, the time goes slower until that clock has caught up.
         time.note_sample(sample(start, millis(5_000), millis(2)));
         let then = time.read(start + millis(6_000));
         assert!(then >= NOON.after(millis(16_000)) && then < NOON.after(millis(18_000)), "{then}");

@@ -1,4 +1,4 @@
-//! A length of time as people write it: `"30s"`, `"5m"`, `"1h30m"`, `"250ms"`.
+//! Lengths of time as people write them: `"30s"`, `"5m"`, `"1h30m"`, `"250ms"`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -6,24 +6,24 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A length of time: whole milliseconds, at most [`TimeSpan::MAX`].
+/// A length of time in whole milliseconds, at most [`TimeSpan::MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TimeSpan(Duration);
 
-/// The text is no length of time.
+/// Why a text is not a length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSpan {
-    /// It does not read as numbers with units.
+    /// The text does not consist of numbers with units.
     #[error(
         "`{0}` is not a duration; write numbers with units (ms, s, m, h, d), such as `30s`, `5m` or `1h30m`"
     )]
     Form(String),
-    /// It is longer than [`TimeSpan::MAX`].
-    #[error("`{0}` is longer than 365 days, the longest duration there is")]
+    /// The length is above [`TimeSpan::MAX`].
+    #[error("`{0}` is longer than 365 days, the longest allowed duration")]
     TooLong(String),
 }
 
-/// Milliseconds in each unit, the largest first; days are read but not written (`24h`, not `1d`).
+/// Milliseconds in each unit, the largest first. Days are read but never written (`24h`, not `1d`).
 const UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
@@ -31,12 +31,12 @@ impl TimeSpan {
     /// The longest span: 365 days.
     pub const MAX: Duration = Duration::from_hours(365 * 24);
 
-    /// A span of that length, in whole milliseconds.
+    /// Makes a span of that length. Only whole milliseconds are written.
     pub const fn new(duration: Duration) -> Self {
         Self(duration)
     }
 
-    /// Its length.
+    /// Returns the length.
     pub const fn get(self) -> Duration {
         self.0
     }
@@ -60,7 +60,7 @@ impl FromStr for TimeSpan {
             let (number, after) = split_at(rest, |c| !c.is_ascii_digit());
             let (unit, after) = split_at(after, |c| c.is_ascii_digit());
             let place = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(form)?;
-            // Units descend and none comes twice, but for the first, which any may be.
+            // Each unit must be smaller than the one before it. The first may be any unit.
             if number.is_empty() || (millis_seen(largest) && place <= largest) {
                 return Err(form());
             }
@@ -76,11 +76,12 @@ impl FromStr for TimeSpan {
     }
 }
 
-/// Whether a unit has been read already; `UNITS.len()` stands for none.
+/// Whether a unit has already been read. `UNITS.len()` stands for none.
 const fn millis_seen(place: usize) -> bool {
     place < UNITS.len()
 }
 
+/// Splits a text before the first character at which `stop` is true.
 fn split_at(text: &str, stop: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at_checked(text.find(stop).unwrap_or(text.len())).unwrap_or((text, ""))
 }
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_duration() {
+    fn a_text_that_is_not_a_duration_is_refused() {
         for text in ["", "30", "s", "1.5h", "-1s", "5 m", "1m1h", "1s1s", "1w", "h1", "1hh", "½h"]
         {
             assert_eq!(text.parse::<TimeSpan>(), Err(InvalidSpan::Form(text.to_owned())), "{text}");
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_the_text() {
+    fn json_is_a_string_of_the_text() {
         let span: TimeSpan = serde_json::from_str(r#""1h30m""#).unwrap();
         assert_eq!(serde_json::to_string(&span).unwrap(), r#""1h30m""#);
         let error = serde_json::from_str::<TimeSpan>(r#""soon""#).unwrap_err().to_string();

@@ -1,63 +1,65 @@
-//! A point in time: microseconds since 1970-01-01 UTC.
+//! Points in time, in microseconds since 1970-01-01 UTC.
 //!
-//! One integer in memory, in both databases and in comparisons; RFC 3339 with milliseconds in JSON.
+//! A time is one integer in memory, in both databases and in comparisons. In JSON it is RFC 3339
+//! with milliseconds.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::time::Duration;
 
-/// Microseconds since 1970-01-01 UTC.
+/// A point in time, in microseconds since 1970-01-01 UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
-/// The text is not a time as RFC 3339 writes it.
+/// The text is not an RFC 3339 time.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("`{0}` is not an RFC 3339 time such as `2026-03-01T09:30:00Z`")]
 pub struct InvalidTimestamp(String);
 
 impl Timestamp {
-    /// The time that many microseconds after 1970.
+    /// Returns the time that is `micros` microseconds after 1970-01-01 UTC.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since 1970: what the journal stores.
+    /// Returns the microseconds since 1970, the form in which the database stores times.
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since 1970: what signatures carry.
+    /// Returns the whole seconds since 1970, rounded down. Signatures carry these.
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
     }
 
-    /// This time and `span` later; the far end of time instead of an overflow.
+    /// Returns this time plus `span`. An overflow returns the last possible time.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// This time and `span` earlier.
+    /// Returns this time minus `span`. An overflow returns the first possible time.
     #[must_use]
     pub fn before(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// Returns how long after `earlier` this time is, or zero if it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Reads RFC 3339, with any offset, up to the end of the year 9999.
+    /// Reads an RFC 3339 time with any offset, up to the end of the year 9999.
     pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
         let time = text.parse::<jiff::Timestamp>().map(|time| Self(time.as_microsecond()));
         time.ok().or_else(|| parse_last_day(text)).ok_or_else(|| InvalidTimestamp(text.to_owned()))
     }
 
-    /// Reads Unix time: seconds or milliseconds, with or without decimals. `None` for what is not a
-    /// number, or is outside the years 1 to 9999.
+    /// Reads Unix time in seconds or milliseconds, with or without decimals. Returns `None` if the
+    /// text is not a number or the time is outside the years 1 to 9999.
     pub fn parse_unix(text: &str) -> Option<Self> {
-        /// No time of this millennium in seconds is that large.
+        /// In seconds, no time of this millennium is that large, so a larger number is in
+        /// milliseconds.
         const MILLISECONDS_FROM: u64 = 100_000_000_000;
         let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
         if decimals.is_empty() || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -78,23 +80,24 @@ impl Timestamp {
         (FIRST..=LAST).contains(&micros).then_some(Self(micros))
     }
 
-    /// RFC 3339, or Unix seconds or milliseconds. Another form, such as a CRM's local time without
-    /// its zone, tells no point in time and is left out; the data still has it.
+    /// Reads RFC 3339, or Unix seconds or milliseconds. Returns `None` for other forms, such as a
+    /// CRM's local time without a zone, because they do not name a point in time. The event's data
+    /// still has them.
     pub fn parse_lenient(text: &str) -> Option<Self> {
         Self::parse_unix(text).or_else(|| Self::parse(text).ok())
     }
 
-    /// Reads a time as clients write it in a query: RFC 3339, also where its `+` was not escaped
-    /// and arrived as a space; a date, with or without a time, in UTC; or Unix time
+    /// Reads a time as clients write it in a query: RFC 3339, even if its `+` was not escaped and
+    /// arrived as a space; a date in UTC, with or without a time; or Unix time
     /// ([`Self::parse_unix`]).
     pub fn parse_query(text: &str) -> Result<Self, InvalidTimestamp> {
         let trimmed = text.trim();
-        // Before all others: eight digits are also a date without its hyphens.
+        // Unix time goes first, because eight digits are also a date without hyphens.
         if let Some(time) = Self::parse_unix(trimmed) {
             return Ok(time);
         }
         let joined = trimmed.replacen(' ', "T", 1);
-        // The space of an offset is the second where another stands between date and time.
+        // If there are two spaces, the second one is the `+` of the offset.
         let zone = trimmed
             .rsplit_once(' ')
             .map(|(time, zone)| format!("{}+{zone}", time.replacen(' ', "T", 1)));
@@ -109,12 +112,12 @@ impl Timestamp {
     }
 }
 
-/// The first and the last microsecond that a year of four digits can name.
+/// The first and the last microsecond of the years 1 to 9999.
 const FIRST: i64 = -62_135_596_800_000_000;
 const LAST: i64 = 253_402_300_799_999_999;
 
-/// Reads the last day of the year 9999, which stands for "never" and which jiff leaves out of its
-/// timestamps, so that each fits every offset.
+/// Reads the last day of the year 9999, which systems use for "never". jiff excludes it from its
+/// timestamps so that every timestamp fits every offset.
 fn parse_last_day(text: &str) -> Option<Timestamp> {
     let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
     let civil = pieces.date().to_datetime(pieces.time()?);
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_s_time_is_read_in_every_spelling() {
+    fn the_time_of_a_query_is_read_in_every_spelling() {
         let wanted = Timestamp::parse("2026-04-25T00:00:00Z").unwrap();
         for text in [
             "2026-04-25T00:00:00Z",
