@@ -1,10 +1,10 @@
-//! The catalogue of event types: what a CRM can report, with description, JSON Schema and example
-//! of each.
+//! The catalogue of event types: the events that a CRM can report, each with a description, a JSON
+//! Schema and an example.
 //!
-//! Read from the files under `host/catalog`, checked by the build script and embedded, so nothing
-//! is parsed at the start and a wrong file never ships. An event whose type is not in the catalogue
-//! is still accepted, unless its source is strict; [`Catalog::nearest`] then tells the sender which
-//! name was probably meant.
+//! The build script checks the files under `host/catalog` and embeds the result, so nothing is
+//! parsed at startup and a wrong file never ships. An event of an unknown type is still accepted,
+//! unless its source is strict. [`Catalog::nearest`] then suggests the name that the sender
+//! probably meant.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ pub use sample::sample;
 static CATALOG: Catalog =
     Catalog { event_types: include!(concat!(env!("OUT_DIR"), "/catalog.rs")) };
 
-/// The catalogue of this build.
+/// Returns the catalogue of this build.
 pub fn get() -> &'static Catalog {
     &CATALOG
 }
@@ -47,18 +47,19 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// All event types, sorted by name.
+    /// Returns all event types, sorted by name.
     pub fn event_types(&self) -> &'static [EventType] {
         self.event_types
     }
 
-    /// The event type of exactly that name.
+    /// Returns the event type with exactly this name.
     pub fn find(&self, name: &str) -> Option<&'static EventType> {
         let index = self.event_types.binary_search_by(|known| known.name.cmp(name)).ok()?;
         self.event_types.get(index)
     }
 
-    /// The known name most like `name`, if one is like it at all: for "did you mean".
+    /// Returns the known name that is most similar to `name`, for "did you mean". Returns `None` if
+    /// no name is similar enough.
     pub fn nearest(&self, name: &str) -> Option<&'static str> {
         let likeness = |known: &EventType| strsim::jaro_winkler(known.name, name);
         let scored = self.event_types.iter().map(|known| (likeness(known), known.name));
@@ -67,15 +68,15 @@ impl Catalog {
     }
 }
 
-/// One event type. Serialised as `GET /api/v1/event-types/{name}` answers it.
+/// One event type. It serialises to the answer of `GET /api/v1/event-types/{name}`.
 pub struct EventType {
-    /// Dotted name: the resource and what happened, such as `invoice.paid`.
+    /// Dotted name of the resource and what happened to it, such as `invoice.paid`.
     pub name: &'static str,
-    /// What the event is about, such as `invoice`.
+    /// The resource that the event is about, such as `invoice`.
     pub resource: &'static str,
-    /// What happened, in a sentence or two.
+    /// Says in a sentence or two what happened.
     pub description: &'static str,
-    /// Field of the data that identifies the record; empty where none does.
+    /// Field of the data that identifies the record. Empty if no field does.
     pub key: &'static str,
     /// Other names in the catalogue for the same fact.
     pub aliases: &'static [&'static str],
@@ -85,36 +86,36 @@ pub struct EventType {
 }
 
 impl EventType {
-    /// JSON Schema (2020-12) of the event's `data`, as JSON text.
+    /// Returns the JSON Schema (2020-12) of the event's `data`, as JSON text.
     #[cfg(test)]
     pub fn schema_text(&self) -> &'static str {
         self.schema
     }
 
-    /// The `data` of one such event, as JSON text.
+    /// Returns the example's `data` as JSON text.
     pub fn example_text(&self) -> &'static str {
         self.example
     }
 
-    /// JSON Schema (2020-12) of the event's `data`.
+    /// Returns the JSON Schema (2020-12) of the event's `data`.
     pub fn schema(&self) -> Value {
         serde_json::from_str(self.schema).unwrap_or_default()
     }
 
-    /// The `data` of one such event.
+    /// Returns the example's `data`.
     pub fn example(&self) -> Value {
         serde_json::from_str(self.example).unwrap_or_default()
     }
 
-    /// One such event as `POST /api/v1/events` takes it.
+    /// Returns the example as a body for `POST /api/v1/events`.
     pub fn example_event(&self) -> Value {
         let data = self.example();
         let id = self.resource_id(&data);
         json!({ "type": self.name, "resource_id": id, "data": data })
     }
 
-    /// What changed for the example, where the event is about a change: the fields that have
-    /// another value than in the example of the record's creation, and that value.
+    /// Returns the changes of the example, if the event is about a change: the fields that differ
+    /// from the example of the record's creation, with their values there.
     pub fn example_changes(&self) -> Option<EventChanges> {
         let created = get().find(&format!("{}.created", self.resource))?.example();
         let example = self.example();
@@ -129,7 +130,7 @@ impl EventType {
         (!changed.is_empty()).then_some(EventChanges { changed, previous })
     }
 
-    /// The value of the key field in such data, as `resource_id` of an event.
+    /// Returns the value of the key field in the data of an event, for its `resource_id`.
     pub fn resource_id(&self, data: &Value) -> Option<String> {
         match data.get(self.key)? {
             Value::String(text) => Some(text.clone()),
@@ -164,32 +165,32 @@ impl Serialize for EventType {
     }
 }
 
-/// How a value of an example may be varied.
+/// How to vary a value of an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Vary {
-    /// A key or running number that is new each time.
+    /// A key or running number that is new in every sample.
     Row,
-    /// A key of a customer or contact, out of a small circle.
+    /// A key of a customer or contact, from a small set.
     Circle,
-    /// An amount.
+    /// An amount of money.
     Money,
-    /// A running number in print.
+    /// A formatted running number, such as `INV-000128`.
     Printed,
     /// A company's name.
     Company,
-    /// A company's site.
+    /// A company's website.
     Website,
-    /// First name.
+    /// A first name.
     First,
-    /// Last name.
+    /// A last name.
     Last,
-    /// First and last name.
+    /// A first and last name.
     Person,
-    /// Mail address of that person at that company.
+    /// The email address of the sample's person at the sample's company.
     Email,
-    /// Title of a piece of work.
+    /// The title of a piece of work.
     Title,
-    /// Reference of a payment.
+    /// The reference of a payment.
     Reference,
 }
 

@@ -1,8 +1,8 @@
-//! Catalogue files to event types: checks what they say and works out schema and example of each
-//! event.
+//! Compiles the catalogue files to event types: checks them, and derives the schema and the example
+//! of each event.
 //!
-//! Runs in the build script, so that a mistake in a file stops the build and names file, event and
-//! remedy. Compiled into the library for its own tests only.
+//! This module runs in the build script. A mistake in a file stops the build with a message that
+//! names the file, the event and the remedy. The library only compiles it for its tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,14 +16,14 @@ use super::source::{
 use super::value::{is_valid_value, meant};
 use super::vary;
 
-/// What is wrong, and in which file and event or record.
+/// A mistake in a catalogue file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogProblem {
     /// Name of the file under `host/catalog`.
     pub file: String,
-    /// Event, record or field.
+    /// The event, record or field with the mistake.
     pub place: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be right.
     pub message: String,
 }
 
@@ -33,29 +33,29 @@ impl fmt::Display for CatalogProblem {
     }
 }
 
-/// An event type, worked out.
+/// An event type with its schema and example derived.
 #[derive(Debug)]
 pub struct CompiledEventType {
-    /// `invoice.paid`.
+    /// Full name, such as `invoice.paid`.
     pub name: String,
-    /// `invoice`.
+    /// Resource, such as `invoice`.
     pub resource: String,
-    /// What happened.
+    /// Says what happened.
     pub description: String,
     /// Field of the data that identifies the record.
     pub key: String,
     /// Other names for the same fact.
     pub aliases: Vec<String>,
-    /// JSON Schema 2020-12 of the data.
+    /// JSON Schema (2020-12) of the data.
     pub schema: Value,
-    /// The data of one such event.
+    /// The example's data.
     pub example: Value,
-    /// Which values of the example a generator may vary, and how.
+    /// Values of the example that a generator may vary: JSON pointer and name of the `Vary`.
     pub vary: Vec<(String, String)>,
 }
 
-/// Every event type of the files (name and text), sorted by name, or everything that is wrong with
-/// them.
+/// Compiles the files, given as name and text. Returns every event type sorted by name, or all
+/// mistakes in the files.
 pub fn compile_catalog(
     files: &[(String, String)],
 ) -> Result<Vec<CompiledEventType>, Vec<CatalogProblem>> {
@@ -81,7 +81,7 @@ pub fn compile_catalog(
     if problems.is_empty() { Ok(compiled) } else { Err(problems) }
 }
 
-/// File and event, for messages.
+/// The file and the event that a message names.
 struct EventPlace {
     file: String,
     place: String,
@@ -99,7 +99,8 @@ impl EventPlace {
 
 type ShapesByName = BTreeMap<String, (String, RecordShape)>;
 
-/// Parses the files; shapes come with the file they stand in, and every resource is a shape too.
+/// Parses the files. Returns all shapes with the file that defines them, and all resources. Every
+/// resource is also a shape.
 fn read_files(
     files: &[(String, String)],
     problems: &mut Vec<CatalogProblem>,
@@ -157,12 +158,12 @@ fn check_aliases(compiled: &[CompiledEventType], problems: &mut Vec<CatalogProbl
         {
             let place =
                 EventPlace { file: format!("{}.toml", one.resource), place: one.name.clone() };
-            problems.push(place.problem("the name stands twice in the catalogue"));
+            problems.push(place.problem("the catalogue has this name twice"));
         }
     }
 }
 
-/// All shapes by name.
+/// All shapes by name, with the checks that need them.
 struct ShapeBook {
     shapes: ShapesByName,
 }
@@ -172,7 +173,7 @@ impl ShapeBook {
         self.shapes.get(name).map(|(_, shape)| shape)
     }
 
-    /// A shape by itself: its fields, and its example against them.
+    /// Checks the fields of a shape, and its example against them.
     fn check_shape(
         &self,
         name: &str,
@@ -219,13 +220,13 @@ impl ShapeBook {
             );
         }
         if (scalar == ScalarKind::Choice) == field.values.0.is_empty() {
-            found.push(
-                place.problem(format!("{name}: a choice lists its values, nothing else does")),
-            );
+            found.push(place.problem(format!(
+                "{name}: a choice must have values, and no other type may have them"
+            )));
         }
     }
 
-    /// Works one event out, or notes what is wrong with it.
+    /// Compiles one event. Adds its mistakes to `found`.
     fn event(
         &self,
         place: &EventPlace,
@@ -265,7 +266,7 @@ impl ShapeBook {
         })
     }
 
-    /// The record's fields and what the event adds to them.
+    /// Returns the record's fields and the fields that the event adds.
     fn event_fields(
         &self,
         place: &EventPlace,
@@ -306,7 +307,7 @@ impl ShapeBook {
                     given.insert(format!("new_{changed}"), to);
                 }
                 (_, _) => found.push(place.problem(format!(
-                    "with changes = {changed:?} go from = \"OLD\" and example.{changed} = \"NEW\""
+                    "changes = {changed:?} also needs from = \"OLD\" and example.{changed} = \"NEW\""
                 ))),
             }
         }
@@ -323,9 +324,9 @@ impl ShapeBook {
         example
     }
 
-    /// The shape's example with `given` laid over it, in the order of the fields: a nullable field
-    /// without a value is null, a record inside without one is that shape's example. What is in
-    /// neither stays out, for the check to find.
+    /// Returns the shape's example with `given` laid over it, in the order of the fields. A
+    /// nullable field without a value becomes null. A nested record without a value becomes the
+    /// example of its shape. Unknown members are appended, so that the check reports them.
     fn complete(&self, shape: &RecordShape, given: &Map<String, Value>) -> Map<String, Value> {
         let mut record = Map::new();
         for (name, field) in shape.fields.iter() {
@@ -359,7 +360,7 @@ impl ShapeBook {
         }
     }
 
-    /// Every field has a value of its type, and nothing else stands in the record.
+    /// Checks that every field has a value of its type and that the record has no other member.
     fn check_record(
         &self,
         place: &EventPlace,
@@ -403,13 +404,13 @@ impl ShapeBook {
             (_, _, Value::Null) if field.kind.nullable => {}
             (_, _, Value::String(text)) if is_valid_value(field, text) => {}
             (_, _, _) => found.push(
-                place.problem(format!("example {path} is {value}; {} is meant", meant(field))),
+                place.problem(format!("example {path} is {value}; expected {}", meant(field))),
             ),
         }
     }
 }
 
-/// Names that must be in the data: the record's key and what the event adds.
+/// Returns the names that the data must have: the record's key and the fields that the event adds.
 fn required(shape: &RecordShape, event: &CatalogEvent) -> Vec<String> {
     let added = event.adds.iter().filter(|(_, field)| !field.kind.nullable);
     let changed = event.changes.iter().flat_map(|c| [format!("old_{c}"), format!("new_{c}")]);
@@ -424,7 +425,7 @@ fn old_and_new(name: &str, field: &CatalogField) -> [(String, CatalogField); 2] 
     ]
 }
 
-/// Lower-case letters, digits and single underscores, a letter first.
+/// Whether a text consists of lower-case letters, digits and underscores and begins with a letter.
 fn is_word(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')

@@ -1,8 +1,8 @@
-//! Under which paths the resources of a CRM are listed.
+//! Maps the paths under which a CRM's API lists records to resources.
 
-/// The paths of the resources, as PerfexAPI has them, and the catalogue's names. The short lists
-/// that other records point to have no events of their own; they are kept by sources that read
-/// databases.
+/// The paths of PerfexAPI and the resources of the catalogue. The short lists that other records
+/// point to (from `currencies` on) have no events of their own. Sources that read databases store
+/// them.
 const PATHS: [(&str, &str); 29] = [
     ("customers", "customer"),
     ("contacts", "contact"),
@@ -35,7 +35,7 @@ const PATHS: [(&str, &str); 29] = [
     ("item-groups", "item_group"),
 ];
 
-/// What is listed under a path such as `credit-notes` or `credit_notes`.
+/// Returns the resource that is listed under a path such as `credit-notes` or `credit_notes`.
 pub fn resource_at(path: &str) -> Option<&'static str> {
     let path = path.replace('_', "-");
     PATHS.iter().find(|(known, _)| *known == path).map(|(_, resource)| *resource)

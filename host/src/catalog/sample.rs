@@ -1,11 +1,11 @@
-//! Made-up but plausible events for a demonstration: the catalogue's examples with other people,
+//! Makes up plausible events for a demonstration: the catalogue's examples with other people,
 //! companies and amounts.
 
 use serde_json::Value;
 
 use super::{Vary, get};
 
-/// Companies of the circle: name, domain.
+/// The companies: name and domain.
 const COMPANIES: [(&str, &str); 12] = [
     ("Harbour Logistics Ltd", "harbour-logistics.example"),
     ("Brightwater Dental", "brightwater-dental.example"),
@@ -21,7 +21,7 @@ const COMPANIES: [(&str, &str); 12] = [
     ("Halcyon Hotels", "halcyon-hotels.example"),
 ];
 
-/// Who writes for each company.
+/// The contact of each company: first and last name.
 const PEOPLE: [(&str, &str); 12] = [
     ("Eleni", "Markou"),
     ("Tom", "Ashworth"),
@@ -37,7 +37,7 @@ const PEOPLE: [(&str, &str); 12] = [
     ("Claire", "Dubois"),
 ];
 
-/// What is sold and done.
+/// Titles of projects, tasks and proposals.
 const TITLES: [&str; 8] = [
     "Warehouse scanner rollout",
     "Website relaunch",
@@ -49,8 +49,9 @@ const TITLES: [&str; 8] = [
     "Backup and recovery review",
 ];
 
-/// The `data` of the `n`-th made-up event of that type: the catalogue's example with other keys,
-/// names and amounts, the same for the same `n`. `None` if the type is not in the catalogue.
+/// Returns the `data` of the `n`-th sample of an event type: the catalogue's example with other
+/// keys, names and amounts. The same `n` always gives the same sample. Returns `None` if the type
+/// is not in the catalogue.
 pub fn sample(event_type: &str, n: u64) -> Option<Value> {
     let known = get().find(event_type)?;
     let mut data = known.example();
@@ -89,12 +90,12 @@ fn title(text: &str, n: u64) -> String {
     if n == 0 { text.to_owned() } else { pick(&TITLES, n).to_owned() }
 }
 
-/// A key that is `n` further on.
+/// Adds `n` to a key. A text that is not a number stays as it is.
 fn add(text: &str, n: u64) -> String {
     text.parse::<u64>().map_or_else(|_| text.to_owned(), |key| key.saturating_add(n).to_string())
 }
 
-/// `INV-000128` that is `n` further on, as wide as before.
+/// Adds `n` to the number of a text such as `INV-000128` and keeps its width.
 fn printed(text: &str, n: u64) -> String {
     let prefix = text.trim_end_matches(|c: char| c.is_ascii_digit());
     let digits = text.strip_prefix(prefix).unwrap_or_default();
@@ -102,8 +103,8 @@ fn printed(text: &str, n: u64) -> String {
     format!("{prefix}{:0width$}", number.saturating_add(n), width = digits.len())
 }
 
-/// The amount times a factor between 1 and 40 that is the same for the whole event, so that sums
-/// stay sums.
+/// Multiplies an amount by a factor from 1 to 40. The factor is the same for the whole event, so
+/// sums stay correct.
 fn scale(text: &str, n: u64) -> String {
     let factor = i64::try_from(1 + n.wrapping_mul(7) % 40).unwrap_or(1);
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));

@@ -1,14 +1,16 @@
-//! JSON Schema (2020-12) of the data of an event.
+//! Derives the JSON Schema (2020-12) of an event's data.
 //!
-//! Tolerant on purpose: the CRM's interfaces send the same number as `"28"` or as `28`, and may
-//! leave columns out or add joined ones. So numbers may be either, only the key and what the event
-//! adds must be there, and further properties may be.
+//! The schema is tolerant on purpose, because the CRM's interfaces send the same number as `"28"`
+//! or as `28`, and may omit columns or add joined ones. Numbers may therefore have either form,
+//! only the key and the fields that the event adds are required, and further properties are
+//! allowed.
 
 use serde_json::{Map, Value, json};
 
 use super::source::{CatalogField, OrderedMap, RecordShape, ScalarKind};
 
-/// The schema of an event's data.
+/// Returns the schema of an event's data. `required` lists the names that the data must have, and
+/// `shape` finds a shape by its name.
 pub fn of_event<'a>(
     name: &str,
     about: &str,
@@ -63,7 +65,7 @@ fn number(kind: &str, pattern: &str) -> Value {
     json!({ "type": ["string", kind], "pattern": pattern })
 }
 
-/// Each value as text and, where it is a number, as number.
+/// Returns each value as a string and, if it is a number, also as a number.
 fn choices(field: &CatalogField) -> Vec<Value> {
     let texts = field.values.iter().map(|(value, _)| Value::from(value));
     let numbers = field.values.iter().filter_map(|(value, _)| value.parse::<i64>().ok());
@@ -95,7 +97,7 @@ fn allow_null(schema: &mut Value) {
     }
 }
 
-/// What the field says and what its values mean.
+/// Describes the field and the meaning of its values.
 fn description(field: &CatalogField) -> Option<String> {
     let values: Vec<String> =
         field.values.iter().map(|(value, what)| format!("{value} {what}")).collect();

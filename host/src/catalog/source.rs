@@ -1,10 +1,10 @@
-//! The form of the files under `host/catalog`, as they are read at build time.
+//! The format of the files under `host/catalog`, which are read at build time.
 //!
-//! One file for each resource, named after it, and `shapes.toml` for the records that stand inside
-//! others. ARCHITECTURE of a file: `[fields]` lists what a record holds, `[example]` gives one
-//! plausible record, `[events.NAME]` says what an event means and only what is special about it.
-//! Every database scalar is a JSON string in the data of an event, as the CRM's REST interfaces
-//! send it, so every value in an example is quoted.
+//! There is one file for each resource, named after it, and `shapes.toml` for records that are
+//! nested in others. In a file, `[fields]` lists the fields of a record, `[example]` gives one
+//! plausible record, and `[events.NAME]` describes an event and states only its differences. Every
+//! database scalar is a JSON string in the data of an event, as the CRM's REST interfaces send it,
+//! so every value in an example is quoted.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// A map that keeps the order of the file.
+/// A map that preserves the order of the file.
 #[derive(Debug, Clone)]
 pub struct OrderedMap<T>(pub Vec<(String, T)>);
 
@@ -24,12 +24,12 @@ impl<T> Default for OrderedMap<T> {
 }
 
 impl<T> OrderedMap<T> {
-    /// The entry of that name.
+    /// Returns the entry with this name.
     pub fn get(&self, name: &str) -> Option<&T> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// Entries in the order of the file.
+    /// Returns the entries in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
@@ -61,37 +61,37 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrderedMap<T> {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceFile {
-    /// Name of the resource; the file bears it too, and every event begins with it.
+    /// Name of the resource. The file has the same name, and every event name begins with it.
     pub resource: String,
-    /// What the resource is, in a sentence.
+    /// Describes the resource in a sentence.
     pub about: String,
-    /// Field that identifies a record; none where every event has data of another shape.
+    /// Field that identifies a record. `None` if the events carry data of different shapes.
     pub key: Option<String>,
     /// Columns of the CRM's table that no event may carry.
     #[serde(default)]
     pub sensitive: Vec<String>,
-    /// What a record holds.
+    /// The fields of a record.
     #[serde(default)]
     pub fields: OrderedMap<CatalogField>,
-    /// One plausible record; a nullable field left out is null.
+    /// One plausible record. An omitted nullable field is null.
     #[serde(default)]
     pub example: Map<String, Value>,
-    /// Events by the part of their name after the resource.
+    /// The events, by the part of their name after the resource.
     pub events: OrderedMap<CatalogEvent>,
 }
 
-/// A record that stands inside others, in `shapes.toml`.
+/// A record that is nested in others, defined in `shapes.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordShape {
-    /// What the record is, in a sentence.
+    /// Describes the record in a sentence.
     pub about: String,
-    /// Field that identifies it, if one does.
+    /// Field that identifies the record, if there is one.
     pub key: Option<String>,
     /// Columns that no event may carry.
     #[serde(default)]
     pub sensitive: Vec<String>,
-    /// What it holds.
+    /// The fields of the record.
     #[serde(default)]
     pub fields: OrderedMap<CatalogField>,
     /// One plausible record.
@@ -104,15 +104,16 @@ pub struct RecordShape {
 #[serde(deny_unknown_fields)]
 pub struct CatalogField {
     /// `id`, `int`, `flag`, `choice`, `money`, `decimal`, `date`, `datetime`, `unix`, `email`,
-    /// `text`, `object`, `list` or `map`; a `?` after it says that the value may be null.
+    /// `text`, `object`, `list` or `map`. A `?` at the end says that the value may be null.
     #[serde(rename = "type")]
     pub kind: FieldKind,
-    /// The resource an `id` points to, or the shape of an `object` or of the elements of a `list`.
+    /// The resource that an `id` refers to, or the shape of an `object` or of the elements of a
+    /// `list`.
     pub of: Option<String>,
-    /// What the values of a `choice` mean.
+    /// The meaning of each value of a `choice`.
     #[serde(default)]
     pub values: OrderedMap<String>,
-    /// What the field says, where its name does not.
+    /// Describes the field, if its name does not say enough.
     pub about: Option<String>,
 }
 
@@ -120,39 +121,39 @@ pub struct CatalogField {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogEvent {
-    /// What happened, in a sentence.
+    /// Says in a sentence what happened.
     pub about: String,
     /// Other names in the catalogue for the same fact.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// Shape of the data, where it is not the resource's own record.
+    /// Shape of the data, if it is not the resource's own record.
     pub data: Option<String>,
-    /// Fields beyond the record; they must be present unless nullable.
+    /// Fields in addition to the record's. They are required unless nullable.
     #[serde(default)]
     pub adds: OrderedMap<CatalogField>,
-    /// A field whose change is the event: the data then also holds `old_FIELD` and `new_FIELD`.
+    /// A field whose change is the event. The data then also contains `old_FIELD` and `new_FIELD`.
     pub changes: Option<String>,
-    /// The example's value of that field before the change.
+    /// The value of that field in the example before the change.
     pub from: Option<String>,
     /// Fields that are null in the example.
     #[serde(default)]
     pub omit: Vec<String>,
-    /// What the example has beyond, or other than, the resource's.
+    /// Members of the example that differ from the resource's example or are added to it.
     #[serde(default)]
     pub example: Map<String, Value>,
 }
 
-/// The type of a field and whether it may be null.
+/// The type of a field, and whether it may be null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct FieldKind {
     /// The type without the question mark.
     pub scalar: ScalarKind,
-    /// May the value be null?
+    /// Whether the value may be null.
     pub nullable: bool,
 }
 
-/// What a value is; see [`CatalogField::kind`].
+/// The type of a value. See [`CatalogField::kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScalarKind {
     /// Key of a row.
@@ -163,25 +164,25 @@ pub enum ScalarKind {
     Flag,
     /// One of [`CatalogField::values`].
     Choice,
-    /// Amount with two places.
+    /// Amount with two decimal places.
     Money,
-    /// Other number with two places.
+    /// Another number with two decimal places.
     Decimal,
     /// `YYYY-MM-DD`.
     Date,
-    /// `YYYY-MM-DD HH:MM:SS`, local time of the CRM.
+    /// `YYYY-MM-DD HH:MM:SS` in the CRM's local time.
     DateTime,
     /// Seconds since 1970.
     Unix,
-    /// Mail address.
+    /// Email address.
     Email,
     /// Any text.
     Text,
-    /// A record inside the record.
+    /// A nested record.
     Object,
-    /// Records inside the record.
+    /// A list of nested records.
     List,
-    /// Texts by names that no catalogue knows.
+    /// Texts by names that the catalogue does not list, such as custom fields.
     Map,
 }
 
@@ -209,7 +210,7 @@ impl TryFrom<String> for FieldKind {
         let (name, nullable) = text.strip_suffix('?').map_or((text.as_str(), false), |n| (n, true));
         let scalar = SCALARS.iter().find(|(known, _)| *known == name).map(|(_, scalar)| *scalar);
         let names = || SCALARS.map(|(known, _)| known).join(", ");
-        let scalar = scalar.ok_or_else(|| format!("type {text:?} is none of {}", names()))?;
+        let scalar = scalar.ok_or_else(|| format!("type {text:?} is not one of {}", names()))?;
         Ok(Self { scalar, nullable })
     }
 }

@@ -1,4 +1,4 @@
-//! The embedded catalogue as a whole, and what the build script says about wrong files.
+//! Tests of the embedded catalogue, and of the build script's messages about wrong files.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::compile::compile_catalog;
 use super::{get, sample};
 
-/// Columns that carry passwords, keys, addresses of visitors or links that open a document without
-/// a password.
+/// Columns with passwords, keys, addresses of visitors, or links that open a document without a
+/// password.
 const SENSITIVE: [&str; 14] = [
     "password",
     "new_pass_key",
@@ -42,7 +42,7 @@ fn names_are_dotted_unique_and_sorted() {
 }
 
 #[test]
-fn examples_and_samples_fit_their_schema() {
+fn examples_and_samples_match_their_schema() {
     for event in get().event_types() {
         let schema = event.schema();
         jsonschema::meta::validate(&schema).unwrap_or_else(|e| panic!("{}: {e}", event.name));
@@ -60,7 +60,7 @@ fn examples_and_samples_fit_their_schema() {
 }
 
 #[test]
-fn nothing_sensitive_is_described_or_shown() {
+fn no_sensitive_column_is_described_or_shown() {
     for event in get().event_types() {
         for text in [event.schema_text(), event.example_text()] {
             for column in SENSITIVE {
@@ -99,7 +99,7 @@ fn serialises_as_the_api_answers() {
 }
 
 #[test]
-fn finds_the_name_that_was_meant() {
+fn the_nearest_name_is_found() {
     assert_eq!(get().nearest("invoice.payed"), Some("invoice.paid"));
     assert_eq!(get().nearest("lead.convertd"), Some("lead.converted"));
     assert_eq!(get().nearest("zzz"), None);
@@ -170,7 +170,7 @@ fn wrong_files_are_refused_with_file_place_and_remedy() {
     let cases = [
         (
             GOOD.replace("status = \"1\"", "status = \"9\""),
-            "one of \"1\" (new), \"2\" (old) is meant",
+            "expected one of \"1\" (new), \"2\" (old)",
         ),
         (GOOD.replace("status = \"1\"", ""), "the example lacks status"),
         (
@@ -178,9 +178,12 @@ fn wrong_files_are_refused_with_file_place_and_remedy() {
             "widget.created: example colour is not a field",
         ),
         (format!("{GOOD}aliases = [\"widget.born\"]"), "alias \"widget.born\" is not an event"),
-        (format!("{GOOD}changes = \"status\""), "go from = \"OLD\""),
+        (format!("{GOOD}changes = \"status\""), "changes = \"status\" also needs from = \"OLD\""),
         (format!("{GOOD}changes = \"size\""), "changes = \"size\" is not a field"),
-        (GOOD.replace("type = \"id\"", "type = \"number\""), "type \"number\" is none of id, int"),
+        (
+            GOOD.replace("type = \"id\"", "type = \"number\""),
+            "type \"number\" is not one of id, int",
+        ),
         (
             GOOD.replace("id = {", "secret_code = { type = \"text\" }\nid = {"),
             "secret_code is sensitive",

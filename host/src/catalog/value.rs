@@ -1,8 +1,8 @@
-//! What a value of an example must look like, by the type of its field.
+//! Checks the form of a value in an example by the type of its field.
 
 use super::source::{CatalogField, ScalarKind};
 
-/// Is `text` a value of that field?
+/// Whether `text` is a valid value of the field.
 pub fn is_valid_value(field: &CatalogField, text: &str) -> bool {
     match field.kind.scalar {
         ScalarKind::Id | ScalarKind::Int | ScalarKind::Unix => {
@@ -21,7 +21,8 @@ pub fn is_valid_value(field: &CatalogField, text: &str) -> bool {
     }
 }
 
-/// Does `text` have the form of `picture`, where `9` is a digit and `9+` at its start digits?
+/// Whether `text` has the form of `picture`. In the picture, `9` is a digit, and `9+` at its start
+/// is one or more digits.
 fn like(text: &str, picture: &str) -> bool {
     let (text, picture) = match picture.strip_prefix("9+") {
         Some(rest) => {
@@ -40,7 +41,7 @@ fn like(text: &str, picture: &str) -> bool {
         })
 }
 
-/// What would be right, in words.
+/// Describes a valid value of the field, for a message.
 pub fn meant(field: &CatalogField) -> String {
     match field.kind.scalar {
         ScalarKind::Id | ScalarKind::Int => "a whole number in quotes".into(),
@@ -51,10 +52,12 @@ pub fn meant(field: &CatalogField) -> String {
                 field.values.iter().map(|(value, what)| format!("{value:?} ({what})")).collect();
             format!("one of {}", values.join(", "))
         }
-        ScalarKind::Money | ScalarKind::Decimal => "a number with two places in quotes".into(),
+        ScalarKind::Money | ScalarKind::Decimal => {
+            "a number with two decimal places in quotes".into()
+        }
         ScalarKind::Date => "YYYY-MM-DD".into(),
         ScalarKind::DateTime => "YYYY-MM-DD HH:MM:SS".into(),
-        ScalarKind::Email => "a mail address".into(),
+        ScalarKind::Email => "an email address".into(),
         ScalarKind::Text => "a text in quotes".into(),
         ScalarKind::Object => "a table".into(),
         ScalarKind::List => "a list of tables".into(),

@@ -1,14 +1,14 @@
-//! Which values of an example a generator may vary, and how.
+//! Finds the values of an example that a generator may vary.
 
 use serde_json::{Map, Value};
 
 use super::source::{CatalogField, OrderedMap, RecordShape, ScalarKind};
 
-/// Pairs of a JSON pointer into the example and the name of a `Vary` of the library.
+/// Returns pairs of a JSON pointer into the example and the name of a `Vary` of the library.
 ///
-/// A field counts by its type (keys, amounts, mail addresses) or by its column name (names of
-/// people and companies, running numbers). What is null, `0` or belongs to the staff stays as it
-/// is.
+/// A field is varied because of its type (keys, amounts, email addresses) or its column name (names
+/// of people and companies, running numbers). Values that are null, empty or `0`, and values of the
+/// CRM's staff, stay unchanged.
 pub fn varying_paths<'a>(
     resource: &str,
     fields: &OrderedMap<CatalogField>,
@@ -94,7 +94,8 @@ fn how(
     }
 }
 
-/// Customers and their contacts come from a small circle, everything else is new each time.
+/// Returns how to vary a key: customers and their contacts come from a small set, all other keys
+/// are new each time.
 fn key(of: &str) -> &'static str {
     if matches!(of, "customer" | "contact") { "Circle" } else { "Row" }
 }
