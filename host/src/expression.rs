@@ -1,11 +1,12 @@
-//! Expressions that operators write in CEL, the Common Expression Language: `where` of endpoints and
-//! flows, and the values in the templates of requests.
+//! Evaluates expressions that operators write in CEL, the Common Expression Language: the `where`
+//! of endpoints and flows, and the values in the templates of requests.
 //!
-//! [`WhereCondition`] holds one text, compiled once, and judges events by it; a
-//! [`value_expression::ValueExpression`] computes a value of one. The crate `cel` parses
-//! and evaluates; this module decides what an expression may name ([`check`]), what it may cost
-//! ([`cel_value`]), and how a fault or a verdict reads to an operator ([`syntax_fault`],
-//! [`verdict`]). An event is read as far as the expression names it ([`event_subject`]).
+//! [`WhereCondition`] compiles one text once and then judges events. A
+//! [`value_expression::ValueExpression`] computes a value from an event. The crate `cel` parses and
+//! evaluates. This module decides which names an expression may use ([`check`]), how much work it
+//! may cause ([`cel_value`]), and how faults and verdicts read to an operator ([`syntax_fault`],
+//! [`verdict`]). Only the parts of an event that the expression names are parsed
+//! ([`event_subject`]).
 
 pub mod event_subject;
 pub mod text_template;

@@ -1,4 +1,4 @@
-//! JSON as values of CEL, within a budget.
+//! Reads JSON into CEL values, within a budget of work.
 
 use cel::common::types::{
     CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
@@ -11,26 +11,27 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 
-/// Work that one evaluation may cause. A unit is a value that is read, 64 bytes of a text, or one
-/// part of the expression for one element of a list.
+/// Most work that one evaluation may cause. A unit is one value that is read, 64 bytes of a text,
+/// or one part of the expression for one element of a list.
 pub const WORK: usize = 100_000;
-/// Longest text, in bytes, of an expression with a macro: it may be compared once for each element.
+/// Longest text of the event in an expression with a macro, in bytes. Such a text may be compared
+/// once for each element.
 const MAX_LOOP_TEXT: usize = 4_096;
-/// Deepest nesting of a value. To read, copy and compare it takes a call for each level.
+/// Most levels of nesting in a value. Reading, copying and comparing recurse once for each level.
 const MAX_LEVELS: u8 = 32;
-/// Bytes of a text that cost one unit.
+/// Bytes of a text that cost one unit of work.
 const TEXT_UNIT: usize = 64;
 
-/// What is left of the work, and what was refused.
+/// The remaining work of an evaluation, and why a value was refused, if one was.
 #[derive(Debug)]
 pub struct WorkBudget {
     left: Cell<usize>,
-    /// What an element of a list costs; 0 in an expression without macros.
+    /// Work for each element of a list. 0 in an expression without macros.
     element: usize,
     refusal: Cell<Option<&'static str>>,
 }
 
-/// A value of CEL that borrows texts of the event.
+/// A CEL value that borrows the texts of the event.
 pub type BoxedValue<'a> = Box<dyn Val + 'a>;
 
 impl WorkBudget {
@@ -38,26 +39,27 @@ impl WorkBudget {
         Self { left: Cell::new(left), element, refusal: Cell::new(None) }
     }
 
+    /// Returns the remaining work.
     pub const fn left(&self) -> usize {
         self.left.get()
     }
 
-    /// Why a value was not read, if the budget is to blame.
+    /// Returns why a value was not read, if the budget did not allow it.
     pub const fn refusal(&self) -> Option<&'static str> {
         self.refusal.get()
     }
 
-    /// Reads a JSON value; `None` if the budget does not allow it.
+    /// Reads a JSON value. Returns `None` if the budget does not allow it.
     pub fn read<'a>(&self, json: &'a str) -> Option<BoxedValue<'a>> {
         let mut from = serde_json::Deserializer::from_str(json);
         ValueSeed { budget: self, levels: MAX_LEVELS }.deserialize(&mut from).ok()
     }
 
-    /// A text of the event.
+    /// Makes a CEL value of a text. Returns `None` if the budget does not allow it.
     pub fn text<'a>(&self, text: Cow<'a, str>) -> Option<BoxedValue<'a>> {
         if self.element > 0 && text.len() > MAX_LOOP_TEXT {
             self.refusal
-                .set(Some("a text of more than 4096 bytes stands beside a macro such as `exists`"));
+                .set(Some("a text of more than 4096 bytes is used in an expression with a macro such as `exists`"));
             return None;
         }
         self.pay(1 + text.len() / TEXT_UNIT)?;
@@ -67,7 +69,7 @@ impl WorkBudget {
     fn pay(&self, units: usize) -> Option<()> {
         let Some(left) = self.left.get().checked_sub(units) else {
             self.left.set(0);
-            self.refusal.set(Some("the event has too many or too long values to look at"));
+            self.refusal.set(Some("the event has too many or too long values to evaluate"));
             return None;
         };
         self.left.set(left);
@@ -78,7 +80,7 @@ impl WorkBudget {
 #[derive(Clone, Copy)]
 struct ValueSeed<'s> {
     budget: &'s WorkBudget,
-    /// How much deeper the value may be nested.
+    /// How many more levels the value may be nested.
     levels: u8,
 }
 
@@ -158,7 +160,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (below, mut members) = (self.one_level_down()?, HashMap::new());
         while let Some(name) = map.next_key::<String>()? {
-            // A macro over an object takes its names one by one.
+            // A macro over an object visits its names one by one.
             self.paid(self.budget.element)?;
             let value = map.next_value_seed(below)?;
             drop(members.insert(CelMapKey::from(name), value));

@@ -1,4 +1,4 @@
-//! What an expression may name and how large it may be.
+//! Checks which names an expression uses, and how large it is.
 
 use super::event_subject::EventVariable;
 use cel::IdedExpr;
@@ -7,16 +7,16 @@ use cel::common::ast::{
 };
 use std::collections::BTreeMap;
 
-/// Most parts of an expression: names, operators, values.
+/// Most parts of an expression. Each name, operator and value is a part.
 const MAX_PARTS: usize = 1_000;
-/// Deepest nesting. The evaluation calls itself once for each level, on the stack of a worker of the
-/// runtime (2 MiB).
+/// Most levels of nesting. The evaluation recurses once for each level, on the stack of a runtime
+/// worker (2 MiB).
 const MAX_DEPTH: usize = 32;
-/// Most `+`. Each may copy the texts beside it.
+/// Most `+` operators. Each may copy the texts on both sides.
 const MAX_ADDITIONS: usize = 8;
-/// Most macros within each other.
+/// Most macros nested within each other.
 const MAX_LOOPS: usize = 2;
-/// Most differences between a name and the one that is proposed in its place.
+/// Most edits between a wrong name and the name that is suggested for it.
 const MAX_DISTANCE: usize = 3;
 
 const FUNCTIONS: [&str; 7] = ["bool", "double", "dyn", "int", "size", "string", "type"];
@@ -26,21 +26,21 @@ const MACROS: [&str; 5] = ["all", "exists", "exists_one", "filter", "has"];
 const TYPES: [&str; 9] =
     ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "uint"];
 
-/// A place in the event that an expression names.
+/// How an expression uses one path of the event.
 #[derive(Debug, Default)]
 pub struct PathUse {
-    /// Whether all of the value may be looked at.
+    /// Whether the whole value may be read.
     pub is_whole: bool,
-    /// Members of which only `has` asks.
+    /// Members that only `has` tests.
     pub tested: Vec<String>,
-    /// Members that are named in brackets.
+    /// Members that are accessed with brackets.
     pub picked: Vec<String>,
 }
 
-/// A place in the event, with what of it is looked at.
+/// A path of the event, with how the expression uses it.
 #[derive(Debug)]
 pub struct EventPath {
-    /// `data.customer.city`.
+    /// The full path, such as `data.customer.city`.
     pub name: String,
     pub variable: EventVariable,
     pub fields: Vec<String>,
@@ -52,24 +52,25 @@ pub struct EventPath {
 /// A part of an expression that is refused.
 #[derive(Debug)]
 pub struct RefusedPart {
-    /// The part.
+    /// The id of the part in the syntax tree.
     pub id: u64,
+    /// What is wrong with the part.
     pub what: String,
 }
 
-/// Looks at all parts of an expression.
+/// Visits all parts of an expression and collects the paths that it uses.
 #[derive(Debug, Default)]
 pub struct ExpressionCheck {
     paths: BTreeMap<String, PathUse>,
     loop_names: Vec<String>,
     pub parts: usize,
-    /// How many macros take the elements of a list.
+    /// Number of macros over lists.
     pub loops: usize,
     additions: usize,
 }
 
 impl ExpressionCheck {
-    /// The paths that were found, by name.
+    /// Returns the paths that were found, sorted by name.
     pub fn into_paths(self) -> Vec<EventPath> {
         let path = |(name, found): (String, PathUse)| {
             let mut parts = name.split('.').map(str::to_owned);
@@ -81,6 +82,7 @@ impl ExpressionCheck {
         self.paths.into_iter().filter_map(path).collect()
     }
 
+    /// Checks a part of an expression and all parts below it.
     pub fn visit(&mut self, node: &IdedExpr, depth: usize) -> Result<(), RefusedPart> {
         self.parts += 1;
         if self.parts > MAX_PARTS {
@@ -117,7 +119,7 @@ impl ExpressionCheck {
 
     fn visit_name(&mut self, node: &IdedExpr) -> Result<(), RefusedPart> {
         let Expr::Ident(name) = &node.expr else { return Ok(()) };
-        // Names with `@` are those that a macro makes for itself.
+        // Macros use names with `@` internally.
         let is_known = name.starts_with('@')
             || self.loop_names.contains(name)
             || (TYPES.contains(&name.as_str()) && EventVariable::named(name).is_none());
@@ -128,6 +130,7 @@ impl ExpressionCheck {
         Ok(())
     }
 
+    /// Records the use of a path. Refuses a name that is not a variable.
     fn note_path(
         &mut self,
         node: &IdedExpr,
@@ -154,7 +157,7 @@ impl ExpressionCheck {
         let Some((root, name, fields)) = static_path(named) else {
             return self.visit(&select.operand, below);
         };
-        // A path is one part, however deep it leads; its levels count all the same.
+        // A path is a single syntax part, but each of its members counts.
         self.parts += fields.len();
         if below + fields.len() > MAX_DEPTH {
             return refuse(
@@ -226,16 +229,19 @@ impl ExpressionCheck {
     ) -> Result<(), RefusedPart> {
         self.loops += 1;
         if self.loop_names.len() >= MAX_LOOPS {
-            return refuse(node, format!("at most {MAX_LOOPS} macros stand within each other"));
+            return refuse(
+                node,
+                format!("at most {MAX_LOOPS} macros may be nested within each other"),
+            );
         }
-        // The work that the event causes is counted as its lists are read. A list that is written
-        // here is not counted, so it must not multiply that work.
+        // The event's work is counted while its lists are read. A literal list is not counted, so
+        // it must not multiply that work.
         if !self.loop_names.is_empty() && matches!(found.iter_range.expr, Expr::List(_)) {
-            let what = "a macro within another one takes a list of the event, not a written one";
+            let what = "a macro within another one must use a list of the event, not a written one";
             return refuse(node, what.to_owned());
         }
         if makes_values(found) {
-            let instead = "`map` is not available; `exists` and `filter` look at elements";
+            let instead = "`map` is not available; use `exists` or `filter` to test elements";
             return refuse(node, instead.to_owned());
         }
         self.visit(&found.iter_range, below)?;
@@ -248,7 +254,7 @@ impl ExpressionCheck {
     }
 }
 
-/// Refuses an expression that cannot give true or false.
+/// Refuses an expression whose result is certainly neither true nor false.
 pub fn check_result(node: &IdedExpr) -> Result<(), RefusedPart> {
     const ARITHMETIC: [&str; 6] = [
         operators::ADD,
@@ -295,7 +301,8 @@ fn misused_macro(name: &str) -> String {
     }
 }
 
-/// The name at the beginning of `a.b.c`, and the members that follow.
+/// Returns the name at the start of `a.b.c` and the members that follow it. Returns `None` for any
+/// other expression.
 fn static_path(node: &IdedExpr) -> Option<(&IdedExpr, &str, Vec<&str>)> {
     let mut fields = Vec::new();
     let mut node = node;
@@ -311,12 +318,12 @@ fn static_path(node: &IdedExpr) -> Option<(&IdedExpr, &str, Vec<&str>)> {
     Some((node, name, fields))
 }
 
-/// Whether an expression is a path of the event and nothing else.
+/// Whether an expression is only a path of the event.
 pub fn is_plain_path(node: &IdedExpr) -> bool {
     static_path(node).is_some_and(|(_, name, _)| EventVariable::named(name).is_some())
 }
 
-/// The object and the name of `object["name"]`.
+/// Returns the object and the name of `object["name"]`.
 fn picked_member(call: &CallExpr) -> Option<(&IdedExpr, &str)> {
     match call.args.as_slice() {
         [object, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }]
@@ -328,7 +335,7 @@ fn picked_member(call: &CallExpr) -> Option<(&IdedExpr, &str)> {
     }
 }
 
-/// Whether a loop makes a list of other values than those that it takes, as `map` does.
+/// Whether a macro builds a list of new values, as `map` does.
 fn makes_values(found: &ComprehensionExpr) -> bool {
     fn appended(step: &IdedExpr) -> Option<&IdedExpr> {
         let Expr::Call(call) = &step.expr else { return None };
@@ -341,7 +348,7 @@ fn makes_values(found: &ComprehensionExpr) -> bool {
     }
     let Expr::Call(step) = &found.loop_step.expr else { return false };
     match step.args.as_slice() {
-        // `filter` appends the element that it took, if the condition holds.
+        // `filter` appends the element itself if the condition is true.
         [_, taken, _] if step.func_name == operators::CONDITIONAL => appended(taken).is_some_and(
             |value| !matches!(&value.expr, Expr::Ident(name) if *name == found.iter_var),
         ),

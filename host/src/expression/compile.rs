@@ -1,4 +1,4 @@
-//! An expression, made ready once.
+//! Parses, checks and evaluates expressions.
 
 use super::cel_value::WORK;
 use super::check::{EventPath, ExpressionCheck, RefusedPart, check_result, is_plain_path};
@@ -14,67 +14,68 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 /// Longest expression, in bytes.
 pub const MAX_LENGTH: usize = 4_096;
-/// Stack of the thread that parses. A chain of 2,000 operators nests as deeply, which would overflow
-/// the 2 MiB of a worker; only what is used is backed by memory.
+/// Stack of the parser's thread, in bytes. The parser recurses for each operator, so a chain of
+/// 2,000 operators would overflow the 2 MiB of a worker. Only the used part of the stack is backed
+/// by memory.
 const PARSER_STACK: usize = 64 << 20;
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut environment = Env::stdlib().with_optional_support(false);
     if let Err(error) = environment.add_extension(extensions::strings) {
-        tracing::error!(%error, "the functions of texts are not there");
+        tracing::error!(%error, "the string functions of expressions cannot be loaded");
     }
     Arc::new(environment)
 });
 
-/// Conditions in use by their texts. Settings are loaded anew at each change, and a text takes 0.1
-/// to 1 ms to parse.
+/// Compiled conditions in use, by their texts. Every change of the settings reloads all of them,
+/// and parsing a text takes 0.1 to 1 ms.
 static IN_USE: LazyLock<Mutex<HashMap<String, Weak<WherePredicate>>>> =
     LazyLock::new(Mutex::default);
 
-/// The `where` of an endpoint or a flow.
+/// The `where` of an endpoint or a flow, or the reason why it cannot be read.
 #[derive(Debug, Clone)]
 pub struct WhereCondition(Result<Arc<WherePredicate>, String>);
 
-/// A condition in use.
+/// A compiled condition, shared by all users of the same text.
 #[derive(Debug)]
 pub struct WherePredicate(CompiledExpression);
 
 /// An expression, parsed and checked.
 #[derive(Debug)]
 pub struct CompiledExpression {
-    /// As it was written, on one line.
+    /// The written text on one line.
     pub text: String,
     program: Program,
-    /// What it names of an event, sorted by name.
+    /// The paths of the event that the expression uses, sorted by name.
     pub paths: Vec<EventPath>,
-    /// What an element of a list costs; 0 without macros.
+    /// Work for each element of a list. 0 in an expression without macros.
     element: usize,
-    /// Whether it is nothing but the one path that it names.
+    /// Whether the expression is only a path of the event.
     pub is_plain_path: bool,
 }
 
-/// What an expression is for.
+/// The purpose of an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpressionUse {
-    /// It gives true or false.
+    /// The result must be true or false.
     Condition,
-    /// It gives any value.
+    /// The result may be any value.
     Value,
 }
 
-/// What is wrong with a `where`, if it has one.
+/// Checks the text of a `where`, if there is one. The error says what is wrong with it.
 pub fn check_where(text: Option<&str>) -> Result<(), String> {
     text.map_or(Ok(()), |text| WherePredicate::shared(text).map(drop))
 }
 
 impl WhereCondition {
-    /// Makes a condition ready. One that cannot be read keeps every event back and says why: an
-    /// older version of Waybill may have fewer functions than the one that took it.
+    /// Compiles a condition. A condition that cannot be read matches no event and says why. That
+    /// happens if an older version of Waybill, which has fewer functions, reads the settings.
     pub fn new(text: &str) -> Self {
         Self(WherePredicate::shared(text))
     }
 
-    /// Why it cannot be read.
+    /// Returns why the condition cannot be read, if it cannot.
     pub fn fault(&self) -> Option<&str> {
         self.0.as_ref().err().map(String::as_str)
     }
@@ -84,11 +85,13 @@ impl WhereCondition {
         &self.0
     }
 
-    /// Whether an event meets it.
+    /// Decides whether an event meets the condition.
     pub fn judge(&self, subject: &EventSubject<'_>) -> WhereVerdict {
         match &self.0 {
             Ok(predicate) => predicate.judge(subject),
-            Err(why) => WhereVerdict::Failed(format!("where failed: it cannot be read: {why}")),
+            Err(why) => {
+                WhereVerdict::Failed(format!("where failed: the condition cannot be read: {why}"))
+            }
         }
     }
 }
@@ -127,19 +130,19 @@ impl WherePredicate {
     }
 }
 
-/// What came of an evaluation.
+/// The outcome of an evaluation.
 #[derive(Debug)]
 pub struct ExpressionEvaluation<T> {
-    /// The value, or why there is none.
+    /// The value, or why there is none, in words.
     pub result: Result<T, String>,
-    /// What is left of the work.
+    /// The remaining work.
     pub left: usize,
-    /// The paths that were asked for, as places in the list of paths.
+    /// The paths that were read, as indexes into the list of paths.
     pub seen: Vec<usize>,
 }
 
 impl CompiledExpression {
-    /// Parses and checks an expression. An error names the line and the column.
+    /// Parses and checks an expression. The error names the line and the column.
     pub fn compile(text: &str, what_for: ExpressionUse) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             let length = text.len();
@@ -150,13 +153,16 @@ impl CompiledExpression {
         let parsed = parser.spawn(move || parse(&owned, what_for));
         match parsed.map(std::thread::JoinHandle::join) {
             Ok(Ok(parsed)) => parsed,
-            // The generated parser may panic on a text that nobody has tried.
+            // The generated parser may panic on unusual text.
             Ok(Err(_)) => Err("this is not an expression".to_owned()),
-            Err(error) => Err(format!("the expression cannot be read now: {error}")),
+            Err(error) => Err(format!(
+                "the expression cannot be read now, because no thread can be started: {error}"
+            )),
         }
     }
 
-    /// Evaluates the expression with an event, within an amount of work. `read` takes the value.
+    /// Evaluates the expression for an event, within an amount of work. `read` converts the
+    /// resulting value.
     pub fn evaluate<T>(
         &self,
         subject: &EventSubject<'_>,
@@ -175,7 +181,7 @@ impl CompiledExpression {
             Ok(Err(error)) => {
                 Err(progress.refusal.map_or_else(|| verdict::explain_error(&error), str::to_owned))
             }
-            Err(_panic) => Err("the evaluation broke down".to_owned()),
+            Err(_panic) => Err("the evaluation failed unexpectedly".to_owned()),
         };
         let seen = std::mem::take(&mut progress.seen);
         ExpressionEvaluation { result, left: progress.left, seen }

@@ -1,4 +1,4 @@
-//! Answers what an evaluation asks of an event.
+//! Gives an evaluation the values of the event that it reads.
 
 use super::cel_value::{BoxedValue, WorkBudget};
 use super::check::EventPath;
@@ -10,28 +10,28 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Hands out the values of one event at the paths that one expression names.
+/// Resolves the paths of one expression to the values of one event.
 ///
-/// `cel` asks for `data.customer.city` by its whole name first, then for `data.customer`, then for
-/// `data`. So only the value at the path is read, and not all of the data.
+/// `cel` first resolves `data.customer.city` by its full name, then `data.customer`, then `data`.
+/// The value at the full path is found first, so the rest of the data is not parsed.
 #[derive(Debug)]
 pub struct EventResolver<'a, 'e> {
     subject: &'a EventSubject<'e>,
-    /// Sorted by name.
+    /// The paths of the expression, sorted by name.
     paths: &'a [EventPath],
-    /// What an element of a list costs; 0 in an expression without macros.
+    /// Work for each element of a list. 0 in an expression without macros.
     element: usize,
     progress: Mutex<EvaluationProgress>,
 }
 
-/// How far an evaluation has come.
+/// The state of an evaluation.
 #[derive(Debug)]
 pub struct EvaluationProgress {
-    /// What is left of the work.
+    /// The remaining work.
     pub left: usize,
-    /// Why the evaluation was stopped.
+    /// Why the evaluation was stopped, if it was.
     pub refusal: Option<&'static str>,
-    /// The paths that were asked for, as places in the list of paths.
+    /// The paths that were read, as indexes into the list of paths.
     pub seen: Vec<usize>,
 }
 
@@ -46,10 +46,12 @@ impl<'a, 'e> EventResolver<'a, 'e> {
         Self { subject, paths, element, progress: Mutex::new(progress) }
     }
 
+    /// Returns the state of the evaluation.
     pub fn progress(&self) -> MutexGuard<'_, EvaluationProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads the value at a path, and records that the path was read.
     fn resolve_path(&self, place: usize, path: &EventPath) -> Option<BoxedValue<'e>> {
         let mut progress = self.progress();
         if !progress.seen.contains(&place) {
@@ -69,7 +71,7 @@ impl<'a, 'e> EventResolver<'a, 'e> {
         value
     }
 
-    /// An object with those members alone that the expression names.
+    /// Returns an object with only the members that the expression names.
     fn read_named(&self, path: &EventPath, budget: &WorkBudget) -> BoxedValue<'e> {
         let mut members: HashMap<CelMapKey<'e>, BoxedValue<'e>> = HashMap::new();
         for name in path.tested.iter().chain(&path.picked) {
@@ -77,7 +79,7 @@ impl<'a, 'e> EventResolver<'a, 'e> {
             fields.push(name.clone());
             let value = match self.subject.find(path.variable, &fields) {
                 None => continue,
-                // `has` asks for the name alone.
+                // `has` only tests whether the name exists.
                 Some(_) if !path.picked.contains(name) => Some(Box::new(CelBool::from(true)) as _),
                 Some(SubjectValue::Json(json)) => budget.read(json),
                 Some(SubjectValue::Text(text)) => budget.text(Cow::Borrowed(text)),
@@ -88,8 +90,8 @@ impl<'a, 'e> EventResolver<'a, 'e> {
         Box::new(CelMap::from(members))
     }
 
-    /// What stands before a member that is missing. An object is handed out empty: the evaluation
-    /// ends with the name of the member.
+    /// Returns the value of a prefix of a path when the full path is missing. An object becomes an
+    /// empty one, so the evaluation fails with the name of the missing member.
     fn resolve_prefix(&self, name: &str) -> Option<BoxedValue<'e>> {
         let mut parts = name.split('.');
         let variable = EventVariable::named(parts.next()?)?;

@@ -1,9 +1,9 @@
-//! An event as an expression sees it.
+//! The parts of an event that an expression can read.
 
 use crate::json::members::JsonMembers;
 use std::sync::OnceLock;
 
-/// What an expression may name.
+/// A variable that an expression may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventVariable {
     EventType,
@@ -17,7 +17,7 @@ pub enum EventVariable {
 }
 
 impl EventVariable {
-    /// All variables with their names in an expression.
+    /// All variables, with their names in expressions.
     pub const ALL: [(&'static str, Self); 8] = [
         ("type", Self::EventType),
         ("source", Self::Source),
@@ -29,14 +29,14 @@ impl EventVariable {
         ("attributes", Self::Attributes),
     ];
 
-    /// The variable of a name.
+    /// Returns the variable with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, variable)| *variable)
     }
 }
 
-/// An event, or what a delivery makes of one. The members of its data are read once, and only if an
-/// expression asks for one.
+/// An event, or the form of it that a delivery sends. The members of its data are parsed once, and
+/// only if an expression reads one of them.
 #[derive(Debug)]
 pub struct EventSubject<'a> {
     pub event_type: &'a str,
@@ -50,10 +50,11 @@ pub struct EventSubject<'a> {
     pub changes: Option<&'a str>,
     /// A JSON object.
     pub attributes: Option<&'a str>,
+    /// The members of the data, once they were parsed. `None` inside if the data is not an object.
     pub members: OnceLock<Option<JsonMembers<'a>>>,
 }
 
-/// A value of a subject.
+/// A value of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubjectValue<'a> {
     Text(&'a str),
@@ -61,7 +62,7 @@ pub enum SubjectValue<'a> {
 }
 
 impl<'a> EventSubject<'a> {
-    /// The value at a path; `None` where a member is missing.
+    /// Returns the value at a path, or `None` if a member is missing.
     pub fn find(&self, variable: EventVariable, fields: &[String]) -> Option<SubjectValue<'a>> {
         let text = |text: Option<&'a str>| {
             let value = text.map_or(SubjectValue::Json("null"), SubjectValue::Text);

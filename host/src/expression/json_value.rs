@@ -1,4 +1,4 @@
-//! Values of CEL as JSON.
+//! Writes CEL values as JSON.
 
 use crate::json::canonical::write_string;
 use cel::common::types::{
@@ -6,8 +6,8 @@ use cel::common::types::{
 };
 use cel::common::value::Val;
 
-/// Appends a value as JSON, at most `most` bytes. Members of an object are sorted by name: CEL
-/// keeps no order.
+/// Appends a value as JSON. Fails if `out` exceeds `most` bytes before a value is written. The
+/// members of an object are sorted by name, because CEL does not preserve their order.
 pub fn write_value(value: &dyn Val, most: usize, out: &mut Vec<u8>) -> Result<(), String> {
     if out.len() > most {
         return Err("the value is too long".to_owned());
@@ -40,9 +40,12 @@ fn scalar_text(value: &dyn Val) -> Result<String, String> {
     if let Some(value) = value.downcast_ref::<CelDouble>() {
         let number = serde_json::Number::from_f64(*value.inner());
         let number = number.map(|number| number.to_string());
-        return number.ok_or_else(|| "it gives a number that JSON does not have".to_owned());
+        return number.ok_or_else(|| "the result is a number that JSON does not have".to_owned());
     }
-    Err(format!("it gives a value of type {}, which JSON does not have", value.get_type().name()))
+    Err(format!(
+        "the result is a value of type {}, which JSON does not have",
+        value.get_type().name()
+    ))
 }
 
 fn write_list(list: &CelList<'_>, most: usize, out: &mut Vec<u8>) -> Result<(), String> {

@@ -1,11 +1,11 @@
-//! What is wrong with a text that is not an expression, and where, in words.
+//! Explains where and why a text is not a valid expression.
 
 use cel::parser::ParseError;
 
-/// Longest piece of the text that a fault shows, in characters.
+/// Longest piece of the text in a message, in characters.
 const MAX_SHOWN: usize = 24;
 
-/// A line and a column, both from 1.
+/// A line and a column, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TextPlace {
     pub line: usize,
@@ -13,7 +13,7 @@ pub struct TextPlace {
 }
 
 impl TextPlace {
-    /// The place of the character at this byte.
+    /// Returns the place of the character that begins at this byte.
     pub fn of_byte(text: &str, start: usize) -> Self {
         let before = text.get(..start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
@@ -21,7 +21,7 @@ impl TextPlace {
         Self { line, column }
     }
 
-    /// What is wrong at this place.
+    /// Returns a message with this place, the text there and what is wrong.
     pub fn describe(self, text: &str, what: &str) -> String {
         let Self { line, column } = self;
         let rest = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
@@ -36,7 +36,7 @@ impl TextPlace {
     }
 }
 
-/// The first fault that the parser found, in words.
+/// Returns the parser's first fault as a message.
 pub fn explain_errors(text: &str, errors: &[ParseError]) -> String {
     let told = |error: &&ParseError| !error.msg.starts_with("Incomplete ");
     let Some(first) = errors.iter().find(told).or_else(|| errors.first()) else {
@@ -69,7 +69,7 @@ fn explain(message: &str) -> String {
     message.to_owned()
 }
 
-/// What stands between the first quotation mark and the one that ends it.
+/// Returns the text between the first quotation mark and the one that closes it.
 fn quoted(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('\'')?;
     let end =

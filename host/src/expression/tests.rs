@@ -32,7 +32,7 @@ fn reason(text: &str, data: &str) -> String {
 }
 
 #[test]
-fn events_are_judged_by_all_that_they_hold() {
+fn events_are_judged_by_every_variable() {
     for text in [
         r#"type == "invoice.updated" && source == "crm" && resource == "invoice" && id == "17""#,
         r#"type.startsWith("invoice.") && !type.endsWith(".deleted")"#,
@@ -55,33 +55,33 @@ fn events_are_judged_by_all_that_they_hold() {
 }
 
 #[test]
-fn numbers_compare_by_value_and_texts_only_as_numbers_when_they_are_made_such() {
+fn numbers_compare_by_value_and_texts_only_after_conversion() {
     for text in [
         "data.status == 2 && data.status == 2.0 && data.status < 2.5 && data.tax > 19",
         "double(data.total) >= 900.0 && double(data.total) < 900.5",
         "double(data.status) == 2.0 && int(data.id) == 17",
-        // Exact up to 64 bits.
+        // Numbers are exact up to 64 bits.
         "data.big == 9007199254740993 && data.big != 9007199254740992",
-        // A text is never equal to a number.
+        // A text never equals a number.
         "data.total != 900",
-        // As texts: "9" comes after "1".
+        // Compared as texts, "9" is greater than "1".
         r#"data.total > "1000""#,
     ] {
         assert_eq!(judge(text, INVOICE), WhereVerdict::Met, "{text}");
     }
     let why = reason("data.total >= 1000", INVOICE);
     assert!(why.contains("`>=` does not take string and int"), "{why}");
-    assert!(why.contains("`double(…)` makes a number of a text"), "{why}");
+    assert!(why.contains("`double(…)` converts a text to a number"), "{why}");
     let why = reason("double(data.customer.email) > 1.0", INVOICE);
     assert!(why.starts_with("where failed: `double`: "), "{why}");
 }
 
 #[test]
-fn the_sentence_names_the_values_that_decided() {
+fn the_reason_lists_the_values_that_decided() {
     let text = "double(data.total) >= 1000.0";
     let told = r#"where was false: double(data.total) >= 1000.0 (data.total = "900.00")"#;
     assert_eq!(reason(text, INVOICE), told);
-    // What was not looked at is not named.
+    // Values that were not read are not listed.
     let text = "type == \"x\" &&\n  data.status == 2";
     let told = r#"where was false: type == "x" && data.status == 2 (type = "invoice.updated")"#;
     assert_eq!(reason(text, INVOICE), told);
@@ -94,7 +94,7 @@ fn the_sentence_names_the_values_that_decided() {
 }
 
 #[test]
-fn an_evaluation_that_fails_counts_as_false_and_says_why() {
+fn a_failed_evaluation_counts_as_false_and_says_why() {
     for (text, data, why) in [
         ("data.total == 1", "{}", "no such key `total`"),
         ("data.customer.city == \"x\"", "{\"customer\":{}}", "no such key `city`"),
@@ -114,7 +114,7 @@ fn an_evaluation_that_fails_counts_as_false_and_says_why() {
 }
 
 #[test]
-fn faults_have_a_line_a_column_and_a_place_in_words() {
+fn faults_state_the_line_the_column_and_the_text() {
     for (text, place, what) in [
         ("data.total >=", "line 1, column 14, at the end", "a value is missing"),
         ("data.total > 1\n  and data.x", "line 2, column 3, at `and data.x`", "write `&&`"),
@@ -142,7 +142,7 @@ fn faults_have_a_line_a_column_and_a_place_in_words() {
 }
 
 #[test]
-fn what_is_too_large_is_refused() {
+fn expressions_that_are_too_large_are_refused() {
     let deep = |n: usize| format!("{}true{}", "(".repeat(n), ")".repeat(n));
     assert_eq!(check_where(Some(&deep(20))), Ok(()));
     let list = |n: usize| format!("data.x in [{}]", vec!["1"; n].join(","));
@@ -176,7 +176,7 @@ fn an_event_cannot_cause_much_work() {
     assert!(told.contains("4096 bytes"), "{told}");
     let huge = format!(r#"{{"text":"{}"}}"#, "x".repeat(7_000_000));
     assert!(reason("data.text == \"\"", &huge).contains("too many or too long"));
-    // Only what is named is read.
+    // Only the named members are read.
     let beside = format!(r#"{{"n":1,"text":"{}"}}"#, "x".repeat(7_000_000));
     assert_eq!(judge("data.n == 1 && !has(data.m)", &beside), WhereVerdict::Met);
 }
@@ -215,7 +215,7 @@ fn costs_of_a_condition() {
     ] {
         let condition = WhereCondition::new(text);
         let rounds = if data.len() > 4_000 { 5 } else { 2_000 };
-        // The best of several: other programs take turns of the processor.
+        // The best of several runs, because other programs use the processor too.
         let each = (0..50).map(|_| {
             let began = Instant::now();
             for _ in 0..rounds {
@@ -254,6 +254,6 @@ fn deep_values_and_deep_expressions_fit_into_a_small_stack() {
             std::hint::black_box(judge(text, &data));
         }
     };
-    // A worker of the runtime has 2 MiB.
+    // A runtime worker has a stack of 2 MiB.
     std::thread::Builder::new().stack_size(1 << 20).spawn(judged).unwrap().join().unwrap();
 }

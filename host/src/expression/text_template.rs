@@ -1,19 +1,21 @@
-//! Texts that operators write with members of the event in braces: `Invoice {data.number} is paid`.
+//! Renders texts that operators write with members of the event in braces: `Invoice {data.number}
+//! is paid`.
 //!
-//! A member is named as in `where`. Each value passes through the escape of the place that the text
-//! goes to, so that what stands in an event is never markup there.
+//! Members are named as in `where`. Each value is escaped for the place that the text goes to, so
+//! the content of an event is never interpreted as markup there.
 
 use super::event_subject::{EventSubject, EventVariable, SubjectValue};
 use serde_json::Value;
 
 /// Longest template, in bytes.
 pub const MAX_TEMPLATE: usize = 16_384;
-/// Longest value of one member in a text, in characters; what is cut off is marked.
+/// Longest value of one member in a text, in characters. A longer value is cut and ends with
+/// [`CUT_MARK`].
 const MAX_VALUE: usize = 4_096;
-/// Stands where something was cut off.
+/// Marks the end of a text that was cut.
 pub const CUT_MARK: char = '…';
 
-/// A text with members of an event in it.
+/// A template, parsed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextTemplate {
     parts: Vec<TextPart>,
@@ -26,7 +28,8 @@ enum TextPart {
 }
 
 impl TextTemplate {
-    /// Reads a template. `{{` and `}}` stand for braces. An error names the line and the column.
+    /// Reads a template. `{{` and `}}` stand for single braces. The error names the line and the
+    /// column.
     pub fn read(text: &str) -> Result<Self, String> {
         if text.len() > MAX_TEMPLATE {
             return Err(format!("a template has at most {MAX_TEMPLATE} bytes"));
@@ -51,7 +54,7 @@ impl TextTemplate {
                 rest = after;
             } else {
                 return Err(format!(
-                    "{}: a brace stands alone; members stand in braces, and `{{{{` is a brace",
+                    "{}: a brace stands alone; write members in braces, and `{{{{` for a brace",
                     place()
                 ));
             }
@@ -67,8 +70,8 @@ impl TextTemplate {
         self.parts.iter().any(|part| matches!(part, TextPart::Member { .. }))
     }
 
-    /// Writes the text for an event. `escape` makes a value fit for the place that the text goes to. A
-    /// member that is missing or null becomes an empty text.
+    /// Renders the text for an event. `escape` makes a value safe for the place that the text goes
+    /// to. A missing or null member becomes an empty text.
     pub fn render(&self, subject: &EventSubject<'_>, escape: impl Fn(&str) -> String) -> String {
         let mut text = String::new();
         for part in &self.parts {
@@ -108,7 +111,8 @@ fn read_member(name: &str) -> Result<TextPart, String> {
     }
 }
 
-/// Writes a value as people read it: a text as it is, null as nothing, an object or a list as JSON.
+/// Formats a value for people: a string without quotes, null as nothing, an object or a list as
+/// JSON.
 pub fn show_value(value: SubjectValue<'_>) -> String {
     let text = match value {
         SubjectValue::Text(text) => text.to_owned(),
@@ -123,7 +127,8 @@ pub fn show_value(value: SubjectValue<'_>) -> String {
     cut_text(&text, MAX_VALUE)
 }
 
-/// Cuts a text to at most `most` characters. The last one is [`CUT_MARK`] if something was cut off.
+/// Cuts a text to at most `most` characters. If something was cut off, the last one is
+/// [`CUT_MARK`].
 pub fn cut_text(text: &str, most: usize) -> String {
     if text.char_indices().nth(most).is_none() {
         return text.to_owned();
@@ -152,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn members_stand_where_they_are_named() {
+    fn members_are_replaced_by_their_values() {
         let data = r#"{"number":"A<1","total":12.50,"client":{"name":"Ö"},"none":null}"#;
         for (template, text) in [
             ("{type}: {data.number}", "invoice.paid: A&lt;1"),
@@ -166,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_names_its_line_and_column() {
+    fn a_fault_states_its_line_and_column() {
         for (template, fault) in [
             ("a {data.x", "line 1, column 3: a brace stands alone"),
             ("a\nb }", "line 2, column 3: a brace stands alone"),
@@ -181,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_cut_says_so() {
+    fn a_cut_text_ends_with_the_mark() {
         assert_eq!(cut_text("abc", 3), "abc");
         assert_eq!(cut_text("abcd", 3), "ab…");
         assert_eq!(cut_text("äöüß", 2), "ä…");

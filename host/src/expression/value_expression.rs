@@ -1,4 +1,4 @@
-//! Expressions that compute a value of an event, for templates of requests.
+//! Computes values from events, for the templates of requests.
 
 use super::cel_value::WORK;
 use super::compile::{CompiledExpression, ExpressionUse};
@@ -6,12 +6,12 @@ use super::event_subject::{EventSubject, SubjectValue};
 use super::json_value::write_value;
 use crate::json::canonical::{write_canonical, write_string};
 
-/// A written expression that computes a value.
+/// A compiled expression that computes a value.
 #[derive(Debug)]
 pub struct ValueExpression(CompiledExpression);
 
-/// What the expressions of one request may still cost. Together they may cost as much as one
-/// condition, and write a bounded number of bytes.
+/// The remaining budget of all expressions of one request. Together they may cause as much work as
+/// one condition, and write a bounded number of bytes.
 #[derive(Debug)]
 pub struct ValueBudget {
     work: usize,
@@ -19,14 +19,14 @@ pub struct ValueBudget {
 }
 
 impl ValueBudget {
-    /// For a request whose values have at most `bytes` bytes of JSON together.
+    /// Makes the budget of a request whose values have at most `bytes` bytes of JSON together.
     pub const fn new(bytes: usize) -> Self {
         Self { work: WORK, bytes }
     }
 }
 
 impl ValueExpression {
-    /// Reads an expression that follows `skipped` characters of another text. An error names the
+    /// Reads an expression that follows `skipped` characters of another text. The error names the
     /// line and the column in the whole text.
     pub fn read(text: &str, skipped: usize) -> Result<Self, String> {
         if text.trim().is_empty() {
@@ -36,8 +36,8 @@ impl ValueExpression {
         CompiledExpression::compile(&padded, ExpressionUse::Value).map(Self)
     }
 
-    /// Appends the value as JSON. A value that is nothing but a member of the event keeps all
-    /// digits of its numbers and the order of its members.
+    /// Appends the value as JSON. If the expression is only a member of the event, its numbers keep
+    /// all digits and its members keep their order.
     pub fn write_json(
         &self,
         subject: &EventSubject<'_>,
@@ -58,11 +58,12 @@ impl ValueExpression {
         written.map_err(|why| format!("{why} ({})", self.0.text))?;
         let left = budget.bytes.checked_sub(out.len() - before);
         budget.bytes =
-            left.ok_or_else(|| format!("the request gets too long ({})", self.0.text))?;
+            left.ok_or_else(|| format!("the request becomes too long ({})", self.0.text))?;
         Ok(())
     }
 
-    /// The value as a text: a text as it is, a number or a boolean as JSON has it, `None` for null.
+    /// Returns the value as text: a string without quotes, a number or a boolean as in JSON, `None`
+    /// for null. Fails for an object or a list.
     pub fn write_text(
         &self,
         subject: &EventSubject<'_>,
@@ -72,17 +73,17 @@ impl ValueExpression {
         self.write_json(subject, budget, &mut json)?;
         let text = String::from_utf8(json).unwrap_or_default();
         match text.as_bytes().first() {
-            Some(b'"') => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|_opaque| format!("the text has half a character ({})", self.0.text)),
+            Some(b'"') => serde_json::from_str(&text).map(Some).map_err(|_opaque| {
+                format!("the text contains half of a surrogate pair ({})", self.0.text)
+            }),
             Some(b'n') => Ok(None),
-            Some(b'{') => Err(format!("it gives an object, not a text ({})", self.0.text)),
-            Some(b'[') => Err(format!("it gives a list, not a text ({})", self.0.text)),
+            Some(b'{') => Err(format!("the result is an object, not a text ({})", self.0.text)),
+            Some(b'[') => Err(format!("the result is a list, not a text ({})", self.0.text)),
             Some(_) | None => Ok(Some(text)),
         }
     }
 
-    /// The member that the expression names, where it does nothing else.
+    /// Returns the member that the expression names, if the expression is only that path.
     fn find_member<'e>(&self, subject: &EventSubject<'e>) -> Option<SubjectValue<'e>> {
         let [path] = self.0.paths.as_slice() else { return None };
         if self.0.is_plain_path { subject.find(path.variable, &path.fields) } else { None }

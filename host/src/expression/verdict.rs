@@ -1,4 +1,4 @@
-//! What became of an event before a condition, in words.
+//! Describes in words how a condition judged an event.
 
 use super::check::EventPath;
 use super::event_subject::{EventSubject, SubjectValue};
@@ -6,24 +6,24 @@ use cel::ExecutionError;
 use cel::common::types::CelBool;
 use cel::common::value::Val;
 
-/// Longest expression in a sentence, in characters.
+/// Longest expression in a message, in characters.
 const MAX_TEXT: usize = 300;
-/// Longest value in a sentence, in characters.
+/// Longest value in a message, in characters.
 const MAX_VALUE: usize = 60;
-/// Most values in a sentence.
+/// Most values in a message.
 const MAX_VALUES: usize = 8;
 
-/// Whether an event meets a condition; if not, the sentence for its trace.
+/// Whether an event meets a condition. If not, the sentence for its trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhereVerdict {
     Met,
     Unmet(String),
-    /// The condition could not be evaluated, which counts as false.
+    /// The condition could not be evaluated. This counts as false.
     Failed(String),
 }
 
 impl WhereVerdict {
-    /// Why the event is kept back.
+    /// Returns why the event does not pass, if it does not.
     pub fn into_reason(self) -> Option<String> {
         match self {
             Self::Met => None,
@@ -32,16 +32,16 @@ impl WhereVerdict {
     }
 }
 
-/// The result of an evaluation; an error says that it is neither true nor false.
+/// Reads the result of a condition. Fails if it is neither true nor false.
 pub fn read_result(value: &dyn Val) -> Result<bool, String> {
     let Some(result) = value.downcast_ref::<CelBool>() else {
         let kind = value.get_type().name();
-        return Err(format!("it gives neither true nor false, but a value of type {kind}"));
+        return Err(format!("the result is neither true nor false, but a value of type {kind}"));
     };
     Ok(*result.inner())
 }
 
-/// A text without line breaks, of bounded length.
+/// Joins the words of a text on one line, and cuts it to [`MAX_TEXT`] characters.
 pub fn on_one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     shorten(&words.join(" "), MAX_TEXT)
@@ -54,7 +54,7 @@ fn shorten(text: &str, most: usize) -> String {
     }
 }
 
-/// The values that decided: ` (data.total = "900.00")`.
+/// Lists the values that decided: ` (data.total = "900.00")`.
 pub fn describe_values(subject: &EventSubject<'_>, paths: &[EventPath], seen: &[usize]) -> String {
     let seen = seen.iter().filter_map(|place| paths.get(*place));
     let mut values: Vec<String> =
@@ -83,7 +83,7 @@ fn describe_path(subject: &EventSubject<'_>, path: &EventPath) -> Vec<String> {
     let picked = picked.map(|name| format!("{}[{name:?}] = {}", path.name, show(member(name))));
     let tested = path.tested.iter().filter(|name| !path.picked.contains(name));
     let tested = tested.map(|name| {
-        let state = if member(name).is_some() { "is there" } else { "is missing" };
+        let state = if member(name).is_some() { "exists" } else { "is missing" };
         format!("{}.{name} {state}", path.name)
     });
     picked.chain(tested).collect()
@@ -97,7 +97,7 @@ fn show(value: Option<SubjectValue<'_>>) -> String {
     }
 }
 
-/// An error of the evaluation, in words.
+/// Explains an error of the evaluation.
 #[expect(clippy::wildcard_enum_match_arm, reason = "errors of the crate that no operator meets")]
 pub fn explain_error(error: &ExecutionError) -> String {
     match error {
@@ -116,7 +116,7 @@ pub fn explain_error(error: &ExecutionError) -> String {
             "a division by zero".to_owned()
         }
         ExecutionError::Overflow(..) => "a number is too large".to_owned(),
-        ExecutionError::IndexOutOfBounds(_) => "a list has no such element".to_owned(),
+        ExecutionError::IndexOutOfBounds(_) => "the list has no such element".to_owned(),
         other => shorten(&other.to_string(), MAX_TEXT),
     }
 }
@@ -133,7 +133,7 @@ fn explain_types(function: &str, types: &[String]) -> String {
     };
     let is = |kind: &str| types.iter().any(|known| known == kind);
     let hint = if is("string") && (is("int") || is("double") || is("uint")) {
-        "; `double(…)` makes a number of a text"
+        "; `double(…)` converts a text to a number"
     } else {
         ""
     };
