@@ -1,5 +1,5 @@
-//! HTTP as Waybill speaks it: which addresses it may connect to, which certificates it trusts, and
-//! the client that makes every outgoing request.
+//! Outgoing connections: the addresses that Waybill may connect to, the certificates that it
+//! trusts, and the client that makes every HTTP request of the server.
 
 pub mod address_policy;
 pub mod error_class;

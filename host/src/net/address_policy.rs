@@ -1,43 +1,43 @@
-//! Which addresses deliveries may go to.
+//! Decides which addresses deliveries may go to.
 //!
-//! URLs come from users, so a delivery could be aimed at what only this machine reaches: itself,
-//! the private network, a cloud's metadata service. [`AddressPolicy`] lets through only addresses
-//! that are public, and those in networks that the configuration names. It is asked about the
-//! address that is about to be dialled, at every connection, so that a name that resolves
-//! differently the second time gains nothing.
+//! URLs come from users, so a delivery could be aimed at addresses that only this machine can
+//! reach: itself, the private network, or a cloud's metadata service. [`AddressPolicy`] allows only
+//! public addresses and addresses in networks that the configuration lists. It checks the address
+//! that is about to be dialled, at every connection, so a name that resolves differently the second
+//! time gains nothing.
 //!
-//! What counts as not public are the entries of the IANA special-purpose address registries (RFC
-//! 6890) that are not globally reachable, multicast and the reserved ranges. An IPv6 address that
-//! carries an IPv4 address is judged by that one. ISATAP leaves the prefix to the network, so there
-//! both must be public.
+//! An address is not public if the IANA special-purpose address registries (RFC 6890) list it as
+//! not globally reachable, or if it is multicast or reserved. An IPv6 address that carries an IPv4
+//! address is judged by that IPv4 address. In ISATAP the network chooses the prefix, so both the
+//! prefix and the IPv4 address must be public.
 
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The addresses deliveries may go to: public ones, and the networks listed.
+/// The addresses that deliveries may go to: public ones, and those in the listed networks.
 #[derive(Debug, Clone, Default)]
 pub struct AddressPolicy {
     allowed: Vec<IpNet>,
 }
 
-/// Deliveries must not go to that address.
+/// An address that deliveries must not go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{address} is {kind} address; deliveries go only to public addresses and to networks listed in `delivery.allow_networks`"
 )]
 pub struct ForbiddenAddress {
     pub address: IpAddr,
-    /// What it is, with an article.
+    /// The kind of address, with its article.
     pub kind: &'static str,
 }
 
 impl AddressPolicy {
-    /// The policy that allows these networks beside the public addresses.
+    /// Makes a policy that allows these networks in addition to public addresses.
     pub fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }
 
-    /// Whether deliveries may go to that address.
+    /// Checks that deliveries may go to an address.
     pub fn check(&self, address: IpAddr) -> Result<(), ForbiddenAddress> {
         let effective = effective(address);
         let allowed = |net: &IpNet| net.contains(&address) || net.contains(&effective);
@@ -49,8 +49,7 @@ impl AddressPolicy {
         }
     }
 
-    /// Whether a URL's host, if it is a literal address, may be delivered to. A name is checked
-    /// when it is resolved.
+    /// Checks a URL's host if it is a literal address. A name is checked when it is resolved.
     pub fn check_host(&self, host: &str) -> Result<(), ForbiddenAddress> {
         match literal_address(host) {
             Some(address) => self.check(address),
@@ -59,13 +58,14 @@ impl AddressPolicy {
     }
 }
 
-/// The address a URL's host is, brackets around IPv6 taken off; nothing for a name.
+/// Returns the address that a URL's host is, without the brackets of IPv6, or `None` for a name.
 pub fn literal_address(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse().ok()
 }
 
-/// The IPv4 address inside an IPv6 address, where a network may unpack it; else the address itself.
+/// Returns the IPv4 address that an IPv6 address carries, if a network may unpack it. Otherwise
+/// returns the address itself.
 fn effective(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -75,7 +75,7 @@ fn effective(address: IpAddr) -> IpAddr {
 
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match address.segments() {
-        // `::` and `::1` are IPv6's own.
+        // `::` and `::1` are addresses of IPv6 itself.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
         // IPv4-mapped (RFC 4291, 2.5.5.2), IPv4-compatible (2.5.5.1), IPv4-translated (RFC 2765,
         // 2.1), NAT64's well-known prefix (RFC 6052), 6to4 (RFC 3056).
@@ -83,16 +83,16 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x2002, high, low, ..] => (high, low),
-        // ISATAP (RFC 5214, 6.1), behind any prefix: one that is special is judged by itself.
+        // ISATAP (RFC 5214, 6.1), with any public prefix. A special prefix is judged by itself.
         [.., 0 | 0x200, 0x5efe, high, low] if special_v6(address).is_none() => (high, low),
-        // Teredo: the client's address, inverted (RFC 4380, 4).
+        // Teredo carries the client's address with its bits inverted (RFC 4380, 4).
         [0x2001, 0, .., high, low] => (!high, !low),
         _ => return None,
     };
     Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
-/// What a special address is, or nothing for a public one.
+/// Returns the kind of a special address with its article, or `None` for a public address.
 fn special_kind(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => special_v4(v4),
@@ -133,7 +133,7 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0x64, 0xff9b, 1, ..] => Some("a local NAT64"),
         [0x100, 0, 0, 0 | 1, ..] => Some("a discard-only"),
         [0x5f00, ..] => Some("a segment routing"),
-        // Outside 2000::/3 nothing is assigned as global unicast.
+        // No global unicast address is assigned outside 2000::/3.
         [0x2000..=0x3fff, ..] => None,
         _ => Some("a reserved"),
     }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn special_addresses_do_not() {
+    fn special_addresses_are_refused() {
         for (address, expected) in [
             ("0.0.0.0", "the unspecified"),
             ("0.1.2.3", "a \"this network\""),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_inside_an_ipv6_address_is_what_counts() {
+    fn an_ipv6_address_is_judged_by_the_ipv4_address_in_it() {
         for address in [
             "::ffff:127.0.0.1",
             "::127.0.0.1",

@@ -1,43 +1,43 @@
-//! The classes of errors that an attempt can end with.
+//! Classifies the errors that an attempt can end with.
 
 use http::StatusCode;
 
-/// Why an attempt failed, for people and statistics.
+/// Why an attempt failed, for operators and statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
-    /// No status came within the endpoint's time-out.
+    /// No status arrived within the endpoint's time-out.
     Timeout,
-    /// The connection was refused, or no route led there.
+    /// The connection was refused, or there was no route to the receiver.
     Connect,
-    /// The connection broke before a status came; the receiver may have got the delivery.
+    /// The connection broke before a status arrived. The receiver may have got the delivery.
     ConnectionLost,
     /// The host's name could not be resolved.
     Dns,
-    /// The TLS handshake failed: certificate, name or version.
+    /// The TLS handshake failed because of the certificate, the name or the version.
     Tls,
-    /// The host's addresses are none that deliveries may go to.
+    /// The host has no address that deliveries may go to.
     AddressForbidden,
-    /// A 3xx; redirects are not followed.
+    /// A status 3xx. Redirects are not followed.
     Redirect,
-    /// A 4xx.
+    /// A status 4xx.
     ClientError,
-    /// A 5xx.
+    /// A status 5xx.
     ServerError,
-    /// No token came from the token server, so the delivery was not sent.
+    /// The token server issued no token, so the delivery was not sent.
     Auth,
-    /// The request could not be made of the event by the endpoint's templates.
+    /// The endpoint's templates could not make a request from the event.
     Template,
-    /// What came back is no HTTP, or a status no final answer has.
+    /// The reply is not valid HTTP, or has a status that no final reply may have.
     Protocol,
-    /// The receiver does not take it now and may later, such as a 4xx of SMTP.
+    /// The receiver does not accept the delivery now but may later, such as a 4xx of SMTP.
     Deferred,
-    /// The receiver refuses this message for good, such as a 5xx of SMTP.
+    /// The receiver refuses this delivery for good, such as a 5xx of SMTP.
     Rejected,
 }
 
 impl ErrorClass {
-    /// All of them, in the order of their numbers.
+    /// The classes with a counter of their own in the metrics of endpoints.
     pub const ALL: [Self; 10] = [
         Self::Timeout,
         Self::Connect,
@@ -51,7 +51,7 @@ impl ErrorClass {
         Self::Protocol,
     ];
 
-    /// The word for it.
+    /// Returns the name of the class, as in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
@@ -71,7 +71,7 @@ impl ErrorClass {
         }
     }
 
-    /// The class of an answer's status; nothing for a success.
+    /// Returns the class of a reply's status, or `None` for a success.
     pub fn of_status(status: StatusCode) -> Option<Self> {
         match status.as_u16() {
             200..=299 => None,

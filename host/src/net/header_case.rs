@@ -1,9 +1,9 @@
-//! Header names in the case in which they were typed, for receivers that heed it.
+//! Writes header names in the case in which they were typed, for receivers that depend on it.
 //!
-//! HTTP compares the names of headers without case, and hyper writes them in lower case; some old
-//! receivers look for `SOAPAction`. hyper keeps the case of headers that it has read, and writes it
-//! where a request carries that, but has no way to set it. So it is given a head to read. HTTP/2
-//! knows lower case only.
+//! HTTP compares header names without case, and hyper writes them in lower case. Some old receivers
+//! look for `SOAPAction`. hyper preserves the case of headers that it has read, and writes that
+//! case if a request carries it, but it has no way to set the case. This module therefore lets
+//! hyper read a head with the wanted names. HTTP/2 only has lower case.
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -17,7 +17,8 @@ use std::convert::Infallible;
 use std::future::ready;
 use std::sync::{Mutex, PoisonError};
 
-/// What makes a request write these names as they stand; nothing where all are in lower case.
+/// Returns the extensions that make a request write these names as they are. Returns `None` if all
+/// names are in lower case.
 pub fn header_case<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<Extensions> {
     let mut head = b"GET / HTTP/1.1\r\n".to_vec();
     let empty = head.len();
@@ -41,8 +42,8 @@ fn read_extensions(head: &[u8]) -> Option<Extensions> {
     });
     let io = TokioIo::new(tokio::io::join(head, tokio::io::sink()));
     let reading = http1::Builder::new().preserve_header_case(true).serve_connection(io, service);
-    // In memory, so it is never waited for; unconstrained, so that the scheduler does not make it
-    // wait.
+    // The reader is in memory, so it never waits. `unconstrained` keeps the scheduler from making
+    // it yield.
     drop(tokio::task::unconstrained(reading).now_or_never());
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_with_upper_case_need_anything() {
+    fn only_names_with_upper_case_need_extensions() {
         assert!(header_case([]).is_none());
         assert!(header_case(["x-token", "soapaction"]).is_none());
         assert!(header_case(["x-token", "SOAPAction"]).is_some());

@@ -1,17 +1,17 @@
-//! The one place that makes HTTP requests: one request, one reply, no redirects.
+//! Makes HTTP requests: one request, one reply, no redirects. No other module of the server does.
 //!
-//! Connections are pooled per host, speak HTTP/1.1 or, where TLS negotiates it, HTTP/2, and go only
-//! to addresses that the [`AddressPolicy`] lets through ([`dial`]). Certificates are checked
-//! against Mozilla's roots and, where configured, further ones.
+//! Connections are pooled per host. They speak HTTP/1.1, or HTTP/2 if TLS negotiates it, and only
+//! go to addresses that the [`AddressPolicy`] allows ([`dial`]). Certificates are checked against
+//! Mozilla's roots and the further ones of the configuration.
 //!
-//! A connection of the pool that turns out to be closed costs no attempt: where it carried a
-//! request before and not a byte of an answer came, the request is sent again at once, on a new
-//! connection, in the same time-out. The receiver tells a repeat by its `webhook-id`.
+//! A pooled connection that turns out to be closed does not cost an attempt. If it carried a
+//! request before and no byte of an answer arrived, the request is sent again at once, on a new
+//! connection and within the same time-out. The receiver recognises a repeat by its `webhook-id`.
 //!
-//! A reply to a delivery is judged by its status alone, so its body bounds nothing but the record:
-//! at most [`MAX_REPLY_BODY`] bytes are read, for at most [`BODY_WAIT`] after the headers and never
-//! beyond the time-out. What is cut off there closes its connection. What a source asks for
-//! ([`DeliveryClient::get`]) is read in whole, up to a bound.
+//! A delivery is judged only by the status of its reply. Its body is read for the record, at most
+//! [`MAX_REPLY_BODY`] bytes, for at most [`BODY_WAIT`] after the headers and never beyond the
+//! time-out. If a body is cut off, its connection is closed. A reply to a source
+//! ([`DeliveryClient::get`]) is read completely, up to a bound.
 
 pub mod connection;
 pub mod dial;
@@ -19,19 +19,19 @@ pub mod dns;
 pub mod failure;
 pub mod permit;
 pub mod raw_connection;
+pub mod reply_body;
 
 use super::error_class::ErrorClass;
 use crate::net::address_policy::AddressPolicy;
 use crate::net::tls_profile::TlsProfile;
 use crate::net::tls_trust;
 use crate::net::tls_trust::TlsError;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use connection::{BoundedConnector, ConnectionPlaces, ConnectionWatch};
 use dial::GuardedDialler;
 use dns::NameResolver;
 use http::{Extensions, HeaderMap, Method, StatusCode, Uri};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper_rustls::FixedServerNameResolver;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -47,100 +47,100 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How much of a reply's body is kept: 16 KiB.
+/// Most bytes of a reply's body that are stored: 16 KiB.
 pub const MAX_REPLY_BODY: usize = 16 * 1024;
 
-/// Most headers of a reply over HTTP/1.1. hyper takes 100 by itself, and others far more.
+/// Most headers of a reply over HTTP/1.1. hyper's default is 100. Other clients accept far more.
 const MAX_REPLY_HEADERS: usize = 1_000;
 
-/// How long a reply's body is waited for once its headers are there.
+/// Longest wait for a reply's body after its headers.
 pub const BODY_WAIT: Duration = Duration::from_secs(5);
 
-/// How long an unused connection stays open: less than the 60 s after which many servers close
-/// theirs.
+/// How long an unused connection stays open. Many servers close theirs after 60 s, so this is less.
 const IDLE: Duration = Duration::from_secs(50);
 
-/// How long a connection of HTTP/2 with requests under way may be silent before a PING is sent, and
-/// how long the answer to it may take. Without it each delivery fails on a connection that a
-/// firewall drops silently, until the system ends 15 minutes of retransmissions.
+/// How long an HTTP/2 connection with open requests may be silent before a PING is sent, and how
+/// long its answer may take. Without PINGs, every delivery on a connection that a firewall silently
+/// dropped fails until the system gives up its retransmissions after 15 minutes.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// What the client is made from.
+/// The settings of a client.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
-    /// Networks that deliveries may go to beside public addresses.
+    /// Networks that deliveries may go to, in addition to public addresses.
     pub allow_networks: Vec<IpNet>,
-    /// Certificates (PEM) that are trusted beside Mozilla's roots.
+    /// Certificates (PEM) that are trusted in addition to Mozilla's roots.
     pub extra_ca_pem: Option<Vec<u8>>,
-    /// Name servers to ask in place of the system's; none for the system's.
+    /// Name servers to use instead of the system's. Empty for the system's.
     pub name_servers: Vec<SocketAddr>,
-    /// Connections at once; each takes a file descriptor.
+    /// Most connections at the same time. Each uses a file descriptor.
     pub max_connections: usize,
 }
 
-/// A request.
+/// A request to send.
 #[derive(Debug, Clone)]
 pub struct ClientRequest {
     pub method: Method,
-    /// Where to: absolute, `http` or `https`.
+    /// Absolute URI with the scheme `http` or `https`.
     pub uri: Uri,
-    /// Its headers; `Host` and `Content-Length` are added.
+    /// The headers. `Host` and `Content-Length` are added.
     pub headers: HeaderMap,
-    /// The case of their names over HTTP/1.1, as [`crate::net::header_case::header_case`] makes it.
+    /// The case of the header names over HTTP/1.1, from [`crate::net::header_case::header_case`].
     pub header_case: Option<Extensions>,
     pub body: Bytes,
-    /// Looked at just before its bytes go out; without one nothing holds it back.
+    /// Checked just before bytes of the request are written. Without a permit, the request is
+    /// always sent.
     pub permit: Option<SendPermit>,
 }
 
 impl ClientRequest {
-    /// Makes a POST that is not bound to a lease.
+    /// Makes a POST without a permit.
     pub const fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
         Self { method: Method::POST, uri, headers, header_case: None, body, permit: None }
     }
 }
 
-/// What came back.
+/// A reply.
 #[derive(Debug, Clone)]
 pub struct ClientReply {
-    /// The status, which alone says whether the delivery was made.
+    /// The status, which alone decides whether the delivery succeeded.
     pub status: StatusCode,
-    /// The version of HTTP that was spoken.
+    /// The version of HTTP of the reply.
     #[cfg(test)]
     pub version: http::Version,
     pub headers: HeaderMap,
-    /// The first [`MAX_REPLY_BODY`] bytes of the body, or as much as came in time.
+    /// The body, up to the bound on its bytes and its time.
     pub body: Bytes,
-    /// Whether there is more of the body than that.
+    /// Whether the body is longer than that, or broke off.
     pub truncated: bool,
-    /// From the start of the sending to the end of the reading.
+    /// Time from the start of the request to the end of the reply.
     pub duration: Duration,
 }
 
-/// Why no reply came.
+/// Why there is no reply.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{detail}")]
 pub struct SendError {
-    /// The kind of failure.
+    /// The class of the failure.
     pub class: ErrorClass,
-    /// The failure in a sentence, without secrets.
+    /// Describes the failure in a sentence, without secrets.
     pub detail: String,
-    /// From the start of the sending to the failure.
+    /// Time from the start of the request to the failure.
     pub duration: Duration,
 }
 
-/// An HTTP client that is shared by all deliveries.
+/// An HTTP client that all deliveries share.
 #[derive(Debug, Clone)]
 pub struct DeliveryClient {
     pooled: HttpClient,
-    /// Makes a connection for each request.
+    /// Opens a new connection for each request.
     fresh: HttpClient,
-    /// Makes connections for other protocols.
+    /// Opens connections for other protocols.
     raw: RawConnector,
     shared: Arc<SharedParts>,
 }
 
-/// What the clients of all endpoints have in common.
+/// The parts that the clients of all endpoints share.
 #[derive(Debug)]
 struct SharedParts {
     dialler: GuardedDialler,
@@ -152,8 +152,8 @@ struct SharedParts {
 type HttpClient = legacy::Client<BoundedConnector, GuardedBody>;
 
 impl DeliveryClient {
-    /// A client with its own pool of connections. An error means that the further certificates are
-    /// unusable.
+    /// Makes a client with its own pool of connections. Fails if the further certificates cannot be
+    /// used.
     pub fn new(settings: ClientSettings) -> Result<Self, TlsError> {
         Self::with_silence(settings, SILENCE)
     }
@@ -170,8 +170,8 @@ impl DeliveryClient {
         Ok(Self::assemble(Arc::new(shared), tls, None))
     }
 
-    /// A client with a pool of its own that speaks TLS in another way. It shares the bound on
-    /// connections, and goes to the same addresses.
+    /// Makes a client with its own pool and TLS profile. It shares the bound on connections and the
+    /// address policy with this client.
     pub fn with_profile(&self, profile: &TlsProfile) -> Result<Self, TlsError> {
         let shared = Arc::clone(&self.shared);
         let tls = profile.client_config(shared.extra_ca_pem.as_deref())?;
@@ -205,10 +205,10 @@ impl DeliveryClient {
         Self { pooled, fresh, raw, shared }
     }
 
-    /// Sends a request and waits for its reply, at most `timeout`. Where `withdrawn` ends before
-    /// the request has begun, it is not sent, and nothing comes back; when it begins, `withdrawn`
-    /// is dropped. Nothing comes back either where its permit is lost, though its head may be on
-    /// its way then.
+    /// Sends a request and waits for its reply, at most `timeout`. If `withdrawn` completes before
+    /// the request has begun, the request is not sent, and `None` is returned. Once the request
+    /// begins, `withdrawn` is dropped. `None` is also returned if the permit is lost. In that case
+    /// the head of the request may already have been sent.
     pub async fn send(
         &self,
         request: ClientRequest,
@@ -219,8 +219,8 @@ impl DeliveryClient {
         self.exchange(request, bounds, withdrawn).await
     }
 
-    /// Asks for something and reads it, at most `most` bytes in `timeout`. More than that, or less
-    /// than was announced, comes back as `truncated`.
+    /// Sends a GET and reads at most `most` bytes of its reply within `timeout`. If the body is
+    /// longer, or shorter than announced, the reply is marked `truncated`.
     pub async fn get(
         &self,
         uri: Uri,
@@ -233,7 +233,7 @@ impl DeliveryClient {
         self.ask_whole(request, timeout, most).await
     }
 
-    /// Sends a request that nothing withdraws and reads the reply as [`Self::get`] does.
+    /// Sends a request that cannot be withdrawn, and reads the reply as [`Self::get`] does.
     pub async fn ask_whole(
         &self,
         request: ClientRequest,
@@ -242,7 +242,7 @@ impl DeliveryClient {
     ) -> Result<ClientReply, SendError> {
         let bounds = ExchangeBounds { body: most, wait: timeout, timeout };
         let reply = self.exchange(request, bounds, pending()).await;
-        // Nothing withdraws it.
+        // Nothing withdraws the request, so a missing reply can only be a time-out.
         reply.unwrap_or_else(|| Err(failure::timed_out(timeout, timeout)))
     }
 
@@ -266,7 +266,8 @@ impl DeliveryClient {
             Err(_) => return Some(Err(failure::timed_out(timeout, started.elapsed()))),
         };
         let (head, body) = response.into_parts();
-        let (body, truncated) = read(body, deadline.min(Instant::now() + wait), most).await;
+        let (body, truncated) =
+            reply_body::read_start(body, deadline.min(Instant::now() + wait), most).await;
         Some(Ok(ClientReply {
             status: head.status,
             #[cfg(test)]
@@ -278,7 +279,8 @@ impl DeliveryClient {
         }))
     }
 
-    /// Sends a request, a second time where the connection turned out to be closed.
+    /// Sends a request. If a pooled connection turned out to be closed, sends it again on a new
+    /// one.
     async fn ask(
         &self,
         request: &ClientRequest,
@@ -296,14 +298,18 @@ impl DeliveryClient {
         if !failure::is_stale_connection(&error) {
             return Some(Err(error));
         }
-        tracing::debug!(host = request.uri.host(), "a kept connection was closed; sending again");
+        tracing::debug!(
+            host = request.uri.host(),
+            "a pooled connection was closed; sending the request again"
+        );
         Some(self.fresh.request(made(request)).await)
     }
 }
 
 type ClientResponse = http::Response<Incoming>;
 
-/// Sends a request unless `withdrawn` ends before it has a connection. From then on it has begun.
+/// Sends a request unless `withdrawn` completes before the request has a connection. From then on
+/// the request has begun.
 async fn begin(
     client: &HttpClient,
     mut request: http::Request<GuardedBody>,
@@ -315,7 +321,7 @@ async fn begin(
         let withdrawn = std::pin::pin!(withdrawn);
         tokio::select! {
             biased;
-            // Before the request is polled: that may send it.
+            // `withdrawn` is polled first, because polling the request may send it.
             () = withdrawn => return None,
             answer = &mut sending => return Some(answer),
             connected = connection.wait_for_connection_metadata() => {
@@ -326,17 +332,18 @@ async fn begin(
     Some(sending.await)
 }
 
-/// What bounds an exchange.
+/// The bounds of one request and its reply.
 #[derive(Debug, Clone, Copy)]
 struct ExchangeBounds {
     /// Most bytes of the reply's body.
     body: usize,
-    /// How long the body may take once the headers are there.
+    /// Longest time for the body after the headers.
     wait: Duration,
-    /// How long all of it may take.
+    /// Longest time for the request and its reply.
     timeout: Duration,
 }
 
+/// Builds the request in hyper's type.
 fn made(request: &ClientRequest) -> http::Request<GuardedBody> {
     let body = GuardedBody::new(request.body.clone(), request.permit.clone());
     let mut made = http::Request::new(body);
@@ -347,58 +354,6 @@ fn made(request: &ClientRequest) -> http::Request<GuardedBody> {
         made.extensions_mut().clone_from(case);
     }
     made
-}
-
-/// The start of a body, and whether there is more of it. Where it breaks off or the time is over,
-/// what came so far.
-async fn read(mut body: Incoming, deadline: Instant, most: usize) -> (Bytes, bool) {
-    let mut start = BodyStart { most, ..BodyStart::default() };
-    while !body.is_end_stream() {
-        match timeout_at(deadline, body.frame()).await {
-            Ok(Some(Ok(frame))) => {
-                let data = frame.into_data().unwrap_or_default();
-                if !start.take(data) {
-                    return (start.joined(), true);
-                }
-            }
-            Ok(None) => break,
-            Ok(Some(Err(_))) | Err(_) => return (start.joined(), true),
-        }
-    }
-    (start.joined(), false)
-}
-
-/// The first bytes of a body. Most bodies come in one piece, which is kept as it is.
-#[derive(Default)]
-struct BodyStart {
-    most: usize,
-    first: Bytes,
-    rest: BytesMut,
-}
-
-impl BodyStart {
-    /// Takes what there is room for; whether that was all of it.
-    fn take(&mut self, mut data: Bytes) -> bool {
-        let room = self.most.saturating_sub(self.first.len() + self.rest.len());
-        let fits = data.len() <= room;
-        data.truncate(room);
-        if self.first.is_empty() {
-            self.first = data;
-        } else {
-            self.rest.extend_from_slice(&data);
-        }
-        fits
-    }
-
-    fn joined(self) -> Bytes {
-        if self.rest.is_empty() {
-            return self.first;
-        }
-        let mut whole = BytesMut::with_capacity(self.first.len() + self.rest.len());
-        whole.extend_from_slice(&self.first);
-        whole.extend_from_slice(&self.rest);
-        whole.freeze()
-    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,23 @@
-//! Addresses that people write: of endpoints, and of APIs that sources ask.
+//! Reads URLs that people write: of endpoints, and of APIs that sources read.
 //!
-//! Read as browsers read them (WHATWG URL Standard): characters beyond ASCII and spaces are
-//! encoded, an international host name becomes its ASCII form. What no client could reach is
-//! refused in words.
+//! URLs are read as browsers read them (WHATWG URL Standard): non-ASCII characters and spaces are
+//! encoded, and an international host name is converted to ASCII. URLs that no client could reach
+//! are refused with a reason.
 
 use http::Uri;
 use url::{Host, ParseError, Url};
 
-/// Longest name of a host, and of each of its labels, in bytes (RFC 1035, section 2.3.4).
+/// Longest host name, and longest label in it, in bytes (RFC 1035, section 2.3.4).
 const MAX_HOST: (usize, usize) = (253, 63);
 
-/// The address to send requests to, or what is wrong with the text.
+/// Reads an `http` or `https` URL to send requests to. The error says what is wrong with the text.
 pub fn read_http_url(text: &str) -> Result<Uri, String> {
     let url = read_url(text, &["https", "http"])?;
     url.as_str().parse().map_err(|why| format!("`{text}` is not a URL: {why}"))
 }
 
-/// An address with one of these schemes, without its fragment, or what is wrong with the text.
+/// Reads a URL with one of these schemes and removes its fragment. The error says what is wrong
+/// with the text.
 pub fn read_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
     let begins = |scheme: &&str| {
         let start = text.get(..scheme.len());
@@ -29,13 +30,13 @@ pub fn read_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
     }
     if text.chars().any(char::is_control) || text.trim() != text {
         return Err(
-            "an address holds no line breaks or control characters, and no spaces around it"
+            "a URL must not contain line breaks or control characters, or spaces around it"
                 .to_owned(),
         );
     }
     let mut url = Url::parse(text).map_err(|why| explain(text, why))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("credentials in a URL end up in logs; give them in `headers` or `settings`, or as the `secret` of a source".to_owned());
+        return Err("credentials in a URL end up in logs; set them in `headers` or `settings`, or as the `secret` of a source".to_owned());
     }
     if url.port() == Some(0) {
         return Err(explain(text, ParseError::InvalidPort));
@@ -67,7 +68,7 @@ fn explain(text: &str, why: ParseError) -> String {
     if why == ParseError::InvalidPort {
         "the port must be a number from 1 to 65535".to_owned()
     } else if why == ParseError::EmptyHost {
-        format!("`{text}` names no host")
+        format!("`{text}` has no host")
     } else if matches!(why, ParseError::IdnaError | ParseError::InvalidDomainCharacter) {
         format!("the host in `{text}` is not a valid name")
     } else {
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_other_clients_accept_is_accepted() {
+    fn urls_that_other_clients_accept_are_accepted() {
         for (text, read) in [
             ("http://127.0.0.1:8080/ok?u=ü", "http://127.0.0.1:8080/ok?u=%C3%BC"),
             ("http://h.example/Straße/客户", "http://h.example/Stra%C3%9Fe/%E5%AE%A2%E6%88%B7"),
@@ -101,13 +102,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_in_words() {
+    fn urls_that_cannot_work_are_refused_with_a_reason() {
         let long = format!("https://{}.example/", "a".repeat(64));
         for (text, word) in [
             ("", "begin with https://"),
             ("ftp://h.example/", "begin with https://"),
             ("http:/h.example/", "begin with https://"),
-            ("http://", "names no host"),
+            ("http://", "has no host"),
             ("http://127.0.0.1:99999/ok", "port"),
             ("https://127.0.0.1:70000/ok", "port"),
             ("https://127.0.0.1:0/", "port"),

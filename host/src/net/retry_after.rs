@@ -1,11 +1,11 @@
-//! The header `Retry-After`.
+//! Reads the header `Retry-After`.
 
 use crate::time::timestamp::Timestamp;
 use http::{HeaderMap, header};
 use std::time::{Duration, SystemTime};
 
-/// The wait a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3).
-/// What is neither counts as absent.
+/// Returns the wait that a `Retry-After` header requests, as seconds or an HTTP date (RFC 9110,
+/// section 10.2.3). Returns `None` if there is no header or it has neither form.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! How one receiver is spoken to over TLS, where that is not as for all others.
+//! TLS settings of a single receiver.
 
 use crate::net::tls_trust::{self, TlsError, TlsVersion};
 use rustls::ClientConfig;
@@ -6,10 +6,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::fmt;
 
-/// A certificate to show, and its key, both in PEM.
+/// A client certificate and its key, both in PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TlsIdentity {
-    /// The own certificate first, then those between it and its authority.
+    /// The client's certificate first, then the intermediate ones up to its authority.
     pub certificate: String,
     pub key: String,
 }
@@ -20,22 +20,22 @@ impl fmt::Debug for TlsIdentity {
     }
 }
 
-/// How one receiver is spoken to.
+/// The TLS settings of a receiver that differ from those of all receivers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TlsProfile {
-    /// Certificates in PEM that are trusted beside those of all receivers.
+    /// Certificates in PEM that are trusted in addition to the shared ones.
     pub authorities: Vec<String>,
-    /// The certificate to show, if any.
+    /// The client certificate to present, if any.
     pub identity: Option<TlsIdentity>,
-    /// The lowest version that is spoken.
+    /// The lowest version of TLS to accept.
     pub min_version: TlsVersion,
-    /// The name that the receiver's certificate must have, if not the host of the URL.
+    /// The name that the receiver's certificate must have, if it is not the host of the URL.
     pub server_name: Option<String>,
 }
 
 impl TlsProfile {
-    /// The client's settings. `shared` are the certificates in PEM that all receivers are trusted
-    /// by, beside Mozilla's.
+    /// Builds the settings of a TLS client. `shared` holds the certificates in PEM that are trusted
+    /// for all receivers, in addition to Mozilla's.
     pub fn client_config(&self, shared: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
         let own = self.authorities.iter().map(String::as_bytes);
         let authorities: Vec<&[u8]> = shared.into_iter().chain(own).collect();
@@ -52,7 +52,7 @@ impl TlsProfile {
         builder.with_client_auth_cert(chain, key).map_err(TlsError::OwnPair)
     }
 
-    /// What is wrong with it.
+    /// Checks that a client can be built from these settings.
     pub fn check(&self) -> Result<(), TlsError> {
         if let Some(name) = &self.server_name {
             ServerName::try_from(name.as_str())

@@ -1,8 +1,9 @@
-//! Whose certificates are trusted: by deliveries, and by the command line.
+//! Decides which server certificates are trusted, by deliveries and by the command line.
 //!
-//! A certificate that an operator lists is trusted as an authority, and as the server's own where a
-//! server shows that very certificate. Many self-signed ones say of themselves that they are an
-//! authority's (`openssl req -x509` makes them so), and webpki refuses those as a server's.
+//! A certificate that an operator lists is trusted as an authority. It is also trusted as a
+//! server's own certificate if a server presents exactly that one. Many self-signed certificates
+//! claim to be an authority (`openssl req -x509` makes them so), and webpki refuses such
+//! certificates for servers.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
@@ -16,39 +17,39 @@ use rustls::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The further certificates cannot be used; the file that holds them has to be mended.
+/// Why certificates or a key cannot be used. The operator has to correct the file or the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// It is no PEM.
+    /// The further certificates are not PEM.
     #[error("the further certificate authorities are not readable as PEM certificates")]
     Pem(#[source] rustls::pki_types::pem::Error),
-    /// It holds none.
-    #[error("the file of further certificate authorities holds no certificate")]
+    /// The file has no certificate.
+    #[error("the file of further certificate authorities contains no certificate")]
     Empty,
-    /// One is no certificate authority's.
+    /// A certificate cannot serve as an authority.
     #[error("a further certificate authority's certificate cannot be used")]
     Certificate(#[source] rustls::Error),
-    /// The own certificate is not PEM.
+    /// The client certificate is not PEM.
     #[error("`certificate` is not readable as PEM certificates")]
     OwnCertificate(#[source] rustls::pki_types::pem::Error),
-    /// There is no own certificate.
-    #[error("`certificate` holds no certificate; it begins with -----BEGIN CERTIFICATE-----")]
+    /// The client certificate is missing.
+    #[error("`certificate` contains no certificate; one begins with -----BEGIN CERTIFICATE-----")]
     NoOwnCertificate,
-    /// The own key is not PEM.
+    /// The key is not PEM.
     #[error("`key` is not readable as a private key in PEM")]
     OwnKey(#[source] rustls::pki_types::pem::Error),
-    /// The own key cannot be used, or is another certificate's.
-    #[error("`certificate` and `key` do not fit each other")]
+    /// The key cannot be used, or belongs to another certificate.
+    #[error("`certificate` and `key` do not belong together")]
     OwnPair(#[source] rustls::Error),
-    /// No certificate has such a name.
+    /// The name cannot be the name of a certificate.
     #[error("`server_name`: `{0}` is neither a host name nor an address")]
     ServerName(String),
-    /// No protocol version is left.
+    /// TLS cannot be set up with these settings.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),
 }
 
-/// A version of TLS.
+/// A lowest version of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum TlsVersion {
     /// RFC 5246.
@@ -60,14 +61,14 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// TLS 1.2 and 1.3 with Mozilla's roots and those given.
+/// Returns settings for TLS 1.2 and 1.3 that trust Mozilla's roots and the given ones.
 pub fn client_config(extra_ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
     let authorities: Vec<&[u8]> = extra_ca_pem.into_iter().collect();
     Ok(verifying_builder(&authorities, TlsVersion::Tls12)?.with_no_client_auth())
 }
 
-/// TLS from a version on, with Mozilla's roots and those given; still without a certificate of the
-/// client's own.
+/// Returns a builder for TLS from a version on that trusts Mozilla's roots and the given ones. It
+/// has no client certificate yet.
 pub fn verifying_builder(
     authorities: &[&[u8]],
     min_version: TlsVersion,
@@ -104,7 +105,7 @@ fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<Vec<CertificateDer<'stat
     if listed.is_empty() { Err(TlsError::Empty) } else { Ok(listed) }
 }
 
-/// Whether a server showed a certificate that says of itself that it is an authority's.
+/// Whether a server presented a certificate that claims to be an authority's.
 pub fn is_authority_as_server(error: &rustls::Error) -> bool {
     let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
         return false;
@@ -112,18 +113,18 @@ pub fn is_authority_as_server(error: &rustls::Error) -> bool {
     matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// What to do about a certificate that was refused.
+/// Returns what to do about a refused certificate, if the cause is known.
 pub fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
     if is_authority_as_server(error) {
         return Some(
-            "the receiver shows the certificate of an authority as its own: put that certificate \
+            "the receiver presents the certificate of an authority as its own: put that certificate \
              into delivery.ca_file, or give the receiver one that is not an authority's",
         );
     }
     let rustls::Error::InvalidCertificate(why) = error else { return None };
     if matches!(why, CertificateError::UnknownIssuer) {
         return Some(
-            "nobody trusted has issued the receiver's certificate: put the issuer's, or the \
+            "no trusted authority issued the receiver's certificate: put the issuer's, or the \
              certificate itself, into delivery.ca_file",
         );
     }
@@ -131,10 +132,10 @@ pub fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
         why,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
     );
-    other_name.then_some("the host of the URL must stand in the certificate's subjectAltName")
+    other_name.then_some("the certificate's subjectAltName must contain the host of the URL")
 }
 
-/// Verifies as usual, and takes a listed certificate as a server's own too.
+/// Verifies as usual, and also accepts a listed certificate as a server's own.
 #[derive(Debug)]
 struct ListedCertificates {
     usual: Arc<WebPkiServerVerifier>,
@@ -158,7 +159,7 @@ impl ServerCertVerifier for ListedCertificates {
             now,
         );
         match verified {
-            // webpki looks at the times of a certificate before it says this.
+            // webpki checks the validity period of a certificate before it returns this error.
             Err(error) if is_authority_as_server(&error) && self.listed.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())

@@ -1,8 +1,9 @@
-//! Connections as the pool holds them: counted, watched, and given up where others need the place.
+//! Counts and watches the connections of the pool, and closes idle ones when others need their
+//! place.
 //!
-//! A pool keeps connections for a while after their use. The other side may close one at any
-//! moment, also while a request is on its way on it. [`ConnectionWatch`] tells whether that is what
-//! happened: the connection had been used before, and not a byte came since the last request.
+//! A pool keeps connections open for a while after their use. The other side may close one at any
+//! moment, even while a request is being sent on it. [`ConnectionWatch`] recognises that case: the
+//! connection had been used before, and no byte arrived since the last request.
 
 use super::dial::GuardedDialler;
 use futures_util::future::BoxFuture;
@@ -25,35 +26,36 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tower_service::Service;
 
-/// How often another resting connection is closed while none of the places is free.
+/// How often another idle connection is closed while there is no free place.
 const PRESS: Duration = Duration::from_millis(50);
-/// How long a connection must have been at rest before it is closed for another.
+/// How long a connection must have been idle before it may be closed for another one.
 const AT_REST: Duration = Duration::from_millis(100);
 
 type TlsOrPlainStream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
-/// What is seen of a connection.
+/// The observed traffic of a connection.
 #[derive(Debug)]
 struct ConnectionProgress {
     born: Instant,
-    /// Times that writing began after reading: over HTTP/1, requests.
+    /// How often writing began after reading. Over HTTP/1 this is the number of requests.
     turns: AtomicU64,
-    /// Whether the last thing was written: over HTTP/1, no byte of an answer came yet.
+    /// Whether the last traffic was a write. Over HTTP/1 this means that no byte of an answer has
+    /// arrived yet.
     asked: AtomicBool,
-    /// Whether an answer came to any request.
+    /// Whether any request was answered.
     answered: AtomicBool,
-    /// Whether it speaks HTTP/2, where requests share a connection.
+    /// Whether the connection speaks HTTP/2, so that requests share it.
     shared: bool,
-    /// Requests under way, where it is shared.
+    /// Number of open requests on a shared connection.
     in_use: AtomicUsize,
-    /// Milliseconds from `born` to the last beginning of reading or writing.
+    /// Time from `born` to the last start of reading or writing, in milliseconds.
     moved: AtomicU64,
-    /// Set where the place is needed.
+    /// Set when another connection needs the place.
     unwanted: AtomicBool,
     reader: AtomicWaker,
 }
 
-/// Tells what became of a connection. Cheap to clone.
+/// Reports the state of a connection. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ConnectionWatch(Arc<ConnectionProgress>);
 
@@ -72,9 +74,9 @@ impl ConnectionWatch {
         }))
     }
 
-    /// Whether the connection carried a request before the one that failed, and not a byte of an
-    /// answer came to that one. Of a shared connection only the first is known: an answer whose
-    /// head did not come whole is one that did not come.
+    /// Whether the connection had carried a request before the failed one, and no byte of an answer
+    /// to the failed one arrived. On a shared connection only the first part is known. An answer
+    /// without a complete head counts as one that did not arrive.
     pub fn was_stale(&self) -> bool {
         if self.0.shared {
             return self.0.answered.load(Ordering::Relaxed);
@@ -82,7 +84,8 @@ impl ConnectionWatch {
         self.0.turns.load(Ordering::Relaxed) > 1 && self.0.asked.load(Ordering::Relaxed)
     }
 
-    /// Counts a request that is under way on a shared connection.
+    /// Counts an open request on a shared connection until the result is dropped. Returns `None` if
+    /// the connection is not shared.
     pub fn of_shared(connected: &Connected) -> Option<SharedUse> {
         if !connected.is_negotiated_h2() {
             return None;
@@ -94,12 +97,13 @@ impl ConnectionWatch {
         Some(SharedUse(watch))
     }
 
-    /// Notes that a request was answered on it.
+    /// Records that a request was answered on this connection.
     pub fn note_answer(&self) {
         self.0.answered.store(true, Ordering::Relaxed);
     }
 
-    /// How long it has been at rest: everything asked was answered. Nothing where it is in use.
+    /// Returns how long the connection has been idle, that is without an unanswered request.
+    /// Returns `None` if it is in use, was never used, or has been idle for less than [`AT_REST`].
     fn rest(&self) -> Option<Duration> {
         let moved = self.0.born + Duration::from_millis(self.0.moved.load(Ordering::Relaxed));
         let resting = if self.0.shared {
@@ -111,7 +115,7 @@ impl ConnectionWatch {
         (resting && used).then(|| moved.elapsed()).filter(|rest| *rest >= AT_REST)
     }
 
-    /// Has it closed as if the other side had.
+    /// Makes the connection end as if the other side had closed it.
     fn close(&self) {
         self.0.unwanted.store(true, Ordering::Release);
         self.0.reader.wake();
@@ -136,7 +140,7 @@ impl ConnectionWatch {
     }
 }
 
-/// A request under way on a shared connection.
+/// An open request on a shared connection.
 #[derive(Debug)]
 pub struct SharedUse(ConnectionWatch);
 
@@ -147,7 +151,7 @@ impl Drop for SharedUse {
     }
 }
 
-/// The connections of a client, bounded in number.
+/// The open connections of a client, bounded in number.
 #[derive(Debug)]
 pub struct ConnectionPlaces {
     places: Arc<Semaphore>,
@@ -156,13 +160,14 @@ pub struct ConnectionPlaces {
 }
 
 impl ConnectionPlaces {
-    /// At most that many connections at once.
+    /// Allows at most `most` connections at the same time.
     pub fn new(most: usize) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
         Arc::new(Self { places, next: AtomicU64::new(0), open: Mutex::default() })
     }
 
-    /// A place for a connection. Where there is none, the one that rested longest is closed.
+    /// Waits for a place for a connection. While none is free, closes the connection that has been
+    /// idle longest.
     async fn place(&self) -> OwnedSemaphorePermit {
         loop {
             if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
@@ -191,7 +196,7 @@ impl ConnectionPlaces {
     }
 }
 
-/// Opens connections, as many as there are places.
+/// Opens connections, at most as many as there are places.
 #[derive(Debug, Clone)]
 pub struct BoundedConnector {
     https: HttpsConnector<GuardedDialler>,
@@ -199,7 +204,7 @@ pub struct BoundedConnector {
 }
 
 impl BoundedConnector {
-    /// Opens connections in these places, which several connectors may share.
+    /// Makes a connector for these places, which several connectors may share.
     pub const fn new(
         https: HttpsConnector<GuardedDialler>,
         connections: Arc<ConnectionPlaces>,
@@ -231,7 +236,7 @@ impl Service<Uri> for BoundedConnector {
     }
 }
 
-/// A connection that holds its place until it is closed.
+/// A connection that occupies its place until it is dropped.
 #[derive(Debug)]
 pub struct WatchedConnection {
     stream: TlsOrPlainStream,

@@ -1,8 +1,8 @@
-//! Connections, to allowed addresses only.
+//! Opens TCP connections, only to allowed addresses.
 //!
-//! Every connection passes here, at the moment it is dialled. A literal address is checked before
-//! the connector sees it, as the connector asks no resolver about it. A name's addresses are
-//! filtered by the resolver, and the connector dials exactly what is left.
+//! Every connection is checked here at the moment it is dialled. A literal address is checked
+//! first, because the connector does not pass it to a resolver. The addresses of a name are
+//! filtered by the resolver, and the connector dials only the remaining ones.
 
 use super::dns::NameResolver;
 use crate::net::address_policy::{AddressPolicy, ForbiddenAddress, literal_address};
@@ -20,37 +20,37 @@ use std::vec;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-/// How long all addresses of a host together may take to answer.
+/// Longest time for all addresses of a host together to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// After how long without traffic the system asks whether the other side is still there.
+/// Time without traffic after which the system probes whether the other side still exists.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long the other side may leave sent data unacknowledged before the system gives up the
-/// connection. By itself Linux goes on for about 15 minutes (`tcp_retries2`).
+/// How long sent data may stay unacknowledged before the system closes the connection. Linux's
+/// default is about 15 minutes (`tcp_retries2`).
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// Why no connection was made.
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// The host is an address deliveries must not go to, or has no other.
+    /// The host only has addresses that deliveries must not go to.
     #[error(transparent)]
     Forbidden(#[from] ForbiddenAddress),
-    /// The host's name does not resolve.
+    /// The host's name cannot be resolved.
     #[error("the name `{name}` could not be resolved: {why}")]
     Dns {
         name: String,
-        /// What the resolver says.
+        /// The resolver's error.
         why: Arc<str>,
     },
     /// The host has no addresses.
     #[error("the name `{0}` has no addresses")]
     NoAddress(String),
-    /// None of the addresses took the connection.
+    /// No address accepted the connection.
     #[error("no connection: {0}")]
     Tcp(String),
 }
 
-/// Opens TCP connections.
+/// Opens TCP connections to the addresses that the policy allows.
 #[derive(Debug, Clone)]
 pub struct GuardedDialler {
     tcp: HttpConnector<FilteredResolver>,
@@ -90,7 +90,7 @@ impl Service<Uri> for GuardedDialler {
     }
 }
 
-/// The addresses of a host that may be dialled, at least one.
+/// Returns the addresses of a host that may be dialled, at least one.
 pub async fn dial_addresses(
     dialler: &GuardedDialler,
     host: &str,
@@ -107,7 +107,8 @@ pub async fn dial_addresses(
     permitted(&dialler.policy, addresses, host.to_owned())
 }
 
-/// Takes the resolver's own error out of the connector's, or puts the connector's in words.
+/// Finds the resolver's own error among the causes of the connector's error. Otherwise describes
+/// the connector's error.
 fn dial_error(error: &(dyn StdError + 'static)) -> DialError {
     let mut words = Vec::new();
     let mut next = Some(error);
@@ -122,6 +123,7 @@ fn dial_error(error: &(dyn StdError + 'static)) -> DialError {
 }
 
 impl DialError {
+    /// Returns a copy of the error, which the connector only lends.
     fn restated(&self) -> Self {
         match self {
             Self::Forbidden(forbidden) => Self::Forbidden(*forbidden),
@@ -132,7 +134,7 @@ impl DialError {
     }
 }
 
-/// The resolver, whose answers are filtered.
+/// A resolver that removes addresses that must not be dialled.
 #[derive(Debug, Clone)]
 struct FilteredResolver {
     names: NameResolver,
@@ -154,7 +156,7 @@ impl Service<Name> for FilteredResolver {
         Box::pin(async move {
             match names.resolve(&text).await {
                 Ok(found) => {
-                    // The connector puts the port in.
+                    // The connector sets the port.
                     let addresses = found.iter().map(|address| SocketAddr::new(*address, 0));
                     permitted(&policy, addresses, text).map(Vec::into_iter)
                 }
@@ -164,7 +166,7 @@ impl Service<Name> for FilteredResolver {
     }
 }
 
-/// Those addresses that may be dialled; an error if there are none.
+/// Returns the addresses that may be dialled. Fails if there are none.
 fn permitted(
     policy: &AddressPolicy,
     addresses: impl Iterator<Item = SocketAddr>,

@@ -1,12 +1,13 @@
-//! Names of hosts, resolved without a thread for each.
+//! Resolves host names without a thread for each.
 //!
-//! The system's own resolver (`getaddrinfo`) takes a thread for as long as a name server is silent,
-//! so a few names that do not resolve stop all others. This one is asynchronous (hickory), and
-//! bounded: every lookup ends after [`LOOKUP`], all who want one name share one lookup, and at most
-//! [`AT_ONCE`] names are looked up at the same time. `/etc/hosts` counts first, as it does for the
-//! system; both it and `/etc/resolv.conf` are read again when they change.
+//! The system's resolver (`getaddrinfo`) blocks a thread for as long as a name server is silent, so
+//! a few names that do not resolve delay all others. This resolver is asynchronous (hickory) and
+//! bounded: every lookup ends after [`LOOKUP`], concurrent callers for one name share one lookup,
+//! and at most [`AT_ONCE`] names are looked up at the same time. As in the system's resolver,
+//! `/etc/hosts` takes precedence. `/etc/hosts` and `/etc/resolv.conf` are read again when they
+//! change.
 //!
-//! What a name resolves to is no permission: the dialler checks each address at every connection.
+//! A resolved address is not yet allowed. The dialler checks each address at every connection.
 
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
@@ -23,25 +24,25 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-/// How long the lookup of a name may take in all.
+/// Longest time for the lookup of one name.
 const LOOKUP: Duration = Duration::from_secs(8);
-/// How long one name server may take for one answer.
+/// Longest time for one answer of one name server.
 const ANSWER: Duration = Duration::from_secs(3);
-/// Names that are looked up at the same time.
+/// Most names that are looked up at the same time.
 const AT_ONCE: usize = 256;
-/// Answers that are kept, for as long as they say and between these bounds.
+/// Most answers in the cache. Each stays for its own lifetime, bounded by the two constants below.
 const KEPT: u64 = 1_024;
-/// The longest time for which an answer is kept.
+/// Longest time that an answer is cached.
 const KEPT_FOR: Duration = Duration::from_mins(5);
-/// The longest time for which it is remembered that there is no such name: short, because somebody
-/// may be mending it.
+/// Longest time that a missing name is cached. It is short, because somebody may be adding the
+/// name.
 const MISSING_FOR: Duration = Duration::from_secs(10);
-/// How often the system's files are looked at.
+/// How often the system's files are checked for changes.
 const LOOK: Duration = Duration::from_secs(5);
-/// What says how names are resolved.
+/// The files that configure the resolution of names.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
-/// What came of a lookup: addresses, or why there are none.
+/// The result of a lookup: addresses, or why there are none.
 pub type LookupResult = Result<Arc<[IpAddr]>, Arc<str>>;
 
 /// Resolves names. Cheap to clone.
@@ -49,14 +50,14 @@ pub type LookupResult = Result<Arc<[IpAddr]>, Arc<str>>;
 pub struct NameResolver(Arc<ResolverInner>);
 
 struct ResolverInner {
-    /// Asked in place of the system's name servers, if there are any.
+    /// Name servers to use instead of the system's. Empty for the system's.
     name_servers: Vec<SocketAddr>,
     system: Mutex<Option<SystemResolver>>,
     lookups: Mutex<HashMap<String, Shared<oneshot::Receiver<LookupResult>>>>,
     places: Semaphore,
 }
 
-/// The resolver that was made from the system's files as they were.
+/// A resolver made from the system's files, with the times when they were changed.
 struct SystemResolver {
     resolver: TokioResolver,
     files: [Option<SystemTime>; 2],
@@ -65,12 +66,14 @@ struct SystemResolver {
 
 impl std::fmt::Debug for ResolverInner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("name_servers", &self.name_servers).finish_non_exhaustive()
+        f.debug_struct("ResolverInner")
+            .field("name_servers", &self.name_servers)
+            .finish_non_exhaustive()
     }
 }
 
 impl NameResolver {
-    /// Asks these name servers, or the system's where there are none.
+    /// Makes a resolver that uses these name servers, or the system's if the list is empty.
     pub fn new(name_servers: Vec<SocketAddr>) -> Self {
         Self(Arc::new(ResolverInner {
             name_servers,
@@ -80,18 +83,18 @@ impl NameResolver {
         }))
     }
 
-    /// The addresses of a name. Other ways to write an address of IPv4, such as `127.1`, are read
-    /// as URLs are (WHATWG URL Standard, section 3.5): no name server is asked about them.
+    /// Returns the addresses of a name. Other notations of an IPv4 address, such as `127.1`, are
+    /// parsed as in URLs (WHATWG URL Standard, section 3.5) and never sent to a name server.
     pub async fn resolve(&self, name: &str) -> LookupResult {
         if let Ok(url::Host::Ipv4(address)) = url::Host::parse(name) {
             return Ok(Arc::new([IpAddr::V4(address)]));
         }
         let lookup = self.lookup(name);
-        lookup.await.unwrap_or_else(|_ended| Err("the lookup was broken off".into()))
+        lookup.await.unwrap_or_else(|_ended| Err("the lookup was interrupted".into()))
     }
 
-    /// The lookup of a name that is under way, or a new one. It ends by itself, also if nobody
-    /// waits for it any more.
+    /// Returns the running lookup of a name, or starts one. A lookup continues to its end even if
+    /// nobody waits for it any more.
     fn lookup(&self, name: &str) -> Shared<oneshot::Receiver<LookupResult>> {
         let mut lookups = self.0.lock_lookups();
         if let Some(lookup) = lookups.get(name) {
@@ -125,7 +128,7 @@ impl ResolverInner {
         Ok(found.iter().collect())
     }
 
-    /// The resolver by the system's files as they are now.
+    /// Returns a resolver that matches the system's files.
     fn current_resolver(&self) -> Result<TokioResolver, String> {
         let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = |known: &&mut SystemResolver| known.looked.elapsed() < LOOK;
@@ -145,7 +148,7 @@ impl ResolverInner {
 
     fn build_resolver(&self) -> Result<TokioResolver, String> {
         let (config, options) = if self.name_servers.is_empty() {
-            // As the system does where the file is missing or names no server.
+            // The system does the same if the file is missing or names no server.
             let local = || asking(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 53))]);
             read_system_conf().unwrap_or_else(|_missing| (local(), ResolverOpts::default()))
         } else {
@@ -158,7 +161,7 @@ impl ResolverInner {
     }
 }
 
-/// The system's options, and bounds on what lookups may take.
+/// Adds bounds on lookups and on the cache to the system's options.
 fn bounded(mut options: ResolverOpts) -> ResolverOpts {
     options.timeout = options.timeout.min(ANSWER);
     options.attempts = options.attempts.min(2);
@@ -186,8 +189,8 @@ mod tests {
     use super::*;
     use tokio::net::UdpSocket;
 
-    /// A name server that counts what it is asked. It answers `known.test` with 127.0.0.1, says
-    /// that there is no `missing.test`, and is silent about everything else.
+    /// A name server that records its questions. It answers `known.test` with 127.0.0.1, says that
+    /// `missing.test` does not exist, and does not answer anything else.
     async fn name_server() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let (address, asked) = (socket.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
@@ -199,7 +202,7 @@ mod tests {
                 let is_a = packet[end + 1] == 1;
                 book.lock().unwrap().push(name.clone());
                 let mut answer = packet[..end + 4].to_vec();
-                // One question, no authority and nothing more.
+                // One question, no authority records and nothing more.
                 answer[6..12].copy_from_slice(&[0; 6]);
                 answer[2..4].copy_from_slice(&[0x81, 0x80]);
                 match name.as_str() {
@@ -217,7 +220,7 @@ mod tests {
         (address, asked)
     }
 
-    /// The name that is asked for, and where its type begins.
+    /// Returns the name in a question, and the offset of its type.
     fn question(packet: &[u8]) -> (String, usize) {
         let (mut labels, mut at) = (Vec::new(), 12);
         while packet[at] > 0 {
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_that_do_not_resolve_hold_up_no_others() {
+    async fn names_that_do_not_resolve_do_not_delay_others() {
         let (server, asked) = name_server().await;
         let resolver = NameResolver::new(vec![server]);
         let mut silent = tokio::task::JoinSet::new();
@@ -256,7 +259,10 @@ mod tests {
             silent.spawn(async move { resolver.resolve(&name).await });
         }
         assert!(resolver.resolve("known.test").await.is_ok());
-        assert!(!silent.is_empty() && silent.try_join_next().is_none(), "all of them wait still");
+        assert!(
+            !silent.is_empty() && silent.try_join_next().is_none(),
+            "all of them are still waiting"
+        );
         silent.shutdown().await;
         let queries = asked.lock().unwrap().len();
         assert!(queries < 100, "{queries} queries: each name is asked for once, not once for each");

@@ -1,4 +1,4 @@
-//! From the client's errors to a class and a sentence.
+//! Translates the client's errors into a class and a sentence.
 
 use super::SendError;
 use super::connection::ConnectionWatch;
@@ -12,7 +12,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-/// Why a request got no reply.
+/// Returns why a request got no reply.
 pub fn classify_error(error: &legacy::Error, duration: Duration) -> SendError {
     let causes = causes(error);
     if let Some(dial) = find::<DialError>(&causes) {
@@ -20,22 +20,22 @@ pub fn classify_error(error: &legacy::Error, duration: Duration) -> SendError {
     }
     let innermost = causes.last().map(ToString::to_string).unwrap_or_default();
     if error.is_connect() {
-        // The connection stood, else the dialler had spoken: what failed on it is TLS.
+        // The dialler did not report an error, so the TCP connection was made and TLS failed.
         let hint = find::<rustls::Error>(&causes).and_then(tls_trust::tls_hint);
         let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         let detail = format!("the TLS handshake failed: {innermost}{hint}");
         return SendError { class: ErrorClass::Tls, detail, duration };
     }
     if is_lost(&causes) {
-        let detail = format!("the connection broke before a reply came: {innermost}");
+        let detail = format!("the connection broke before a reply arrived: {innermost}");
         return SendError { class: ErrorClass::ConnectionLost, detail, duration };
     }
     let detail = format!("the reply is not valid HTTP: {innermost}");
     SendError { class: ErrorClass::Protocol, detail, duration }
 }
 
-/// Whether a connection that had been used before was closed, or reset, before a byte of an answer
-/// came. Over HTTP/2, where connections are shared: before the head of this answer came.
+/// Whether a connection that had been used before was closed or reset before a byte of an answer
+/// arrived. Over HTTP/2, where requests share a connection, before the head of this answer arrived.
 pub fn is_stale_connection(error: &legacy::Error) -> bool {
     let causes = causes(error);
     let mut extras = http::Extensions::new();
@@ -43,18 +43,18 @@ pub fn is_stale_connection(error: &legacy::Error) -> bool {
         connection.get_extras(&mut extras);
     }
     let stale = extras.get::<ConnectionWatch>().is_some_and(ConnectionWatch::was_stale);
-    // What the receiver did not begin with may be sent again (RFC 9113, section 8.7).
+    // A request that the receiver refused to begin may be sent again (RFC 9113, section 8.7).
     let refused = find::<h2::Error>(&causes)
         .is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM));
     stale && (refused || is_lost(&causes))
 }
 
-/// Whether the request was broken off for want of its permit.
+/// Whether the request was stopped because its permit was lost.
 pub fn is_permit_lost(error: &legacy::Error) -> bool {
     find::<PermitLost>(&causes(error)).is_some()
 }
 
-/// Whether the connection broke, or was given up because the other side did not answer a PING.
+/// Whether the connection broke, or was closed because the other side did not answer a PING.
 fn is_lost(causes: &[&(dyn StdError + 'static)]) -> bool {
     find::<io::Error>(causes).is_some()
         || find::<h2::Error>(causes).is_some_and(|error| error.is_go_away() || error.is_io())
@@ -65,13 +65,13 @@ fn is_lost_connection(error: &hyper::Error) -> bool {
     error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_timeout()
 }
 
-/// The time-out's error.
+/// Returns the error of a time-out.
 pub fn timed_out(timeout: Duration, duration: Duration) -> SendError {
     let detail = format!("no reply within {}", TimeSpan::new(timeout));
     SendError { class: ErrorClass::Timeout, detail, duration }
 }
 
-/// The class of a failure to connect.
+/// Returns the class of a failure to connect.
 pub fn class_of_dial(error: &DialError) -> ErrorClass {
     match error {
         DialError::Forbidden(_) => ErrorClass::AddressForbidden,
@@ -80,8 +80,8 @@ pub fn class_of_dial(error: &DialError) -> ErrorClass {
     }
 }
 
-/// An error and all it is caused by, outermost first. An [`io::Error`] does not name what it wraps
-/// as its source.
+/// Returns an error and all its causes, outermost first. An [`io::Error`] does not report the error
+/// that it wraps as its source, so that one is unwrapped.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
     let mut causes = Vec::new();
     let mut next = Some(error);

@@ -1,9 +1,10 @@
-//! The last look before bytes go out.
+//! Checks the right to send just before bytes are written.
 //!
-//! A process may be stopped at any moment and go on when its work is long another's. What it was
-//! told before does not count then, so it is asked again whenever the connection takes bytes: for
-//! the first time just before the head of the request is written, and in a body of more than 64 KiB
-//! for each further part. What hyper has taken before, at most about 400 KiB, is sent all the same.
+//! A process may be stopped at any moment and continue long after another process has taken over
+//! its work. A check from before the stop does not count then. The permit is therefore checked
+//! whenever the connection accepts bytes: first just before the head of the request is written, and
+//! then for each further 64 KiB of the body. Bytes that hyper has already accepted, at most about
+//! 400 KiB, are sent in any case.
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -13,28 +14,28 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// Bytes that go out at one look.
+/// Most bytes that are sent after one check: 64 KiB.
 const PART: usize = 64 * 1024;
 
-/// Knows whether work that was begun may go on.
+/// Knows whether a request may still be sent.
 pub trait PermitKeeper: Debug + Send + Sync {
-    /// Whether what was begun under that number is still to be sent, at this moment.
+    /// Whether the request with this number may still be sent at this moment.
     fn holds(&self, number: i64) -> bool;
 }
 
-/// The right to send a request, until its keeper says otherwise.
+/// The right to send a request, until its keeper withdraws it.
 #[derive(Debug, Clone)]
 pub struct SendPermit {
     pub keeper: Arc<dyn PermitKeeper>,
     pub number: i64,
 }
 
-/// A request was broken off, because its permit was gone when its bytes were to be written.
+/// A request was stopped, because its permit was lost before its bytes were written.
 #[derive(Debug, thiserror::Error)]
-#[error("the right to send it was lost")]
+#[error("the right to send the request was lost")]
 pub struct PermitLost;
 
-/// A body that is only sent while its permit holds.
+/// A body that is only sent while its permit is valid.
 #[derive(Debug)]
 pub struct GuardedBody {
     rest: Bytes,

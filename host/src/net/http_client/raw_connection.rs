@@ -1,4 +1,4 @@
-//! Connections for other protocols than HTTP, to allowed addresses only.
+//! Opens connections for protocols other than HTTP, only to allowed addresses.
 
 use super::dial::{GuardedDialler, dial_addresses};
 use super::{DeliveryClient, SendError, failure};
@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service as _;
 
-/// Dials, and knows whose certificates are trusted.
+/// Dials, and holds the TLS settings.
 #[derive(Debug, Clone)]
 pub struct RawConnector {
     pub dialler: GuardedDialler,
@@ -25,8 +25,8 @@ pub struct RawConnector {
 }
 
 impl DeliveryClient {
-    /// A TCP connection to a host of a URL, at one of its addresses that deliveries may go to. It
-    /// takes 10 s at most.
+    /// Opens a TCP connection to a host, at one of its addresses that deliveries may go to. Takes
+    /// at most 10 s.
     pub async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, SendError> {
         let started = Instant::now();
         let uri: Uri = match format!("http://{host}:{port}/").parse() {
@@ -48,9 +48,9 @@ impl DeliveryClient {
         })
     }
 
-    /// The addresses of a host of a URL that deliveries may go to, at least one, for libraries that
-    /// dial themselves. Give them these and not the name, or they would resolve it again, to an
-    /// address that nobody checked.
+    /// Returns the addresses of a host that deliveries may go to, at least one, for libraries that
+    /// dial themselves. Pass them these addresses and not the name. Otherwise they would resolve
+    /// the name again, to an address that was not checked.
     pub async fn find_addresses(
         &self,
         host: &str,
@@ -64,12 +64,12 @@ impl DeliveryClient {
         })
     }
 
-    /// The TLS settings of deliveries: Mozilla's roots and those of `delivery.ca_file`.
+    /// Returns the TLS settings of deliveries: Mozilla's roots and those of `delivery.ca_file`.
     pub fn tls_config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.raw.tls)
     }
 
-    /// Speaks TLS on a connection, and verifies that the certificate is for the host.
+    /// Starts TLS on a connection, and verifies that the certificate is valid for the host.
     pub async fn start_tls(
         &self,
         connection: TcpStream,

@@ -1,4 +1,5 @@
-//! The client against real servers on loopback. No test waits for longer than a request's time-out.
+//! Tests of the client against real servers on loopback. No test waits for longer than a request's
+//! time-out.
 
 pub mod server;
 
@@ -25,7 +26,7 @@ fn client_for(networks: &[&str], extra_ca_pem: Option<Vec<u8>>) -> DeliveryClien
 }
 
 impl DeliveryClient {
-    /// Sends a request that nothing withdraws.
+    /// Sends a request that cannot be withdrawn.
     async fn post(
         &self,
         request: ClientRequest,
@@ -114,11 +115,11 @@ async fn a_reply_may_have_hundreds_of_headers() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_is_closed_costs_no_attempt() {
+async fn a_pooled_connection_that_is_closed_costs_no_attempt() {
     for script in [Script::Once, Script::OnceThenReset] {
         let server = Server::start(script).await;
         let client = client();
-        // Three connections stay open, each of which breaks at its second request.
+        // Three connections stay open. Each breaks at its second request.
         let together = (0..3).map(|_| client.post(request(&server.url()), LONG));
         for reply in futures_util::future::join_all(together).await {
             assert_eq!(reply.unwrap().status, StatusCode::NO_CONTENT);
@@ -127,12 +128,12 @@ async fn a_kept_connection_that_is_closed_costs_no_attempt() {
             let reply = client.post(request(&server.url()), LONG).await.unwrap();
             assert_eq!(reply.status, StatusCode::NO_CONTENT);
         }
-        assert!(server.requests() > server.connections(), "none was sent again");
+        assert!(server.requests() > server.connections(), "no request was sent again");
     }
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_breaks_within_an_answer_is_a_lost_one() {
+async fn a_pooled_connection_that_breaks_within_an_answer_is_lost() {
     let server = Server::start(Script::OnceThenHalf).await;
     let client = client();
     client.post(request(&server.url()), LONG).await.unwrap();
@@ -150,7 +151,7 @@ async fn a_request_that_is_withdrawn_in_time_is_not_sent() {
     assert_eq!(server.requests(), 1);
 }
 
-/// A permit that is lost after so many looks.
+/// A permit that is lost after this number of checks.
 #[derive(Debug)]
 struct Looks(AtomicUsize);
 
@@ -176,7 +177,7 @@ async fn a_request_whose_permit_is_lost_on_its_way_to_the_socket_is_not_sent() {
     assert_eq!(server.requests(), 2);
 }
 
-/// A process that stood still finds its kept connections closed.
+/// A process that was stopped finds its pooled connections closed.
 #[tokio::test]
 async fn a_request_whose_permit_is_lost_is_not_sent_again_on_another_connection() {
     let server = Server::start(Script::Once).await;
@@ -187,7 +188,7 @@ async fn a_request_whose_permit_is_lost_is_not_sent_again_on_another_connection(
 }
 
 #[tokio::test]
-async fn a_long_body_is_broken_off_when_its_permit_is_lost() {
+async fn a_long_body_is_stopped_when_its_permit_is_lost() {
     let body = Bytes::from(vec![b' '; 1 << 20]);
     let server = Server::start(Script::Answer("HTTP/1.1 204 No Content\r\n\r\n")).await;
     let request = ClientRequest { permit: Some(permit_for(3)), body, ..request(&server.url()) };
@@ -195,7 +196,7 @@ async fn a_long_body_is_broken_off_when_its_permit_is_lost() {
 }
 
 #[tokio::test]
-async fn connections_at_rest_make_room_for_others() {
+async fn idle_connections_make_room_for_others() {
     let answer = Script::Answer("HTTP/1.1 204 No Content\r\n\r\n");
     let (first, second) = (Server::start(answer).await, Server::start(answer).await);
     let allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
@@ -225,7 +226,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_hangs_times_out() {
+async fn a_receiver_that_never_answers_times_out() {
     let server = Server::start(Script::Hang).await;
     let error = client().post(request(&server.url()), SHORT).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Timeout);
@@ -269,7 +270,7 @@ async fn a_body_of_exactly_16_kib_is_whole() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_leaves_the_status() {
+async fn a_reply_whose_body_breaks_off_keeps_its_status() {
     let server =
         Server::start(Script::Vanish("HTTP/1.1 201 Created\r\ncontent-length: 10\r\n\r\nabc"))
             .await;
@@ -290,7 +291,7 @@ async fn a_receiver_that_vanishes_is_a_lost_connection() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_a_protocol_error() {
+async fn a_reply_that_is_not_http_is_a_protocol_error() {
     for answer in
         ["SSH-2.0-OpenSSH_9.2\r\n\r\n", "HTTP/1.1 9999 Huh\r\n\r\n", "\0\0\0\0\0\0\0\0\0\0\r\n\r\n"]
     {
@@ -309,7 +310,7 @@ async fn a_refused_connection_is_a_connect_error() {
 
 #[tokio::test]
 async fn an_unknown_name_is_a_dns_error() {
-    // A name server that says of every name that it does not exist.
+    // This name server answers every name with "does not exist".
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let name_servers = vec![socket.local_addr().unwrap()];
     tokio::spawn(async move {
@@ -437,12 +438,12 @@ async fn a_handshake_that_hangs_times_out() {
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_where_tls_negotiates_it() {
+async fn http_2_is_used_if_tls_negotiates_it() {
     let tls = Tls::new(&["localhost"]);
     let server = Server::start_http2(&tls).await;
     let trusting = client_for(&["127.0.0.0/8"], Some(tls.authority_pem()));
     let url = format!("https://localhost:{}/hook", server.port());
-    // The version is known once the first connection stands; the others then share it.
+    // The version is known once the first connection exists. The other requests then share it.
     trusting.post(request(&url), LONG).await.unwrap();
     let many = (0..20).map(|_| trusting.post(request(&url), LONG));
     for reply in futures_util::future::join_all(many).await {
@@ -454,7 +455,7 @@ async fn http_2_is_spoken_where_tls_negotiates_it() {
 }
 
 #[tokio::test]
-async fn an_http_2_connection_that_falls_silent_is_given_up() {
+async fn a_silent_http_2_connection_is_closed() {
     let tls = Tls::new(&["localhost"]);
     let server = Server::start_http2(&tls).await;
     let relay = SilentRelay::start(server.port()).await;
@@ -468,7 +469,7 @@ async fn an_http_2_connection_that_falls_silent_is_given_up() {
     let url = format!("https://localhost:{}/hook", relay.port());
     client.post(request(&url), LONG).await.unwrap();
     relay.silence_connections();
-    // The connection had been used before, so this request goes out again on a new one.
+    // The connection had been used before, so this request is sent again on a new one.
     let reply = client.post(request(&url), LONG).await.unwrap();
     assert_eq!((reply.status, reply.version), (StatusCode::OK, Version::HTTP_2));
     assert_eq!(server.connections(), 2);

@@ -1,4 +1,4 @@
-//! Receivers that behave badly on purpose.
+//! Receivers that misbehave on purpose.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -21,19 +21,19 @@ use tokio_rustls::TlsAcceptor;
 /// What a receiver does with each request.
 #[derive(Debug, Clone, Copy)]
 pub enum Script {
-    /// Answers so, and keeps the connection.
+    /// Answers with this text and keeps the connection open.
     Answer(&'static str),
-    /// Answers 200 with a body of that size.
+    /// Answers 200 with a body of this many bytes.
     Sized(usize),
-    /// Answers 200 with so many headers, and the length of an empty body.
+    /// Answers 200 with this many headers, and the length of an empty body.
     Headers(usize),
-    /// Reads and says nothing.
+    /// Reads the request and never answers.
     Hang,
-    /// Sends this byte by byte, and dots without end.
+    /// Sends this text byte by byte, then dots without end.
     Drip(&'static str),
-    /// Sends this, and dots without end, as fast as it can.
+    /// Sends this text, then dots without end, as fast as possible.
     Flood(&'static str),
-    /// Sends this and closes the connection.
+    /// Sends this text and closes the connection.
     Vanish(&'static str),
     /// Closes the connection with a reset.
     Reset,
@@ -45,7 +45,7 @@ pub enum Script {
     OnceThenHalf,
 }
 
-/// A certificate authority and a certificate it has issued.
+/// A certificate authority and a certificate that it issued.
 pub struct Tls {
     authority_pem: String,
     config: ServerConfig,
@@ -63,7 +63,7 @@ impl Tls {
         Self::showing(authority.pem(), certificate.der().clone(), &key)
     }
 
-    /// A certificate that has issued itself, as `openssl req -x509` makes it.
+    /// Makes a self-signed certificate, as `openssl req -x509` does.
     pub fn self_signed(name: &str, is_authority: bool) -> Self {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         if is_authority {
@@ -108,7 +108,7 @@ pub struct Server {
     port: u16,
     counts: Arc<Counts>,
     requests: Mutex<mpsc::UnboundedReceiver<String>>,
-    /// How many bytes each flood came to before the client closed.
+    /// Number of bytes that each flood sent before the client closed the connection.
     floods: Mutex<mpsc::UnboundedReceiver<usize>>,
     task: JoinHandle<()>,
 }
@@ -145,7 +145,7 @@ impl Server {
         .await
     }
 
-    /// A server of HTTP/2 over TLS that answers with what it was asked.
+    /// Starts an HTTP/2 server over TLS that answers with the request's body.
     pub async fn start_http2(tls: &Tls) -> Self {
         let acceptor = tls.acceptor(&["h2", "http/1.1"]);
         Self::run(Script::Hang, move |_, stream| {
@@ -199,17 +199,17 @@ impl Server {
         self.counts.requests.load(Ordering::SeqCst)
     }
 
-    /// The next request it got, as it came.
+    /// Returns the next request as it arrived.
     pub async fn request(&self) -> String {
         self.requests.lock().await.recv().await.unwrap()
     }
 
-    /// How many bytes a flood came to when the client closed the connection.
+    /// Returns the number of bytes that a flood sent before the client closed the connection.
     pub async fn closed_by_client(&self) -> usize {
         self.floods.lock().await.recv().await.unwrap()
     }
 
-    /// Its URL after it has stopped listening.
+    /// Stops listening and returns the URL.
     pub async fn closed_url(mut self) -> String {
         self.task.abort();
         drop((&mut self.task).await);
@@ -217,7 +217,7 @@ impl Server {
     }
 }
 
-/// Passes on what comes to a server and from it, until it falls silent as a firewall does.
+/// Relays traffic between clients and a server, until it falls silent as a firewall does.
 pub struct SilentRelay {
     port: u16,
     silence: watch::Sender<()>,
@@ -233,7 +233,7 @@ impl SilentRelay {
             let mut relays = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let mut silenced = silenced.clone();
-                // What was silenced before does not concern this connection.
+                // Earlier silences do not concern this connection.
                 silenced.mark_unchanged();
                 relays.spawn(pass_on(stream, server, silenced));
             }
@@ -245,7 +245,7 @@ impl SilentRelay {
         self.port
     }
 
-    /// Passes on nothing more of the connections there are, and leaves them open.
+    /// Stops relaying on all current connections, and leaves them open.
     pub fn silence_connections(&self) {
         self.silence.send_replace(());
     }
@@ -284,7 +284,7 @@ impl Session {
         }
     }
 
-    /// Whether the connection is kept.
+    /// Answers a request. Returns whether the connection stays open.
     async fn answer(
         &self,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -343,8 +343,8 @@ impl Session {
     }
 }
 
-/// One request, or nothing when the connection has ended. What is no HTTP counts as one when it
-/// pauses.
+/// Reads one request, or `None` if the connection has ended. Bytes that are not HTTP count as a
+/// request when they pause.
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut request = Vec::new();
     loop {
