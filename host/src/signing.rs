@@ -28,6 +28,7 @@ pub mod key;
 pub mod secret;
 pub mod usable_secret;
 pub mod verify;
+pub mod webhook;
 
 pub use secret::standard_key;
 pub use secret::{SecretError, check_secret, generate_secret};
@@ -237,4 +238,3 @@ fn id_value(id: &str) -> Result<HeaderValue, InvalidId> {
 
 #[cfg(test)]
 mod tests;
-pub mod webhook;
