@@ -1,4 +1,5 @@
-//! Who may do what, what is kept from whom, and who did what.
+//! Decides who may call what, protects secrets on their way between servers, and records who
+//! called.
 
 pub mod address;
 pub mod audit;

@@ -1,11 +1,12 @@
-//! Where a call comes from.
+//! Determines the address of a caller, also behind trusted proxies.
 
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The caller's address: the peer's, or where the peer is a trusted proxy, the one that the proxies
-/// put into `X-Forwarded-For`, read from the right up to the first that is not trusted. What a
-/// stranger writes there is not believed. IPv4 in IPv6 is IPv4.
+/// Returns the caller's address: the peer's, or, if the peer is a trusted proxy, the rightmost
+/// address in `X-Forwarded-For` that does not belong to a trusted proxy. Entries to the left of
+/// that address are ignored because the caller could have made them up. IPv4-mapped IPv6 addresses
+/// are returned as IPv4.
 pub fn caller_address<'h>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'h str>,
@@ -23,8 +24,8 @@ pub fn caller_address<'h>(
     caller
 }
 
-/// The network that calls are counted by: an address of IPv4, and of IPv6 its /64, which is what
-/// one household or server gets (RFC 6177).
+/// Returns the network under which calls of an address are counted: the address itself for IPv4,
+/// its /64 for IPv6, because one household or server gets a /64 (RFC 6177).
 pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -34,7 +35,7 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An address as proxies write it: bare, with a port, or bracketed.
+/// Parses an address as proxies write it: bare, with a port, or in brackets.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let address = text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
@@ -52,13 +53,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_not_believed() {
+    fn the_header_of_an_untrusted_peer_is_ignored() {
         assert_eq!(seen("203.0.113.9", &["10.0.0.1"], &[]), "203.0.113.9");
         assert_eq!(seen("203.0.113.9", &["10.0.0.1"], &["127.0.0.0/8"]), "203.0.113.9");
     }
 
     #[test]
-    fn the_first_that_is_not_trusted_from_the_right_is_the_caller() {
+    fn the_rightmost_untrusted_address_is_the_caller() {
         let proxies = ["127.0.0.0/8", "10.0.0.0/8"];
         assert_eq!(
             seen("127.0.0.1", &["198.51.100.7, 203.0.113.9, 10.0.0.2"], &proxies),

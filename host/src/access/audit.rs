@@ -1,16 +1,16 @@
-//! The record of calls: who called what, from where, and what came of it.
+//! The record of calls: who called what, from where, and how it was answered.
 //!
-//! A call is noted in memory and rides along with the next commit: at once when [`BATCH`] have come
-//! together, else within a second ([`crate::maintenance`]). What changed a setting is on record
-//! before it is answered. So a crash loses a second of reading and capturing calls at most, and no
-//! commit is made for one call.
+//! A call is recorded in memory and written with the next commit: at once when [`BATCH`] calls have
+//! come together, otherwise within a second ([`crate::maintenance`]). A call that changed a setting
+//! is written before it is answered. So a crash loses at most a second of calls that only read or
+//! captured, and no call needs a commit of its own.
 //!
-//! A call that nobody pays for leaves no row of its own: calls without a known principal, and those
-//! refused before they count against a token's rate, share one row for each address and minute
+//! Calls without a known principal, and calls that are refused before they count against a token's
+//! rate, do not get a row of their own. They share one row for each address and minute
 //! ([`RefusedCalls`]). Otherwise anybody could fill the disk.
 //!
-//! Memory is bounded: while the database is away [`MOST`] calls are kept, and the oldest beyond
-//! that are let go, which is logged.
+//! Memory is bounded: while the database takes no writes, at most [`MOST`] calls wait. Older ones
+//! are discarded, and their number is logged.
 
 use super::address::network;
 use crate::model::api_call::{ApiCall, TokenUsage};
@@ -21,38 +21,38 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 
-/// Calls that are written together.
+/// Calls that are written together in one commit.
 const BATCH: usize = 512;
-/// Most calls that wait.
+/// Most calls that wait in memory for the database.
 const MOST: usize = 65_536;
-/// Addresses with a row of their own in one minute; all others share one row. With 90 days of
-/// retention a flood from everywhere leaves 8.4 million rows, below 1 GB.
+/// Most addresses that get a row of their own in one minute; all others share one row. With 90 days
+/// of retention, refused calls from everywhere leave at most 8.4 million rows, less than 1 GB.
 const ADDRESSES: usize = 64;
-/// Most rows of refused calls that wait for the database.
+/// Most rows of refused calls that wait in memory for the database.
 const MOST_REFUSED: usize = 4_096;
 
-/// Calls on their way to the journal.
+/// Calls that have yet to be written to the store.
 #[derive(Debug)]
 pub struct CallAudit {
     journal: EventStore,
-    /// Whether any are kept.
+    /// Whether calls are recorded at all.
     on: bool,
     waiting: Mutex<Vec<ApiCall>>,
     refused: Mutex<RefusedCalls>,
 }
 
 impl CallAudit {
-    /// A record in that journal, or none.
+    /// Makes an audit that writes to `journal`. With `on` false, callers record nothing.
     pub fn new(journal: EventStore, on: bool) -> Self {
         Self { journal, on, waiting: Mutex::default(), refused: Mutex::default() }
     }
 
-    /// Whether calls are kept.
+    /// Whether calls are recorded.
     pub const fn is_on(&self) -> bool {
         self.on
     }
 
-    /// Notes a call of a known principal.
+    /// Records a call of a known principal.
     pub fn note_call(&self, call: ApiCall) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(call);
@@ -64,12 +64,12 @@ impl CallAudit {
         }
     }
 
-    /// Counts a call in the row that its address has for this minute.
+    /// Counts a refused call in the row of its address and minute.
     pub fn count_refused(&self, call: ApiCall) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).count(call);
     }
 
-    /// Has everything written with the next commit, and how tokens are being used.
+    /// Queues all waiting calls for the next commit, together with the usage of tokens.
     pub fn write_notes(&self, usages: Vec<TokenUsage>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let calls = std::mem::take(&mut *waiting);
@@ -81,7 +81,8 @@ impl CallAudit {
     }
 
     fn send(&self, notes: AuditNotes) {
-        // What a full queue does not take waits here; a token's state is written at its next use.
+        // If the queue is full, the calls go back to wait here. Token usages may be dropped,
+        // because they are written again at the token's next use.
         let Err(notes) = self.journal.queue_notes(notes) else { return };
         let mut calls = notes.calls;
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,18 +95,22 @@ impl CallAudit {
         lost += refused.put_back(notes.refused);
         drop(refused);
         if lost > 0 {
-            tracing::error!(lost, "the audit misses calls: the database takes no writes");
+            tracing::error!(
+                lost,
+                "the audit lost calls because the database takes no writes; check the database"
+            );
         }
     }
 }
 
-/// Rows of refused calls: one for each address, token and minute. A row's method, route and status
-/// are those of its last call.
+/// The rows of refused calls: one for each address, token and minute. Method, route and status of a
+/// row are those of its last call.
 #[derive(Debug, Default)]
 struct RefusedCalls {
     rows: HashMap<RefusedKey, RefusedRow>,
-    /// The latest minute of which there is a row, since 1970, and how many addresses have one.
+    /// The latest minute that has a row, counted since 1970.
     minute: i64,
+    /// Addresses that have a row of their own in that minute.
     addresses: usize,
 }
 
@@ -119,7 +124,7 @@ struct RefusedKey {
 #[derive(Debug)]
 struct RefusedRow {
     call: ApiCall,
-    /// Whether it counted a call since it was last written.
+    /// Whether a call was counted since the row was last written.
     changed: bool,
 }
 
@@ -129,7 +134,7 @@ impl RefusedKey {
         Self { minute, address: network(call.address), token: call.token }
     }
 
-    /// The row of all addresses that have none of their own.
+    /// The key of the row that is shared by all addresses without a row of their own.
     const fn shared(minute: i64) -> Self {
         Self { minute, address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), token: None }
     }
@@ -138,7 +143,7 @@ impl RefusedKey {
 impl RefusedCalls {
     fn count(&mut self, call: ApiCall) {
         let mut key = RefusedKey::of(&call);
-        // A clock that is set back starts no new rows.
+        // A clock that is set back does not start new rows.
         key.minute = key.minute.max(self.minute);
         if key.minute > self.minute {
             (self.minute, self.addresses) = (key.minute, 0);
@@ -163,7 +168,8 @@ impl RefusedCalls {
         row.changed = true;
     }
 
-    /// The rows to write. Those of minutes that are over are then forgotten.
+    /// Returns the rows that changed since they were last written, and forgets rows of past
+    /// minutes.
     fn take_changed(&mut self) -> Vec<ApiCall> {
         let changed = self
             .rows
@@ -175,7 +181,7 @@ impl RefusedCalls {
         changed
     }
 
-    /// Takes back rows that could not be written; how many calls were lost for lack of room.
+    /// Puts rows back that could not be written. Returns the number of calls lost for lack of room.
     fn put_back(&mut self, calls: Vec<ApiCall>) -> usize {
         let mut lost = 0;
         for call in calls {
@@ -224,7 +230,7 @@ mod tests {
         assert_eq!((row.id, row.calls, row.status), (first.id, 100, 429));
         assert!(refused.take_changed().is_empty(), "nothing changed since");
         refused.count(ApiCall { id: first.id, ..call([192, 0, 2, 1], None) });
-        assert_eq!(refused.take_changed()[0].calls, 101, "the same row, with all of them");
+        assert_eq!(refused.take_changed()[0].calls, 101, "the same row counts all calls");
     }
 
     #[test]
@@ -237,7 +243,7 @@ mod tests {
         let rows = refused.take_changed();
         assert_eq!(rows.len(), ADDRESSES + 1);
         let calls: u32 = rows.iter().map(|row| row.calls).sum();
-        assert_eq!(calls, 100_000, "none is missing");
+        assert_eq!(calls, 100_000, "every call is counted");
     }
 
     #[test]

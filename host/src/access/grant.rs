@@ -1,13 +1,13 @@
-//! Short-lived tokens, as OAuth 2.0's client credentials give them (RFC 6749, section 4.4).
+//! Short-lived tokens from the client credentials grant of OAuth 2.0 (RFC 6749, section 4.4).
 //!
-//! A client is a token of [`super::token`]: its id is the client's id, the token itself the secret.
-//! What it is given in exchange is nothing that is stored, but a sealed note: whose it is, which of
-//! the client's scopes it has, when it ends. Every node with the same key can read it, and nobody
-//! else can write one.
+//! A client is a token of [`super::token`]: the token's id is the client id, and the token itself
+//! is the client secret. A short-lived token is not stored. It is an authenticated note that names
+//! its client, its scopes and its end. Every node with the same key can verify such a note, and
+//! nobody without the key can write one.
 //!
-//! It is never more than its client: tables, addresses and the rate are the client's, and it ends
-//! with the client. The mark of authenticity covers the client's own digest, so a client whose
-//! secret was replaced has no short-lived tokens left.
+//! A short-lived token never allows more than its client: the client's tables, addresses and rate
+//! apply, and it ends no later than the client. The authentication code covers the digest of the
+//! client's secret, so replacing the secret revokes all short-lived tokens of the client.
 
 use super::scope::ScopeSet;
 use super::token::TokenDigest;
@@ -19,31 +19,31 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Begins every short-lived token.
+/// The prefix of every short-lived token.
 pub const PREFIX: &str = "wbo_";
-/// How long one lasts at most.
+/// The longest lifetime of a short-lived token.
 pub const LIFETIME: Duration = Duration::from_hours(1);
-/// Bytes of the note: version, client, id, scopes, end.
+/// Length of the note in bytes: version, client, id, scopes, end.
 const NOTE: usize = 1 + 16 + 16 + 4 + 8;
-/// Bytes of the mark.
+/// Length of the authentication code in bytes.
 const MARK: usize = 32;
-/// The form of the note.
+/// The version of the note's layout.
 const VERSION: u8 = 1;
 
-/// What a short-lived token says.
+/// The content of a short-lived token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenGrant {
-    /// Its id; what revoking it names.
+    /// The id of the short-lived token. Revocation names this id.
     pub id: GrantId,
-    /// The client it was given to.
+    /// The client to which the token was issued.
     pub client: TokenId,
-    /// What it may do.
+    /// The scopes that the token has.
     pub scopes: ScopeSet,
-    /// When it ends, in seconds since 1970.
+    /// The end of the token, in seconds since 1970.
     pub ends: i64,
 }
 
-/// A grant as it was shown, before it is known to be real.
+/// A grant as a caller presented it. It is not verified yet.
 #[derive(Debug, Clone, Copy)]
 pub struct ShownGrant {
     grant: TokenGrant,
@@ -51,7 +51,7 @@ pub struct ShownGrant {
     mark: [u8; MARK],
 }
 
-/// Writes and reads short-lived tokens.
+/// Issues and verifies short-lived tokens.
 #[derive(Clone)]
 pub struct GrantIssuer(MacKey);
 
@@ -62,12 +62,12 @@ impl std::fmt::Debug for GrantIssuer {
 }
 
 impl GrantIssuer {
-    /// One that marks with this key.
+    /// Makes an issuer that authenticates notes with `key`.
     pub fn new(key: [u8; 32]) -> Self {
         Self(MacKey::new(&key))
     }
 
-    /// The text of a grant.
+    /// Returns the text of a short-lived token for the client with this digest.
     pub fn issue_grant(&self, grant: &TokenGrant, client: &TokenDigest) -> String {
         let note = note(grant);
         let mark = self.0.of(&[&note, client]);
@@ -75,14 +75,16 @@ impl GrantIssuer {
         format!("{PREFIX}{text}")
     }
 
-    /// Whether a grant is one that was issued to the client of that digest.
+    /// Whether this issuer, or another node with the same key, issued the grant to the client with
+    /// this digest.
     pub fn is_real(&self, shown: &ShownGrant, client: &TokenDigest) -> bool {
         self.0.fits(&[&shown.note, client], &shown.mark)
     }
 }
 
 impl ShownGrant {
-    /// Reads what a caller shows; `None` where it has not the form.
+    /// Reads the text that a caller presented. Returns `None` if the text is not a short-lived
+    /// token.
     pub fn read(text: &str) -> Option<Self> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (note, mark) = bytes.split_first_chunk::<NOTE>()?;
@@ -100,19 +102,19 @@ impl ShownGrant {
         (*version == VERSION).then_some(Self { grant, note: *note, mark })
     }
 
-    /// Whose it says it is.
+    /// Returns the client that the note names. Not verified.
     pub const fn client(&self) -> TokenId {
         self.grant.client
     }
 
-    /// What it says. It counts only if [`GrantIssuer::is_real`] says so.
+    /// Returns the content of the note. Trust it only after [`GrantIssuer::is_real`] returned true.
     pub const fn grant(&self) -> &TokenGrant {
         &self.grant
     }
 }
 
 impl TokenGrant {
-    /// A grant to a client, from now on; never longer than the client itself.
+    /// Makes a grant that begins now and ends no later than its client.
     pub fn new(
         client: TokenId,
         scopes: ScopeSet,
@@ -124,7 +126,7 @@ impl TokenGrant {
         Self { id: GrantId::generate(), client, scopes, ends }
     }
 
-    /// When it ends.
+    /// Returns the time at which the token ends.
     pub const fn ends_at(&self) -> Timestamp {
         Timestamp::from_micros(self.ends.saturating_mul(1_000_000))
     }
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_issued_is_read_and_real() {
+    fn an_issued_grant_is_read_and_verified() {
         let (issuer, grant) = (GrantIssuer::new([1; 32]), grant());
         let shown = ShownGrant::read(&issuer.issue_grant(&grant, &CLIENT)).unwrap();
         assert_eq!(*shown.grant(), grant);
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_its_client() {
+    fn a_grant_ends_with_its_client() {
         let end = Timestamp::from_micros(60_000_000);
         let grant = TokenGrant::new(TokenId::generate(), ScopeSet::default(), Some(end), end);
         assert_eq!(grant.ends_at(), end);
@@ -178,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_changed_one_is_not_real(at in 0..NOTE + MARK, bit in 0..8_u8) {
+        fn a_changed_grant_is_not_verified(at in 0..NOTE + MARK, bit in 0..8_u8) {
             let (issuer, grant) = (GrantIssuer::new([1; 32]), grant());
             let text = issuer.issue_grant(&grant, &CLIENT);
             let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX).unwrap()).unwrap();
@@ -189,7 +191,7 @@ mod tests {
         }
 
         #[test]
-        fn nonsense_is_not_read(text in "wbo_[A-Za-z0-9_-]{0,120}") {
+        fn a_malformed_grant_is_not_read(text in "wbo_[A-Za-z0-9_-]{0,120}") {
             let real = ShownGrant::read(&text).is_some_and(|s| GrantIssuer::new([1; 32]).is_real(&s, &CLIENT));
             prop_assert!(!real);
         }

@@ -1,6 +1,7 @@
-//! Scopes: what a token may do, and what each call needs.
+//! Scopes: what a token may do, and which scope each route needs.
 //!
-//! Denied by default: a call that [`route_need`] does not name is refused, whoever asks.
+//! Access is denied by default: a call of a route that [`route_need`] does not name is refused for
+//! every token.
 
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -77,12 +78,13 @@ pub enum Scope {
     /// Reading which alerts there are.
     #[serde(rename = "alerts:read")]
     AlertsRead,
-    /// Reading figures, where `metrics.require_token` is set.
+    /// Reading figures, if `metrics.require_token` is set.
     #[serde(rename = "metrics:read")]
     MetricsRead,
 }
 
-/// Every scope with its name. New ones come last: the place of each stands in short-lived tokens.
+/// Every scope with its name. Append new scopes at the end, because short-lived tokens store a
+/// scope by its position.
 pub const SCOPES: [(Scope, &str); 20] = [
     (Scope::Admin, "admin"),
     (Scope::EventsWrite, "events:write"),
@@ -106,18 +108,17 @@ pub const SCOPES: [(Scope, &str); 20] = [
     (Scope::MetricsRead, "metrics:read"),
 ];
 
-/// What [`Scope::named`] takes beside single scopes: reading everything but the audit, changing
-/// nothing.
+/// A preset that [`Scope::named`] accepts beside single scopes: all reading except the audit.
 pub const READ_ONLY: &str = "read-only";
 
 impl Scope {
-    /// Its name.
+    /// Returns the name of the scope, such as `events:read`.
     pub fn name(self) -> &'static str {
         SCOPES.iter().find(|(scope, _)| *scope == self).map_or("", |(_, name)| name)
     }
 
-    /// The scopes of a name: one, or those of the preset [`READ_ONLY`]. Empty where there is none of
-    /// that name.
+    /// Returns the scopes for a name: a single scope, or those of the preset [`READ_ONLY`]. Empty
+    /// if the name is unknown.
     pub fn named(name: &str) -> Vec<Self> {
         if name == READ_ONLY {
             let reads = |scope: &Self| scope.only_reads() && *scope != Self::AuditRead;
@@ -126,17 +127,18 @@ impl Scope {
         SCOPES.iter().filter(|(_, known)| *known == name).map(|(scope, _)| *scope).collect()
     }
 
-    /// Whether it changes nothing.
+    /// Whether the scope only permits reading.
     pub fn only_reads(self) -> bool {
         self.name().ends_with(":read")
     }
 
-    /// Whether who holds this may do `wanted`.
+    /// Whether a token with this scope may do what `wanted` permits.
     pub fn holds(self, wanted: Self) -> bool {
         self == Self::Admin || self == wanted || self.reads() == Some(wanted)
     }
 
-    /// The reading that goes with writing. Capturing does not: a source need not see other events.
+    /// Returns the read scope that a write scope includes. Capturing includes none, because a
+    /// source need not see other events.
     const fn reads(self) -> Option<Self> {
         match self {
             Self::EndpointsWrite => Some(Self::EndpointsRead),
@@ -162,54 +164,54 @@ impl Scope {
         }
     }
 
-    /// Its place in [`SCOPES`], as a bit.
+    /// Returns the scope as a bit, by its position in [`SCOPES`].
     const fn bit(self) -> u32 {
         1 << self as u32
     }
 }
 
-/// A set of scopes.
+/// A set of scopes, as a bit mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ScopeSet(u32);
 
 impl ScopeSet {
-    /// Those of names; unknown ones are left out.
+    /// Makes a set from names. Unknown names are ignored.
     pub fn named<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
         Self(names.into_iter().flat_map(Scope::named).fold(0, |bits, scope| bits | scope.bit()))
     }
 
-    /// As [`ScopeSet::bits`] gave them.
+    /// Makes a set from the bits that [`ScopeSet::bits`] returned.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
 
-    /// A bit for each, by its place in [`SCOPES`].
+    /// Returns the set as a bit mask: one bit for each scope, by its position in [`SCOPES`].
     pub const fn bits(self) -> u32 {
         self.0
     }
 
-    /// The scopes as they were named, in the order of [`SCOPES`].
+    /// Returns the scopes in the order of [`SCOPES`], without those that they include.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         SCOPES.iter().map(|(scope, _)| *scope).filter(move |scope| self.0 & scope.bit() != 0)
     }
 
-    /// Their names.
+    /// Returns the names of the scopes.
     pub fn names(self) -> Vec<String> {
         self.iter().map(|scope| scope.name().to_owned()).collect()
     }
 
-    /// Whether one of them holds `wanted`.
+    /// Whether one of the scopes includes `wanted`.
     pub fn allows_scope(self, wanted: Scope) -> bool {
         self.0 & (wanted.bit() | Scope::Admin.bit()) != 0
             || self.iter().any(|scope| scope.holds(wanted))
     }
 
-    /// Whether all that `others` may, these may too.
+    /// Whether this set permits everything that `others` permits.
     pub fn covers_all(self, others: Self) -> bool {
         others.iter().all(|scope| self.allows_scope(scope))
     }
 
-    /// What both allow, as those of their scopes that the other holds.
+    /// Returns the scopes of each set that the other set includes.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {
         let held = Self(self.0 | other.0).iter();
@@ -217,30 +219,31 @@ impl ScopeSet {
         Self(held.fold(0, |bits, scope| bits | scope.bit()))
     }
 
-    /// Whether they change nothing.
+    /// Whether all scopes in the set only permit reading.
     pub fn only_read(self) -> bool {
         self.iter().all(Scope::only_reads)
     }
 }
 
-/// What a call needs.
+/// What a call must present to be admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteNeed {
-    /// The signature of the source that the call is for; the handler sees to it.
+    /// The signature of the source that the call is for. The handler checks it.
     Signature,
-    /// The id of a token and the token itself, in one of the ways of OAuth 2.0; the handler sees to it.
+    /// A token's id and the token itself, sent in one of the ways of OAuth 2.0. The handler checks
+    /// them.
     Client,
-    /// Any token that is known here.
+    /// Any known token.
     Token,
     /// A token with this scope.
     Scope(Scope),
-    /// A token with this scope that is not limited to some tables: the answer could be about any,
-    /// or what is set could send out any.
+    /// A token with this scope and no limit on tables or sources, because the answer could contain
+    /// any table, or because the setting could send out any table.
     AllTables(Scope),
 }
 
 impl RouteNeed {
-    /// The scope, if it takes one.
+    /// Returns the scope that is needed, if any.
     pub const fn scope(self) -> Option<Scope> {
         match self {
             Self::Signature | Self::Client | Self::Token => None,
@@ -249,12 +252,12 @@ impl RouteNeed {
     }
 }
 
-/// Whether calls of a route are guarded, and stay on record.
+/// Whether calls of a route are guarded and recorded in the audit.
 pub fn is_guarded(route: &str) -> bool {
     ["/api/", "/oauth/", "/in/"].iter().any(|part| route.starts_with(part))
 }
 
-/// What a call of a guarded route needs; `None` for one that nobody may make.
+/// Returns what a call of a guarded route needs, or `None` if nobody may make the call.
 pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
     if route.starts_with("/oauth/") {
         return Some(RouteNeed::Client);
@@ -263,13 +266,14 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         return Some(RouteNeed::Signature);
     }
     let reads = method == Method::GET || method == Method::HEAD;
-    // Guarded by its own handler, where the configuration asks for a token.
+    // The handler guards this route itself, if the configuration requires a token.
     if route == "/metrics" && reads {
         return Some(RouteNeed::Scope(Scope::MetricsRead));
     }
     let mut parts = route.strip_prefix("/api/v1/")?.splitn(2, '/');
     let (resource, rest) = (parts.next()?, parts.next());
-    // Who may have everything delivered, or make other tokens, is not limited to some tables.
+    // A limited token must not get all deliveries or make other tokens, so these routes need a
+    // token without limits.
     let read_or_write = |read, write| {
         Some(if reads { RouteNeed::Scope(read) } else { RouteNeed::AllTables(write) })
     };
@@ -283,7 +287,7 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         }
         ("channels", None) if reads => Some(RouteNeed::Scope(Scope::EndpointsRead)),
         ("endpoints" | "webhooks", _) => read_or_write(Scope::EndpointsRead, Scope::EndpointsWrite),
-        // A dry run changes nothing, and is a trial of modules.
+        // A dry run changes nothing, but it runs modules, so it needs the scope for modules.
         ("flows", Some("{id}/run")) if *method == Method::POST => {
             Some(RouteNeed::AllTables(Scope::ModulesWrite))
         }
@@ -331,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_holds_reading_and_admin_everything() {
+    fn write_includes_read_and_admin_includes_everything() {
         assert!(Scope::EndpointsWrite.holds(Scope::EndpointsRead));
         assert!(!Scope::EndpointsRead.holds(Scope::EndpointsWrite));
         assert!(!Scope::EventsWrite.holds(Scope::EventsRead));
@@ -339,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_may_what_its_scopes_hold() {
+    fn a_set_permits_what_its_scopes_include() {
         let set = ScopeSet::named(["endpoints:write", "deliveries:read"]);
         assert!(set.allows_scope(Scope::EndpointsRead) && !set.allows_scope(Scope::FlowsRead));
         assert!(set.covers_all(ScopeSet::named(["endpoints:read"])));
@@ -352,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intersection_is_what_both_allow() {
+    fn an_intersection_permits_what_both_sets_permit() {
         let both = |one: &[&str], other: &[&str]| {
             let set = |names: &[&str]| ScopeSet::named(names.iter().copied());
             set(one).intersect(set(other)).names()
@@ -378,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_is_denied() {
+    fn routes_without_a_need_are_denied() {
         assert_eq!(route_need(&Method::GET, "/api/v1/reports"), None);
         assert_eq!(route_need(&Method::DELETE, "/api/v1/event-types/{name}"), None);
         assert_eq!(route_need(&Method::POST, "/metrics"), None);

@@ -1,8 +1,9 @@
 //! Sessions of people who signed in to the pages with a token.
 //!
-//! A session is a random text in a cookie. It stands for the digest of the token, which is looked
-//! up at every request: a token that is revoked, replaced or ends takes its sessions with it. What
-//! is stored is the digest of the text, so memory holds nothing that opens a session.
+//! A session is a random text in a cookie. It refers to the digest of a token, and the token is
+//! looked up at every request. So the sessions of a token end when the token is revoked, replaced
+//! or expires. Only the digest of the text is stored, so nobody who reads this memory can take over
+//! a session.
 //!
 //! Sessions live in this process. After a restart, or on another node, a person signs in again.
 
@@ -12,20 +13,20 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a session lasts: a day's work.
+/// Lifetime of a session: one working day.
 pub const SESSION_LIFE: Duration = Duration::from_hours(12);
-/// Most sessions of one token, so that one token cannot push out those of others.
+/// Most sessions of one token, so that one token cannot push out the sessions of others.
 const MOST_OF_TOKEN: usize = 32;
-/// Most sessions in all: below a megabyte.
+/// Most sessions of all tokens together. They take less than a megabyte.
 const MOST_SESSIONS: usize = 1_024;
-/// Longest notice that waits for the next page, in bytes.
+/// Longest notice that is stored for the next page, in bytes.
 const LONGEST_NOTICE: usize = 500;
-/// Most streams of news of one session: a browser has one for each page that is seen.
+/// Most news streams of one session. A browser opens one for each visible page.
 const MOST_STREAMS: u32 = 4;
-/// Most streams of news in all.
+/// Most news streams of all sessions together.
 const MOST_STREAMS_IN_ALL: u32 = 256;
 
-/// The open sessions, by the digest of their text: who reads the memory cannot sign in with it.
+/// The open sessions, by the digest of their cookie's text.
 #[derive(Debug, Default)]
 pub struct SessionStore(Mutex<HashMap<TokenDigest, StoredSession>>);
 
@@ -34,28 +35,28 @@ struct StoredSession {
     token: TokenDigest,
     form_key: String,
     began: Timestamp,
-    /// What the last action did, to be said once.
+    /// The result of the last action. The next page shows it once.
     notice: Option<String>,
-    /// Streams of news that are open.
+    /// Number of open news streams.
     streams: u32,
 }
 
 /// A session as a request sees it.
 #[derive(Debug, Clone)]
 pub struct OpenSession {
-    /// The digest of the token that signed in.
+    /// The digest of the token with which the person signed in.
     pub token: TokenDigest,
-    /// What each form of this session carries, so that no other site can send one.
+    /// A secret that every form of this session carries, so that other sites cannot send forms.
     pub form_key: String,
 }
 
-/// A text of 256 random bits.
+/// Returns a text of 256 random bits.
 fn random_text() -> String {
     hex::encode(rand::random::<[u8; 32]>())
 }
 
 impl SessionStore {
-    /// Opens a session. Returns the text that the browser keeps.
+    /// Opens a session. Returns the text for the browser's cookie.
     pub fn open_session(&self, token: TokenDigest, now: Timestamp) -> String {
         let (text, form_key) = (random_text(), random_text());
         let mut all = self.lock();
@@ -71,7 +72,7 @@ impl SessionStore {
         text
     }
 
-    /// The session of a text, if it is open.
+    /// Returns the session of a cookie's text, if it is open.
     pub fn find_session(&self, text: &str, now: Timestamp) -> Option<OpenSession> {
         let all = self.lock();
         let session = all.get(&token_digest(text)).filter(|session| !session.is_over(now))?;
@@ -82,7 +83,7 @@ impl SessionStore {
         self.lock().remove(&token_digest(text));
     }
 
-    /// Keeps what an action did for the next page of its session.
+    /// Stores the result of an action for the next page of the session.
     pub fn leave_notice(&self, text: &str, mut notice: String) {
         notice.truncate(notice.floor_char_boundary(LONGEST_NOTICE));
         if let Some(session) = self.lock().get_mut(&token_digest(text)) {
@@ -90,12 +91,13 @@ impl SessionStore {
         }
     }
 
-    /// What the last action did; it is said once.
+    /// Returns the stored result of the last action and forgets it.
     pub fn take_notice(&self, text: &str) -> Option<String> {
         self.lock().get_mut(&token_digest(text))?.notice.take()
     }
 
-    /// Counts a stream of news as a session's. `false` where there are too many, or no such session.
+    /// Counts a news stream for the session. Returns `false` if there are too many streams or the
+    /// session does not exist.
     pub fn enter_stream(&self, text: &str) -> bool {
         let mut all = self.lock();
         let in_all: u32 = all.values().map(|session| session.streams).sum();
@@ -106,7 +108,7 @@ impl SessionStore {
         true
     }
 
-    /// Counts a stream of news as closed.
+    /// Counts a news stream of the session as closed.
     pub fn leave_stream(&self, text: &str) {
         if let Some(session) = self.lock().get_mut(&token_digest(text)) {
             session.streams = session.streams.saturating_sub(1);
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_is_said_once_and_is_bounded() {
+    fn a_notice_is_shown_once_and_is_bounded() {
         let store = SessionStore::default();
         let text = store.open_session([1; 32], at(0));
         store.leave_notice(&text, "ä".repeat(10_000));

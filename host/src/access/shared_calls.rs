@@ -1,31 +1,31 @@
-//! A token's calls a minute, where several nodes answer them.
+//! A token's calls a minute, shared by several nodes.
 //!
-//! A node takes a twentieth of a minute's calls at a time from the database, for all nodes together,
-//! and asks nobody until they are used up. Minutes are those of the clock that all nodes reckon by.
+//! A node reserves a twentieth of the minute's calls at a time in the database, and answers that
+//! many calls without asking again. Minutes are those of the clock that all nodes share.
 
 use crate::time::timestamp::Timestamp;
 
 const MINUTE: i64 = 60;
-/// Into how many parts a minute's calls are divided.
+/// Number of parts into which a minute's calls are divided.
 const PARTS: u32 = 20;
 
-/// What this node has taken of one minute's calls.
+/// The calls of one minute that this node has reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharedCalls {
-    /// Counted since 1970.
+    /// The minute, counted since 1970.
     minute: i64,
     /// Calls that this node may answer.
     granted: u32,
-    /// Calls that all nodes have taken.
+    /// Calls that all nodes together have reserved.
     taken: u32,
-    /// Whether there are no more.
+    /// Whether no calls are left to reserve.
     is_over: bool,
 }
 
-/// Calls to be taken.
+/// A number of calls to reserve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallPart {
-    /// Counted since 1970.
+    /// The minute, counted since 1970.
     pub minute: i64,
     pub calls: u32,
 }
@@ -41,12 +41,12 @@ impl Default for SharedCalls {
 }
 
 impl SharedCalls {
-    /// What was taken, if it is of the present minute.
+    /// Returns this reservation, if it is for the current minute.
     pub fn at(self, now: Timestamp) -> Option<Self> {
         (self.minute == minute_of(now)).then_some(self)
     }
 
-    /// When its minute began, in seconds since 1970.
+    /// Returns the start of the minute, in seconds since 1970.
     pub const fn began(self) -> i64 {
         self.minute * MINUTE
     }
@@ -55,12 +55,13 @@ impl SharedCalls {
         self.granted
     }
 
-    /// How many calls are left on all nodes when this one has answered so many.
+    /// Returns how many calls all nodes have left after this node answered `answered` calls.
     pub const fn remaining(self, limit: u32, answered: u32) -> u32 {
         limit.saturating_sub(self.taken) + self.granted.saturating_sub(answered)
     }
 
-    /// What to take before another call is answered; nothing if there is enough, or no more.
+    /// Returns the part to reserve before another call is answered, or `None` if enough calls are
+    /// reserved or none are left.
     pub fn wanted(self, limit: u32, answered: u32, now: Timestamp) -> Option<CallPart> {
         let part = CallPart { minute: minute_of(now), calls: (limit / PARTS).max(1) };
         match self.at(now) {
@@ -69,8 +70,8 @@ impl SharedCalls {
         }
     }
 
-    /// Notes what was taken; `taken` is what all nodes have taken by then, `None` if there were not
-    /// so many left.
+    /// Records the result of a reservation. `taken` is the number of calls that all nodes have
+    /// reserved by then, or `None` if too few were left.
     pub fn note_part(&mut self, part: CallPart, taken: Option<u32>) {
         if self.minute != part.minute {
             *self = Self { minute: part.minute, ..Self::default() };
@@ -105,7 +106,7 @@ mod tests {
         assert_eq!(known.wanted(60, 2, at(125)), None);
         assert_eq!(known.wanted(60, 3, at(125)), Some(part));
         shared.note_part(part, None);
-        assert_eq!(shared.wanted(60, 3, at(126)), Some(part), "fewer may be left");
+        assert_eq!(shared.wanted(60, 3, at(126)), Some(part), "a smaller part may be left");
         shared.note_part(CallPart { calls: 1, ..part }, None);
         assert_eq!(shared.wanted(60, 3, at(179)), None);
         assert_eq!(shared.at(at(180)), None);

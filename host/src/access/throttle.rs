@@ -1,13 +1,13 @@
-//! Slowing those who try tokens that are not known.
+//! Slows callers down who try unknown tokens.
 //!
-//! Each address may fail [`BURST`] times, and then once every [`INTERVAL`]. Beyond that it is
-//! refused before its token is looked at, so that trying goes no faster. Who uses a token that was
-//! good from there before is let through: one bad neighbour behind a shared address locks nobody
-//! out.
+//! Each address may fail [`BURST`] times, and then once every [`INTERVAL`]. Further calls are
+//! refused before their token is looked at, so guessing goes no faster than that. A token that was
+//! used successfully from the same address before is still admitted, so one bad neighbour behind a
+//! shared address does not lock out others.
 //!
-//! Addresses of IPv6 count by their /64, which is what one household or server gets (RFC 6177). At
-//! most [`ADDRESSES`] are remembered; a flood from more than that pushes out those who failed least
-//! lately.
+//! IPv6 addresses are counted by their /64, because one household or server gets a /64 (RFC 6177).
+//! At most [`ADDRESSES`] addresses are remembered. If more fail, the addresses with the least
+//! recent failures are forgotten first.
 
 use super::address::network;
 use crate::time::timestamp::Timestamp;
@@ -16,30 +16,30 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Failures that go through at once.
+/// Failures that an address may have before it is slowed down.
 const BURST: i64 = 100;
-/// After that one in this many microseconds.
+/// Time for each further failure, in microseconds.
 const INTERVAL: i64 = 2_000_000;
 /// Most addresses that are remembered.
 const ADDRESSES: usize = 10_000;
 
-/// Remembers who failed.
+/// Remembers which addresses failed.
 #[derive(Debug, Default)]
 pub struct FailureThrottle {
-    /// Whether anybody did; looked at before the lock is taken.
+    /// Whether any address failed. Read before the lock, so that the usual call takes no lock.
     any: AtomicBool,
     failures: Mutex<HashMap<IpAddr, FailureCount>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct FailureCount {
-    /// When all its failures are forgiven, in microseconds (the theoretical arrival time of the
-    /// generic cell rate algorithm, ITU-T I.371).
+    /// The time at which all failures of the address are forgiven, in microseconds (the theoretical
+    /// arrival time of the generic cell rate algorithm, ITU-T I.371).
     forgiven: i64,
 }
 
 impl FailureThrottle {
-    /// Whether an address has to wait; the error is how many seconds.
+    /// Checks whether an address may try again. The error is the number of seconds to wait.
     pub fn check(&self, address: IpAddr, now: Timestamp) -> Result<(), u32> {
         if !self.any.load(Ordering::Relaxed) {
             return Ok(());
@@ -53,7 +53,7 @@ impl FailureThrottle {
         Err(u32::try_from(ahead.div_euclid(1_000_000) + 1).unwrap_or(u32::MAX))
     }
 
-    /// Notes that an address failed.
+    /// Records a failure of an address.
     pub fn failed(&self, address: IpAddr, now: Timestamp) {
         let now = now.micros();
         let mut all = self.lock();
@@ -72,7 +72,8 @@ impl FailureThrottle {
     }
 }
 
-/// Makes room: those that are forgiven go, else the half that will be first.
+/// Makes room: forgets addresses that are forgiven, or, if that is not enough, the half that would
+/// be forgiven first.
 fn forget(all: &mut HashMap<IpAddr, FailureCount>, now: i64) {
     all.retain(|_, failures| failures.forgiven > now);
     if all.len() < ADDRESSES {

@@ -1,8 +1,8 @@
-//! Tokens: who may call, what for, from where, how often and until when.
+//! Tokens: who may call, for what, from where, how often and until when.
 //!
-//! Tokens are random and long, so a plain SHA-256 of them is what is stored and looked up: what is
-//! compared is the digest, whose bytes tell an attacker nothing about the token. Everything that
-//! decides about a call stands in [`ApiToken::admit`].
+//! Tokens are long and random, so a plain SHA-256 digest of a token is stored and looked up. Only
+//! digests are compared, so the timing of a comparison tells an attacker nothing about the token.
+//! [`ApiToken::admit`] makes every decision about a call.
 
 use super::scope::{RouteNeed, SCOPES, Scope, ScopeSet};
 use super::shared_calls::{CallPart, SharedCalls};
@@ -18,71 +18,72 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Begins every token that Waybill makes.
+/// The prefix of every token that Waybill makes.
 const PREFIX: &str = "wb_";
-/// Fewest bytes of a token. Those that Waybill makes have 51.
+/// Shortest token that is looked up, in bytes. Tokens that Waybill makes have 51 bytes.
 const SHORTEST: usize = 8;
-/// Calls a minute of a token that can only read, where nothing else is set: what automation platforms
-/// poll with.
+/// Calls a minute of a token that can only read, if its rate is not set. Automation platforms poll
+/// at this rate.
 const AUTOMATION_RATE: u32 = 60;
-/// Addresses that are remembered of a token.
+/// Addresses that are remembered for a token.
 const ADDRESSES: usize = 4;
-/// The most sources that a token may be bound to.
+/// Most sources to which a token may be limited.
 const MAX_SOURCES: usize = 100;
-/// The most calls a minute that a limit may allow.
+/// Highest rate that can be set, in calls a minute.
 const MAX_RATE: u32 = 1_000_000;
-/// The length of the window that calls are counted in, in seconds.
+/// Length of the window in which calls are counted, in seconds.
 const WINDOW: i64 = 60;
 
-/// SHA-256 of a token.
+/// The SHA-256 digest of a token.
 pub type TokenDigest = [u8; 32];
 
-/// What is stored and looked up in place of a token.
+/// Returns the digest that is stored and looked up in place of a token.
 pub fn token_digest(token: &str) -> TokenDigest {
     sha256::sha256_digest(&[token.as_bytes()])
 }
 
-/// The digest of a token that a caller shows. `None` where it is too short to have been given by
-/// Waybill: an empty or guessable token that an older version stored opens nothing.
+/// Returns the digest of a token that a caller presents, or `None` if the token is too short to
+/// come from Waybill. So an empty or guessable token that an older version stored is never
+/// admitted.
 pub fn shown_digest(token: &str) -> Option<TokenDigest> {
     (token.len() >= SHORTEST).then(|| token_digest(token))
 }
 
-/// A new token: 192 random bits.
+/// Returns a new token with 192 random bits.
 pub fn generate_token() -> String {
     format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 24]>()))
 }
 
-/// What an operator sets of a token.
+/// The settings of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSettings {
-    /// Its name.
+    /// The name of the token.
     pub name: String,
-    /// What it may do: names of scopes, or `read-only` for all reading.
+    /// What the token may do: names of scopes, or `read-only` for all reading except the audit.
     pub scopes: Vec<String>,
-    /// The resources it is limited to, such as `invoice`; all where there are none.
+    /// The resources to which the token is limited, such as `invoice`. Empty: all resources.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tables: BTreeSet<String>,
-    /// The sources whose events it may send and see, such as `erp`; all where there are none. Where it is
-    /// bound to one, events that name no source are that source's.
+    /// The sources whose events the token may send and see, such as `erp`. Empty: all sources. If
+    /// the token is limited to one source, events that name no source get that source.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub sources: BTreeSet<String>,
-    /// The networks it may be used from, such as `192.0.2.0/24`; all where there are none.
+    /// The networks from which the token may be used, such as `192.0.2.0/24`. Empty: all networks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub from: Vec<IpNet>,
-    /// Calls a minute. Where left out: 60 for a token that can only read, as many as come for others.
+    /// Calls a minute. If left out: 60 for a token that can only read, no limit for other tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
-    /// When it ends; never where left out.
+    /// The time at which the token ends. If left out, it never ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
 }
 
 impl TokenSettings {
-    /// The settings with what is meant where nothing is said.
+    /// Returns the settings with defaults in place of values that were left out.
     #[must_use]
     pub fn filled(mut self) -> Self {
         let scopes = self.allowed();
@@ -91,12 +92,12 @@ impl TokenSettings {
         self
     }
 
-    /// What it may do.
+    /// Returns the scopes that the settings grant.
     pub fn allowed(&self) -> ScopeSet {
         ScopeSet::named(self.scopes.iter().map(String::as_str))
     }
 
-    /// What is wrong with it, if anything.
+    /// Returns everything that is wrong with the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         if self.scopes.is_empty() {
@@ -125,23 +126,23 @@ impl TokenSettings {
     }
 }
 
-/// What a caller may pass on: a token that it makes or changes never has more.
+/// The rights that a caller may pass on. A token that the caller makes or changes never gets more.
 #[derive(Debug)]
 pub struct TokenCeiling<'a> {
-    /// What the caller may do.
+    /// The scopes of the caller.
     pub scopes: ScopeSet,
-    /// When the caller's own token ends.
+    /// The time at which the caller's own token ends.
     pub ends: Option<Timestamp>,
-    /// What is set of the caller's token; a short-lived one has its client's.
+    /// The settings of the caller's token; for a short-lived token, those of its client.
     pub settings: &'a TokenSettings,
 }
 
 impl TokenCeiling<'_> {
-    /// Returns in what the new settings have more than the caller.
+    /// Returns the fields in which the new settings exceed the rights of the caller.
     ///
-    /// A token that exists may keep what it has: settings that are within its old ones are allowed
-    /// as a whole. They are never mixed with the caller's rights field by field: an old token without
-    /// an end, given the caller's scopes, would outlive the caller.
+    /// A token that exists may keep its rights: settings within its old ones are allowed as a
+    /// whole. Old rights are never mixed with the caller's rights field by field. Otherwise an old
+    /// token without an end, given the caller's scopes, would outlive the caller.
     pub fn exceeded_by(&self, new: &TokenSettings, old: Option<&TokenSettings>) -> Vec<InputFault> {
         let kept = old.is_some_and(|old| {
             let own = TokenCeiling { scopes: old.allowed(), ends: old.expires_at, settings: old };
@@ -153,37 +154,46 @@ impl TokenCeiling<'_> {
     fn exceeded_by_new(&self, new: &TokenSettings) -> Vec<InputFault> {
         let mut faults = Vec::new();
         if !self.scopes.covers_all(new.allowed()) {
-            faults.push(InputFault::new("scopes", "the token that asks may not do all of this"));
+            faults.push(InputFault::new(
+                "scopes",
+                "your token may not do all of this; choose scopes that your token has",
+            ));
         }
         if let Some(end) = self.ends.filter(|end| new.expires_at.is_none_or(|new| new > *end)) {
-            let message = format!("the token that asks ends at {end}; this one may not outlive it");
+            let message = format!("your token ends at {end}; choose that time or an earlier one");
             faults.push(InputFault::new("expires_at", message));
         }
         let limit = self.settings;
         if !is_subset(&new.tables, &limit.tables) {
-            faults
-                .push(InputFault::new("tables", "the token that asks is limited to fewer tables"));
+            faults.push(InputFault::new(
+                "tables",
+                "your token is limited to fewer tables; choose among those",
+            ));
         }
         if !is_subset(&new.sources, &limit.sources) {
             faults.push(InputFault::new(
                 "sources",
-                "the token that asks is limited to fewer sources",
+                "your token is limited to fewer sources; choose among those",
             ));
         }
         let inside = |net: &IpNet| limit.from.iter().any(|outer| outer.contains(net));
         if !limit.from.is_empty() && (new.from.is_empty() || !new.from.iter().all(inside)) {
-            faults
-                .push(InputFault::new("from", "the token that asks is limited to fewer networks"));
+            faults.push(InputFault::new(
+                "from",
+                "your token is limited to fewer networks; choose among those",
+            ));
         }
         if limit.rate.is_some_and(|most| new.rate.is_none_or(|rate| rate > most)) {
-            faults
-                .push(InputFault::new("rate", "the token that asks may make fewer calls a minute"));
+            faults.push(InputFault::new(
+                "rate",
+                "your token may make fewer calls a minute; choose its rate or a lower one",
+            ));
         }
         faults
     }
 }
 
-/// Whether the names are within the limit. An empty set stands for all names.
+/// Whether the names stay within the limit. An empty set stands for all names.
 fn is_subset(names: &BTreeSet<String>, limit: &BTreeSet<String>) -> bool {
     limit.is_empty() || !names.is_empty() && names.is_subset(limit)
 }
@@ -196,43 +206,43 @@ fn known_scopes() -> String {
 /// A token as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoredToken {
-    /// SHA-256 of the token, in hex.
+    /// The SHA-256 digest of the token, in hexadecimal.
     pub sha256: String,
-    /// What the operator set.
+    /// The settings of the token.
     pub settings: TokenSettings,
 }
 
 /// A token that is in use.
 #[derive(Debug)]
 pub struct ApiToken {
-    /// Its id.
+    /// The id of the token.
     pub id: TokenId,
-    /// What the operator set.
+    /// The settings of the token.
     pub settings: TokenSettings,
-    /// When it was made.
+    /// When the token was made.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the token was last changed.
     pub updated_at: Timestamp,
-    /// What it may do.
+    /// The scopes of the token.
     pub scopes: ScopeSet,
     usage: Arc<TokenActivity>,
 }
 
-/// How a token is being used; it outlives changes of the token.
+/// How a token is being used. The activity survives changes of the token's settings.
 #[derive(Debug, Default)]
 pub struct TokenActivity(Mutex<RateWindow>);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct RateWindow {
-    /// When it began, in seconds since 1970.
+    /// The start of the window, in seconds since 1970.
     began: i64,
     calls: u32,
     last: Option<Timestamp>,
-    /// What this node has taken of its calls, where it shares them with others.
+    /// The calls that this node has reserved, if several nodes share the token's rate.
     shared: SharedCalls,
-    /// Whence it was used last, the latest first.
+    /// The addresses of the latest uses, the newest first.
     addresses: [Option<IpAddr>; ADDRESSES],
-    /// Whether it was used since it was last written down.
+    /// Whether the token was used since its usage was last stored.
     fresh: bool,
 }
 
@@ -253,7 +263,7 @@ impl RateWindow {
 }
 
 impl RateWindow {
-    /// Counts a call of those that this node has taken.
+    /// Counts a call against the calls that this node has reserved.
     fn count_shared(
         &mut self,
         shared: SharedCalls,
@@ -280,7 +290,7 @@ impl TokenActivity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As it was written down.
+    /// Restores the activity from its stored usage.
     pub fn restored(usage: TokenUsage) -> Self {
         Self(Mutex::new(RateWindow {
             began: usage.window_began,
@@ -290,7 +300,7 @@ impl TokenActivity {
         }))
     }
 
-    /// What is to be written down, if it was used since the last time.
+    /// Returns the usage to store, if the token was used since it was last stored.
     pub fn take_fresh(&self, token: TokenId) -> Option<TokenUsage> {
         let mut window = self.window();
         let last_used_at = window.last.filter(|_| std::mem::take(&mut window.fresh))?;
@@ -298,34 +308,34 @@ impl TokenActivity {
     }
 }
 
-/// What is left of a token's calls.
+/// The calls that a token has left in its window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallAllowance {
     /// Calls a minute.
     pub limit: u32,
     /// Calls left in this window.
     pub remaining: u32,
-    /// When the next window begins, in seconds since 1970.
+    /// The start of the next window, in seconds since 1970.
     pub reset: i64,
 }
 
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallRefusal {
-    /// The token ended.
+    /// The token ended at this time.
     Expired(Timestamp),
-    /// It may not be used from there.
+    /// The token may not be used from this address.
     Address(IpAddr),
-    /// It was used too often; seconds until it may be used again.
+    /// The token made too many calls. Carries the seconds until the next call is admitted.
     Rate(CallAllowance, u32),
-    /// It lacks the scope.
+    /// The token lacks this scope.
     Scope(Scope),
-    /// It is limited to some tables or sources, and the call could be about any.
+    /// The token is limited to some tables or sources, and the call could concern others.
     Tables,
 }
 
 impl ApiToken {
-    /// A token made ready; `None` where the stored digest is none.
+    /// Makes a stored token ready for use. Returns `None` if the stored digest is not a digest.
     pub fn new(
         id: TokenId,
         stored: StoredToken,
@@ -339,9 +349,9 @@ impl ApiToken {
         Some((digest, Self { id, settings, created_at, updated_at, scopes, usage }))
     }
 
-    /// Decides about a call that is made with `scopes`: the token's own, or those that a short-lived
-    /// one was given of them. Refused calls count too, but for those from a wrong address: whoever
-    /// stole a token must not use up its owner's calls from elsewhere.
+    /// Decides about a call that is made with `scopes`: the token's own scopes, or the part of them
+    /// that a short-lived token has. Refused calls count against the rate too, except calls from a
+    /// wrong address: a thief elsewhere must not use up the owner's calls.
     pub fn admit(
         &self,
         scopes: ScopeSet,
@@ -361,8 +371,8 @@ impl ApiToken {
         Ok(allowance)
     }
 
-    /// Whether a holder of `scopes` may make a call at all, wherever it comes from. The pages ask
-    /// this to leave out the buttons that would be refused.
+    /// Whether a holder of `scopes` may make a call at all, from whatever address. Pages use this
+    /// to leave out buttons that would be refused.
     pub fn check_need(&self, scopes: ScopeSet, need: RouteNeed) -> Result<(), CallRefusal> {
         if let Some(scope) = need.scope().filter(|wanted| !scopes.allows_scope(*wanted)) {
             return Err(CallRefusal::Scope(scope));
@@ -373,34 +383,35 @@ impl ApiToken {
         Ok(())
     }
 
-    /// Whether it was used from an address of late.
+    /// Whether the token was used from an address lately (among its last four addresses).
     pub fn is_used_from(&self, address: IpAddr) -> bool {
         self.usage.window().addresses.contains(&Some(address))
     }
 
-    /// Whether it is for some tables or sources only.
+    /// Whether the token is limited to some tables or sources.
     pub fn is_limited(&self) -> bool {
         !self.settings.tables.is_empty() || !self.settings.sources.is_empty()
     }
 
-    /// Whether it may see and send events of a source.
+    /// Whether the token may see and send events of a source.
     pub fn may_name(&self, source: &str) -> bool {
         self.settings.sources.is_empty() || self.settings.sources.contains(source)
     }
 
-    /// The source that is meant where none is named: the one that the token is bound to.
+    /// Returns the source for events that name none: the only source to which the token is limited.
     pub fn only_source(&self) -> Option<&str> {
         let mut sources = self.settings.sources.iter();
         sources.next().filter(|_| sources.next().is_none()).map(String::as_str)
     }
 
-    /// Whether it may see and send what is about a resource.
+    /// Whether the token may see and send events about a resource. `None` stands for no resource.
     pub fn may_touch(&self, resource: Option<&str>) -> bool {
         self.settings.tables.is_empty()
             || resource.is_some_and(|resource| self.settings.tables.contains(resource))
     }
 
-    /// What to take of its calls before it may make another, where several nodes share them.
+    /// Returns the part of the rate to reserve before the token may make another call, if several
+    /// nodes share it.
     pub fn wanted_calls(&self, now: Timestamp) -> Option<CallPart> {
         let limit = self.settings.rate?;
         let window = self.usage.window();
@@ -409,12 +420,12 @@ impl ApiToken {
         window.shared.wanted(limit, answered, now)
     }
 
-    /// Notes what was taken of its calls; `None` if there were not so many left.
+    /// Records a reservation. `taken` is `None` if too few calls were left.
     pub fn note_calls(&self, part: CallPart, taken: Option<u32>) {
         self.usage.window().shared.note_part(part, taken);
     }
 
-    /// When it was last used.
+    /// Returns when the token was last used.
     pub fn last_used(&self) -> Option<Timestamp> {
         self.usage.window().last
     }
@@ -479,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_can_be_guessed_is_not_looked_up() {
+    fn a_token_too_short_to_be_real_is_not_looked_up() {
         assert_eq!(shown_digest(""), None);
         assert_eq!(shown_digest("x"), None);
         let made = generate_token();
@@ -508,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_used_as_often_as_it_may() {
+    fn a_token_is_refused_beyond_its_rate() {
         let token = token(serde_json::json!({"name": "poll", "scopes": ["read-only"], "rate": 2}));
         let left = |remaining| CallAllowance { limit: 2, remaining, reset: 70 };
         assert_eq!(admit(&token, RouteNeed::Token, HERE, 10), Ok(Some(left(1))));
@@ -520,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_nodes_share_are_those_that_were_taken() {
+    fn a_node_answers_only_the_calls_that_it_reserved() {
         let token = token(serde_json::json!({"name": "poll", "scopes": ["read-only"], "rate": 60}));
         let part = token.wanted_calls(at(61)).unwrap();
         token.note_calls(part, Some(57));
@@ -552,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_it_was_used_from_are_remembered() {
+    fn the_last_four_addresses_are_remembered() {
         let token = token(serde_json::json!({"name": "n8n", "scopes": ["admin"]}));
         for last in 1..=5 {
             assert!(admit(&token, RouteNeed::Token, &format!("192.0.2.{last}"), 0).is_ok());
@@ -574,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_limit_what_is_seen() {
+    fn tables_limit_the_events_that_a_token_sees() {
         let token = token(serde_json::json!({
             "name": "books", "scopes": ["admin"], "tables": ["invoice", "payment"],
         }));
@@ -585,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_passes_on_no_more_than_it_has() {
+    fn a_token_cannot_pass_on_more_rights_than_it_has() {
         let settings =
             |json: serde_json::Value| -> TokenSettings { serde_json::from_value(json).unwrap() };
         let mine = settings(serde_json::json!({
@@ -603,7 +614,11 @@ mod tests {
         };
         let all = ["scopes", "expires_at", "tables", "sources", "from", "rate"];
         assert_eq!(paths(ceiling.exceeded_by(&wide, None)), all);
-        assert_eq!(ceiling.exceeded_by(&wide, Some(&wide)), [], "it keeps what it has");
+        assert_eq!(
+            ceiling.exceeded_by(&wide, Some(&wide)),
+            [],
+            "the token keeps the rights that it has"
+        );
         let narrow = settings(serde_json::json!({
             "name": "narrow", "scopes": ["flows:read"], "from": ["192.0.2.7/32"], "rate": 60,
             "tables": ["invoice"], "sources": ["erp"], "expires_at": "1970-01-01T00:01:40Z",
@@ -618,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_limit_what_is_sent_and_seen() {
+    fn sources_limit_the_events_that_a_token_sends_and_sees() {
         let token = token(serde_json::json!({
             "name": "erp", "scopes": ["admin"], "sources": ["erp"],
         }));
@@ -630,7 +645,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_make_no_sense_are_named() {
+    fn invalid_settings_are_named_by_path() {
         let settings: TokenSettings = serde_json::from_value(serde_json::json!({
             "name": "", "scopes": ["events:eat"], "sources": [""], "rate": 0,
         }))

@@ -1,8 +1,8 @@
-//! Secrets on their way from one server to another: encrypted with a passphrase.
+//! Encrypts secrets with a passphrase, to move them from one server to another.
 //!
-//! XChaCha20-Poly1305 under a key that Argon2id derives from the passphrase, with the parameters
-//! that RFC 9106 (section 4) recommends where memory is bounded: 64 MiB, 3 passes, 4 lanes. They
-//! are part of the form, so that nobody can make a server take more.
+//! XChaCha20-Poly1305 with a key that Argon2id derives from the passphrase. The parameters are
+//! those that RFC 9106 (section 4) recommends if memory is limited: 64 MiB, 3 passes, 4 lanes. They
+//! are fixed for this format, so an export cannot make a server use more memory or time.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
@@ -11,33 +11,33 @@ use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// Begins every text of this form, and is authenticated with it.
+/// The prefix of every encrypted text. It is authenticated together with the content.
 const FORM: &str = "waybill-secrets-1.";
-/// Fewest characters of a passphrase.
+/// Shortest passphrase, in characters.
 pub const SHORTEST_PASSPHRASE: usize = 12;
 const SALT: usize = 16;
 const NONCE: usize = 24;
-/// KiB of memory, passes and lanes.
+/// Cost of the key derivation: KiB of memory, passes, lanes.
 const COST: (u32, u32, u32) = (64 * 1024, 3, 4);
 
-/// Why there is no text, or it cannot be read.
+/// Why encryption or decryption failed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// The passphrase is too short.
-    #[error("a passphrase has at least {SHORTEST_PASSPHRASE} characters")]
+    #[error("the passphrase is too short: use at least {SHORTEST_PASSPHRASE} characters")]
     ShortPassphrase,
-    /// The text is not of this form.
-    #[error("these are not secrets that an export encrypted; they begin with `{FORM}`")]
+    /// The text was not encrypted by an export.
+    #[error("the secrets were not encrypted by an export: such a text begins with `{FORM}`")]
     Form,
-    /// The passphrase is another, or the text was changed.
-    #[error("the passphrase does not open these secrets")]
+    /// The passphrase is wrong, or the text was changed.
+    #[error("the passphrase does not open these secrets: it is wrong, or the text was changed")]
     Passphrase,
-    /// The key cannot be derived, for lack of memory.
-    #[error("there is not enough memory to derive the key")]
+    /// There is not enough memory to derive the key.
+    #[error("there is not enough memory to derive the key (64 MiB): free memory and try again")]
     Memory,
 }
 
-/// Encrypts for whoever knows the passphrase. Takes 64 MiB and about a tenth of a second.
+/// Encrypts `plain` with a passphrase. Takes 64 MiB of memory and about a tenth of a second.
 pub fn encrypt_text(plain: &[u8], passphrase: &SecretString) -> Result<String, TransportError> {
     let salt = rand::random::<[u8; SALT]>();
     let nonce = rand::random::<[u8; NONCE]>();
@@ -49,7 +49,7 @@ pub fn encrypt_text(plain: &[u8], passphrase: &SecretString) -> Result<String, T
     Ok(format!("{FORM}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// Decrypts what [`encrypt_text`] made.
+/// Decrypts a text that [`encrypt_text`] made.
 pub fn decrypt_text(text: &str, passphrase: &SecretString) -> Result<Vec<u8>, TransportError> {
     let text = text.trim().strip_prefix(FORM).ok_or(TransportError::Form)?;
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_unreadable| TransportError::Form)?;
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_passphrase_opens_it() {
+    fn only_the_right_passphrase_decrypts() {
         let right: SecretString = "correct horse battery".into();
         let text = encrypt_text(b"whsec_x", &right).unwrap();
         assert!(text.starts_with(FORM) && !text.contains("whsec_x"));
