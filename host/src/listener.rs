@@ -1,18 +1,19 @@
-//! Taking connections: bounded in number, in time and in what they may send before they are known.
+//! Accepts connections, with bounds on their number, their time and the bytes that an unknown
+//! client may send.
 //!
 //! ```text
 //!   accept ─► TLS ─► HTTP/1.1 or HTTP/2 ─► router
 //!      │       │          │
-//!      │       │          └ headers, and the rest between requests, in time; not too many, not too long
-//!      │       └ handshake in time
-//!      └ at most `server.max_connections`; where all are taken, those that rest are closed, and those
-//!        whose request withholds its body
+//!      │       │          └ bounds on time, number and size of headers, and on idle time
+//!      │       └ a bound on the time of the handshake
+//!      └ at most `server.max_connections`; if all are taken, idle connections are closed, and
+//!        connections that wait for the body of a request
 //! ```
 //!
-//! Guaranteed: a client that sends slowly, opens many connections or resets many requests holds up
-//! no other for long. What a request's body may take is bounded where it is read
-//! ([`crate::api::body`]). Not bounded here: what one address may open, because all clients of a
-//! proxy share one.
+//! A client that sends slowly, opens many connections or resets many requests does not hold up
+//! others for long. The size of a request's body is bounded where the body is read
+//! ([`crate::api::body`]). The connections of one address are not bounded here, because all clients
+//! of a proxy share one address.
 
 pub mod connection;
 pub mod redirect;
@@ -30,39 +31,40 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections that may wait to be accepted, as far as the system lets them. With the usual 128, a
-/// few hundred clients that connect together find the queue full and try again a second later.
+/// Connections that may wait to be accepted, as far as the system allows. With the usual 128, a few
+/// hundred clients that connect together fill the queue and retry a second later.
 const BACKLOG: u32 = 4_096;
-/// Files that stay for the database, modules and name servers when all connections are taken.
+/// File descriptors reserved for the database, modules and name servers when all connections are
+/// taken.
 const OTHER_FILES: u64 = 160;
-/// Most outgoing connections. A machine has some 28,000 ports for them.
+/// Most outgoing connections. A machine has about 28,000 ports for them.
 const MOST_OUTGOING: usize = 16_384;
-/// How long nothing is accepted after the system refused to.
+/// How long the listener waits after the system refused to accept a connection, and between two
+/// attempts to make room.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What connections are held to.
+/// The limits of a listener's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionBounds {
-    /// Connections at once.
+    /// Most connections at once.
     pub connections: usize,
-    /// How long a connection may take for a handshake or a request's headers, and rest without
-    /// moving.
+    /// How long a connection may take for a handshake or a request's headers, or stay idle.
     pub header_timeout: Duration,
 }
 
-/// What all connections of a listener share.
+/// The state that all connections of a listener share.
 #[derive(Debug)]
 pub struct ListenerShared {
     bounds: ConnectionBounds,
     certificates: Option<Arc<ServedCertificates>>,
     places: Arc<Semaphore>,
-    /// Told when all places are taken: whoever rests makes room.
+    /// Notified when all connections are taken, so that idle ones close.
     pressure: Notify,
     stop: CancellationToken,
     connections: TaskTracker,
 }
 
-/// A socket that is bound, and how its connections are served.
+/// A bound socket, and how its connections are served.
 #[derive(Debug)]
 pub struct BoundListener {
     socket: TcpListener,
@@ -70,7 +72,8 @@ pub struct BoundListener {
 }
 
 impl BoundListener {
-    /// Binds an address; with certificates it speaks TLS alone.
+    /// Binds an address. With certificates, the listener accepts only TLS. Fails if the address is
+    /// in use or not allowed.
     pub fn bind(
         address: SocketAddr,
         bounds: ConnectionBounds,
@@ -88,17 +91,18 @@ impl BoundListener {
         Ok(Self { socket: bind_listener(address)?, shared: Arc::new(shared) })
     }
 
-    /// Where it listens.
+    /// Returns the bound address, with the port that the system chose for port 0.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Serves until it is told to stop, then waits for the requests under way.
+    /// Serves connections until told to stop, then waits for the requests in progress.
     pub async fn run(self, router: Router) {
         let accepting = async {
             loop {
                 match self.socket.accept().await {
-                    // Only now, so that nobody has to make room for a client that does not come.
+                    // The place is taken only after a client arrived, so idle connections are not
+                    // closed without need.
                     Ok((stream, peer)) => {
                         let place = self.place().await;
                         self.serve(stream, peer, place, router.clone());
@@ -116,7 +120,8 @@ impl BoundListener {
         self.shared.connections.wait().await;
     }
 
-    /// A place for one more connection; where there is none, those that rest are closed.
+    /// Takes a place for one more connection. If all are taken, idle connections are closed until
+    /// one is free.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         let places = &self.shared.places;
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
@@ -138,7 +143,7 @@ impl BoundListener {
         place: Option<OwnedSemaphorePermit>,
         router: Router,
     ) {
-        // Answers leave at once instead of waiting to be joined by more.
+        // Send answers at once instead of waiting for more data to join them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot switch off Nagle's algorithm");
         }
@@ -149,13 +154,13 @@ impl BoundListener {
         });
     }
 
-    /// The system accepts no more: too many files, or the client has gone again.
+    /// Handles a failed accept: either the client has already gone, or too many files are open.
     async fn failed(&self, error: &io::Error) {
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
         {
             return;
         }
-        tracing::warn!(%error, "cannot accept a connection; those that rest are closed");
+        tracing::warn!(%error, "cannot accept a connection; closing idle connections");
         self.shared.pressure.notify_waiters();
         tokio::time::sleep(PAUSE).await;
     }
@@ -163,25 +168,25 @@ impl BoundListener {
 
 fn bind_listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart takes the address over from connections of the last run that are still closing.
+    // After a restart, connections of the previous process may still be closing on this address.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// How many connections there may be at once, by the limit of open files.
+/// How many connections the limit of open files permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionRoom {
-    /// From callers.
+    /// Connections from callers.
     pub incoming: usize,
-    /// To endpoints and sources.
+    /// Connections to endpoints and sources.
     pub outgoing: usize,
 }
 
 impl ConnectionRoom {
-    /// Connections that the redirect from HTTP to HTTPS takes out of those for requests: a
-    /// sixteenth. Each of its answers is short, and an attack on it must not use up what the server
-    /// needs.
+    /// Splits off the connections for the redirect from HTTP to HTTPS: a sixteenth of the incoming
+    /// ones. Its answers are short, and an attack on it must not use up the connections for
+    /// requests.
     pub fn split_off_redirect(&mut self) -> usize {
         let redirect = (self.incoming / 16).max(1);
         self.incoming = (self.incoming - redirect).max(1);
@@ -189,8 +194,8 @@ impl ConnectionRoom {
     }
 }
 
-/// Raises how many files this process may have open as far as it may, and shares them out: some for
-/// the database and modules, a third of the others for outgoing connections, what is left for
+/// Raises the limit of open files as far as the system permits, and divides it: a reserve for the
+/// database and modules, a third of the rest for outgoing connections, and what is left for
 /// incoming ones, at most `wanted`.
 pub fn share_files(wanted: usize) -> ConnectionRoom {
     let mut limit = getrlimit(Resource::Nofile);
@@ -222,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_redirect_takes_its_connections_from_those_for_requests() {
+    fn the_redirect_gets_a_sixteenth_of_the_incoming_connections() {
         let mut room = ConnectionRoom { incoming: 160, outgoing: 80 };
         assert_eq!((room.split_off_redirect(), room.incoming), (10, 150));
         let mut least = ConnectionRoom { incoming: 1, outgoing: 1 };
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_shared_by_incoming_and_outgoing_connections() {
+    fn files_are_divided_between_incoming_and_outgoing_connections() {
         let room = |incoming, outgoing| ConnectionRoom { incoming, outgoing };
         assert_eq!(share_descriptors(1_024, 16_384), room(576, 288));
         assert_eq!(share_descriptors(1_024, 100), room(100, 288));

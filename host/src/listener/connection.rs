@@ -1,12 +1,13 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection from its first byte to its last.
 //!
-//! hyper bounds a request's headers in number and size. Time is watched from outside, once for a
-//! connection: one on which no request begins, no answer moves and no request is being worked on is
-//! closed, be it that the client rests, drips its headers or does not read its answer.
+//! hyper bounds the number and size of a request's headers. Time is watched from outside, with one
+//! timer for each connection. A connection is closed if no request begins on it, no answer makes
+//! progress and no request is being worked on. So a client cannot hold a connection by staying
+//! idle, by sending headers slowly, or by not reading its answer.
 //!
-//! What counts as movement is what a client cannot have for nothing: a request, or room for more of
-//! an answer. Bytes that come in do not, and on HTTP/2 neither do those that go out, because a PING
-//! makes both.
+//! Only steps that cost the client something count as progress: a new request, or room for more of
+//! an answer. Received bytes do not count, and neither do bytes sent on HTTP/2, because a PING
+//! causes both.
 
 use super::ListenerShared;
 use axum::Router;
@@ -33,15 +34,15 @@ use tower_service::Service as _;
 const MAX_HEADERS: usize = 100;
 /// Most bytes of a request's headers.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
-/// Most requests at once on a connection of HTTP/2.
+/// Most concurrent requests on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
-/// What a client of HTTP/2 may send on a connection before it is read, in bytes. It is in memory
-/// before any budget sees it.
+/// Bytes that an HTTP/2 client may send on a connection before they are read. These bytes are in
+/// memory before the budget for bodies counts them.
 const WINDOW: u32 = 256 * 1024;
-/// How long a connection has to rest before it makes room for others.
+/// How long a connection must be idle before it is closed to make room for others.
 const REST: Duration = Duration::from_secs(1);
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
@@ -60,7 +61,7 @@ pub async fn serve_connection(
     }
 }
 
-/// Speaks HTTP.
+/// Speaks HTTP on a connection, with or without TLS.
 async fn talk<S>(stream: S, peer: SocketAddr, router: Router, shared: &ListenerShared)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
@@ -95,15 +96,15 @@ where
                 connection.as_mut().graceful_shutdown();
             }
             () = rests.as_mut() => {
-                tracing::debug!(%peer, "closing a connection that rests");
+                tracing::debug!(%peer, "closing an idle connection");
                 return;
             }
         }
     }
 }
 
-/// Without hyper's own timer for headers: [`rests`] sees to that too, and a timer for each request
-/// costs more than one for each connection.
+/// Returns the settings for hyper. Its own timer for headers stays off: [`rests`] covers headers
+/// too, and one timer for each connection is cheaper than one for each request.
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().max_headers(MAX_HEADERS).max_buf_size(MAX_HEADER_BYTES as usize);
@@ -116,16 +117,16 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-/// Whether anything happens on a connection.
+/// Whether a connection makes progress.
 #[derive(Debug, Default)]
 struct ConnectionActivity {
-    /// Grows with every movement.
+    /// Grows with each step of progress.
     moved: AtomicU32,
-    /// Requests being worked on.
+    /// Requests that are being worked on.
     working: AtomicU32,
-    /// Those of them that wait for more of their body.
+    /// The requests among them that wait for more of their body.
     awaiting: AtomicU32,
-    /// Whether HTTP/1 is spoken, where bytes go out for answers alone.
+    /// Whether the connection speaks HTTP/1. On HTTP/1, bytes are sent only for answers.
     http1: AtomicBool,
 }
 
@@ -134,13 +135,14 @@ impl ConnectionActivity {
         self.moved.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What it looks like now; `None` while a request is being worked on.
+    /// Returns the progress counter, or `None` while a request is being worked on.
     fn seen(&self) -> Option<u32> {
         let works = self.working.load(Ordering::Relaxed) > 0;
         (!works).then(|| self.moved.load(Ordering::Relaxed))
     }
 
-    /// The same where others wait for a place: a request whose body does not come is not worked on.
+    /// The same while other clients wait for a connection: a request that waits for its body does
+    /// not count as being worked on.
     fn seen_in_need(&self) -> Option<u32> {
         let working = self.working.load(Ordering::Relaxed);
         let works = working > self.awaiting.load(Ordering::Relaxed);
@@ -148,8 +150,8 @@ impl ConnectionActivity {
     }
 }
 
-/// Ends when nothing has moved for the time that headers may take, or at most half as long again;
-/// or, where others wait for a place, for a second.
+/// Returns when the connection made no progress for the time that headers may take, at most half as
+/// long again. While other clients wait for a connection, one second without progress is enough.
 async fn rests(activity: &ConnectionActivity, shared: &ListenerShared) {
     let look = shared.bounds.header_timeout / 2;
     let (mut before, mut unmoved) = (None, 0);
@@ -172,7 +174,7 @@ async fn rests(activity: &ConnectionActivity, shared: &ListenerShared) {
     }
 }
 
-/// A request is being worked on while this lives.
+/// Counts a request as being worked on until it is dropped.
 struct WorkingGuard(Arc<ConnectionActivity>);
 
 impl WorkingGuard {
@@ -185,19 +187,19 @@ impl WorkingGuard {
 
 impl Drop for WorkingGuard {
     fn drop(&mut self) {
-        // The answer has yet to be sent, which is a movement too.
+        // The answer has yet to be sent, so its start counts as progress too.
         self.0.note();
         self.0.working.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A request's body that tells whether more of it is waited for. Only each [`PIECE`] is a movement,
-/// or a client could hold a place with a byte now and then.
+/// A request's body that records whether more of it is awaited. Only each [`PIECE`] counts as
+/// progress; otherwise a client could hold a connection by sending a byte now and then.
 struct AwaitedBody {
     body: Incoming,
     activity: Arc<ConnectionActivity>,
     waits: bool,
-    /// Bytes since the last movement.
+    /// Bytes received since the last progress.
     came: usize,
 }
 
@@ -258,15 +260,15 @@ impl Drop for AwaitedBody {
     }
 }
 
-/// An answer's body that notes each piece for which the client makes room.
+/// An answer's body that records progress for each piece that the client makes room for.
 struct NotedBody {
     body: axum::body::Body,
-    /// What is left of a piece that was too long to be one movement.
+    /// The rest of a piece that was longer than [`PIECE`].
     rest: Bytes,
     activity: Arc<ConnectionActivity>,
 }
 
-/// The most of an answer, and the least of a request's body, that is one movement, in bytes.
+/// Bytes that count as one step of progress: at most of an answer, at least of a request's body.
 const PIECE: usize = 16 * 1024;
 
 impl NotedBody {
@@ -316,7 +318,7 @@ impl Body for NotedBody {
     }
 }
 
-/// A stream that notes what goes out.
+/// A stream that records sent bytes as progress.
 struct WatchedStream<S> {
     inner: TokioIo<S>,
     activity: Arc<ConnectionActivity>,

@@ -1,8 +1,8 @@
-//! Plain HTTP where HTTPS is served: every request is sent there (RFC 9110, section 15.4.9).
+//! Redirects every plain HTTP request to HTTPS (RFC 9110, section 15.4.9).
 //!
-//! Method and body stay as they are (308). A token that was sent in the clear has been seen by
-//! whoever listens; nothing here can mend that, so operators ask for this listener only where
-//! people type addresses without `https`.
+//! Method and body stay the same (308). If a client already sent a token in the clear,
+//! eavesdroppers have seen it, and a redirect cannot undo that. So operators enable this listener
+//! only if people type addresses without `https`.
 
 use crate::api::problem::ApiProblem;
 use axum::Router;
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::uri::Authority;
 use http::{HeaderValue, StatusCode, header};
 
-/// Sends every request to the same place at `port` with HTTPS.
+/// Redirects every request to the same host and path at `port` with HTTPS.
 pub fn redirect_router(port: u16) -> Router {
     Router::new().fallback(move |request: Request| async move { redirect_call(&request, port) })
 }
@@ -19,8 +19,10 @@ pub fn redirect_router(port: u16) -> Router {
 fn redirect_call(request: &Request, port: u16) -> Response {
     let location = location(request, port).and_then(|text| HeaderValue::try_from(text).ok());
     let Some(location) = location else {
-        return ApiProblem::malformed_request("the request names no host; use https")
-            .into_response();
+        return ApiProblem::malformed_request(
+            "the request names no host, so it cannot be redirected; use an https address",
+        )
+        .into_response();
     };
     let headers =
         [(header::LOCATION, location), (header::CONNECTION, HeaderValue::from_static("close"))];
@@ -28,7 +30,7 @@ fn redirect_call(request: &Request, port: u16) -> Response {
 }
 
 fn location(request: &Request, port: u16) -> Option<String> {
-    // What the request line names counts more than the header (RFC 9112, section 3.2.2).
+    // The host of the request line takes precedence over the header (RFC 9112, section 3.2.2).
     let authority: Authority = match request.uri().authority() {
         Some(authority) => authority.clone(),
         None => request.headers().get(header::HOST)?.to_str().ok()?.parse().ok()?,
@@ -49,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_place_with_https() {
+    fn host_and_path_are_kept_with_https() {
         let there = sent("waybill.example:80", "/api/v1/events?limit=2", 443);
         assert_eq!(there.as_deref(), Some("https://waybill.example/api/v1/events?limit=2"));
         let there = sent("[2001:db8::1]", "/admin", 8443);
@@ -59,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_none_is_not_followed() {
+    fn an_invalid_host_is_not_redirected_to() {
         assert_eq!(sent("a b", "/", 443), None);
         assert_eq!(sent("user@", "/", 443), None);
     }

@@ -1,9 +1,9 @@
-//! TLS 1.2 and 1.3 with certificate and key from files, which are read again when they change.
+//! Serves TLS 1.2 and 1.3 with a certificate and key from files, and reloads them when they change.
 //!
-//! rustls knows nothing older, and of TLS 1.2 only key exchanges with forward secrecy and
-//! authenticated ciphers, as RFC 9325 (section 4) asks. Connections that are open keep the
-//! certificate they began with; the next handshake has the new one. Files that do not fit together,
-//! as between two steps of a renewal, change nothing.
+//! rustls has no older versions, and for TLS 1.2 it has only key exchanges with forward secrecy and
+//! authenticated ciphers, as RFC 9325 (section 4) requires. Open connections keep the certificate
+//! with which they began; the next handshake uses the new one. If the files do not match, as
+//! between two steps of a renewal, the old certificate stays in use.
 
 use crate::error_chain::error_chain;
 use crate::time::timestamp::Timestamp;
@@ -19,28 +19,28 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often the files are looked at.
+/// How often the files are checked for changes.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// The files cannot be used; whoever runs the server mends them.
+/// The TLS files cannot be used. Whoever runs the server has to correct them.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFilesError {
-    /// One cannot be read.
+    /// A file cannot be read.
     #[error("cannot read {path}")]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// One holds no PEM of the right kind.
-    #[error("{path} holds no {what} as PEM")]
+    /// A file holds no PEM of the right kind.
+    #[error("{path} holds no {what} in PEM format; check tls.certificate and tls.key")]
     Pem {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// `certificate` or `private key`.
         what: &'static str,
-        /// Why.
+        /// The cause.
         source: pem::Error,
     },
     /// Certificate and key do not belong together, or cannot be used.
@@ -48,14 +48,14 @@ pub enum TlsFilesError {
     Pair(#[source] rustls::Error),
 }
 
-/// The texts of both files.
+/// The contents of both files.
 #[derive(PartialEq, Eq)]
 struct TlsFiles {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
-/// The certificate in use.
+/// The certificate in use, and the files from which it was read.
 #[derive(Debug)]
 pub struct ServedCertificates {
     certificate: PathBuf,
@@ -74,7 +74,7 @@ impl ResolvesServerCert for CurrentCertificate {
     }
 }
 
-/// When the first certificate of a PEM file ends.
+/// Returns when the first certificate of a PEM file ends.
 pub fn certificate_end(path: &Path) -> Result<Timestamp, TlsFilesError> {
     let failed = |source| TlsFilesError::File { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map_err(failed)?;
@@ -107,12 +107,12 @@ impl ServedCertificates {
         })
     }
 
-    /// For handshakes.
+    /// Returns the configuration for handshakes.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 
-    /// Takes up what the files hold whenever that changes, until told to stop.
+    /// Reloads the certificate whenever the files change, until told to stop.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut seen = read_files(&self.certificate, &self.key).ok();
         let mut look = tokio::time::interval(WATCH);
@@ -121,7 +121,7 @@ impl ServedCertificates {
                 _ = look.tick() => {}
                 () = stop.cancelled() => return,
             }
-            // While a file is missing the next look may find it again.
+            // A missing file may be back at the next check, as during a renewal.
             let Ok(files) = read_files(&self.certificate, &self.key) else { continue };
             if seen.as_ref() == Some(&files) {
                 continue;
@@ -129,7 +129,7 @@ impl ServedCertificates {
             match certified_key(&files, &self.certificate, &self.key, &self.provider) {
                 Ok(pair) => {
                     self.current.0.store(Arc::new(pair));
-                    tracing::info!("new connections have the new certificate");
+                    tracing::info!("the certificate was reloaded; new connections use it");
                 }
                 Err(error) => {
                     let error = error_chain(&error);
