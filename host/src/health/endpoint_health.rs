@@ -1,4 +1,4 @@
-//! How endpoints are doing, from what the store can tell within a bound.
+//! How endpoints are doing, from a bounded number of the newest rows.
 
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::EndpointId;
@@ -7,43 +7,43 @@ use crate::time::timestamp::Timestamp;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Deliveries that are counted at one endpoint.
+/// Most waiting deliveries that are counted for one endpoint.
 pub const MOST_WAITING: u32 = 1_000;
-/// Dead letters that are looked through, newest first.
+/// Most dead letters that are read, newest first.
 pub const MOST_LETTERS: u32 = 10_000;
-/// Deliveries that are looked through, newest first. With a million stored, the list of endpoints took
-/// 25 ms (unoptimised build).
+/// Most deliveries that are read, newest first. With a million stored deliveries, the list of
+/// endpoints took 25 ms (unoptimised build).
 pub const MOST_DELIVERIES: u32 = 10_000;
-/// How far back deliveries are looked for.
+/// How far back deliveries are read.
 pub const SPAN: Duration = Duration::from_hours(24);
 /// How far back the failure rate looks.
 pub const RATE_SPAN: Duration = Duration::from_mins(15);
-/// Fewer attempts than these have no rate.
+/// Fewest attempts for which a failure rate is given.
 const FEWEST_ATTEMPTS: u64 = 20;
-/// Failing endpoints whose last failure is looked up.
+/// Most failing endpoints whose last failure is looked up.
 const MOST_FAILURES: usize = 50;
 
-/// Deliveries that are tried again and make an endpoint failing, not only unlucky.
+/// If this many deliveries have failed and wait for a retry, the endpoint counts as failing.
 const MANY_RETRYING: u64 = 5;
-/// How long a delivery may be tried in vain before its endpoint is failing.
+/// If a delivery fails for longer than this, its endpoint counts as failing.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The newest deliveries of one endpoint.
+/// Figures of the newest deliveries of one endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct RecentFigures {
     pub delivered: u64,
-    /// Attempts that failed, of those deliveries.
+    /// Failed attempts of those deliveries.
     pub failed_attempts: u64,
     pub last_success: Option<Timestamp>,
-    /// Attempts at deliveries that were made within [`RATE_SPAN`].
+    /// Attempts of the deliveries that were made within [`RATE_SPAN`].
     late_attempts: u64,
-    /// Those of them that failed.
+    /// The attempts among them that failed.
     late_failures: u64,
-    /// From the planning to the end of those delivered, in milliseconds.
+    /// Milliseconds from planning to the end, for each delivery that arrived.
     pub millis: Vec<u32>,
 }
 
-/// How one endpoint is doing.
+/// The health of one endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointHealth {
     pub recent: RecentFigures,
@@ -74,7 +74,7 @@ impl RecentFigures {
         }
     }
 
-    /// The time that this share of deliveries took at most, in milliseconds.
+    /// Returns the time within which this share of the deliveries arrived, in milliseconds.
     pub fn percentile(&self, percent: usize) -> Option<u32> {
         let mut millis = self.millis.clone();
         millis.sort_unstable();
@@ -82,15 +82,16 @@ impl RecentFigures {
         millis.get(place).copied()
     }
 
-    /// Percent of the attempts that failed, of deliveries made within [`RATE_SPAN`]; `None` where
-    /// there were too few to say.
+    /// Returns the failed attempts in percent, for deliveries made within [`RATE_SPAN`]. `None` if
+    /// there were fewer than [`FEWEST_ATTEMPTS`].
     pub fn failure_rate(&self) -> Option<u64> {
         (self.late_attempts >= FEWEST_ATTEMPTS)
             .then(|| self.late_failures * 100 / self.late_attempts)
     }
 }
 
-/// How every endpoint is doing. `rows` are the newest deliveries, which some callers have at hand.
+/// Loads the health of all endpoints. `rows` are the newest deliveries, which some callers have
+/// already read.
 pub async fn load_endpoint_healths(
     journal: &EventStore,
     now: Timestamp,
@@ -125,21 +126,21 @@ impl EndpointHealth {
         self.due_at = queue.due_at;
     }
 
-    /// The last failure, if nothing was delivered after it.
+    /// Returns the last failure, unless a delivery has arrived since.
     pub fn standing_failure(&self) -> Option<&FailedAttempt> {
         let failure = self.last_failure.as_ref()?;
         let is_over = self.recent.last_success.is_some_and(|success| success > failure.at);
         (!is_over).then_some(failure)
     }
 
-    /// Whether failures are more than what a first retry mends.
+    /// Whether the failures go beyond what a first retry solves.
     pub fn is_trouble(&self, now: Timestamp) -> bool {
         let is_old = self.oldest_at.is_some_and(|at| now.since(at) > PATIENCE);
         self.retrying >= MANY_RETRYING || is_old
     }
 }
 
-/// Why an attempt failed, in a few words.
+/// Returns in a few words why an attempt failed.
 pub fn tell_failed(failure: &FailedAttempt) -> String {
     match (&failure.error, failure.response_status) {
         (Some(error), _) => error.clone(),
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_values_that_were_measured() {
+    fn percentiles_are_measured_values() {
         let figures = RecentFigures { millis: vec![30, 10, 20, 40], ..RecentFigures::default() };
         assert_eq!(figures.percentile(50), Some(20));
         assert_eq!(figures.percentile(95), Some(40));

@@ -1,4 +1,4 @@
-//! How flows with modules are doing.
+//! The health of flows with modules.
 
 use crate::health::endpoint_health::{MOST_LETTERS, MOST_WAITING, SPAN};
 use crate::model::id::FlowId;
@@ -8,32 +8,33 @@ use crate::time::timestamp::Timestamp;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Plans that are looked through, newest first. Their rows are wide.
+/// Most plans that are read, newest first. Their rows are wide.
 const MOST_PLANS: u32 = 2_000;
-/// How far back events count that the modules failed on.
+/// How far back events count on which the modules failed.
 pub const FAILURE_SPAN: Duration = Duration::from_mins(15);
 
-/// How one flow is doing.
+/// The health of one flow.
 #[derive(Debug, Clone, Default)]
 pub struct FlowHealth {
-    /// Events that wait for its modules, counted up to [`MOST_WAITING`].
+    /// Events that wait for the flow's modules, counted up to [`MOST_WAITING`].
     pub waiting: u64,
-    /// Those of them whose modules have failed before.
+    /// The events among them on which the modules have failed before.
     pub retrying: u64,
-    /// When the oldest of them was captured.
+    /// When the oldest waiting event was captured.
     pub oldest_at: Option<Timestamp>,
-    /// When the next is due.
+    /// When the modules run on the next waiting event.
     pub due_at: Option<Timestamp>,
-    /// When it last planned an event, within a day.
+    /// When the flow last planned an event, within a day.
     pub last_plan_at: Option<Timestamp>,
-    /// Events that its modules failed on for good within [`FAILURE_SPAN`].
+    /// Events on which the modules failed for good within [`FAILURE_SPAN`].
     pub deaths: u64,
-    /// What was said of one of those.
+    /// The error message of one of those failures.
     pub detail: Option<String>,
 }
 
 impl FlowHealth {
-    /// Events that its modules failed on lately, whether they run again or not.
+    /// Returns the number of events on which the modules failed lately, with and without a retry to
+    /// come.
     pub const fn failures(&self) -> u64 {
         self.retrying + self.deaths
     }
@@ -51,7 +52,7 @@ impl FlowHealth {
     }
 }
 
-/// How every flow is doing.
+/// Loads the health of all flows.
 pub async fn load_flow_healths(
     journal: &EventStore,
     now: Timestamp,

@@ -1,4 +1,4 @@
-//! Health as the API answers it, beside the settings of each thing.
+//! Health as the API returns it, beside the settings of each object.
 
 use super::endpoint_health::{EndpointHealth, MOST_WAITING, tell_failed};
 use super::flow_health::FlowHealth;
@@ -8,48 +8,48 @@ use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How something is doing. What is not known, or does not apply, is left out.
+/// The health of an object. A field that is unknown or does not apply is left out.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 #[schema(as = Health)]
 pub struct HealthView {
-    /// `well`, `failing`, or `idle` where nothing was done within a day.
+    /// `well`, `failing`, or `idle` if nothing was done within a day.
     pub state: &'static str,
-    /// When something last succeeded, within a day: a delivery, a plan, a captured event, a call.
+    /// The time of the last success within a day: a delivery, a plan, a captured event or a call.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_success_at: Option<Timestamp>,
-    /// Since when it has been failing.
+    /// The time since which it has been failing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub failing_since: Option<Timestamp>,
-    /// Why it fails, in a few words.
+    /// The cause of the failure, in a few words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Percent of the attempts that failed, of deliveries made in the last 15 minutes; of a module,
-    /// of its calls on this node since it started. Left out where fewer than 20 were made.
+    /// Failed attempts in percent, for deliveries made in the last 15 minutes. For a module: failed
+    /// calls in percent, on this node since it started. Left out if there were fewer than 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_rate: Option<u64>,
-    /// What waits, counted up to 1,000.
+    /// The number of waiting deliveries or events, counted up to 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u64>,
-    /// When the oldest that waits was made.
+    /// The time at which the oldest waiting one was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub oldest_waiting_at: Option<Timestamp>,
-    /// When the next try is due.
+    /// The time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_try_at: Option<Timestamp>,
-    /// Milliseconds that half of them took at most: of an endpoint from the planning to the delivery,
-    /// of a module the bound of a histogram.
+    /// The time within which half of them were done, in milliseconds. For an endpoint: from
+    /// planning to delivery. For a module: the upper bound of a histogram's bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50_ms: Option<f64>,
-    /// The same of 95 %.
+    /// The same for 95 % of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p95_ms: Option<f64>,
 }
 
-/// Fewer calls than these have no rate.
+/// Fewest calls of a module for which a failure rate is given.
 const FEWEST_CALLS: u64 = 20;
 
 const fn tell_state(is_failing: bool, has_succeeded: bool) -> &'static str {
@@ -61,7 +61,7 @@ const fn tell_state(is_failing: bool, has_succeeded: bool) -> &'static str {
 }
 
 impl HealthView {
-    /// Of an endpoint. `memory` knows since when it has been failing.
+    /// Returns the view of an endpoint. `memory` holds the time since which it has been failing.
     pub fn of_endpoint(
         health: &EndpointHealth,
         memory: Option<&HealthMemory>,
@@ -84,7 +84,7 @@ impl HealthView {
         }
     }
 
-    /// Of a flow.
+    /// Returns the view of a flow.
     pub fn of_flow(health: &FlowHealth, memory: Option<&HealthMemory>) -> Self {
         let is_failing = health.failures() > 0;
         let since = memory.and_then(|memory| memory.failing_since);
@@ -100,7 +100,7 @@ impl HealthView {
         }
     }
 
-    /// Of a source. `next_at` is its next run, where it has runs.
+    /// Returns the view of a source. `next_at` is its next run, if it has runs.
     pub fn of_source(
         last_success_at: Option<Timestamp>,
         memory: Option<&HealthMemory>,
@@ -122,7 +122,7 @@ impl HealthView {
         }
     }
 
-    /// Of a module, on this node since it started.
+    /// Returns the view of a module, on this node since it started.
     pub fn of_module(health: &ModuleHealth) -> Self {
         let millis = |seconds: Option<f64>| seconds.map(|seconds| seconds * 1e3);
         Self {
