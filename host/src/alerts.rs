@@ -1,4 +1,5 @@
-//! Alerts: rules look at health, and say once when something is wrong and once when it is over.
+//! Alerts: rules evaluate health, and send one notice when something goes wrong and one when it is
+//! resolved.
 //!
 //! ```text
 //!   measure ──► step (pure) ──► one commit: findings, memory, notices as events
@@ -6,10 +7,10 @@
 //!                                  └─► afterwards: log lines, the last-resort webhook
 //! ```
 //!
-//! One node at a time has the duty, by a lease that its commit compares: two nodes give one notice,
-//! and a node that stalled gives none. A restart repeats nothing, because what was said stands in
-//! the table. A notice about an endpoint never goes to that endpoint
-//! ([`Event::is_notice_about`](crate::model::event::Event::is_notice_about)).
+//! One node at a time has the duty to evaluate the rules. It holds a lease, which its commit
+//! compares, so two nodes send one notice, and a node that stalled sends none. A restart repeats no
+//! notice, because the table holds what was sent. A notice about an endpoint never goes to that
+//! endpoint ([`Event::is_notice_about`](crate::model::event::Event::is_notice_about)).
 
 pub mod alert_texts;
 pub mod desk;
@@ -31,10 +32,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long alerts are kept after they were resolved.
+/// How long alerts are stored after they were resolved.
 const KEPT: Duration = Duration::from_hours(30 * 24);
 
-/// The server's certificate, where it has one, and what reads when it ends.
+/// The path of the server's certificate, if it has one, and the function that reads when it ends.
 #[derive(Debug, Clone)]
 pub struct CertificateSource {
     pub path: Option<PathBuf>,
@@ -47,7 +48,7 @@ impl CertificateSource {
     }
 }
 
-/// What looking after the alerts needs.
+/// Everything that the evaluation of alerts needs.
 #[derive(Debug)]
 pub struct AlertContext {
     pub journal: EventStore,
@@ -59,7 +60,7 @@ pub struct AlertContext {
     pub certificate: CertificateSource,
 }
 
-/// Looks after the alerts until told to stop.
+/// Evaluates the alerts at every interval, until told to stop.
 pub async fn run_alerts(context: AlertContext, stop: CancellationToken) {
     if !context.settings.enabled {
         return;
@@ -76,7 +77,7 @@ pub async fn run_alerts(context: AlertContext, stop: CancellationToken) {
         tokio::select! {
             looked = look => if let Err(error) = looked {
                 let error = error_chain(&error);
-                tracing::warn!(error, "cannot look at the alerts; tried again shortly");
+                tracing::warn!(error, "cannot evaluate the alerts; trying again after alerts.interval");
             },
             () = stop.cancelled() => return,
         }
@@ -84,7 +85,7 @@ pub async fn run_alerts(context: AlertContext, stop: CancellationToken) {
 }
 
 impl AlertContext {
-    /// One look, if this node has the duty.
+    /// Evaluates the alerts once, if this node has the duty.
     async fn look_once(&self, last_resort: Option<&LastResort>) -> Result<(), StoreError> {
         if !self.journal.take_alert_duty().await? {
             self.desk.leave_board();

@@ -5,7 +5,7 @@ use crate::model::alert_rule::{AlertMetric, AlertUnit};
 use crate::time::span::TimeSpan;
 use std::time::Duration;
 
-/// What is wrong, in a sentence.
+/// Returns a sentence that says what is wrong.
 pub fn tell_alert(finding: &AlertFinding) -> String {
     let name = &finding.subject.name;
     let value = tell_value(finding.metric, finding.value);
@@ -37,7 +37,7 @@ pub fn tell_alert(finding: &AlertFinding) -> String {
     }
 }
 
-/// What to do next, in a sentence.
+/// Returns a sentence that says what to do next.
 pub fn tell_next_step(finding: &AlertFinding) -> String {
     let name = &finding.subject.name;
     match finding.metric {
@@ -48,36 +48,38 @@ pub fn tell_next_step(finding: &AlertFinding) -> String {
                 SubjectKind::Flow | SubjectKind::Server => String::new(),
             };
             format!(
-                "Look at the cause with `waybill dead-letter list{filter}`, mend it, and replay."
+                "Find the cause with `waybill dead-letter list{filter}`, correct it, and replay."
             )
         }
         AlertMetric::FailureRate | AlertMetric::OldestWaiting | AlertMetric::EndpointFailing => {
             format!(
-                "Open the endpoint `{name}`, mend its receiver, and send it a test. What waits is \
-                 tried again by itself."
+                "Open the endpoint `{name}`, mend its receiver, and send it a test. Waiting \
+                 deliveries are retried automatically."
             )
         }
         AlertMetric::SourceSilent => {
             format!("Check that the system behind `{name}` still sends, or set a limit for it.")
         }
         AlertMetric::SourceDown => {
-            format!("Mend what the source `{name}` reports, then `waybill source run {name}`.")
+            format!(
+                "Correct what the source `{name}` reports, then run `waybill source run {name}`."
+            )
         }
         AlertMetric::ModuleFailures => {
-            "Open an event of the flow to see what the module said. Activate the version before, if \
-             a new one is to blame."
+            "Open an event of the flow to see the module's error. If a new version is to blame, \
+             activate the previous one."
                 .to_owned()
         }
         AlertMetric::DiskFree => {
             "Free space, or lower retention.*: a full disk takes no events.".to_owned()
         }
         AlertMetric::CertificateDays => {
-            "Renew tls.certificate. The server takes up changed files by itself.".to_owned()
+            "Renew tls.certificate. The server reloads changed files by itself.".to_owned()
         }
     }
 }
 
-/// A value with its unit.
+/// Returns a value with its unit.
 pub fn tell_value(metric: AlertMetric, value: i64) -> String {
     match metric.unit() {
         AlertUnit::Count => value.to_string(),

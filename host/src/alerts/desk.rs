@@ -1,27 +1,27 @@
-//! What this node knows of the alerts without asking the database.
+//! The alerts that this node knows without asking the database.
 
 use crate::model::alert::{AlertState, StoredAlert};
 use crate::model::rule_change::AlertRules;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The rules, and how many alerts fire. Cheap to clone.
+/// The rules, and the number of firing alerts. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AlertDesk {
     rules: Arc<AlertRules>,
     board: Arc<Mutex<AlertBoard>>,
 }
 
-/// How many alerts fire, on the node that looks after them.
+/// The number of firing alerts, known only on the node that evaluates them.
 #[derive(Debug, Clone, Default)]
 pub struct AlertBoard {
-    /// Whether this node looks after them.
+    /// Whether this node evaluates the alerts.
     pub is_here: bool,
     firing: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl AlertBoard {
-    /// Rule, severity and number.
+    /// Returns the rule, the severity and the number of firing alerts.
     pub fn count_firing(&self) -> impl Iterator<Item = ((&'static str, &'static str), u64)> {
         self.firing.iter().map(|(labels, count)| (*labels, *count))
     }
@@ -40,17 +40,17 @@ impl AlertDesk {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As it stands.
+    /// Returns the current board.
     pub fn board(&self) -> AlertBoard {
         self.lock().clone()
     }
 
-    /// Another node looks after the alerts.
+    /// Empties the board because another node evaluates the alerts.
     pub fn leave_board(&self) {
         *self.lock() = AlertBoard::default();
     }
 
-    /// Notes what this node found.
+    /// Records the alerts that this node found.
     pub fn note_board(&self, alerts: &[StoredAlert]) {
         let mut firing = BTreeMap::new();
         for alert in alerts.iter().filter(|alert| alert.finding.state == AlertState::Firing) {

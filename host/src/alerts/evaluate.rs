@@ -1,4 +1,4 @@
-//! One look at all rules: what they find, and the notices that follow, in one commit.
+//! Evaluates all rules once, and stores the findings and the resulting notices in one commit.
 
 use super::AlertContext;
 use super::alert_texts::{tell_alert, tell_next_step, tell_value};
@@ -16,22 +16,22 @@ use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What names an alert.
+/// The rule and the subject that identify an alert.
 type AlertKey = (AlertMetric, AlertSubject);
 
-/// What a look wants written and said.
+/// What an evaluation wants to store, log and send.
 #[derive(Debug, Default)]
 struct LookOutcome {
     changes: AlertChanges,
     notices: Vec<IncomingEvent>,
-    /// Whether it is bad news, and the line for the log.
+    /// Lines for the log, each with whether it reports a problem.
     lines: Vec<(bool, String)>,
-    /// Whether the last-resort webhook is to get the notices too.
+    /// Whether the last-resort webhook also gets the notices.
     has_webhook: bool,
     now: Timestamp,
 }
 
-/// Looks at all rules. `has_webhook`: the last-resort webhook is to get the notices too.
+/// Evaluates all rules. With `has_webhook`, the last-resort webhook also gets the notices.
 pub async fn evaluate_rules(
     context: &AlertContext,
     has_webhook: bool,
@@ -45,7 +45,7 @@ pub async fn evaluate_rules(
     let LookOutcome { changes, notices, lines, .. } = outcome;
     let changes = AlertChanges { at: now, health: kept, forget_health: forgotten, ..changes };
     let taken = take_notices(&context.journal, &sight.settings, notices, changes).await?;
-    // Without the duty nothing was written: another node says it.
+    // Without the duty nothing was stored. The node that has the duty logs the lines.
     for (is_bad, line) in taken.map(|_| lines).unwrap_or_default() {
         if is_bad {
             tracing::warn!("{line}");
@@ -71,7 +71,8 @@ impl LookOutcome {
             let step = step_alert(open.as_ref(), &measured, &rules.rule(metric), remind, self.now);
             self.note_step((metric, subject), open.as_ref(), step);
         }
-        // What is not measured any more is deleted, paused, or has nothing to measure.
+        // An alert without a measurement: its subject was deleted or paused, or has nothing to
+        // measure.
         for alert in known.into_values() {
             let key = (alert.finding.metric, alert.finding.subject.clone());
             let step = end_alert(&alert, self.now);
@@ -97,7 +98,8 @@ impl LookOutcome {
         self.changes.put.push(PutAlert { id, finding, unsent });
     }
 
-    /// Has a notice said. Returns what the last-resort webhook gets, if there is one.
+    /// Adds a notice as an event and a log line. Returns the body for the last-resort webhook, if
+    /// there is one.
     fn note_notice(
         &mut self,
         id: AlertId,
@@ -113,8 +115,8 @@ impl LookOutcome {
     }
 }
 
-/// Whether a finding says more than the one that is stored. The age of something grows with every
-/// look; it is stored when it has grown by a tenth.
+/// Whether a finding differs enough from the stored one to be stored. Ages grow with every
+/// evaluation, so an age is stored only after it has grown by a tenth.
 fn is_worth_storing(stored: &AlertFinding, found: &AlertFinding) -> bool {
     let value = stored.value;
     let is_near = (found.value - value).abs() <= value.abs() / 10;
@@ -130,7 +132,7 @@ const fn notice_word(notice: AlertNotice) -> &'static str {
     }
 }
 
-/// What a notice says, the same for endpoints and for the last-resort webhook.
+/// Returns the content of a notice. It is the same for endpoints and for the last-resort webhook.
 fn describe_notice(id: AlertId, finding: &AlertFinding, notice: AlertNotice) -> Value {
     let is_over = finding.state == AlertState::Resolved;
     json!({
@@ -167,8 +169,8 @@ fn notice_event(
     })
 }
 
-/// What the last-resort webhook gets. Its id is that of the alert and the time, so that a notice
-/// which is sent twice is recognised.
+/// Returns the body for the last-resort webhook. Its id is made of the alert's id and the time, so
+/// a receiver recognises a notice that is sent twice.
 fn webhook_notice(id: AlertId, said: &Value, notice: AlertNotice, now: Timestamp) -> Value {
     json!({
         "id": format!("{id}-{}", now.micros()),

@@ -1,9 +1,9 @@
-//! The webhook that needs no flow: notices go there too, straight from the node that looks after
-//! the alerts, so that a broken flow, a full queue or a paused endpoint hides nothing.
+//! A webhook that needs no flow. The node that evaluates the alerts sends every notice there
+//! directly, so notices arrive even if a flow is broken, a queue is full or an endpoint is paused.
 //!
-//! A notice stays in its alert's row until the webhook has taken it, so a restart loses none. A
-//! crash between the request and the note of it sends the notice again, under the same
-//! `webhook-id`.
+//! A notice stays in its alert's row until the webhook has accepted it, so a restart loses none.
+//! After a crash between the request and the record of its success, the notice is sent again under
+//! the same `webhook-id`.
 
 use crate::config::AlertsSection;
 use crate::model::alert::StoredAlert;
@@ -20,12 +20,12 @@ use serde_json::Value;
 use std::future::pending;
 use std::time::Duration;
 
-/// How long a request may take.
+/// Most time for one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Notices that are sent at one look.
+/// Most notices that one evaluation sends.
 const MOST_AT_ONCE: usize = 20;
 
-/// Where notices go without a flow. A channel for e-mail has its place beside it.
+/// The destination of notices without a flow. A channel for e-mail can be added beside the webhook.
 #[derive(Debug)]
 pub struct LastResort {
     uri: Uri,
@@ -33,13 +33,16 @@ pub struct LastResort {
 }
 
 impl LastResort {
-    /// The webhook that is set, if one is and can be used.
+    /// Returns the webhook from the settings, or `None` if none is set or its settings are invalid.
     pub fn new(settings: &AlertsSection) -> Option<Self> {
         let webhook = settings.webhook.as_ref()?;
         let uri = match read_http_url(webhook.expose()) {
             Ok(uri) => uri,
             Err(why) => {
-                tracing::error!(why, "alerts.webhook cannot be used");
+                tracing::error!(
+                    why,
+                    "alerts.webhook cannot be used; notices go only to endpoints and flows"
+                );
                 return None;
             }
         };
@@ -53,7 +56,8 @@ impl LastResort {
         Some(Self { uri, signer })
     }
 
-    /// Sends what has not been sent yet. What fails is tried again at the next look.
+    /// Sends the notices that have not been sent yet. Failed ones are retried at the next
+    /// evaluation.
     pub async fn send_unsent(
         &self,
         client: &DeliveryClient,
@@ -64,9 +68,12 @@ impl LastResort {
         for (id, notice) in unsent.take(MOST_AT_ONCE) {
             match self.send_notice(client, &notice, journal.clock().wall()).await {
                 Ok(()) => journal.note_alert_sent(id, &notice).await?,
-                // The others would fail the same way.
+                // The other notices would fail the same way.
                 Err(why) => {
-                    tracing::warn!(why, "alerts.webhook took no notice; it is tried again shortly");
+                    tracing::warn!(
+                        why,
+                        "alerts.webhook did not accept a notice; it is sent again shortly"
+                    );
                     return Ok(());
                 }
             }
@@ -96,7 +103,7 @@ impl LastResort {
             Some(Ok(reply)) if reply.status.is_success() => Ok(()),
             Some(Ok(reply)) => Err(format!("it answered {}", reply.status)),
             Some(Err(error)) => Err(error.detail),
-            None => Err("it was not sent".to_owned()),
+            None => Err("the notice was not sent".to_owned()),
         }
     }
 }

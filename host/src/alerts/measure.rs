@@ -1,4 +1,4 @@
-//! The values that rules look at.
+//! Measures the values that rules compare with their limits.
 
 use super::AlertContext;
 use crate::health::endpoint_health::{
@@ -21,14 +21,14 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Everything that one look sees.
+/// Everything that one evaluation sees.
 pub struct HealthSight {
     pub settings: Arc<SettingsSnapshot>,
     pub endpoints: HashMap<EndpointId, EndpointHealth>,
     pub flows: HashMap<FlowId, FlowHealth>,
     pub sources: Vec<SourceState>,
     pub causes: Vec<DeathCause>,
-    /// What was remembered, and after the transitions what is to be.
+    /// The stored states of health. The transitions update them to the states to store.
     pub memories: BTreeMap<(SubjectKind, String), HealthMemory>,
     pub now: Timestamp,
 }
@@ -56,7 +56,7 @@ impl HealthSight {
         self.memories.get(&(kind, id.to_owned()))
     }
 
-    /// Why a source's last run did not come to its end, if it did not.
+    /// Returns why the last run of a source failed, if it did.
     pub fn source_error(&self, id: SourceId) -> Option<&str> {
         let state = self.sources.iter().find(|state| state.source == id)?;
         state.report.error.as_deref()
@@ -93,7 +93,8 @@ impl ValueCollector<'_> {
             let subject = endpoint_subject(target.endpoint.id, &target.endpoint.settings.name);
             let Some(health) = sight.endpoints.get(&target.endpoint.id) else { continue };
             self.note(AlertMetric::DeadLetters, &subject, count(health.dead), String::new());
-            // A paused endpoint is as its operator wants it; only its dead letters count.
+            // A paused endpoint is in the state that its operator wants, so only its dead letters
+            // count.
             if target.endpoint.settings.enabled {
                 self.measure_endpoint(&subject, health);
             }
@@ -150,7 +151,7 @@ impl ValueCollector<'_> {
                 let age = sight.seconds_since(since);
                 self.note(AlertMetric::SourceDown, &subject, age, reason);
             }
-            // A clock is silent between its times.
+            // A schedule is silent between its times by design.
             if source.settings.kind != SourceKind::Schedule {
                 self.measure_silence(subject);
             }
@@ -194,7 +195,7 @@ impl ValueCollector<'_> {
     }
 }
 
-/// Percent of a disk that is free for this user.
+/// Returns the free space of a disk for this user, in percent.
 fn free_percent(folder: &Path) -> Option<i64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     let percent = disk.f_bavail.saturating_mul(100).checked_div(disk.f_blocks)?;
@@ -213,7 +214,7 @@ pub fn source_subject(id: SourceId, name: &str) -> AlertSubject {
     AlertSubject { kind: SubjectKind::Source, id: id.to_string(), name: name.to_owned() }
 }
 
-/// Everything that rules may look at.
+/// Measures everything that the rules can evaluate.
 pub fn measure_all(context: &AlertContext, sight: &HealthSight) -> Vec<AlertMeasurement> {
     let mut collector = ValueCollector { sight, found: Vec::new() };
     collector.measure_endpoints();

@@ -1,5 +1,5 @@
-//! When something begins to fail, and when it is well again: remembered in the table, and one line
-//! in the log for each.
+//! Notices when something begins to fail and when it is well again. Both are stored in the table,
+//! and each writes one line to the log.
 
 use super::AlertContext;
 use super::measure::{HealthSight, endpoint_subject, flow_subject, source_subject};
@@ -14,33 +14,34 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far back sources are looked for that sent something. Longer than a look and the duty's
-/// handing over take.
+/// How far back sources that sent something are searched. Longer than one evaluation and the
+/// hand-over of the duty take.
 const LOOK_BACK: Duration = Duration::from_mins(2);
-/// Newest events that are looked through for that.
+/// Most of the newest events that are searched for that.
 const MOST_EVENTS: u32 = 10_000;
-/// A rhythm is stored again once its last event is this much newer: one small write a minute.
+/// The rhythm of a source is stored again once its last event is this much newer. So storing costs
+/// one small write a minute.
 const WORTH_STORING: Duration = Duration::from_mins(1);
 
-/// What is to be stored, and what to log once that is durable.
+/// What to store, and what to log once the commit is durable.
 #[derive(Debug, Default)]
 pub struct HealthChanges {
     pub kept: Vec<KeptHealth>,
-    /// Of things that are gone.
+    /// The stored health of things that were deleted.
     pub forgotten: Vec<KeptHealth>,
-    /// Whether it is bad news, and the line.
+    /// Lines for the log, each with whether it reports a problem.
     pub lines: Vec<(bool, String)>,
 }
 
-/// Something that fails.
+/// Something that fails at present.
 struct FailureNow {
     since: Timestamp,
     reason: String,
-    /// What else to say.
+    /// Text about waiting deliveries, added to the log line.
     waiting: String,
 }
 
-/// Compares what is remembered with what is, and takes over what changed.
+/// Compares the stored states with the present ones, and records the changes.
 pub async fn note_transitions(
     context: &AlertContext,
     sight: &mut HealthSight,
@@ -110,7 +111,7 @@ fn note_sources(sight: &mut HealthSight, changes: &mut HealthChanges) {
     }
 }
 
-/// Notes whether something fails, if that is news.
+/// Records the state of one thing, if it changed.
 fn note_state(
     sight: &mut HealthSight,
     changes: &mut HealthChanges,
@@ -149,7 +150,7 @@ fn keep_memory(
     sight.memories.insert((kind, id.to_owned()), memory);
 }
 
-/// Notes which sources sent something.
+/// Records which sources sent something.
 fn note_rhythms(sight: &mut HealthSight, senders: &[RecentSender], changes: &mut HealthChanges) {
     for sender in senders {
         let Some(source) = sight.settings.find_source(&sender.source) else { continue };
@@ -165,7 +166,7 @@ fn note_rhythms(sight: &mut HealthSight, senders: &[RecentSender], changes: &mut
     }
 }
 
-/// Forgets what is remembered of things that are gone.
+/// Forgets the stored health of things that were deleted.
 fn forget_missing(sight: &HealthSight, changes: &mut HealthChanges) {
     let settings = &sight.settings;
     let ids = settings.endpoints().map(|target| target.endpoint.id.to_string());
@@ -180,7 +181,7 @@ fn forget_missing(sight: &HealthSight, changes: &mut HealthChanges) {
     }));
 }
 
-/// The time of day, with the date where that is another.
+/// Returns the time of day, with the date if it was on another day.
 fn tell_time(at: Timestamp, now: Timestamp) -> String {
     let (text, today) = (at.to_string(), now.to_string());
     let is_today = text.get(..10) == today.get(..10);
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_of_another_day_has_its_date() {
+    fn a_time_on_another_day_has_its_date() {
         let at = Timestamp::parse("2026-11-29T14:02:33Z").unwrap();
         assert_eq!(tell_time(at, at.after(Duration::from_mins(9))), "14:02");
         assert_eq!(tell_time(at, at.after(Duration::from_hours(24))), "2026-11-29 14:02");
