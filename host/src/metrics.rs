@@ -1,9 +1,9 @@
 //! Figures of this process for Prometheus: counters, gauges and histograms.
 //!
-//! A stage looks its figures up when the settings are loaded, and counts with plain atomics from
-//! then on; nothing is looked up by name for an event. Each kind of thing has at most
-//! [`MOST_NAMES`](name_book::MOST_NAMES) names of its own. Everything beyond shares the name
-//! `other`, so the number of series is bounded whatever operators set.
+//! A stage looks up its figures when the settings are loaded, and then counts with plain atomics.
+//! Nothing is looked up by name for an event. Each kind of object has at most
+//! [`MOST_NAMES`](name_book::MOST_NAMES) names with figures of their own. All other objects share
+//! the name `other`, so the number of series is bounded whatever operators set.
 
 pub mod endpoint_figures;
 pub mod exposition;
@@ -60,22 +60,22 @@ impl Default for ServerMetrics {
 }
 
 impl ServerMetrics {
-    /// The figures of an endpoint, the same for each load of the settings.
+    /// Returns the figures of an endpoint. They survive a reload of the settings.
     pub fn find_endpoint(&self, name: &str) -> Arc<EndpointFigures> {
         self.endpoints.find(name, |name| self.endpoint_families.make(name))
     }
 
-    /// The figures of a flow.
+    /// Returns the figures of a flow. They survive a reload of the settings.
     pub fn find_flow(&self, name: &str) -> Arc<FlowFigures> {
         self.flows.find(name, |name| self.flow_families.make(name))
     }
 
-    /// The figures of a module, all its versions and flows together.
+    /// Returns the figures of a module. All its versions and flows share them.
     pub fn find_module(&self, name: &str) -> Arc<ModuleFigures> {
         self.modules.find(name, |name| self.module_families.make(name))
     }
 
-    /// What the stages counted, in Prometheus' text format 0.0.4.
+    /// Returns the figures of the stages in Prometheus' text format 0.0.4.
     pub fn expose_text(&self) -> String {
         exposition::encode_registry(&self.registry)
     }

@@ -1,4 +1,4 @@
-//! What is counted of each endpoint.
+//! Figures of each endpoint.
 
 use super::histogram::{AtomicHistogram, REQUEST_SECONDS};
 use crate::net::error_class::ErrorClass;
@@ -11,18 +11,18 @@ type EndpointLabel = [(&'static str, String); 1];
 type OutcomeLabels = [(&'static str, String); 2];
 type HistogramFamily = Family<EndpointLabel, AtomicHistogram, fn() -> AtomicHistogram>;
 
-/// What is counted of one endpoint.
+/// The figures of one endpoint.
 #[derive(Debug)]
 pub struct EndpointFigures {
     delivered: Counter,
-    /// In the order of [`ErrorClass::ALL`].
+    /// Failed attempts by class, in the order of [`ErrorClass::ALL`].
     failed: [Counter; ErrorClass::ALL.len()],
     dead: Counter,
     seconds: AtomicHistogram,
 }
 
 impl EndpointFigures {
-    /// Counts an attempt.
+    /// Counts an attempt. `class` is `None` if it succeeded.
     pub fn note_attempt(&self, class: Option<ErrorClass>, took: Duration) {
         let counter = match class {
             None => Some(&self.delivered),
@@ -34,13 +34,13 @@ impl EndpointFigures {
         self.seconds.observe_span(took);
     }
 
-    /// Counts a delivery that will not be tried again by itself.
+    /// Counts a delivery that became a dead letter.
     pub fn note_death(&self) {
         self.dead.inc();
     }
 }
 
-/// The families of all endpoints.
+/// The metric families of all endpoints.
 #[derive(Debug)]
 pub struct EndpointFamilies {
     attempts: Family<OutcomeLabels, Counter>,

@@ -1,6 +1,6 @@
-//! Prometheus' text format 0.0.4. The library writes OpenMetrics 1.0, where a counter's family has
-//! the name without `_total`; in the older format, which every scraper reads, a family and its
-//! series have one name.
+//! Prometheus' text format 0.0.4. The library writes OpenMetrics 1.0, in which the name of a
+//! counter's family lacks `_total`. In the older format, which every scraper reads, a family and
+//! its series have the same name.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -9,7 +9,7 @@ use std::fmt::{Display, Write as _};
 /// The content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
-/// All figures of a registry.
+/// Returns all figures of a registry as text.
 pub fn encode_registry(registry: &Registry) -> String {
     let mut text = String::new();
     // Writing into memory does not fail.
@@ -17,7 +17,7 @@ pub fn encode_registry(registry: &Registry) -> String {
     to_text_format(&text)
 }
 
-/// What OpenMetrics says, in format 0.0.4.
+/// Converts OpenMetrics to format 0.0.4.
 fn to_text_format(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut lines = openmetrics.lines();
@@ -43,7 +43,7 @@ fn push_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// A family that is written when it is asked for.
+/// A family with values that are read at the time of a scrape.
 #[derive(Debug)]
 pub struct SampledFamily {
     text: String,
@@ -51,7 +51,7 @@ pub struct SampledFamily {
 }
 
 impl SampledFamily {
-    /// A family without series yet. `kind` is `counter` or `gauge`, and `name` a whole name.
+    /// Makes a family without series. `kind` is `counter` or `gauge`; `name` is the complete name.
     pub fn new(name: &'static str, kind: &str, help: &str) -> Self {
         Self { text: format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"), name }
     }

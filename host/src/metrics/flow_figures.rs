@@ -1,4 +1,4 @@
-//! What is counted of each flow.
+//! Figures of each flow.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -6,20 +6,20 @@ use prometheus_client::registry::Registry;
 
 type ResultLabels = [(&'static str, String); 2];
 
-/// How a flow ended with an event.
+/// The result of a flow for an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanResult {
     /// Deliveries follow.
     Planned,
-    /// Its modules, or a `where`, let nothing through.
+    /// The modules, or a `where`, dropped the event.
     Dropped,
-    /// Its modules failed and will run again.
+    /// The modules failed and will run again.
     Postponed,
-    /// Its modules failed, and will not run again by themselves.
+    /// The modules failed and will not run again by themselves.
     Dead,
 }
 
-/// What is counted of one flow with modules.
+/// The figures of one flow with modules.
 #[derive(Debug)]
 pub struct FlowFigures {
     planned: Counter,
@@ -29,7 +29,7 @@ pub struct FlowFigures {
 }
 
 impl FlowFigures {
-    /// Counts an event whose plan is recorded.
+    /// Counts a recorded plan.
     pub fn note_plan(&self, result: PlanResult) {
         let counter = match result {
             PlanResult::Planned => &self.planned,
@@ -41,14 +41,15 @@ impl FlowFigures {
     }
 }
 
-/// The families of all flows.
+/// The metric families of all flows.
 #[derive(Debug)]
 pub struct FlowFamilies(Family<ResultLabels, Counter>);
 
 impl FlowFamilies {
     pub fn register(registry: &mut Registry) -> Self {
         let plans = Family::default();
-        let help = "Events that a flow with modules was done with, by result: planned, dropped, postponed, dead";
+        let help =
+            "Events that a flow with modules handled, by result: planned, dropped, postponed, dead";
         registry.register("waybill_flow_plans", help, plans.clone());
         Self(plans)
     }

@@ -1,5 +1,5 @@
-//! A histogram of plain atomics. The library's own takes a lock for each value, and does not tell
-//! its buckets, which health needs for its percentiles.
+//! A histogram of plain atomics. The library's histogram takes a lock for each value, and does not
+//! expose its buckets, which health needs for percentiles.
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
@@ -10,45 +10,45 @@ use std::time::Duration;
 /// Upper bounds for requests to receivers, in seconds.
 pub const REQUEST_SECONDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// Upper bounds from the capture of an event to its delivery, in seconds.
+/// Upper bounds for the time from the capture of an event to its delivery, in seconds.
 pub const WAY_SECONDS: &[f64] =
     &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3_600.0, 21_600.0, 86_400.0];
 /// Upper bounds for modules and commits, in seconds.
 pub const SHORT_SECONDS: &[f64] =
     &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0];
-/// Upper bounds for the operations of one transaction.
+/// Upper bounds for the number of operations in one transaction.
 pub const GROUP_SIZES: &[f64] =
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
 
-/// Millionths, so that the sum is a whole number.
+/// The sum is stored in millionths, so that it is an integer.
 const SCALE: f64 = 1e6;
 
-/// Counts values by their size. Cheap to clone; the clones count together.
+/// Counts values by their size. Cheap to clone; all clones share their counts.
 #[derive(Debug, Clone)]
 pub struct AtomicHistogram(Arc<HistogramCells>);
 
 #[derive(Debug)]
 struct HistogramCells {
     bounds: &'static [f64],
-    /// One for each bound, and one for what is larger than all.
+    /// One count for each bound, and one for values above all bounds.
     counts: Vec<AtomicU64>,
-    /// The sum of all values in millionths.
+    /// The sum of all values, in millionths.
     sum: AtomicU64,
 }
 
 impl AtomicHistogram {
-    /// An empty one. `bounds` ascend.
+    /// Makes an empty histogram. `bounds` must ascend.
     pub fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self(Arc::new(HistogramCells { bounds, counts, sum: AtomicU64::new(0) }))
     }
 
-    /// Counts a span, in seconds.
+    /// Counts a time span, in seconds.
     pub fn observe_span(&self, span: Duration) {
         self.observe(span.as_secs_f64());
     }
 
-    /// Counts a value that is not negative.
+    /// Counts a value, which must not be negative.
     pub fn observe(&self, value: f64) {
         let cells = &*self.0;
         let place = cells.bounds.partition_point(|bound| *bound < value);
@@ -58,14 +58,14 @@ impl AtomicHistogram {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "not negative; what is too large saturates"
+            reason = "not negative; a value that is too large saturates"
         )]
         let scaled = (value * SCALE) as u64;
         cells.sum.fetch_add(scaled, Ordering::Relaxed);
     }
 
-    /// The bound below which this share of the values lies, of those that were counted so far;
-    /// `None` where there are none, or where it is above all bounds.
+    /// Returns the lowest bound that covers this share of all counted values. `None` if nothing was
+    /// counted, or if the share reaches beyond the highest bound.
     pub fn percentile(&self, percent: u64) -> Option<f64> {
         let cells = &*self.0;
         let counts: Vec<u64> = cells.counts.iter().map(|c| c.load(Ordering::Relaxed)).collect();
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_bounds_of_what_was_counted() {
+    fn percentiles_are_upper_bounds_of_buckets() {
         let histogram = AtomicHistogram::new(REQUEST_SECONDS);
         assert_eq!(histogram.percentile(50), None);
         for millis in [1, 4, 30, 40, 400] {

@@ -1,4 +1,4 @@
-//! What is counted of each module, and how it is doing.
+//! Figures of each module, and the module's health.
 
 use super::histogram::{AtomicHistogram, SHORT_SECONDS};
 use crate::time::timestamp::Timestamp;
@@ -12,21 +12,21 @@ type ModuleLabel = [(&'static str, String); 1];
 type CallLabels = [(&'static str, String); 2];
 type CallSeconds = Family<ModuleLabel, AtomicHistogram, fn() -> AtomicHistogram>;
 
-/// No time.
+/// Stands for "no time" in an atomic.
 const NEVER: i64 = i64::MIN;
 
-/// How a call of a module ended.
+/// The outcome of a module's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// Something goes on.
+    /// The module passed the event on, changed or not.
     Passed,
-    /// The event ends here.
+    /// The module dropped the event.
     Dropped,
-    /// There is no result.
+    /// The call failed.
     Failed,
 }
 
-/// What is counted of one module.
+/// The figures of one module.
 #[derive(Debug)]
 pub struct ModuleFigures {
     passed: Counter,
@@ -34,20 +34,20 @@ pub struct ModuleFigures {
     failed: Counter,
     seconds: AtomicHistogram,
     last_success: AtomicI64,
-    /// The first failure after the last success.
+    /// The time of the first failure after the last success, in microseconds, or [`NEVER`].
     failing_since: AtomicI64,
 }
 
-/// How a module is doing on this node since it started.
+/// The health of a module on this node since it started.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModuleHealth {
     pub calls: u64,
     pub failed: u64,
     pub last_success_at: Option<Timestamp>,
     pub failing_since: Option<Timestamp>,
-    /// Seconds that half of the calls took at most.
+    /// The time within which half of the calls were done, in seconds.
     pub p50: Option<f64>,
-    /// Seconds that 95 % of the calls took at most.
+    /// The time within which 95 % of the calls were done, in seconds.
     pub p95: Option<f64>,
 }
 
@@ -63,7 +63,7 @@ impl ModuleFigures {
         self.seconds.observe_span(took);
         if outcome == CallOutcome::Failed {
             let (never, now) = (NEVER, now.micros());
-            // Only the first of several keeps its time.
+            // Only the first failure in a row sets the time.
             let order = Ordering::Relaxed;
             let _before = self.failing_since.compare_exchange(never, now, order, order);
         } else {
@@ -72,7 +72,7 @@ impl ModuleFigures {
         }
     }
 
-    /// How it is doing.
+    /// Returns the health of the module.
     pub fn read_health(&self) -> ModuleHealth {
         let time = |cell: &AtomicI64| {
             let micros = cell.load(Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl ModuleFigures {
     }
 }
 
-/// The families of all modules.
+/// The metric families of all modules.
 #[derive(Debug)]
 pub struct ModuleFamilies {
     calls: Family<CallLabels, Counter>,
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_fails_since_the_first_failure_after_its_last_success() {
+    fn failing_since_is_the_first_failure_after_the_last_success() {
         let figures = ModuleFamilies::register(&mut Registry::default()).make("m");
         let at = |second: i64| Timestamp::from_micros(second * 1_000_000);
         let note = |outcome, second| figures.note_call(outcome, Duration::ZERO, at(second));

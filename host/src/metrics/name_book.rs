@@ -1,16 +1,16 @@
-//! Names that have figures of their own, within a bound.
+//! A bounded set of names with figures of their own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Names of each kind that have series of their own. 200 endpoints have some 5,600 series, which
-/// a scrape writes in a few milliseconds.
+/// Most names of each kind that have series of their own. 200 endpoints have about 5,600 series,
+/// which a scrape writes in a few milliseconds.
 pub const MOST_NAMES: usize = 200;
-/// The name that everything beyond the bound shares.
+/// The name that all further names share.
 pub const OTHER: &str = "other";
 
-/// The figures of each name. A name keeps its figures until the process ends, also where the thing
-/// is deleted: a counter that vanished and came again would look like a restart.
+/// The figures of each name. A name keeps its figures until the process ends, even if its object is
+/// deleted: a counter that vanishes and returns looks like a restart to Prometheus.
 #[derive(Debug)]
 pub struct NameBook<F>(Mutex<HashMap<String, Arc<F>>>);
 
@@ -21,8 +21,8 @@ impl<F> Default for NameBook<F> {
 }
 
 impl<F> NameBook<F> {
-    /// The figures of a name, made by `make` where it is new; those of [`OTHER`] where there are
-    /// too many names.
+    /// Returns the figures of a name. `make` makes them for a new name. If there are too many
+    /// names, the figures of [`OTHER`] are returned.
     pub fn find(&self, name: &str, make: impl FnOnce(&str) -> F) -> Arc<F> {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = book.get(name) {
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_beyond_the_bound_share_one() {
+    fn names_beyond_the_bound_share_the_name_other() {
         let book = NameBook::default();
         let find = |name: &str| book.find(name, str::to_owned);
         let names: Vec<_> = (0..MOST_NAMES + 50).map(|n| find(&format!("e{n}"))).collect();

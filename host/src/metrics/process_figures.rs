@@ -1,10 +1,11 @@
-//! What the system says of this process, under the names that Prometheus' own clients use.
+//! Figures of this process from the operating system, with the names that Prometheus' own clients
+//! use.
 
 use super::exposition::SampledFamily;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-/// What Linux says of this process; nothing where there is no `/proc`.
+/// Returns the figures that Linux reports in `/proc`. Empty on systems without `/proc`.
 pub fn expose_process() -> String {
     let Some(stat) = std::fs::read_to_string("/proc/self/stat").ok() else { return String::new() };
     let Some(figures) = read_stat(&stat) else { return String::new() };
@@ -31,11 +32,11 @@ struct StatFigures {
     threads: u64,
 }
 
-/// Reads `/proc/self/stat` (proc(5)). The name of the program comes second, in brackets, and may
-/// hold anything.
+/// Reads `/proc/self/stat` (proc(5)). The second field is the program's name in brackets, which may
+/// contain anything, brackets included.
 fn read_stat(stat: &str) -> Option<StatFigures> {
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
-    // Numbered from 3, the state.
+    // proc(5) numbers the fields from 1; the first one here is field 3, the state.
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     #[expect(clippy::cast_precision_loss, reason = "ticks of a process")]
     let cpu_seconds = (number(14)? + number(15)?) as f64 / clock_ticks_per_second() as f64;
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_brackets_is_read_over() {
+    fn a_program_name_with_brackets_is_skipped() {
         let stat = "7 (a) b) S 1 1 1 0 -1 4194560 9 0 0 0 200 100 0 0 20 0 5 0 100 1000 3 0";
         let figures = read_stat(stat).unwrap();
         assert_eq!(figures.threads, 5);

@@ -1,23 +1,23 @@
-//! What is counted of the stages and of the database.
+//! Figures of the stages and of the database.
 
 use super::histogram::{AtomicHistogram, GROUP_SIZES, SHORT_SECONDS, WAY_SECONDS};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// What the stages recorded since the start.
+/// The operations that the stages recorded since the start.
 #[derive(Debug)]
 pub struct StoreFigures {
     pub captured: Counter,
     pub duplicates: Counter,
-    /// Flows and endpoints that did not take an event that they would have taken: they are
-    /// disabled, or their `where` kept it back.
+    /// Flows and endpoints that match an event but did not get it, because they are disabled or
+    /// their `where` excluded it.
     pub suppressed: Counter,
     pub planned: Counter,
     pub delivered: Counter,
     pub failed: Counter,
     pub dead: Counter,
-    /// From the capture of an event to a delivery of it.
+    /// Seconds from the capture of an event to its delivery.
     pub way_seconds: AtomicHistogram,
     pub commits: Counter,
     pub failed_commits: Counter,
@@ -25,13 +25,13 @@ pub struct StoreFigures {
     pub commit_operations: AtomicHistogram,
     /// Deliveries that were claimed from the table.
     pub claimed: Counter,
-    /// Processes that share the database, this one included.
+    /// Processes that share the database, including this one.
     pub nodes: Gauge,
 }
 
 impl StoreFigures {
-    /// Counts everything that was recorded since the start. It grows whenever a page could show
-    /// something new. Commits are left out, because reading a page causes some.
+    /// Returns a count of everything recorded since the start. The count grows whenever a page
+    /// could show something new. Commits are not part of it, because reading a page causes some.
     pub fn count_recorded(&self) -> u64 {
         let recorded = [
             &self.captured,
@@ -52,15 +52,15 @@ impl StoreFigures {
         };
         let figures = Self {
             captured: counter("waybill_events_captured", "Events captured"),
-            duplicates: counter("waybill_events_duplicate", "Repeats recognised"),
+            duplicates: counter("waybill_events_duplicate", "Duplicate events recognised"),
             suppressed: counter(
                 "waybill_matches_suppressed",
-                "Flows and endpoints that did not take an event because they are disabled or their where kept it back",
+                "Flows and endpoints that match an event but did not get it, because they are disabled or their where excluded it",
             ),
             planned: counter("waybill_plans_recorded", "Module runs recorded"),
-            delivered: counter("waybill_deliveries_delivered", "Deliveries made"),
+            delivered: counter("waybill_deliveries_delivered", "Deliveries that arrived"),
             failed: counter("waybill_attempts_failed", "Attempts that failed"),
-            dead: counter("waybill_deliveries_dead", "Deliveries that died"),
+            dead: counter("waybill_deliveries_dead", "Deliveries that became dead letters"),
             commits: counter("waybill_commits", "Transactions of the writers"),
             failed_commits: counter("waybill_commits_failed", "Transactions that failed"),
             claimed: counter("waybill_deliveries_claimed", "Deliveries claimed from the table"),
