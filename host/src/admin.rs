@@ -1,10 +1,11 @@
-//! `/admin`: the pages for operators, drawn on the server. Each can be read without a script.
+//! The pages for operators under `/admin`, rendered on the server. Every page can be read without
+//! scripts.
 //!
-//! A page is another caller of the REST API's handlers: it asks for what the same token could ask
-//! for there, is admitted by the need of the same route ([`guard`]), and is on record like a call.
-//! So no rule about who may see or do what stands here a second time.
+//! A page calls the handlers of the REST API. It can read and change what its token could read and
+//! change there. It is admitted by the need of the matching REST route ([`guard`]), and recorded in
+//! the audit like an API call. So no rule about permissions exists twice.
 //!
-//! A handler returns the content of a page or a problem; the guard draws the frame around either
+//! A handler returns the content of a page or a problem, and the guard draws the frame around it
 //! ([`layout`]). Texts of events and receivers reach a page only through maud, which escapes them.
 
 pub mod alerts;
@@ -45,33 +46,34 @@ use crate::access::session::SessionStore;
 use crate::api::AppState;
 use std::sync::Arc;
 
-/// A name as part of an address. The word for a new one means its form, so a thing of that name is
-/// written in another way, which the server reads as the same.
+/// Returns a name as part of an address. The word `new` is the address of the form for a new
+/// object, so an object with the name `new` gets a percent-encoded address that the server reads as
+/// the same.
 pub fn encode_name(name: &str) -> String {
     if name == "new" { "%6Eew".to_owned() } else { texts::encode_query(name) }
 }
 
-/// The page of a source.
+/// Returns the address of a source's page.
 pub fn source_address(name: &str) -> String {
     format!("/admin/sources/{}", encode_name(name))
 }
 
-/// The page of a flow.
+/// Returns the address of a flow's page.
 pub fn flow_address(name: &str) -> String {
     format!("/admin/flows/{}", encode_name(name))
 }
 
-/// The page of an endpoint.
+/// Returns the address of an endpoint's page.
 pub fn endpoint_address(name: &str) -> String {
     format!("/admin/endpoints/{}", encode_name(name))
 }
 
-/// The page of a module.
+/// Returns the address of a module's page.
 pub fn module_address(name: &str) -> String {
     format!("/admin/modules/{}", texts::encode_query(name))
 }
 
-/// What the pages work with. axum clones it for each request.
+/// The state that the pages share. axum clones it for each request.
 #[derive(Debug, Clone)]
 pub struct PageState {
     pub app: AppState,

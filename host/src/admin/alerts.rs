@@ -1,4 +1,4 @@
-//! Alerts: what fires now, what was, and by which rules.
+//! The page of alerts: which fire now, which were resolved, and the rules.
 
 use super::call::{ActionResult, PageCall, PageContent, PageResult, PageSection};
 use super::forms::FormFields;
@@ -21,14 +21,14 @@ use http::Uri;
 use maud::{Markup, html};
 use std::time::Duration;
 
-/// Where the list stands.
+/// Address of the list.
 pub const ALERTS: &str = "/admin/alerts";
-/// How long the button keeps an alert quiet.
+/// How long the button silences an alert.
 const SILENCE: Duration = Duration::from_hours(8);
 /// Most resolved alerts on the page.
 const MOST_RESOLVED: usize = 50;
 
-/// Shows all alerts, and the rules.
+/// Shows all alerts and the rules.
 pub async fn show_list(call: PageCall) -> PageResult {
     let query = QueryInput(AlertQuery::in_state(None));
     let here = Uri::from_static(ALERTS);
@@ -48,7 +48,7 @@ pub async fn show_list(call: PageCall) -> PageResult {
                 p class="lead s" {
                     "Notices go as events to the endpoints and flows that take "
                     code { "waybill.alert.*" }
-                    ", never to the endpoint that they are about."
+                    ", but never to the endpoint that the alert is about."
                 }
             } }
             @if !open.is_empty() { (draw_alerts(&call, "Firing and pending", &open)) }
@@ -75,7 +75,7 @@ fn draw_alerts(call: &PageCall, title: &str, alerts: &[AlertView]) -> Markup {
                 (draw_labelled_cell("num nw", "Value", &html! { (alert.shown_value) }))
                 (draw_labelled_cell("num nw", "Limit", &html! { (alert.shown_limit) }))
                 (draw_labelled_cell("num nw", "Since", &draw_age(call.now, alert.since)))
-                (draw_labelled_cell("w", "Seen to", &draw_reaction(call, alert)))
+                (draw_labelled_cell("w", "Handled", &draw_reaction(call, alert)))
                 (draw_cell("r", &html! {
                     @if may_act && alert.state != AlertState::Resolved {
                         (draw_actions(call, alert))
@@ -90,7 +90,7 @@ fn draw_alerts(call: &PageCall, title: &str, alerts: &[AlertView]) -> Markup {
         ("Value", true),
         ("Limit", true),
         ("Since", true),
-        ("Seen to", false),
+        ("Handled", false),
         ("", false),
     ];
     html! {
@@ -101,7 +101,7 @@ fn draw_alerts(call: &PageCall, title: &str, alerts: &[AlertView]) -> Markup {
     }
 }
 
-/// The sign of an alert.
+/// Returns the sign of an alert.
 pub fn alert_sign(alert: &AlertView) -> StateSign {
     match (alert.state, alert.severity) {
         (AlertState::Firing, AlertSeverity::Critical) => StateSign::FIRING,
@@ -111,7 +111,7 @@ pub fn alert_sign(alert: &AlertView) -> StateSign {
     }
 }
 
-/// What an alert is about, as a link where it has a page.
+/// Draws the subject of an alert, as a link if it has a page.
 pub fn draw_subject(subject: &AlertSubject) -> Markup {
     let address = match subject.kind {
         SubjectKind::Endpoint => Some(endpoint_address(&subject.name)),
@@ -133,7 +133,7 @@ fn draw_reaction(call: &PageCall, alert: &AlertView) -> Markup {
         @if let (Some(at), Some(by)) = (alert.acknowledged_at, &alert.acknowledged_by) {
             span { "by " (by) " " (draw_age(call.now, at)) }
         }
-        @if let Some(until) = silenced { span class="why" { "silent, ends " (draw_due(call.now, until)) } }
+        @if let Some(until) = silenced { span class="why" { "silenced, ends " (draw_due(call.now, until)) } }
         @if alert.acknowledged_at.is_none() && silenced.is_none() { "–" }
     }
 }
@@ -173,29 +173,32 @@ fn draw_rules(rules: &[RuleView]) -> Markup {
         section class="panel" aria-labelledby="rules" {
             header {
                 h2 id="rules" { "Rules" }
-                span class="s" { code { "alerts.*" } " in the configuration changes them" }
+                span class="s" { code { "alerts.*" } " in the configuration sets them" }
             }
             (draw_table("Rules", "mid", &columns, &rows))
         }
     }
 }
 
-/// Says that somebody sees to it.
+/// Acknowledges an alert.
 pub async fn acknowledge(
     call: PageCall,
     Path(id): Path<String>,
     _fields: FormFields,
 ) -> ActionResult {
     let Json(shown) = acknowledge_alert(call.state(), call.principal.clone(), Path(id)).await?;
-    let notice = format!("Acknowledged: {}. You are told when it is over.", shown.data.summary);
+    let notice = format!(
+        "Acknowledged: {}. Another notice follows when it is resolved.",
+        shown.data.summary
+    );
     Ok(call.done(ALERTS, notice))
 }
 
-/// Makes no notices for a while.
+/// Silences an alert for a while.
 pub async fn silence(call: PageCall, Path(id): Path<String>, _fields: FormFields) -> ActionResult {
     let request = SilenceRequest { span: Some(TimeSpan::new(SILENCE)), until: None };
     let (state, principal) = (call.state(), call.principal.clone());
     let Json(shown) = silence_alert(state, principal, Path(id), JsonInput(request)).await?;
-    let notice = format!("Silent for 8 hours: {}", shown.data.summary);
+    let notice = format!("Silenced for 8 hours: {}", shown.data.summary);
     Ok(call.done(ALERTS, notice))
 }

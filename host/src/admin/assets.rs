@@ -1,5 +1,5 @@
-//! The style sheets and the scripts, under names that change with their content, so that browsers may
-//! keep them for ever.
+//! Serves the style sheets and scripts. Their names contain a digest of their content, so browsers
+//! may cache them forever.
 
 use crate::crypto::sha256;
 use axum::extract::Path;
@@ -7,10 +7,10 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use std::sync::LazyLock;
 
-/// The design's style sheet, as it is.
+/// The design's style sheet, unchanged.
 const STYLE: &str = include_str!("waybill.css");
 
-/// Hexadecimal digits of the digest in a name.
+/// Hexadecimal digits of the digest in a file's name.
 const DIGITS: usize = 16;
 
 /// A file that pages load.
@@ -20,10 +20,10 @@ struct AssetFile {
     text: &'static str,
 }
 
-/// What the pages need beside it.
+/// Additional styles of the pages.
 const MORE_STYLE: &str = include_str!("pages.css");
 
-/// The scripts: without them a page says the same, but for later news.
+/// The scripts. Without them a page shows the same content, but does not update itself.
 const TIMES: &str = include_str!("times.js");
 const LIVE: &str = include_str!("live.js");
 const DROP: &str = include_str!("drop.js");
@@ -47,13 +47,13 @@ impl AssetFile {
     }
 }
 
-/// The addresses of the files of a kind: `css` or `js`.
+/// Returns the addresses of all files with this ending: `css` or `js`.
 pub fn asset_addresses(ending: &str) -> impl Iterator<Item = String> {
     let of_kind = ASSETS.iter().filter(move |asset| asset.name.ends_with(ending));
     of_kind.map(|asset| format!("/admin/assets/{}", asset.name))
 }
 
-/// Answers with a file. Its name says its content, so it never changes under that name.
+/// Answers with a file. A name stands for one content, so the answer may be cached forever.
 pub async fn serve_asset(Path(name): Path<String>) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
         return StatusCode::NOT_FOUND.into_response();
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_load_nothing_from_elsewhere() {
+    fn the_files_load_nothing_from_other_servers() {
         for asset in &*ASSETS {
             assert!(!asset.text.contains("@import") && !asset.text.contains("url("));
         }

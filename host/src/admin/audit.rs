@@ -1,4 +1,4 @@
-//! The audit: who called what, from where, and what came of it.
+//! The page of the audit: who called what, from where, and how it was answered.
 
 use super::call::{PageCall, PageContent, PageResult, PageSection};
 use super::filters::{FilterChoice, FilterValue, draw_pager, filled, span_choice, span_seconds};
@@ -13,12 +13,12 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// Where the list stands.
+/// Address of the list.
 pub const AUDIT: &str = "/admin/audit";
 const STATUSES: [(&str, &str); 4] =
-    [("2xx", "went well"), ("3xx", "led elsewhere"), ("4xx", "refused"), ("5xx", "failed here")];
+    [("2xx", "succeeded"), ("3xx", "redirected"), ("4xx", "refused"), ("5xx", "server error")];
 
-/// What the address of the list says.
+/// The parameters of the list's address.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AuditPage {
@@ -84,7 +84,7 @@ pub async fn show_list(
                 @if found.data.is_empty() {
                     p class="in" {
                         @if next.is_some() {
-                            "None of the 10,000 looked through here matches. Older ones may."
+                            "None of the 10,000 calls searched here matches. Older ones may match."
                         }
                         @else { "No call matches." }
                     }

@@ -1,4 +1,4 @@
-//! What a page's handler is given, and what it returns.
+//! What a page's handler receives, and what it returns.
 
 use super::PageState;
 use crate::api::AppState;
@@ -14,38 +14,38 @@ use http::{Method, StatusCode};
 use maud::Markup;
 use std::sync::Arc;
 
-/// A request of somebody who is signed in, and was admitted.
+/// An admitted request of a person who is signed in.
 #[derive(Debug, Clone)]
 pub struct PageCall {
     pub pages: PageState,
     pub principal: CallPrincipal,
-    /// What each form of this session carries.
+    /// The secret that every form of this session carries.
     pub form_key: String,
-    /// The text of the session.
+    /// The text of the session's cookie.
     pub session: String,
-    /// Whether an open page asks for itself again, which nobody reads as a whole.
+    /// Whether an open page refreshes itself. Nobody sees the frame of such an answer.
     pub is_refresh: bool,
-    /// When the request came. A page takes all ages from this moment.
+    /// When the request arrived. All ages on a page are relative to this time.
     pub now: Timestamp,
 }
 
 impl PageCall {
-    /// The handlers' state.
+    /// Returns the state of the REST handlers.
     pub fn app(&self) -> &AppState {
         &self.pages.app
     }
 
-    /// The same in the form in which the REST handlers take it.
+    /// Returns the same state in the form that the REST handlers take.
     pub fn state(&self) -> State<AppState> {
         State(self.pages.app.clone())
     }
 
-    /// What is set at present.
+    /// Returns the current settings.
     pub fn settings(&self) -> Arc<SettingsSnapshot> {
         self.pages.app.live.current_settings()
     }
 
-    /// Whether the token may read by this route of the REST API.
+    /// Whether the token may read this route of the REST API.
     pub fn may_read(&self, route: &str) -> bool {
         self.principal.may_call(&Method::GET, route)
     }
@@ -55,7 +55,7 @@ impl PageCall {
         self.principal.may_call(&Method::POST, route)
     }
 
-    /// Goes to a page that says first what was done.
+    /// Redirects to a page, which first shows the notice.
     pub fn done(&self, target: &str, notice: impl Into<String>) -> Response {
         self.pages.sessions.leave_notice(&self.session, notice.into());
         Redirect::to(target).into_response()
@@ -67,11 +67,13 @@ impl<S: Sync> FromRequestParts<S> for PageCall {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, PageProblem> {
         let call = parts.extensions.get::<Self>().cloned();
-        call.ok_or_else(|| ApiProblem::forbidden("no page stands here without its guard").into())
+        call.ok_or_else(|| {
+            ApiProblem::forbidden("this page is not available: its guard did not run").into()
+        })
     }
 }
 
-/// The parts that the navigation leads to.
+/// The sections to which the navigation leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageSection {
     Overview,
@@ -87,31 +89,31 @@ pub enum PageSection {
     Alerts,
 }
 
-/// A page without its frame.
+/// The content of a page, without its frame.
 #[derive(Debug, Clone)]
 pub struct PageContent {
     pub title: String,
-    /// The part of the navigation that it belongs to.
+    /// The section of the navigation to which the page belongs.
     pub section: Option<PageSection>,
-    /// What the page is below, with addresses.
+    /// The titles and addresses of the pages above this one.
     pub parents: Vec<(String, String)>,
     pub body: Markup,
     pub status: StatusCode,
 }
 
-/// What a handler of a page returns.
+/// The result of a page's handler.
 pub type PageResult = Result<PageContent, PageProblem>;
-/// What a handler of a form returns.
+/// The result of a form's handler.
 pub type ActionResult = Result<Response, PageProblem>;
 
 impl PageContent {
-    /// A page of a part.
+    /// Makes a page of a section.
     pub fn new(section: PageSection, title: impl Into<String>, body: Markup) -> Self {
         let (title, section) = (title.into(), Some(section));
         Self { title, section, parents: Vec::new(), body, status: StatusCode::OK }
     }
 
-    /// The same below another page.
+    /// Adds a page above this one.
     #[must_use]
     pub fn below(mut self, title: &str, address: &str) -> Self {
         self.parents.push((title.to_owned(), address.to_owned()));
@@ -119,7 +121,7 @@ impl PageContent {
     }
 }
 
-/// The guard takes the content out again and draws the frame.
+/// The guard takes the content out of the response again and draws the frame.
 impl IntoResponse for PageContent {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -128,7 +130,7 @@ impl IntoResponse for PageContent {
     }
 }
 
-/// A problem on its way to the page that shows it.
+/// A problem for the guard to show as a page.
 #[derive(Debug, Clone)]
 pub struct PageProblem(pub ApiProblem);
 

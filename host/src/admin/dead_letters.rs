@@ -1,4 +1,4 @@
-//! Dead letters: what is stuck and why, and what a replay would do.
+//! The page of dead letters: what died, why, and what a replay would do.
 
 pub mod causes;
 pub mod letter;
@@ -29,14 +29,14 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Where the list stands.
+/// Address of the list.
 pub const DEAD_LETTERS: &str = "/admin/dead-letters";
 /// Dead letters on one page.
 const SHOWN: u32 = 25;
 const KINDS: [(&str, &str); 3] =
     [("delivery", "deliveries"), ("event", "modules that failed"), ("row", "rows of sources")];
 
-/// What the address of the list says.
+/// The parameters of the list's address.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct LettersPage {
@@ -47,11 +47,11 @@ pub struct LettersPage {
     pub reason: Option<String>,
     span: Option<String>,
     cursor: Option<String>,
-    /// How many replays a person began just now.
+    /// Number of replays that the person has just begun.
     pub begun: Option<u64>,
 }
 
-/// The kind of a word.
+/// Returns the kind of dead letter for a word of the address.
 pub fn read_kind(word: Option<&str>) -> Option<DeadLetterKind> {
     match word {
         Some("delivery") => Some(DeadLetterKind::Delivery),
@@ -62,8 +62,8 @@ pub fn read_kind(word: Option<&str>) -> Option<DeadLetterKind> {
 }
 
 impl LettersPage {
-    /// What is chosen, as the REST API takes it. A span becomes the moment it begins at, so that a
-    /// replay means the same rows as the page that offered it.
+    /// Returns the filter in the form that the REST API takes. A time span becomes the time at
+    /// which it begins, so a replay applies to the same rows as the page that offered it.
     pub fn query(&self, call: &PageCall) -> DeadLetterQuery {
         let owned = |text: &Option<String>| filled(text.as_ref()).map(str::to_owned);
         let since = span_seconds(filled(self.span.as_ref()))
@@ -81,7 +81,7 @@ impl LettersPage {
         }
     }
 
-    /// Whether a cause is of the endpoint, source and reason that are chosen.
+    /// Whether a cause matches the chosen endpoint, source and reason.
     pub fn shows_cause(&self, call: &PageCall, cause: &DeathCause) -> bool {
         let settings = call.settings();
         let endpoint = filled(self.endpoint.as_ref());
@@ -105,7 +105,7 @@ impl LettersPage {
     }
 }
 
-/// Shows the causes, the dead letters that match, and what a replay of them would do.
+/// Shows the causes, the matching dead letters, and a preview of their replay.
 pub async fn show_list(
     call: PageCall,
     uri: Uri,
@@ -147,7 +147,7 @@ fn draw_head(causes: &[DeathCause]) -> Markup {
                 }
             }
             p class="lead s" {
-                @if letters == 0 { "Everything that was due arrived, or is still being tried." }
+                @if letters == 0 { "Everything that was due has arrived or is still being tried." }
                 @else {
                     "These will not be tried again by themselves. Mend the cause, then replay."
                 }
@@ -211,10 +211,10 @@ async fn load_list(call: &PageCall, uri: &Uri, page: &LettersPage) -> Result<Mar
             @if found.data.is_empty() {
                 p class="in" {
                     @if next.is_some() {
-                        "None of the 10,000 looked through here matches. Older ones may."
+                        "None of the 10,000 dead letters searched here matches. Older ones may match."
                     }
                     @else if page.is_narrow() { "No dead letter matches this filter." }
-                    @else { "There is none." }
+                    @else { "There are no dead letters." }
                 }
             } @else { (draw_table("Dead letters that match the filter", "mid", &columns, &rows)) }
             (draw_pager(DEAD_LETTERS, uri.query().unwrap_or_default(), found.data.len(), next))
@@ -228,7 +228,7 @@ async fn load_list(call: &PageCall, uri: &Uri, page: &LettersPage) -> Result<Mar
     })
 }
 
-/// All that match the filter, one JSON object a line.
+/// Exports all matching dead letters, one JSON object on each line.
 pub async fn export(call: PageCall, QueryInput(page): QueryInput<LettersPage>) -> ActionResult {
     let query = DeadLetterQuery { cursor: None, limit: None, ..page.query(&call) };
     Ok(export_dead_letters(call.state(), call.principal.clone(), QueryInput(query)).await?)
@@ -257,7 +257,7 @@ fn draw_cells(call: &PageCall, letter: &DeadLetterView) -> Markup {
     }
 }
 
-/// Where something died: an endpoint, a flow, or a row of a source.
+/// Draws the place where something died: an endpoint, a flow, or a row of a source.
 pub fn draw_place(letter: &DeadLetterView) -> Markup {
     html! {
         @if let Some(name) = &letter.endpoint { a href=(endpoint_address(name)) { (name) } }
@@ -270,7 +270,7 @@ pub fn draw_place(letter: &DeadLetterView) -> Markup {
     }
 }
 
-/// The page of one dead letter.
+/// Returns the address of a dead letter's page.
 pub fn letter_address(id: &str) -> String {
     format!("{DEAD_LETTERS}/{}", encode_query(id))
 }

@@ -9,7 +9,7 @@ use crate::api::deliveries::DeliveryView;
 use crate::model::delivery::DeliveryStatus;
 use maud::{Markup, html};
 
-/// Where a delivery stands.
+/// Returns the sign of a delivery's status.
 pub const fn status_sign(view: &DeliveryView) -> StateSign {
     match view.status {
         DeliveryStatus::Pending if view.attempt_count > 0 => StateSign::RETRYING,
@@ -22,7 +22,7 @@ pub const fn status_sign(view: &DeliveryView) -> StateSign {
     }
 }
 
-/// Deliveries, newest first, each with a link to its event.
+/// Draws deliveries, newest first, each with a link to its event.
 pub fn draw_deliveries(call: &PageCall, deliveries: &[DeliveryView]) -> Markup {
     let columns = [
         ("State", false),

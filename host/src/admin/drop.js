@@ -1,4 +1,4 @@
-// Takes a file that is dropped on the form's field, and says its name. Without it the field is used.
+// Accepts a file that is dropped on the form's field. Without this script, a person uses the field.
 "use strict";
 for (const place of document.querySelectorAll("[data-drop]")) {
   const input = place.querySelector("input[type=file]");

@@ -1,6 +1,6 @@
-//! Forms that make and change what operators set. A form has a field for each part of the settings
-//! that the REST API describes, so a part that is added there is in the form too; [`FormKind`] only
-//! says in which section it stands.
+//! Forms that create and change settings. A form has one field for each part of the settings that
+//! the REST API describes, so a part that is added there appears in the form too. [`FormKind`] only
+//! says in which section a field appears.
 
 pub mod conflict;
 pub mod draw_fields;
@@ -19,53 +19,53 @@ use form_fields::FormField;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// A part of a form: its title, a sentence about it, and the parts of the settings in it.
+/// A section of a form: its title, a sentence about it, and its parts of the settings.
 pub type FormSection = (&'static str, &'static str, &'static [&'static str]);
 
-/// What a form says of the kind of thing that it is about.
+/// The form for one kind of object.
 #[derive(Debug)]
 pub struct FormKind {
     pub section: PageSection,
-    /// The name of the list, such as `Endpoints`.
+    /// The title of the list, such as `Endpoints`.
     pub list_title: &'static str,
     /// The address of the list.
     pub list: &'static str,
-    /// The route of the REST API that lists and makes them.
+    /// The REST route that lists and creates these objects.
     pub rest: &'static str,
-    /// The route of one.
+    /// The REST route of one object.
     pub rest_one: &'static str,
-    /// One of them, such as `endpoint`.
+    /// The word for one object, such as `endpoint`.
     pub noun: &'static str,
-    /// What is said at the field for the secret, where they have one that can be given.
+    /// The hint at the field for the secret, if these objects have a secret that can be given.
     pub secret_hint: Option<&'static str>,
-    /// Where each part of the settings stands. What is not named here comes last.
+    /// The sections with their parts of the settings. Parts that no section names come last.
     pub sections: &'static [FormSection],
 }
 
-/// Values that there are, by the path of the field that offers them.
+/// Values to choose from, by the path of the field.
 pub type OfferedValues = Vec<(&'static str, Vec<String>)>;
 
 /// A kind of object with a form.
 pub trait SettingsForm: SettingsResource<Settings: ToSchema> {
     const FORM: FormKind;
 
-    /// The settings that a new one begins with. `variant` is what the address says after `kind`.
+    /// Returns the settings in the form for a new object. `variant` is the kind in the address.
     fn starting_settings(variant: Option<&str>) -> Value;
 
-    /// The page of one.
+    /// Returns the address of an object's page.
     fn address(name: &str) -> String;
 
-    /// Whether a field stands in the form of these settings.
+    /// Whether the form for these settings has this field.
     fn has_field(_field: &FormField, _settings: &Value) -> bool {
         true
     }
 
-    /// Whether a field must be filled in, beside those of which the schema says so.
+    /// Whether a field must be filled in, although the schema does not require it.
     fn must_fill(_field: &FormField) -> bool {
         false
     }
 
-    /// The kinds that a person chooses from before the form is shown.
+    /// Returns the kinds from which a person chooses before the form is shown.
     fn variants() -> &'static [(&'static str, &'static str)] {
         &[]
     }
@@ -74,7 +74,7 @@ pub trait SettingsForm: SettingsResource<Settings: ToSchema> {
         call: &PageCall,
     ) -> impl Future<Output = Result<OfferedValues, PageProblem>> + Send;
 
-    /// What stops when this one is deleted, in sentences.
+    /// Returns sentences that say what stops if this object is deleted.
     fn tell_loss(
         call: &PageCall,
         object: &Self::Object,

@@ -1,4 +1,4 @@
-//! Endpoints: is each well, since when not, and how is it set.
+//! The page of endpoints: whether each is well, since when not, and how it is set.
 
 pub mod actions;
 pub mod detail;
@@ -17,7 +17,7 @@ use axum::Json;
 use health::HealthReport;
 use maud::{Markup, html};
 
-/// Where the list stands.
+/// Address of the list.
 pub const ENDPOINTS: &str = "/admin/endpoints";
 /// Most endpoints on one page.
 const MOST_ENDPOINTS: usize = 500;
@@ -60,9 +60,9 @@ pub async fn show_list(call: PageCall) -> PageResult {
                     h1 { (tell_endpoints(found.data.len(), bad)) }
                     p class="lead s" {
                         @if report.is_known {
-                            "Deliveries of the last 24 hours, at most the newest 10,000; waiting is \
+                            "Deliveries of the last 24 hours, at most the newest 10,000. Waiting ones are \
                              counted up to 1,000."
-                        } @else { "This token may not see deliveries, so only settings are shown." }
+                        } @else { "This token may not read deliveries, so only settings are shown." }
                     }
                 }
                 (draw_new_button::<EndpointResource>(&call))
@@ -70,7 +70,7 @@ pub async fn show_list(call: PageCall) -> PageResult {
             section class="panel" aria-label="Endpoints" id="live-endpoints" data-live="part" {
                 @if found.data.is_empty() {
                     p class="in" {
-                        "There is no endpoint yet. One says where deliveries go, and which events."
+                        "There is no endpoint yet. An endpoint says where deliveries go, and for which events."
                     }
                 } @else { (draw_table("Endpoints", "mid", &columns, &rows)) }
             }
@@ -88,7 +88,7 @@ fn tell_endpoints(all: usize, bad: usize) -> String {
     }
 }
 
-/// A count, or a dash where the token may not know it.
+/// Draws a count, or a dash if the token may not see it.
 fn draw_count(is_known: bool, count: u64) -> Markup {
     html! { @if is_known { (tell_count(count)) } @else { "–" } }
 }

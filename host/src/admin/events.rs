@@ -1,4 +1,4 @@
-//! What came in, and what became of each event.
+//! The page of events: what came in, and what became of each event.
 
 pub mod answer;
 pub mod detail;
@@ -27,13 +27,13 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Where the list stands.
+/// Address of the list.
 pub const EVENTS: &str = "/admin/events";
-/// Events whose types and sources the pickers offer. With 200,000 stored, the page took 7 ms
-/// (unoptimised build).
+/// Most newest events from which the pickers take types and sources. With 200,000 stored events,
+/// the page took 7 ms (unoptimised build).
 const OFFERED_FROM: u32 = 5_000;
 
-/// What the address of the list says.
+/// The parameters of the list's address.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct EventsPage {
@@ -42,7 +42,7 @@ pub struct EventsPage {
     source: Option<String>,
     resource: Option<String>,
     resource_id: Option<String>,
-    /// A text in the payload.
+    /// A text to find in the payload.
     text: Option<String>,
     outcome: Option<String>,
     span: Option<String>,
@@ -50,7 +50,8 @@ pub struct EventsPage {
 }
 
 impl EventsPage {
-    /// A token for some tables or sources has to name one, so the first is chosen for it.
+    /// Chooses the first table and source for a token that is limited to some, because its requests
+    /// must name one.
     fn limit_to(&mut self, call: &PageCall) {
         let settings = &call.principal.token().settings;
         if filled(self.resource.as_ref()).is_none() {
@@ -67,7 +68,7 @@ impl EventsPage {
         texts.into_iter().chain(sought).any(|text| filled(text.as_ref()).is_some())
     }
 
-    /// The same as the REST API takes it.
+    /// Returns the filter in the form that the REST API takes.
     fn query(&self, call: &PageCall) -> EventQuery {
         let owned = |text: &Option<String>| filled(text.as_ref()).map(str::to_owned);
         let since = span_seconds(filled(self.span.as_ref()))
@@ -119,19 +120,19 @@ pub async fn show_list(
     Ok(PageContent::new(PageSection::Events, "Events", body))
 }
 
-/// How far the page looked for what no index knows.
+/// Draws how far the page searched for filters without an index.
 fn draw_looked(call: &PageCall, looked: usize, oldest: Option<Timestamp>) -> Markup {
     html! {
         p class="meta" {
             "Looked through " (tell_number(looked as u64, "event", "events"))
             @if let Some(oldest) = oldest { ", back to " (draw_age(call.now, oldest)) }
-            ". Texts and outcomes have no index, so one page looks through at most "
+            ". Texts and outcomes have no index, so one page searches at most "
             (tell_count(looking::WINDOW as u64)) " events, or 32 MiB of payloads."
         }
     }
 }
 
-/// The types and sources of the newest events that the token may see.
+/// Returns the types and sources of the newest events that the token may read.
 async fn offered_kinds(call: &PageCall) -> Result<Vec<EventKind>, ApiProblem> {
     let mut kinds = call.app().journal.list_event_kinds(OFFERED_FROM).await?;
     let token = call.principal.token();
@@ -145,7 +146,7 @@ fn tell_list(found: &FoundEvents, page: &EventsPage) -> String {
     format!("{} shown {which}{more}.", tell_count(found.events.len() as u64))
 }
 
-/// The counts of one property over the newest events.
+/// Counts one property over the newest events, as values for a picker.
 fn offer<'k>(
     kinds: &'k [EventKind],
     property: impl Fn(&'k EventKind) -> Option<&'k str>,
@@ -192,8 +193,7 @@ fn draw_filters(page: &EventsPage, kinds: &[EventKind]) -> Markup {
     }
 }
 
-/// Nothing in the part that was looked through. One request of what an index knows looks through
-/// 10,000 events.
+/// Draws an empty result. With filters that have an index, one request searches 10,000 events.
 fn draw_nothing(found: &FoundEvents, query: &str) -> Markup {
     let looked = found.looked.map_or(10_000, |(looked, _)| looked as u64);
     html! {
@@ -202,11 +202,11 @@ fn draw_nothing(found: &FoundEvents, query: &str) -> Markup {
                 @if let Some(next) = &found.next {
                     p {
                         "None of the " (tell_count(looked))
-                        " events looked through here matches. Older ones may."
+                        " events searched here matches. Older ones may match."
                     }
                     div class="row" {
                         a class="btn" href=(page_address(EVENTS, query, Some(next))) {
-                            "Look further back"
+                            "Search further back"
                         }
                     }
                 } @else {
@@ -218,8 +218,8 @@ fn draw_nothing(found: &FoundEvents, query: &str) -> Markup {
     }
 }
 
-/// The table of events. It folds on a phone, which takes the meaning of rows and cells away in
-/// some browsers, so the roles are said.
+/// Draws the table of events. The table folds on a phone. In some browsers, folding removes the
+/// meaning of rows and cells, so their roles are explicit.
 pub fn draw_table(
     call: &PageCall,
     events: &[EventView],
@@ -269,7 +269,7 @@ fn draw_row(call: &PageCall, event: &EventView, outcome: Option<&EventOutcome>) 
     }
 }
 
-/// What an event is about, such as `Invoice 1042`.
+/// Returns the record that an event is about, such as `Invoice 1042`.
 pub fn record_name(event: &EventView) -> Option<String> {
     let resource = event.resource.as_deref()?;
     let words = resource.replace('_', " ");
@@ -282,12 +282,12 @@ pub fn record_name(event: &EventView) -> Option<String> {
     })
 }
 
-/// What an event is about, or its type where it is about no record.
+/// Returns the record that an event is about, or its type if it is not about a record.
 pub fn event_title_of(event: &EventView) -> String {
     record_name(event).unwrap_or_else(|| event.event_type.clone())
 }
 
-/// The page of one event.
+/// Returns the address of an event's page.
 pub fn event_address(id: &str) -> String {
     format!("{EVENTS}/{id}")
 }

@@ -1,50 +1,51 @@
-//! Filters: one GET form, whose address holds the whole choice, so it can be sent to a colleague.
+//! Filters: one GET form. Its address contains the complete choice, so it can be sent to a
+//! colleague.
 
 use super::texts::tell_count;
 use maud::{Markup, html};
 
-/// Most values that a picker offers.
+/// Most values in one picker.
 pub const MOST_VALUES: usize = 100;
 
-/// A value that a picker offers.
+/// A value in a picker.
 #[derive(Debug, Clone)]
 pub struct FilterValue {
-    /// What the address says.
+    /// The value in the address.
     pub value: String,
-    /// What a person reads.
+    /// The label that a person reads.
     pub label: String,
-    /// How many things have it, where that is known.
+    /// How many objects have this value, if known.
     pub count: Option<u64>,
 }
 
 impl FilterValue {
-    /// A value that is its own label.
+    /// Makes a value that is its own label.
     pub fn plain(value: impl Into<String>, count: Option<u64>) -> Self {
         let value = value.into();
         Self { label: value.clone(), value, count }
     }
 
-    /// A value with a label of its own.
+    /// Makes a value with a separate label.
     pub fn labelled(value: &str, label: &str) -> Self {
         Self { value: value.to_owned(), label: label.to_owned(), count: None }
     }
 }
 
-/// One choice of a filter: a chip that opens a picker.
+/// One choice of a filter, drawn as a chip that opens a picker.
 #[derive(Debug)]
 pub struct FilterChoice<'f> {
     /// The name of the parameter.
     pub name: &'static str,
     pub label: &'static str,
-    /// What is chosen.
+    /// The chosen value.
     pub chosen: Option<&'f str>,
     pub values: Vec<FilterValue>,
-    /// The way back to every value.
+    /// The label for "no filter".
     pub any: &'static str,
 }
 
 impl FilterChoice<'_> {
-    /// Draws the chip. Radio buttons, because one value is chosen.
+    /// Draws the chip. It uses radio buttons, because one value is chosen.
     pub fn draw(&self) -> Markup {
         let chosen = self.chosen.filter(|chosen| !chosen.is_empty());
         let is_offered =
@@ -82,7 +83,7 @@ impl FilterChoice<'_> {
     }
 }
 
-/// A query without the parameter of this name, and without those that are empty.
+/// Returns the query without this parameter and without empty parameters.
 pub fn query_without(query: &str, name: &str) -> String {
     let pairs = query.split('&').filter(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -91,7 +92,7 @@ pub fn query_without(query: &str, name: &str) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// The address of another page of the same list.
+/// Returns the address of another page of the same list.
 pub fn page_address(path: &str, query: &str, cursor: Option<&str>) -> String {
     let mut query = query_without(query, "cursor");
     if let Some(cursor) = cursor {
@@ -101,7 +102,7 @@ pub fn page_address(path: &str, query: &str, cursor: Option<&str>) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
-/// The foot of a list: how many are shown, and the way on.
+/// Draws the foot of a list: how many entries are shown, and the links to other pages.
 pub fn draw_pager(path: &str, query: &str, shown: usize, next: Option<&str>) -> Markup {
     let is_first = !query.split('&').any(|pair| pair.starts_with("cursor="));
     html! {
@@ -121,12 +122,12 @@ pub fn draw_pager(path: &str, query: &str, shown: usize, next: Option<&str>) -> 
     }
 }
 
-/// What a field of a filter says; none where it was left empty.
+/// Returns the text of a filter's field, or `None` if it was left empty.
 pub fn filled(text: Option<&String>) -> Option<&str> {
     text.map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
-/// The spans that a list can be asked for.
+/// The time spans that a list offers: value, label and seconds.
 pub const SPANS: [(&str, &str, u64); 4] = [
     ("1h", "last hour", 3_600),
     ("24h", "last 24 hours", 86_400),
@@ -134,14 +135,14 @@ pub const SPANS: [(&str, &str, u64); 4] = [
     ("30d", "last 30 days", 30 * 86_400),
 ];
 
-/// The choice of a span.
+/// Returns the choice of a time span.
 pub fn span_choice(chosen: Option<&str>) -> FilterChoice<'_> {
     let values = SPANS.iter().map(|(value, label, _)| FilterValue::labelled(value, label));
     let values = values.collect();
     FilterChoice { name: "span", label: "Time", chosen, values, any: "any time" }
 }
 
-/// The seconds of a span.
+/// Returns the seconds of a time span.
 pub fn span_seconds(chosen: Option<&str>) -> Option<u64> {
     SPANS.iter().find(|(value, _, _)| Some(*value) == chosen).map(|(_, _, seconds)| *seconds)
 }

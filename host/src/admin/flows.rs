@@ -1,4 +1,4 @@
-//! Flows: which events pass which modules to which endpoints.
+//! The page of flows: which events go through which modules to which endpoints.
 
 pub mod comparison;
 pub mod trial;
@@ -26,7 +26,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use trial::draw_trial_button;
 
-/// Where the list stands.
+/// Address of the list.
 pub const FLOWS: &str = "/admin/flows";
 /// Most flows on one page.
 const MOST_FLOWS: usize = 500;
@@ -71,7 +71,7 @@ pub async fn show_list(call: PageCall) -> PageResult {
     Ok(PageContent::new(PageSection::Flows, "Flows", body))
 }
 
-/// Names as links, with a word where there are none.
+/// Draws names as links, or the word `none` if there are no names.
 fn draw_links(names: &[String], address: fn(&str) -> String, none: &str) -> Markup {
     html! {
         @if names.is_empty() { span class="soft" { (none) } }
@@ -102,7 +102,7 @@ fn draw_cells(route: &FlowRuntime) -> Markup {
 }
 
 async fn find_flow(call: &PageCall, name: &str) -> Result<Arc<FlowRuntime>, PageProblem> {
-    // The REST handler decides whether there is one of this id or name.
+    // The REST handler decides whether a flow with this id or name exists.
     let path = Path(name.to_owned());
     drop(show_flow(call.state(), call.principal.clone(), path).await?);
     let settings = call.settings();
@@ -124,8 +124,8 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
             (draw_head(&call, &route))
             @if route.locked {
                 p class="note bad" {
-                    "The configuration of its modules cannot be read with this server's key; its \
-                     events become dead letters until it is given again."
+                    "The configuration of its modules cannot be read with this server's key. Its \
+                     events become dead letters until you enter the configuration again."
                 }
             }
             div class="wide-narrow" {
@@ -156,7 +156,7 @@ fn draw_head(call: &PageCall, route: &FlowRuntime) -> Markup {
                 (draw_edit_button::<FlowResource>(call, &flow.name, ""))
                 @if may_set && flow.enabled {
                     (draw_confirmation(call, &format!("{here}/pause"), "Pause…", "Pause it",
-                        "Events that come while it is paused pass it by; they are not kept for it."))
+                        "The flow ignores events that arrive while it is paused. They are not stored for it."))
                 } @else if may_set {
                     (draw_button(call, &format!("{here}/resume"), "main", "Resume"))
                 }
@@ -166,14 +166,14 @@ fn draw_head(call: &PageCall, route: &FlowRuntime) -> Markup {
     }
 }
 
-/// The way of an event through the flow.
+/// Draws the path of an event through the flow.
 fn draw_path(call: &PageCall, route: &FlowRuntime) -> Markup {
     let flow = &route.flow.settings;
     let events: Vec<String> = flow.events.iter().map(ToString::to_string).collect();
     let settings = call.settings();
     html! {
         section class="panel" aria-labelledby="way" {
-            header { h2 id="way" { "The way of an event" } }
+            header { h2 id="way" { "The path of an event" } }
             div class="in" {
                 dl class="facts" {
                     dt { "From" } dd { (draw_links(&flow.sources, source_address, "any source")) }
@@ -192,7 +192,7 @@ fn draw_path(call: &PageCall, route: &FlowRuntime) -> Markup {
                         }
                     }
                     @if flow.modules.is_empty() {
-                        dt { "Modules" } dd { "none: events go on as they are" }
+                        dt { "Modules" } dd { "none: events pass unchanged" }
                     }
                     @for name in &flow.endpoints {
                         dt { "To" }
@@ -213,13 +213,13 @@ fn draw_path(call: &PageCall, route: &FlowRuntime) -> Markup {
     }
 }
 
-/// Lets events pass a flow by.
+/// Pauses a flow. Events that arrive meanwhile do not go through it.
 pub async fn pause(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
     enable(&call, &name, false).await?;
     Ok(call.done(&flow_address(&name), format!("{name} is paused. Resume takes events again.")))
 }
 
-/// Takes events again.
+/// Resumes a flow.
 pub async fn resume(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
     enable(&call, &name, true).await?;
     Ok(call.done(&flow_address(&name), format!("{name} takes events again.")))

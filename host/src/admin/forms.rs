@@ -1,4 +1,4 @@
-//! The fields of a form that a page sent.
+//! Reads the fields of a form that a page sent.
 
 use crate::api::AppState;
 use crate::api::auth::CallPrincipal;
@@ -11,18 +11,18 @@ use bytes::Bytes;
 use http::header;
 use http::request::Parts;
 
-/// Longest form without a file of somebody who is signed in, in bytes. A form that changes settings
-/// holds them twice: as they were, and as they shall be.
+/// Longest form without a file from a person who is signed in, in bytes. A form that changes
+/// settings contains them twice: as they were, and as they shall be.
 const LONGEST_FORM: usize = 256 * 1024;
-/// Longest form of anybody else.
+/// Longest form from anybody else, in bytes.
 const LONGEST_OF_STRANGER: usize = 64 * 1024;
 /// Room for the texts of a form beside its file, in bytes.
 const BESIDE_FILE: usize = 16 * 1024;
 /// Most fields of a form.
 const MOST_FIELDS: usize = 1_000;
 
-/// The fields of a form, and the file that came with it. The guard read them before the handler
-/// runs, because it looks for the session's form key among them.
+/// The fields of a form, and its file. The guard reads them before the handler runs, because it
+/// checks the session's form key among them.
 #[derive(Debug, Clone, Default)]
 pub struct FormFields {
     texts: Vec<(String, String)>,
@@ -30,46 +30,46 @@ pub struct FormFields {
 }
 
 impl FormFields {
-    /// The text of a field; none where it was left empty.
+    /// Returns the text of a field, or `None` if it was left empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         let found = self.texts.iter().find(|(known, _)| known == name);
         found.map(|(_, text)| text.trim()).filter(|text| !text.is_empty())
     }
 
-    /// All texts of a field that may be chosen several times.
+    /// Returns all texts of a field with several choices.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let own = self.texts.iter().filter(|(known, _)| known == name);
         own.map(|(_, text)| text.as_str()).collect()
     }
 
-    /// The same as a text of its own.
+    /// Returns the text of a field as an owned string.
     pub fn owned(&self, name: &str) -> Option<String> {
         self.text(name).map(str::to_owned)
     }
 
-    /// The text of a field that must be filled in.
+    /// Returns the text of a required field. Fails with a fault at that field if it is empty.
     pub fn required(&self, name: &str) -> Result<&str, ApiProblem> {
         self.text(name).ok_or_else(|| ApiProblem::fault(name, "is empty; fill it in"))
     }
 
-    /// The fields whose names begin so, with their texts.
+    /// Returns the fields with this prefix in their names, with their texts.
     pub fn beginning_with(&self, start: &str) -> impl Iterator<Item = (&str, &str)> {
         let own = self.texts.iter().filter(move |(known, _)| known.starts_with(start));
         own.map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
-    /// Whether the form holds a field of this name, such as that of the button that sent it.
+    /// Whether the form contains a field of this name, such as the button that sent it.
     pub fn has(&self, name: &str) -> bool {
         self.texts.iter().any(|(known, _)| known == name)
     }
 
-    /// Fields of these texts, for a test.
+    /// Makes fields for a test.
     #[cfg(test)]
     pub fn of_texts(texts: impl Iterator<Item = (String, String)>) -> Self {
         Self { texts: texts.collect(), file: None }
     }
 
-    /// The file.
+    /// Returns the file, if one was sent.
     pub fn file(&self) -> Option<Bytes> {
         self.file.clone()
     }
@@ -80,11 +80,16 @@ impl<S: Sync> FromRequestParts<S> for FormFields {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
         let read = parts.extensions.get::<Self>().cloned();
-        read.ok_or_else(|| ApiProblem::malformed_request("this takes a form").into())
+        read.ok_or_else(|| {
+            ApiProblem::malformed_request(
+                "this address accepts only a form; open its page and send the form there",
+            )
+            .into()
+        })
     }
 }
 
-/// Takes the form out of a request, within bounds of bytes and time.
+/// Reads the form from a request, with bounds on bytes and time.
 pub async fn read_form(app: &AppState, request: Request) -> Result<FormFields, ApiProblem> {
     let kind = request.headers().get(header::CONTENT_TYPE).cloned();
     let kind_text = kind.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -106,7 +111,7 @@ pub async fn read_form(app: &AppState, request: Request) -> Result<FormFields, A
     Ok(FormFields { texts, file: None })
 }
 
-/// Whether somebody who is signed in sends the form. Nobody else may send a file.
+/// Whether the sender is signed in. Nobody else may send a file.
 fn is_known(request: &Request) -> bool {
     request.extensions().get::<CallPrincipal>().is_some()
 }
@@ -135,5 +140,7 @@ fn check_count(count: usize) -> Result<(), ApiProblem> {
     if count <= MOST_FIELDS {
         return Ok(());
     }
-    Err(ApiProblem::malformed_request(format!("a form has at most {MOST_FIELDS} fields")))
+    Err(ApiProblem::malformed_request(format!(
+        "the form has too many fields; at most {MOST_FIELDS} are allowed"
+    )))
 }

@@ -1,4 +1,4 @@
-//! Who may see a page or send its form: a session, whose token is asked as at the REST API.
+//! Decides who may see a page or send its form. A session's token is checked as in the REST API.
 
 use super::PageState;
 use super::call::{PageCall, PageContent, PageProblem};
@@ -20,14 +20,14 @@ use http::{HeaderMap, Method, header};
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
-/// The field of each form that carries the session's form key.
+/// The field with the session's form key. Every form has it.
 pub const FORM_KEY: &str = "form_key";
 
-/// The header by which an open page says that it asks for itself again.
+/// The header that an open page sends when it refreshes itself.
 const REFRESH: &str = "x-waybill-refresh";
 
-/// What guards one page: the route of the REST API for the same thing. None where any token that
-/// is known may come, as to the overview, which leaves out what the token may not see.
+/// The guard of one page. `rest_route` is the REST route for the same object. `None` admits any
+/// known token, as for the overview, which leaves out what the token may not see.
 #[derive(Debug, Clone)]
 pub struct PageGuard {
     pub pages: PageState,
@@ -35,7 +35,7 @@ pub struct PageGuard {
 }
 
 impl PageGuard {
-    /// Whether its route is one of the API.
+    /// Whether the guard's route exists in the REST API.
     pub fn has_need(&self) -> bool {
         self.need().is_some()
     }
@@ -48,8 +48,7 @@ impl PageGuard {
     }
 }
 
-/// Lets those in who may, draws the frame around what the handler returns, and keeps the call on
-/// record.
+/// Admits permitted requests, draws the frame around the handler's content, and records the call.
 pub async fn guard_page(State(guard): State<PageGuard>, request: Request, next: Next) -> Response {
     let Some((text, session)) = find_session(&guard.pages, &request) else {
         return sign_in::ask_to_sign_in(&request);
@@ -72,7 +71,7 @@ pub async fn guard_page(State(guard): State<PageGuard>, request: Request, next: 
     take_shared_calls(app, &token, caller.at).await;
     let admitted = match guard.need() {
         Some(need) => token.admit(token.scopes, need, caller.address, caller.at),
-        // A page whose route has no need in the API is for nobody.
+        // If the API has no need for the route, nobody may see the page.
         None => Err(CallRefusal::Tables),
     };
     let answer = match admitted {
@@ -89,26 +88,27 @@ pub async fn guard_page(State(guard): State<PageGuard>, request: Request, next: 
     answer
 }
 
-/// A refused call reads nothing from the database, so its frame has no counts.
+/// Draws a refusal. A refused call reads nothing from the database, so its frame has no counts.
 fn draw_refusal(call: &PageCall, problem: &ApiProblem) -> Response {
     let content = layout::problem_content(problem);
     layout::html_response(content.status, PageFrame::bare(call).draw(&content))
 }
 
-/// The session of a request's cookie, with its text.
+/// Returns the session of a request's cookie, with the cookie's text.
 fn find_session(pages: &PageState, request: &Request) -> Option<(String, OpenSession)> {
     let text = sign_in::session_text(request.headers())?;
     let session = pages.sessions.find_session(text, pages.app.journal.clock().now())?;
     Some((text.to_owned(), session))
 }
 
-/// Ends the session of a token that is not good any more.
+/// Ends the session of a token that is no longer valid.
 fn end_session(pages: &PageState, text: &str, request: &Request) -> Response {
     pages.sessions.close_session(text);
     sign_in::ask_to_sign_in(request)
 }
 
-/// Runs a page's handler. A form is read first, and refused where another site may have sent it.
+/// Runs a page's handler. A form is read and checked first, and refused if another site may have
+/// sent it.
 async fn run_page(call: &PageCall, mut request: Request, next: Next) -> Response {
     if let Some(problem) = find_unstorable(request.uri()) {
         return PageProblem(problem).into_response();
@@ -124,7 +124,7 @@ async fn run_page(call: &PageCall, mut request: Request, next: Next) -> Response
     run_handler(call.app(), request, next).await
 }
 
-/// Takes a form that a page of this session sent, and puts its fields where the handler finds them.
+/// Checks that a page of this session sent the form, and stores its fields for the handler.
 async fn check_form(call: &PageCall, request: Request) -> Result<Request, ApiProblem> {
     check_origin(&request)?;
     let (parts, body) = request.into_parts();
@@ -132,7 +132,7 @@ async fn check_form(call: &PageCall, request: Request) -> Result<Request, ApiPro
     let fields: FormFields = read_form(call.app(), Request::from_parts(parts, body)).await?;
     let shown = fields.text(FORM_KEY).unwrap_or_default();
     if !bool::from(shown.as_bytes().ct_eq(call.form_key.as_bytes())) {
-        let detail = "this form is not of your present session; open the page again and repeat it";
+        let detail = "this form is not of your current session; open the page again and repeat it";
         return Err(ApiProblem::forbidden(detail));
     }
     rest.extensions_mut().insert(fields);
@@ -150,16 +150,16 @@ pub fn check_origin(request: &Request) -> Result<(), ApiProblem> {
             authority.is_some() && authority == host_of(request).as_deref()
         })
     };
-    // A proxy may put another `Host` in, so where the browser itself compared, that counts.
+    // A proxy may change `Host`, so the browser's own comparison takes precedence if it is present.
     if text("sec-fetch-site").map_or_else(is_own_origin, |site| site == "same-origin") {
         return Ok(());
     }
-    let detail = "this form was sent by a page of another site, or a proxy changes the header \
-                  `Host`; nothing was done";
+    let detail = "a page of another site sent this form, or a proxy changes the header `Host`; make the \
+                  proxy pass `Host` on unchanged";
     Err(ApiProblem::forbidden(detail))
 }
 
-/// The host and port that a request names.
+/// Returns the host and port that a request names.
 fn host_of(request: &Request) -> Option<String> {
     let in_uri = request.uri().authority().map(Authority::to_string);
     let in_headers = |headers: &HeaderMap| {
@@ -168,14 +168,14 @@ fn host_of(request: &Request) -> Option<String> {
     in_uri.or_else(|| in_headers(request.headers()))
 }
 
-/// Draws the frame around a page or a problem. What is neither, such as a redirection, stays.
+/// Draws the frame around a page or a problem. Other answers, such as redirects, stay unchanged.
 async fn draw_frame(call: &PageCall, mut answer: Response) -> Response {
     let content = answer.extensions_mut().remove::<PageContent>();
     let problem = answer.extensions_mut().remove::<PageProblem>();
     let content = match (content, problem) {
         (Some(content), _) => content,
         (None, Some(PageProblem(problem))) => layout::problem_content(&problem),
-        // What axum itself refuses, such as a method that the page does not take.
+        // axum itself refused the request, such as a method that the page does not accept.
         (None, None) if answer.status().is_client_error() => {
             let detail = format!("the server answers {}", answer.status());
             let content = layout::problem_content(&ApiProblem::malformed_request(detail));
@@ -183,7 +183,8 @@ async fn draw_frame(call: &PageCall, mut answer: Response) -> Response {
         }
         (None, None) => return answer,
     };
-    // The frame reads too, and a page is paid for until it is sent, like an answer of the API.
+    // Drawing the frame reads from the database. Like an answer of the API, a page counts as a
+    // running call until it is sent.
     match call.app().reading.place(call.principal.token().id).await {
         Ok(place) => {
             let frame = PageFrame::load(call).await;
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_of_another_site_is_refused() {
+    fn a_form_from_another_site_is_refused() {
         assert!(is_taken(&[]));
         assert!(is_taken(&[("origin", "http://waybill.example:8400")]));
         assert!(is_taken(&[("origin", "https://waybill.example:8400")]), "behind a TLS proxy");
@@ -217,6 +218,6 @@ mod tests {
         assert!(!is_taken(&[("sec-fetch-site", "same-site")]));
         assert!(is_taken(&[("sec-fetch-site", "same-origin")]));
         let behind_proxy = [("sec-fetch-site", "same-origin"), ("origin", "https://w.example")];
-        assert!(is_taken(&behind_proxy), "the proxy put its own Host in");
+        assert!(is_taken(&behind_proxy), "the proxy replaced Host");
     }
 }

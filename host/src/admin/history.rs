@@ -1,5 +1,5 @@
-//! A record with its history: every state that was captured, where it came from, what changed, and
-//! which receiver knew it when.
+//! The history of a record: every captured state, its source, what changed, and which receiver got
+//! it when.
 
 use super::call::{PageCall, PageContent, PageProblem, PageResult, PageSection};
 use super::endpoint_address;
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 /// States on one page.
 const SHOWN: usize = 20;
-/// Receivers that are named of one state.
+/// Most receivers that are named for one state.
 const MOST_RECEIVERS: usize = 20;
 
 /// Which states are shown.
@@ -32,7 +32,7 @@ pub struct HistoryPage {
     cursor: Option<String>,
 }
 
-/// The page of a record.
+/// Returns the address of a record's page.
 pub fn record_address(resource: &str, id: &str) -> String {
     format!("/admin/records/{}/{}", encode_query(resource), encode_query(id))
 }
@@ -48,7 +48,7 @@ pub async fn show_page(
         resource: Some(resource.clone()),
         resource_id: Some(id.clone()),
         source: call.principal.token().settings.sources.first().cloned(),
-        // One more than is shown: what the last one changed is told by the one before it.
+        // One more than is shown, because the changes of the last state need the state before it.
         limit: Some((SHOWN + 1).to_string()),
         cursor: page.cursor,
         ..EventQuery::default()
@@ -75,7 +75,7 @@ pub async fn show_page(
             }
             @if states.is_empty() { section class="panel" aria-label="History" {
                 p class="in" {
-                    @if next.is_some() { "None among the events looked through here. Older ones may be." }
+                    @if next.is_some() { "None among the events searched here. Older ones may match." }
                     @else { "Nothing was captured about this record." }
                 }
             } }
@@ -126,7 +126,7 @@ fn draw_state(
     }
 }
 
-/// What changed since the state before, or the first state as a whole.
+/// Draws what changed since the previous state, or the first state as a whole.
 fn draw_data(event: &EventView, before: Option<&EventView>) -> Markup {
     if event.payload_pruned_at.is_some() {
         return html! { p class="hint" { "Its data was pruned." } };
@@ -139,7 +139,7 @@ fn draw_data(event: &EventView, before: Option<&EventView>) -> Markup {
     }
 }
 
-/// Who got this state, and when.
+/// Draws who received this state, and when.
 fn draw_receivers(call: &PageCall, deliveries: &[StoredDelivery]) -> Markup {
     let settings = call.settings();
     let hidden = deliveries.len().saturating_sub(MOST_RECEIVERS);

@@ -1,4 +1,4 @@
-//! The frame around each page: title, navigation, search, and what the last action did.
+//! The frame around each page: title, navigation, search, and the result of the last action.
 
 use super::assets::asset_addresses;
 use super::call::{PageCall, PageContent, PageSection};
@@ -10,17 +10,17 @@ use axum::response::{Html, IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
 
-/// What a page may load and do: files and forms of this server, no inline script or style.
+/// What a page may load and do: files and forms of this server, no inline scripts or styles.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// Dead letters that the navigation counts.
+/// Most dead letters that the navigation counts.
 const MOST_COUNTED: u32 = 1_000;
 
-/// A link of the navigation: its part, title and address, and the route that a token must be able to
-/// read.
+/// A link in the navigation: its section, title and address, and the route that the token must be
+/// able to read.
 type PartLink = (PageSection, &'static str, &'static str, &'static str);
 
 /// The parts of the navigation.
@@ -58,8 +58,8 @@ const PARTS: [(&str, &[PartLink]); 3] = [
     ),
 ];
 
-/// An answer that is a page. With `no-referrer` browsers would send forms without a usable
-/// `Origin` (the Fetch standard, section 3.2); `same-origin` tells other sites as little.
+/// Returns a page as a response. With `no-referrer`, browsers would send forms without a usable
+/// `Origin` (the Fetch standard, section 3.2). `same-origin` tells other sites just as little.
 pub fn html_response(status: StatusCode, page: Markup) -> Response {
     let mut response = (status, Html(page.into_string())).into_response();
     let headers = response.headers_mut();
@@ -68,7 +68,7 @@ pub fn html_response(status: StatusCode, page: Markup) -> Response {
     response
 }
 
-/// The head of a document.
+/// Draws the head of a document.
 pub fn draw_head(title: &str) -> Markup {
     html! {
         head {
@@ -82,12 +82,12 @@ pub fn draw_head(title: &str) -> Markup {
     }
 }
 
-/// The hidden field that each form carries.
+/// Draws the hidden field with the form key.
 pub fn draw_form_key(call: &PageCall) -> Markup {
     html! { input type="hidden" name=(FORM_KEY) value=(call.form_key); }
 }
 
-/// A button that is a form of its own.
+/// Draws a button that is a form of its own.
 pub fn draw_button(call: &PageCall, action: &str, class: &str, label: &str) -> Markup {
     html! {
         form method="post" action=(action) {
@@ -97,8 +97,8 @@ pub fn draw_button(call: &PageCall, action: &str, class: &str, label: &str) -> M
     }
 }
 
-/// A button that asks first, without a script: it opens what will happen and the button that does
-/// it.
+/// Draws a button that asks first, without a script. It opens a sentence about the effect and the
+/// button that confirms.
 pub fn draw_confirmation(
     call: &PageCall,
     action: &str,
@@ -117,7 +117,7 @@ pub fn draw_confirmation(
     }
 }
 
-/// What stands around the content of one page.
+/// The frame around the content of one page.
 pub struct PageFrame<'c> {
     call: &'c PageCall,
     notice: Option<String>,
@@ -126,26 +126,26 @@ pub struct PageFrame<'c> {
 }
 
 impl<'c> PageFrame<'c> {
-    /// A frame that says nothing of its own.
+    /// Makes a frame without notice and counts.
     pub const fn bare(call: &'c PageCall) -> Self {
         Self { call, notice: None, letters: 0 }
     }
 
-    /// What the frame says for this session.
+    /// Loads the notice and the counts for this session.
     pub async fn load(call: &'c PageCall) -> Self {
-        // What the last action did waits for the page that its person sees.
+        // A refresh must not take the notice, because its person does not see the frame.
         let notice = (!call.is_refresh).then(|| call.pages.sessions.take_notice(&call.session));
         let notice = notice.flatten();
         let mut letters = 0;
         if call.may_read("/api/v1/dead-letters") {
-            // A page whose count is not to be had stands without it.
+            // If the count fails, the page is shown without it.
             let counted = call.app().journal.count_open_letters(MOST_COUNTED).await;
             letters = counted.unwrap_or_default();
         }
         Self { call, notice, letters }
     }
 
-    /// The whole document.
+    /// Draws the whole document.
     pub fn draw(&self, content: &PageContent) -> Markup {
         html! {
             (DOCTYPE)
@@ -179,18 +179,18 @@ impl<'c> PageFrame<'c> {
         }
     }
 
-    /// Who is signed in, and the way out.
+    /// Draws who is signed in, and the button to sign out.
     fn draw_person(&self) -> Markup {
         html! {
             div class="who" {
                 b { (self.call.principal.token().settings.name) }
-                "times are ages, or in your zone; without scripts, UTC"
+                "times are ages or in your time zone (UTC without scripts)"
                 (draw_button(self.call, "/admin/sign-out", "bare small", "Sign out"))
             }
         }
     }
 
-    /// The number behind a part of the navigation.
+    /// Draws the count behind a part of the navigation.
     fn draw_number(&self, section: PageSection) -> Markup {
         let settings = self.call.settings();
         let count = match section {
@@ -282,13 +282,13 @@ fn draw_search(id: &str, label: &str) -> Markup {
     }
 }
 
-/// The page that says what went wrong.
+/// Returns the page that says what went wrong.
 pub fn problem_content(problem: &ApiProblem) -> PageContent {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let title = match status {
-        StatusCode::NOT_FOUND => "There is no such page or thing",
+        StatusCode::NOT_FOUND => "There is no such page or object",
         StatusCode::FORBIDDEN => "This token may not do that",
-        StatusCode::CONFLICT => "This cannot be done as things stand",
+        StatusCode::CONFLICT => "This cannot be done in the current state",
         StatusCode::UNPROCESSABLE_ENTITY => "Something in this request is wrong",
         StatusCode::SERVICE_UNAVAILABLE => "The server cannot answer this at present",
         _ => problem.title,
@@ -307,7 +307,7 @@ pub fn problem_content(problem: &ApiProblem) -> PageContent {
                 }
             }
             p class="meta s" {
-                // Of a request that failed here it is not known how far it came.
+                // If the request failed in the server, it is unknown how far it came.
                 @if status.is_client_error() { "Nothing was changed. " }
                 a href="/admin" { "Go to the overview" }
             }

@@ -1,6 +1,6 @@
-// Draws the live parts of a page again when the server says that something happened. The parts come
-// from the page itself, asked for once more. A part that holds the focus, an open question or chosen
-// text stays as it is until it does not.
+// Redraws the live parts of a page when the server reports news. The parts come from the page
+// itself, which is loaded again. A part that holds the focus, an open question or selected text is
+// not replaced while that lasts.
 "use strict";
 (() => {
   const parts = () => document.querySelectorAll("[data-live]");
@@ -15,7 +15,8 @@
       || (chosen !== null && !chosen.isCollapsed && part.contains(chosen.anchorNode));
   };
 
-  // Rows that are there change in place. New ones wait above the list until they are asked for.
+  // Existing rows are replaced in place. New rows are only counted above the list until the reader
+  // loads them.
   const mergeRows = (part, fresh) => {
     const rows = new Map([...part.querySelectorAll("[data-row]")].map((row) => [row.dataset.row, row]));
     let added = 0;
@@ -57,7 +58,7 @@
       if (answer.redirected || answer.status === 401) stop();
       else if (answer.ok) drawAgain(new DOMParser().parseFromString(await answer.text(), "text/html"));
     } catch {
-      // The server is away; the stream is opened again when it is back.
+      // The server is away. The browser reopens the stream when the server is back.
     } finally {
       asking = false;
     }
@@ -74,7 +75,7 @@
     source = null;
   };
 
-  // A browser has few connections to one server, so a page that nobody sees gives its own back.
+  // A browser has few connections to one server, so a hidden page closes its stream.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) stop();
     else { start(); ask(); }

@@ -1,4 +1,4 @@
-//! Modules: which version runs, and which others there are.
+//! The page of modules: which version runs, and which other versions there are.
 
 use super::call::{ActionResult, PageCall, PageContent, PageProblem, PageResult, PageSection};
 use super::forms::FormFields;
@@ -23,14 +23,14 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Where the list stands.
+/// Address of the list.
 pub const MODULES: &str = "/admin/modules";
-/// The route that takes a component.
+/// The REST route that accepts a component.
 const UPLOAD: &str = "/api/v1/modules/{name}";
 /// Most versions on one page, the newest ones.
 const MOST_VERSIONS: usize = 50;
 
-/// What a component says of itself, as far as pages tell it.
+/// The part of a component's report that pages show.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ShownReport {
@@ -45,7 +45,7 @@ impl ShownReport {
     }
 }
 
-/// The flows that name a module.
+/// Returns the names of the flows that use a module.
 fn flows_with(settings: &SettingsSnapshot, name: &str) -> Vec<String> {
     let flows = settings.flows().iter().map(|route| &route.flow.settings);
     let uses = flows.filter(|flow| flow.modules.iter().any(|module| module.name == name));
@@ -105,7 +105,7 @@ pub async fn show_list(call: PageCall) -> PageResult {
     Ok(PageContent::new(PageSection::Modules, "Modules", body))
 }
 
-/// The form that uploads a component, for a token that may.
+/// Draws the form that uploads a component, if the token may.
 fn draw_upload(call: &PageCall, name: Option<&str>) -> Markup {
     let limit = call.app().live.engine().limits().upload_bytes as u64;
     html! {
@@ -133,7 +133,7 @@ fn draw_upload(call: &PageCall, name: Option<&str>) -> Markup {
                             p class="hint" id="wasm-h" {
                                 "A .wasm file of at most "
                                 (tell_count(limit / 1024))
-                                " KiB, chosen or dropped here. It is checked and compiled first."
+                                " KiB, chosen or dropped here. It is checked and compiled before it is stored."
                             }
                         }
                         label class="check full" {
@@ -181,7 +181,7 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
                     @if hidden > 0 { footer { (hidden) " older versions are in the API." } }
                 }
                 section class="panel" aria-labelledby="im" {
-                    header { h2 id="im" { "What the newest one asks for" } }
+                    header { h2 id="im" { "What the newest version asks for" } }
                     div class="in" {
                         @if let Some(view) = versions.first() { (draw_manifest(view)) }
                         p class="hint" { "Interfaces that it imports:" }
@@ -223,13 +223,13 @@ fn draw_version(call: &PageCall, view: &ModuleView) -> Markup {
     }
 }
 
-/// Takes a component.
+/// Accepts an uploaded component.
 pub async fn upload(call: PageCall, fields: FormFields) -> ActionResult {
     let name = fields.required("name")?.to_owned();
     let wasm = fields.file().ok_or_else(|| ApiProblem::fault("component", "choose a file"))?;
     let activate = fields.text("activate").is_some();
     let made = send_component(&call, &name, wasm, activate).await?;
-    let runs = if activate { "it runs in flows from now on" } else { "activate it to run it" };
+    let runs = if activate { "flows run it from now on" } else { "activate it to run it" };
     let mut notice = format!("{name} v{} was uploaded; {runs}.", made.version);
     if let Some(warning) = made.warning {
         notice = format!("{notice} Note: {warning}.");
@@ -252,7 +252,7 @@ async fn send_component(
     Ok(made.data)
 }
 
-/// Makes a version the one that flows run.
+/// Activates a version, so that flows run it.
 pub async fn activate(
     call: PageCall,
     Path((name, version)): Path<(String, String)>,
@@ -270,7 +270,7 @@ pub async fn activate(
     Ok(call.done(&module_address(&name), notice))
 }
 
-/// The component of a version, as a file.
+/// Returns the component of a version as a file.
 pub async fn download(
     call: PageCall,
     Path((name, version)): Path<(String, String)>,

@@ -1,9 +1,9 @@
-//! `GET /admin/live`: says that something happened, so that an open page draws its parts again.
+//! `GET /admin/live` tells an open page that something happened, so that it redraws its live parts.
 //!
-//! The stream carries a number and nothing else. A page that hears it asks for itself once more, as
-//! its reader would by hand, so the same guard decides what it may show. The number comes from
-//! counters in memory: watching costs the database nothing. What other nodes do is not counted
-//! here, so a page also looks by itself every [`UNASKED`].
+//! The stream carries only a number. A page that receives it loads itself again, as its reader
+//! would by hand, so the same guard decides what it may show. The number comes from counters in
+//! memory, so watching costs no database query. These counters do not include other nodes, so a
+//! page also reloads every [`UNASKED`] seconds without news.
 
 use super::PageState;
 use super::call::PageCall;
@@ -16,23 +16,23 @@ use http::{HeaderName, HeaderValue, header};
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// How often the counters are looked at.
+/// How often the counters are read.
 const LOOK: Duration = Duration::from_secs(1);
-/// Looks between two things that are said at least.
+/// Fewest looks between two news messages.
 const SPACING: u32 = 3;
-/// Looks after which a stream says something although nothing happened, so that the connection is
-/// not taken for one that rests.
+/// Looks after which a quiet stream sends a comment, so that the connection does not count as idle.
 const SIGN_OF_LIFE: u32 = 5;
-/// Looks after which a page shall look although nothing happened here.
+/// Looks after which a page reloads although nothing happened on this node.
 const UNASKED: u32 = 20;
-/// Looks after which a stream ends. The browser opens another, and is asked for its session again.
+/// Looks after which a stream ends. The browser then opens another one, and its session is checked
+/// again.
 const LIFE: u32 = 600;
 
-/// A stream that is open. It counts as its session's until it is dropped.
+/// An open stream. It counts for its session until it is dropped.
 struct LiveStream {
     pages: PageState,
     session: String,
-    /// The counters when something was said last.
+    /// The count at the last news message.
     said: u64,
     looks: u32,
     said_at: u32,
@@ -47,7 +47,8 @@ impl Drop for LiveStream {
 /// Opens a stream, unless the session has too many.
 pub async fn open_stream(call: PageCall) -> Response {
     if !call.pages.sessions.enter_stream(&call.session) {
-        let detail = "too many open pages follow what happens; close some, or load pages by hand";
+        let detail =
+            "too many open pages update themselves; close some, or reload this page by hand";
         return ApiProblem::too_many(detail, SIGN_OF_LIFE).into_response();
     }
     let said = count_all(&call.pages);
@@ -59,20 +60,20 @@ pub async fn open_stream(call: PageCall) -> Response {
     let mut response = Body::from_stream(news).into_response();
     let kind = HeaderValue::from_static("text/event-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    // Proxies that gather answers before they pass them on know this header.
+    // This header stops proxies from buffering the stream.
     let gathering = HeaderName::from_static("x-accel-buffering");
     response.headers_mut().insert(gathering, HeaderValue::from_static("no"));
     response
 }
 
-/// Counts everything that this node recorded since its start.
+/// Returns the count of everything that this node recorded since its start.
 fn count_all(pages: &PageState) -> u64 {
     pages.app.journal.metrics().store.count_recorded()
 }
 
 impl LiveStream {
-    /// What is said next. None once the session is over, its token is not good any more, the server
-    /// stops, or the stream has lived long enough.
+    /// Returns the next message. Returns `None` once the session is over, its token is no longer
+    /// valid, the server stops, or the stream has reached its longest life.
     async fn next_text(&mut self) -> Option<Bytes> {
         let stopping = self.pages.app.stopping.clone();
         loop {

@@ -1,4 +1,4 @@
-//! Nodes: the processes that share the database.
+//! The page of nodes: the processes that share the database.
 
 use super::call::{PageCall, PageContent, PageResult, PageSection};
 use super::signs::StateSign;
@@ -13,7 +13,7 @@ fn draw_state(node: &NodeView) -> Markup {
     sign.draw()
 }
 
-/// How far a clock is from the database's.
+/// Says how far a clock differs from the database's.
 fn tell_skew(skew_ms: i64) -> String {
     let (seconds, tenths) = (skew_ms.unsigned_abs() / 1_000, skew_ms.unsigned_abs() / 100 % 10);
     match (seconds, tenths, skew_ms > 0) {

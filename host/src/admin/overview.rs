@@ -1,5 +1,5 @@
-//! The first page: what needs attention now, whether today is an ordinary day, and what depends on
-//! what is broken. A token sees the parts that it could also ask the REST API for.
+//! The first page: what needs attention now, whether today is an ordinary day, and what is affected
+//! by a failure. A token sees only the parts that it may also read through the REST API.
 
 pub mod attention;
 pub mod chart;
@@ -25,23 +25,23 @@ use http::Uri;
 use maud::html;
 use serde::Deserialize;
 
-/// The span where none is chosen.
+/// The time span if none is chosen.
 const USUAL_SPAN: &str = "24h";
 
-/// Which span the figures are of.
+/// The time span of the figures.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct OverviewPage {
     span: Option<String>,
 }
 
-/// Everything that the page is made of.
+/// The data of the page.
 pub struct OverviewData {
     pub report: HealthReport,
     pub causes: Vec<DeathCause>,
     pub sources: Vec<ShownSource>,
     pub figures: Option<SpanFigures>,
-    /// Alerts that fire.
+    /// Firing alerts.
     pub alerts: Vec<AlertView>,
 }
 

@@ -1,14 +1,14 @@
-//! What differs between two payloads, as a table.
+//! The differences between two payloads, as a table.
 
 use super::texts::tell_number;
 use crate::json::difference::{ValueChange, compare_values};
 use maud::{Markup, html};
 use serde_json::Value;
 
-/// Most changes that are listed.
+/// Most changes in the table.
 const MOST_CHANGES: usize = 100;
 
-/// What differs between two payloads.
+/// Draws the differences between two payloads.
 pub fn draw_changes(before: &Value, after: &Value) -> Markup {
     let changes = compare_values(before, after);
     let hidden = changes.len().saturating_sub(MOST_CHANGES);
@@ -43,7 +43,7 @@ fn draw_change(change: &ValueChange<'_>) -> Markup {
     html! { tr { td class="long" { code { (path) } } (cell(before)) (cell(after)) } }
 }
 
-/// Longest value in a table, in characters.
+/// Longest value in the table, in characters.
 const LONGEST_VALUE: usize = 200;
 
 fn shorten(text: &str) -> String {
@@ -59,7 +59,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn changes_are_a_table_and_hostile_values_are_text() {
+    fn changes_are_a_table_and_hostile_values_are_escaped() {
         let drawn = draw_changes(&json!({"a": 1, "b": 2}), &json!({"a": "<script>", "c": 3}));
         let text = drawn.into_string();
         assert!(text.contains("&lt;script&gt;") && !text.contains("<script>"), "{text}");

@@ -1,4 +1,4 @@
-//! Putting requests of the pages on record like calls of the API.
+//! Records requests of the pages in the audit, like calls of the API.
 
 use crate::api::auth::CallOrigin;
 use crate::api::{AppState, record_call};
@@ -8,7 +8,7 @@ use axum::extract::{MatchedPath, Request};
 use http::{Method, StatusCode};
 use std::time::Instant;
 
-/// A request that will be on record.
+/// A request that will be recorded.
 #[derive(Debug)]
 pub struct PageRecord {
     id: RequestId,
@@ -18,7 +18,7 @@ pub struct PageRecord {
 }
 
 impl PageRecord {
-    /// Begins when the request comes. The route stands in the place of its address.
+    /// Begins a record when a request arrives. It contains the route in place of the address.
     pub fn begin(request: &Request) -> Self {
         let extensions = request.extensions();
         let route = extensions.get::<MatchedPath>();
@@ -30,7 +30,7 @@ impl PageRecord {
         }
     }
 
-    /// Notes the answer. Whoever is not known pays for no row of its own.
+    /// Records the answer. A caller without a known token gets no row of its own.
     pub async fn finish(self, app: &AppState, caller: CallOrigin, status: StatusCode) {
         let is_free = caller.is_free || caller.token.is_none();
         let call = ApiCall {

@@ -1,4 +1,4 @@
-//! Every page and form, each with the route of the REST API whose need guards it.
+//! Every page and form, each with the REST route whose need guards it.
 
 use super::PageState;
 use super::dead_letters::{letter, progress, replay};
@@ -27,13 +27,13 @@ use std::sync::Arc;
 /// Changing an endpoint.
 const SET_ENDPOINT: Option<(Method, &str)> = Some((Method::PATCH, "/api/v1/endpoints/{id}"));
 
-/// Removing a dead letter for good.
+/// Deleting a dead letter.
 const DELETE_LETTER: Option<(Method, &str)> = Some((Method::DELETE, "/api/v1/dead-letters/{id}"));
 
 /// Changing a flow.
 const SET_FLOW: Option<(Method, &str)> = Some((Method::PATCH, "/api/v1/flows/{id}"));
 
-/// A dry run of a flow.
+/// Running a flow without sending anything.
 const TRY_FLOW: Option<(Method, &str)> = Some((Method::POST, flows::trial::RUN));
 /// Giving an endpoint another secret.
 const ROTATE_ENDPOINT: Option<(Method, &str)> =
@@ -42,14 +42,14 @@ const ROTATE_ENDPOINT: Option<(Method, &str)> =
 const ROTATE_SOURCE: Option<(Method, &str)> =
     Some((Method::POST, "/api/v1/sources/{id}/rotate-secret"));
 
-/// Adds pages, none without a guard.
+/// Adds pages. It cannot add a page without a guard.
 struct PageRouter {
     pages: PageState,
     router: Router<PageState>,
 }
 
 impl PageRouter {
-    /// Adds a page. A token may see it that may read `rest_route`; any known token where that is none.
+    /// Adds a page for tokens that may read `rest_route`, or for any known token if that is `None`.
     fn page<H, T>(self, path: &str, rest_route: Option<&'static str>, handler: H) -> Self
     where
         H: Handler<T, PageState>,
@@ -58,7 +58,7 @@ impl PageRouter {
         self.guarded_page(path, rest_route.map(|route| (Method::GET, route)), handler)
     }
 
-    /// Adds a page with a form. A token may see it that may send the form.
+    /// Adds a page with a form, for tokens that may send the form.
     fn guarded_page<H, T>(
         self,
         path: &str,
@@ -75,7 +75,7 @@ impl PageRouter {
         Self { router: self.router.route(path, guarded), ..self }
     }
 
-    /// Adds a form. A token may send it that may post to `rest_route`.
+    /// Adds a form for tokens that may post to `rest_route`.
     fn form<H, T>(self, path: &str, rest_route: &'static str, handler: H) -> Self
     where
         H: Handler<T, PageState>,
@@ -85,7 +85,7 @@ impl PageRouter {
         self.guarded_form(path, rest_route, handler)
     }
 
-    /// Adds a form. A token may send it that may call `rest_route`; any known token where that is none.
+    /// Adds a form for tokens that may call `rest_route`, or for any known token if that is `None`.
     fn guarded_form<H, T>(
         self,
         path: &str,
@@ -104,7 +104,7 @@ impl PageRouter {
 }
 
 impl PageRouter {
-    /// Adds the forms that make, change and delete one kind of thing.
+    /// Adds the forms that create, change and delete one kind of object.
     fn editor<R: SettingsForm>(self) -> Self {
         let FormKind { list, rest, rest_one, .. } = R::FORM;
         let (new, one) = (format!("{list}/new"), format!("{list}/{{id}}"));
@@ -122,7 +122,7 @@ impl PageRouter {
             .guarded_form(&delete, deletes, editor::removal::delete::<R>)
     }
 
-    /// Adds dead letters and what can be done with them.
+    /// Adds the pages and forms of dead letters.
     fn letter_pages(self) -> Self {
         self.page(dead_letters::DEAD_LETTERS, Some("/api/v1/dead-letters"), dead_letters::show_list)
             .form(
@@ -150,7 +150,7 @@ impl PageRouter {
             .guarded_form("/admin/dead-letters/{id}/delete", DELETE_LETTER, letter::delete_one)
     }
 
-    /// Adds everything that makes and changes what operators set.
+    /// Adds the forms of all settings.
     fn editors(self) -> Self {
         self.editor::<EndpointResource>()
             .editor::<FlowResource>()
@@ -175,7 +175,7 @@ impl PageRouter {
     }
 }
 
-/// The routes of the pages.
+/// Returns the routes of the pages.
 pub fn page_routes(app: AppState) -> Router<AppState> {
     let pages = PageState { app, sessions: Arc::new(SessionStore::default()) };
     let router = Router::new()
@@ -246,7 +246,7 @@ fn add_alerts(router: PageRouter) -> PageRouter {
         .form("/admin/alerts/{id}/silence", "/api/v1/alerts/{id}/silence", alerts::silence)
 }
 
-/// A page that there is not.
+/// Answers for an address that is not a page.
 async fn answer_missing(uri: Uri) -> call::PageResult {
     Err(ApiProblem::missing("page", uri.path()).into())
 }

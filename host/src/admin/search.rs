@@ -1,5 +1,5 @@
-//! Search from anywhere: an id leads to its page, a record to its events, a word to what has it in
-//! its name.
+//! Search from any page. An id leads to its page, a record to its history, and a word to the
+//! objects with that word in their names.
 
 use super::call::{ActionResult, PageCall, PageContent, PageSection};
 use super::events::{EVENTS, event_address};
@@ -11,26 +11,26 @@ use axum::response::{IntoResponse as _, Redirect};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-/// Most things of each kind.
+/// Most results of each kind.
 const MOST_FOUND: usize = 20;
-/// Longest text that is looked for, in characters.
+/// Longest search text, in characters.
 const LONGEST: usize = 200;
 
-/// What is looked for.
+/// The search text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct SearchQuery {
     q: String,
 }
 
-/// Something that was found.
+/// A search result.
 struct FoundThing {
     kind: &'static str,
     name: String,
     address: String,
 }
 
-/// The page of an id, by its prefix.
+/// Returns the address of an id's page, by the id's prefix.
 fn page_of_id(text: &str) -> Option<String> {
     let (prefix, _) = text.split_once('_').filter(|(_, rest)| rest.len() >= 32)?;
     let id = encode_query(text);
@@ -46,7 +46,7 @@ fn page_of_id(text: &str) -> Option<String> {
     }
 }
 
-/// The page of a record that is named as `invoice 1042`.
+/// Returns the address of a record's page, if the text names a record, such as `invoice 1042`.
 fn record_page(text: &str) -> Option<String> {
     let (resource, id) = text.split_once([' ', '/'])?;
     let is_word =
@@ -55,7 +55,7 @@ fn record_page(text: &str) -> Option<String> {
     is_word(&resource).then(|| record_address(&resource, id.trim()))
 }
 
-/// Leads to what was meant, or shows what could be.
+/// Leads to the one object that was meant, or shows the candidates.
 pub async fn show_results(
     call: PageCall,
     QueryInput(query): QueryInput<SearchQuery>,
@@ -70,7 +70,7 @@ pub async fn show_results(
     Ok(PageContent { section: None, ..content }.into_response())
 }
 
-/// Endpoints, flows, sources and modules with the text in their name, that the token may read of.
+/// Finds endpoints, flows, sources and modules by name that the token may read.
 fn find_named(call: &PageCall, text: &str) -> Vec<FoundThing> {
     let settings = call.settings();
     let has = |name: &str| name.to_lowercase().contains(text);
@@ -106,7 +106,7 @@ fn draw_results(call: &PageCall, text: &str, found: &[FoundThing]) -> Markup {
             div class="head" { div {
                 h1 { @if text.is_empty() { "Search" } @else { "Found for “" (text) "”" } }
                 p class="lead s" {
-                    "An id, such as evt_…, leads to its page; “invoice 1042” to the history of \
+                    "An id such as evt_… leads to its page, and “invoice 1042” leads to the history of \
                      that record."
                 }
             } }
@@ -136,7 +136,7 @@ fn draw_results(call: &PageCall, text: &str, found: &[FoundThing]) -> Markup {
                         }
                     }
                     @if found.is_empty() {
-                        li class="hint" { "Nothing that is set has this in its name." }
+                        li class="hint" { "No endpoint, flow, source or module has this in its name." }
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! Signing in with a token, and out.
+//! Signing in with a token, and signing out.
 
 use super::PageState;
 use super::call::PageCall;
@@ -19,14 +19,14 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
-/// Where the form stands.
+/// Address of the form.
 pub const SIGN_IN: &str = "/admin/sign-in";
-/// The cookie's name.
+/// Name of the session's cookie.
 const COOKIE: &str = "waybill-session";
-/// Longest address that a person is sent on to, in bytes.
+/// Longest address to which a person is sent after signing in, in bytes.
 const LONGEST_TARGET: usize = 2_000;
 
-/// The session in a request's cookie.
+/// Returns the text of the session in a request's cookie.
 pub fn session_text(headers: &HeaderMap) -> Option<&str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let pairs =
@@ -34,7 +34,7 @@ pub fn session_text(headers: &HeaderMap) -> Option<&str> {
     pairs.filter(|(name, _)| *name == COOKIE).map(|(_, text)| text).next()
 }
 
-/// Sends a person to the form, and from there to the page that was asked for.
+/// Redirects a person to the form, and from there back to the page that was requested.
 pub fn ask_to_sign_in(request: &Request) -> Response {
     let asked = request.uri().path_and_query().map_or("", |path| path.as_str());
     let reads = *request.method() == Method::GET && asked != "/admin";
@@ -46,7 +46,7 @@ pub fn ask_to_sign_in(request: &Request) -> Response {
     Redirect::to(&target).into_response()
 }
 
-/// Where to go after signing in: a page of this server, never an address elsewhere.
+/// Returns the address to go to after signing in: a page of this server, never another site.
 fn safe_target(wanted: Option<&str>) -> &str {
     let is_page = |path: &&str| {
         let rest = path.strip_prefix("/admin");
@@ -58,7 +58,7 @@ fn safe_target(wanted: Option<&str>) -> &str {
     wanted.filter(is_page).unwrap_or("/admin")
 }
 
-/// What the form's address says.
+/// The parameters of the form's address.
 #[derive(Debug, Default, Deserialize)]
 pub struct SignInQuery {
     next: Option<String>,
@@ -69,7 +69,7 @@ pub async fn show_form(query: axum::extract::Query<SignInQuery>) -> Response {
     html_response(StatusCode::OK, draw_form(query.next.as_deref(), None))
 }
 
-/// Takes the form: exchanges a token for a session.
+/// Exchanges the token in the form for a session.
 pub async fn sign_in(State(pages): State<PageState>, request: Request) -> Response {
     let record = PageRecord::begin(&request);
     let mut caller = CallOrigin::of(&pages.app, &request);
@@ -84,8 +84,8 @@ pub async fn sign_in(State(pages): State<PageState>, request: Request) -> Respon
     answer
 }
 
-/// Opens a session for the token in a form. The error says what is wrong and where the person
-/// wanted to go.
+/// Opens a session for the token in a form. The error contains what is wrong, and the page that the
+/// person requested.
 async fn open_session(
     pages: &PageState,
     caller: &mut CallOrigin,
@@ -101,7 +101,7 @@ async fn open_session(
     let shown = fields.text("token").unwrap_or_default();
     if ShownGrant::read(shown).is_some() {
         let detail =
-            "this is a short-lived token of a program; sign in with the token it was made with";
+            "this is the short-lived token of a program; sign in with the token of its client";
         return Err(refuse(ApiProblem::forbidden(detail)));
     }
     let principal = find_principal(app, shown, caller).map_err(refuse)?;
@@ -110,7 +110,7 @@ async fn open_session(
     let admitted = token.admit(principal.scopes(), RouteNeed::Token, caller.address, caller.at);
     admitted.map_err(|refusal| refuse(caller.refused(refusal)))?;
     let digest = shown_digest(shown).ok_or_else(|| refuse(ApiProblem::internal()))?;
-    // A browser has one session; the one that it had ends.
+    // A browser has one session, so its previous session ends.
     if let Some(text) = previous {
         pages.sessions.close_session(&text);
     }
@@ -119,8 +119,8 @@ async fn open_session(
     Ok(with_cookie(response, &text, SESSION_LIFE.as_secs(), is_secure))
 }
 
-/// Whether the browser speaks TLS: with this server, or with a proxy in front of it, which shows
-/// in the origin that the browser names.
+/// Whether the browser uses TLS: with this server, or with a proxy in front of it. The scheme of
+/// the `Origin` header shows the latter.
 fn is_over_tls(pages: &PageState, headers: &HeaderMap) -> bool {
     let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
     pages.app.config.tls.certificate.is_some()
@@ -173,8 +173,8 @@ fn draw_form(next: Option<&str>, error: Option<&str>) -> Markup {
                                     }
                                 }
                                 p class="hint" id="tok-h" {
-                                    "Begins with wb_. It is exchanged for a session of 12 hours and \
-                                     not kept in the browser."
+                                    "Begins with wb_. You get a session of 12 hours; the token is \
+                                     not stored in the browser."
                                 }
                             }
                             button class="btn main" type="submit" { "Sign in" }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_is_sent_only_to_pages_of_this_server() {
+    fn a_person_is_redirected_only_to_pages_of_this_server() {
         assert_eq!(safe_target(Some("/admin/events?type=a.b")), "/admin/events?type=a.b");
         for elsewhere in
             ["//evil.example", "https://evil.example", "/admin.evil", "/admin\\..\\", "/other"]

@@ -1,24 +1,24 @@
-//! Signs: a state is always a drawing and a word, never a colour alone.
+//! Signs of states: always an icon and a word, never only a colour.
 
 use maud::{Markup, html};
 
-/// How good a state is: the class that gives it its colour.
+/// How good a state is. The tone selects the colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateTone {
     /// Arrived, or well.
     Ok,
-    /// Going on; nothing to do.
+    /// In progress. Nothing to do.
     Run,
-    /// Failed, and will be tried again by itself; or wants a look.
+    /// Failed and will be retried automatically, or should be checked.
     Warn,
-    /// Will not mend without a person.
+    /// Needs a person.
     Bad,
-    /// Ended by a rule, or off.
+    /// Ended by a rule, or switched off.
     Idle,
 }
 
 impl StateTone {
-    /// The class of the style sheet.
+    /// Returns the class in the style sheet.
     pub const fn class(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -30,7 +30,7 @@ impl StateTone {
     }
 }
 
-/// A state: a drawing, a tone and a word.
+/// A state: an icon, a tone and a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateSign {
     pub icon: &'static str,
@@ -83,17 +83,17 @@ state_signs! {
 }
 
 impl StateSign {
-    /// The sign in a table or a list.
+    /// Draws the sign for a table or a list.
     pub fn draw(self) -> Markup {
         self.draw_with(self.word)
     }
 
-    /// The sign with more words than its own.
+    /// Draws the sign with other words.
     pub fn draw_with(self, words: &str) -> Markup {
         html! { span class={ "st " (self.tone.class()) } { (draw_icon(self.icon)) (words) } }
     }
 
-    /// The sign in the head of a page.
+    /// Draws the sign for the head of a page.
     pub fn draw_pill(self) -> Markup {
         html! {
             span class={ "st " (self.tone.class()) " pill" } { (draw_icon(self.icon)) (self.word) }
@@ -101,12 +101,12 @@ impl StateSign {
     }
 }
 
-/// One of the drawings of [`draw_sprite`].
+/// Draws one of the icons of [`draw_sprite`].
 pub fn draw_icon(name: &str) -> Markup {
     html! { svg class="i" aria-hidden="true" { use href={ "#i-" (name) } {} } }
 }
 
-/// The drawings: name, circle and paths, on a square of 16.
+/// The icons: name, whether it has a circle, and paths, on a square of 16 by 16.
 const ICONS: [(&str, bool, &[&str]); 18] = [
     ("ok", true, &["m5.3 8.2 1.9 1.9 3.6-4"]),
     ("bad", false, &["M5.4 1.8h5.2l3.6 3.6v5.2l-3.6 3.6H5.4l-3.6-3.6V5.4z", "m6 6 4 4m0-4-4 4"]),
@@ -128,7 +128,7 @@ const ICONS: [(&str, bool, &[&str]); 18] = [
     ("chev", false, &["m6 3.5 4.5 4.5L6 12.5"]),
 ];
 
-/// All drawings, once in a page.
+/// Draws the definitions of all icons, once in a page.
 pub fn draw_sprite() -> Markup {
     html! {
         svg width="0" height="0" aria-hidden="true" focusable="false" {

@@ -1,4 +1,4 @@
-//! Sources: do events come, and how is each set. What is shown is what the REST API tells.
+//! The page of sources: whether events come, and how each source is set, as the REST API shows it.
 
 use super::call::{ActionResult, PageCall, PageContent, PageProblem, PageResult, PageSection};
 use super::editor::pages::{draw_edit_button, draw_new_button};
@@ -19,10 +19,10 @@ use axum::extract::Path;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-/// Where the list stands.
+/// Address of the list.
 pub const SOURCES: &str = "/admin/sources";
 
-/// A source as the REST API shows it, as far as pages tell of it.
+/// The part of a source in the REST API that pages show.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ShownSource {
     pub name: String,
@@ -35,7 +35,7 @@ pub struct ShownSource {
     updated_at: Timestamp,
 }
 
-/// What came from it since the server started.
+/// Counts of the source since the server started.
 #[derive(Debug, Clone, Deserialize)]
 struct ShownFigures {
     captured: u64,
@@ -47,7 +47,7 @@ struct ShownFigures {
     last_error: Option<String>,
 }
 
-/// How it runs.
+/// The state of a source's runs.
 #[derive(Debug, Clone, Deserialize)]
 struct ShownRun {
     running: bool,
@@ -60,17 +60,17 @@ struct ShownRun {
     warnings: Vec<String>,
 }
 
-/// All sources.
+/// Loads all sources.
 pub async fn load_sources(call: &PageCall) -> Result<Vec<ShownSource>, PageProblem> {
     let Json(found) = rest::list_sources(call.state(), call.principal.clone()).await?;
     Ok(read_shown(found.data)?)
 }
 
 impl ShownSource {
-    /// The state, and why.
+    /// Returns the state and its reason.
     pub fn judge(&self) -> (StateSign, String) {
         if !self.enabled {
-            return (StateSign::PAUSED, "takes nothing".to_owned());
+            return (StateSign::PAUSED, "accepts no events".to_owned());
         }
         if let Some(error) = self.run.as_ref().and_then(|run| run.error.clone()) {
             return (StateSign::FAILING, error);
@@ -89,17 +89,17 @@ impl ShownSource {
         }
     }
 
-    /// When something last came from it.
+    /// Returns when the source last sent an event.
     pub fn last_at(&self) -> Option<Timestamp> {
         self.status.last_success_at
     }
 
-    /// How many events it sent since the server started.
+    /// Returns how many events the source sent since the server started.
     pub fn captured(&self) -> u64 {
         self.status.captured
     }
 
-    /// When it last failed.
+    /// Returns when the source last failed.
     pub fn failed_at(&self) -> Option<Timestamp> {
         self.run.as_ref().and_then(|run| run.finished_at).or(self.status.last_error_at)
     }
@@ -277,21 +277,21 @@ fn draw_figures(call: &PageCall, source: &ShownSource) -> Markup {
     }
 }
 
-/// Takes nothing more from a source.
+/// Pauses a source.
 pub async fn pause(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
     let path = Path(name.clone());
     drop(rest::pause_source(call.state(), call.principal.clone(), path).await?);
     Ok(call.done(&source_address(&name), format!("{name} is paused.")))
 }
 
-/// Takes from it again.
+/// Resumes a source.
 pub async fn resume(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
     let path = Path(name.clone());
     drop(rest::resume_source(call.state(), call.principal.clone(), path).await?);
     Ok(call.done(&source_address(&name), format!("{name} is resumed.")))
 }
 
-/// Has a source run now.
+/// Runs a source now.
 pub async fn run_now(
     call: PageCall,
     Path(name): Path<String>,
@@ -299,5 +299,5 @@ pub async fn run_now(
 ) -> ActionResult {
     let path = Path(name.clone());
     drop(rest::run::run_source(call.state(), call.principal.clone(), path).await?);
-    Ok(call.done(&source_address(&name), format!("{name} runs as soon as a node is free.")))
+    Ok(call.done(&source_address(&name), format!("{name} will run as soon as a node is free.")))
 }

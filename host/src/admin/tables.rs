@@ -1,15 +1,15 @@
-//! Tables, and the table of what is set.
+//! Tables, including the table of an object's settings.
 
 use crate::api::problem::ApiProblem;
 use maud::{Markup, html};
 use serde::Serialize;
 use serde_json::Value;
 
-/// A column: its title, and whether it holds numbers.
+/// A column: its title, and whether it contains numbers.
 pub type TableColumn = (&'static str, bool);
 
-/// A table whose rows fold on a phone. Folding takes the meaning of rows and cells away in some
-/// browsers, so their roles are said.
+/// Draws a table whose rows fold on a phone. In some browsers, folding removes the meaning of rows
+/// and cells, so their roles are explicit.
 pub fn draw_table(caption: &str, class: &str, columns: &[TableColumn], rows: &Markup) -> Markup {
     html! {
         table role="table" class={ "t fold " (class) } {
@@ -28,17 +28,17 @@ pub fn draw_table(caption: &str, class: &str, columns: &[TableColumn], rows: &Ma
     }
 }
 
-/// A row of [`draw_table`].
+/// Draws a row of [`draw_table`].
 pub fn draw_row(cells: &Markup) -> Markup {
     html! { tr role="row" { (cells) } }
 }
 
-/// A cell of [`draw_row`].
+/// Draws a cell of [`draw_row`].
 pub fn draw_cell(class: &str, content: &Markup) -> Markup {
     html! { td role="cell" class=(class) { (content) } }
 }
 
-/// A cell whose label is shown where the table is folded.
+/// Draws a cell with a label that is shown when the table is folded.
 pub fn draw_labelled_cell(class: &str, label: &str, content: &Markup) -> Markup {
     html! { td role="cell" class=(class) data-l=(label) { (content) } }
 }
@@ -46,7 +46,7 @@ pub fn draw_labelled_cell(class: &str, label: &str, content: &Markup) -> Markup 
 /// Most rows of a table of settings.
 const MOST_SETTINGS: usize = 200;
 
-/// What is set, one field a row. The caller has masked what is private.
+/// Draws settings, one field on each row. The caller must have masked private values.
 pub fn draw_settings<S: Serialize>(settings: &S) -> Result<Markup, ApiProblem> {
     let value = serde_json::to_value(settings).map_err(|error| ApiProblem::unexpected(&error))?;
     let mut rows = Vec::new();
@@ -63,7 +63,7 @@ pub fn draw_settings<S: Serialize>(settings: &S) -> Result<Markup, ApiProblem> {
     })
 }
 
-/// The fields of a value with their paths, such as `retry.schedule`.
+/// Lists the fields of a value with their paths, such as `retry.schedule`.
 fn list_fields(path: &str, value: &Value, rows: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) => {

@@ -1,15 +1,16 @@
-//! Times, ids, counts and long texts as people read them.
+//! Formats times, ids, counts and long texts for people.
 
 use crate::time::timestamp::Timestamp;
 use maud::{Markup, html};
 use std::time::Duration;
 
-/// Characters of an id that tell it apart: the last ones, because ids begin with their time.
+/// Number of final characters that identify an id. Its first characters are a time, and so similar
+/// for neighbouring ids.
 const TELLING: usize = 8;
-/// Longest text that a page shows of one value, in bytes.
+/// Longest text that a page shows for one value, in bytes.
 const LONGEST_TEXT: usize = 32 * 1024;
 
-/// How long ago something was, up to a day; then the date. The exact time is in the title.
+/// Draws how long ago something was, up to a day, then the date. The title holds the exact time.
 pub fn draw_age(now: Timestamp, at: Timestamp) -> Markup {
     let ago = now.since(at);
     let words = match ago.as_secs() {
@@ -20,13 +21,13 @@ pub fn draw_age(now: Timestamp, at: Timestamp) -> Markup {
     draw_time(at, &words)
 }
 
-/// How long ago something was, as part of a sentence.
+/// Says how long ago something was, as part of a sentence.
 pub fn tell_ago(now: Timestamp, at: Timestamp) -> String {
     let ago = now.since(at);
     if ago.as_secs() == 0 { "just now".to_owned() } else { format!("{} ago", tell_span(ago)) }
 }
 
-/// Since when something is so: the time of day, and how long that is.
+/// Draws since when a state lasts: the time of day, and the duration.
 pub fn draw_since(now: Timestamp, at: Timestamp) -> Markup {
     let ago = now.since(at);
     let text = at.to_string();
@@ -38,7 +39,7 @@ pub fn draw_since(now: Timestamp, at: Timestamp) -> Markup {
     }
 }
 
-/// When something is due.
+/// Draws when something is due.
 pub fn draw_due(now: Timestamp, at: Timestamp) -> Markup {
     if at.since(now).as_secs() == 0 {
         return draw_time(at, "now");
@@ -46,24 +47,24 @@ pub fn draw_due(now: Timestamp, at: Timestamp) -> Markup {
     draw_time(at, &format!("in {}", tell_span(at.since(now))))
 }
 
-/// The time of day, where order matters.
+/// Draws the time of day, for lists in which the order matters.
 pub fn draw_clock(at: Timestamp) -> Markup {
     draw_time(at, &tell_clock(at))
 }
 
-/// A time under other words.
+/// Draws a time with other words. The title holds the exact time.
 pub fn draw_time(at: Timestamp, words: &str) -> Markup {
     let exact = at.to_string();
     let title = exact.replace('T', " ").replace('Z', " UTC");
     html! { time datetime=(exact) title=(title) { (words) } }
 }
 
-/// The time of day in UTC, to the second.
+/// Returns the time of day in UTC, with seconds.
 pub fn tell_clock(at: Timestamp) -> String {
     at.to_string().get(11..19).unwrap_or_default().to_owned()
 }
 
-/// A span in its largest unit.
+/// Returns a time span in its largest unit.
 pub fn tell_span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
@@ -75,7 +76,7 @@ pub fn tell_span(span: Duration) -> String {
     }
 }
 
-/// A short span, such as that of a request.
+/// Returns a short time span, such as that of a request.
 pub fn tell_millis(millis: f64) -> String {
     if millis < 1.0 {
         format!("{millis:.1} ms")
@@ -86,7 +87,7 @@ pub fn tell_millis(millis: f64) -> String {
     }
 }
 
-/// A number with separators between its thousands.
+/// Returns a number with separators between its thousands.
 pub fn tell_count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -99,24 +100,24 @@ pub fn tell_count(count: u64) -> String {
     text
 }
 
-/// A number of things: `1 delivery`, `2 deliveries`.
+/// Returns a number with its noun: `1 delivery`, `2 deliveries`.
 pub fn tell_number(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", tell_count(count), if count == 1 { one } else { many })
 }
 
-/// An id as a link; the whole id is in the title.
+/// Draws an id as a link. The title holds the whole id.
 pub fn draw_id(id: &str, address: &str) -> Markup {
     html! { a class="id nw" href=(address) title=(id) { (short_id(id)) } }
 }
 
-/// The prefix of an id and the part that tells it from others of the same second.
+/// Shortens an id to its prefix and the part that differs between ids of the same second.
 pub fn short_id(id: &str) -> String {
     let prefix = id.split_once('_').map_or("", |(prefix, _)| prefix);
     let start = id.len().saturating_sub(TELLING);
     format!("{prefix}_…{}", id.get(start..).unwrap_or(id))
 }
 
-/// The part of a long text that a page shows, and the sentence that says so where it is cut.
+/// Returns the part of a long text that a page shows, and a sentence if the text was cut.
 pub fn cut_text(text: &str) -> (&str, Option<String>) {
     if text.len() <= LONGEST_TEXT {
         return (text, None);
@@ -130,7 +131,7 @@ pub fn cut_text(text: &str) -> (&str, Option<String>) {
     (text.get(..end).unwrap_or_default(), Some(said))
 }
 
-/// A block of text in a fixed face, cut where it is long.
+/// Draws text in a fixed-width font, cut if it is long.
 pub fn draw_code(label: &str, text: &str) -> Markup {
     let (shown, cut) = cut_text(text);
     html! {
@@ -139,7 +140,7 @@ pub fn draw_code(label: &str, text: &str) -> Markup {
     }
 }
 
-/// A sentence whose names stand between backticks, as in descriptions of the API.
+/// Draws a sentence in which backticks mark names, as in the descriptions of the API.
 pub fn draw_prose(text: &str) -> Markup {
     html! {
         @for (n, part) in text.split('`').enumerate() {
@@ -148,9 +149,9 @@ pub fn draw_prose(text: &str) -> Markup {
     }
 }
 
-/// JSON with line breaks; as it is where it cannot be read.
+/// Returns JSON with line breaks, or the unchanged text if it is not JSON.
 pub fn indent_json(text: &str) -> String {
-    // Beyond this a page shows the beginning only, so the rest need not be read.
+    // Of longer texts a page shows only the beginning, so parsing them is not worth it.
     if text.len() > LONGEST_TEXT * 8 {
         return text.to_owned();
     }
@@ -159,7 +160,7 @@ pub fn indent_json(text: &str) -> String {
     indented.unwrap_or_else(|| text.to_owned())
 }
 
-/// A text as part of a query.
+/// Encodes a text as part of a query.
 pub fn encode_query(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

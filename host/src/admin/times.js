@@ -1,4 +1,5 @@
-// Says the exact times in the reader's own zone, with UTC behind. Without it they are said in UTC.
+// Shows exact times in the reader's time zone, followed by UTC. Without this script they are shown
+// in UTC.
 "use strict";
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });

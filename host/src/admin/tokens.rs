@@ -1,4 +1,4 @@
-//! Tokens: who may call, what for and until when.
+//! The page of tokens: who may call, for what, and until when.
 
 use super::call::{PageCall, PageContent, PageResult, PageSection};
 use super::editor::pages::{draw_edit_button, draw_new_button};
@@ -15,7 +15,7 @@ use axum::extract::Path;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-/// Where the list stands.
+/// Address of the list.
 pub const TOKENS: &str = "/admin/tokens";
 
 /// A token as the REST API shows it.
@@ -29,7 +29,7 @@ struct ShownToken {
     created_at: Timestamp,
 }
 
-/// The page of a token.
+/// Returns the address of a token's page.
 pub fn token_address(name: &str) -> String {
     format!("{TOKENS}/{}", encode_name(name))
 }
@@ -57,7 +57,7 @@ pub async fn show_list(call: PageCall) -> PageResult {
                 div {
                     h1 { (tell_number(tokens.len() as u64, "token", "tokens")) }
                     p class="lead s" {
-                        "What is stored is the digest of each, so none can be shown again."
+                        "Only a digest of each token is stored, so no token can be shown again."
                     }
                 }
                 (draw_new_button::<TokenResource>(&call))

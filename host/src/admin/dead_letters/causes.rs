@@ -1,4 +1,4 @@
-//! Dead letters by cause: what died of the same reason at the same place.
+//! Dead letters by cause: those that died for the same reason at the same place.
 
 use super::DEAD_LETTERS;
 use crate::admin::call::{PageCall, PageProblem};
@@ -9,22 +9,22 @@ use crate::settings::SettingsSnapshot;
 use crate::store::DeathCause;
 use maud::{Markup, html};
 
-/// Dead letters that are looked through, newest first.
+/// Most dead letters that are read, newest first.
 pub const MOST_LETTERS: u32 = 10_000;
 /// Most causes on one page.
 const MOST_CAUSES: usize = 25;
 
-/// The causes of the newest dead letters, the most frequent first.
+/// Loads the causes of the newest dead letters, the most frequent first.
 pub async fn load_causes(call: &PageCall) -> Result<Vec<DeathCause>, PageProblem> {
     Ok(call.app().journal.list_death_causes(MOST_LETTERS).await?)
 }
 
-/// Where a cause's letters died, and the filter that chooses them.
+/// Returns the place where the dead letters of a cause died, and the filter that selects them.
 pub fn cause_place(settings: &SettingsSnapshot, cause: &DeathCause) -> (String, String) {
     let reason = format!("reason={}", encode_query(&cause.reason));
     if let Some(id) = cause.endpoint_id {
         let known = settings.find_endpoint(id).map(|target| target.endpoint.settings.name.clone());
-        // A filter by endpoint needs one that is there.
+        // The filter by endpoint accepts only endpoints that exist.
         let filter = known.as_ref().map_or_else(
             || format!("kind=delivery&{reason}"),
             |name| format!("endpoint={}&{reason}", encode_query(name)),
@@ -45,7 +45,7 @@ pub fn cause_place(settings: &SettingsSnapshot, cause: &DeathCause) -> (String, 
     (name.unwrap_or_else(|| "a deleted flow".to_owned()), format!("kind=event&{reason}"))
 }
 
-/// The table of causes.
+/// Draws the table of causes.
 pub fn draw_causes(call: &PageCall, causes: &[DeathCause]) -> Markup {
     let settings = call.settings();
     let rows = html! {

@@ -1,4 +1,4 @@
-//! One dead letter: why it died, what it holds, and what can be done with it.
+//! The page of one dead letter: why it died, its content, and the possible actions.
 
 use super::{DEAD_LETTERS, draw_place, letter_address};
 use crate::admin::call::{
@@ -28,7 +28,7 @@ use http::{Method, StatusCode};
 use maud::{Markup, html};
 use serde_json::value::RawValue;
 
-/// Most attempts in the table, the last ones.
+/// Most attempts in the table, the latest ones.
 const MOST_ATTEMPTS: usize = 20;
 
 /// Shows one dead letter.
@@ -36,7 +36,7 @@ pub async fn show_page(call: PageCall, path: Path<String>) -> PageResult {
     draw_page(&call, path, None).await
 }
 
-/// Data that a person typed, and what is wrong with them.
+/// The data that a person typed, and the problem with it.
 type TypedData<'t> = Option<(&'t str, &'t ApiProblem)>;
 
 async fn draw_page(call: &PageCall, path: Path<String>, typed: TypedData<'_>) -> PageResult {
@@ -48,13 +48,13 @@ async fn draw_page(call: &PageCall, path: Path<String>, typed: TypedData<'_>) ->
             (draw_head(call, &letter))
             div class="wide-narrow" {
                 section class="panel" aria-labelledby="fa" {
-                    header { h2 id="fa" { "What is known" } }
+                    header { h2 id="fa" { "Details" } }
                     div class="in stack-s" {
                         (draw_facts(call, &letter))
                         @if let Some(event) = &event {
                             h3 { "Data of the event" }
                             @if event.payload_pruned_at.is_some() {
-                                p class="hint" { "It was pruned." }
+                                p class="hint" { "The data was pruned." }
                             }
                             @else {
                                 (draw_code("Data of the event", &indent_json(event.data.get())))
@@ -96,7 +96,7 @@ fn draw_head(call: &PageCall, letter: &DeadLetterView) -> Markup {
                 }
                 @if may_delete {
                     (draw_confirmation(call, &format!("{address}/delete"), "Delete…", "Delete it",
-                        "The dead letter goes for good, and nothing is sent. The event stays and \
+                        "The dead letter is deleted for good, and nothing is sent. The event stays and \
                          can be replayed from its page."))
                 }
             }
@@ -154,7 +154,7 @@ fn draw_attempts(call: &PageCall, delivery: &DeliveryTrace) -> Markup {
     }
 }
 
-/// Replays one.
+/// Replays one dead letter.
 pub async fn replay_one(
     call: PageCall,
     Path(id): Path<String>,
@@ -163,11 +163,11 @@ pub async fn replay_one(
     let path = Path(id.clone());
     let body = JsonInput(LetterReplay::default());
     drop(replay_dead_letter(call.state(), call.principal.clone(), path, body).await?);
-    let notice = "The replay has begun. The dead letter goes when it succeeds.";
+    let notice = "The replay has begun. The dead letter is removed when it succeeds.";
     Ok(call.done(DEAD_LETTERS, format!("{} ({})", notice, short_id(&id))))
 }
 
-/// Replays one with other data.
+/// Replays one dead letter with changed data.
 pub async fn replay_edited(
     call: PageCall,
     Path(id): Path<String>,
@@ -183,7 +183,7 @@ pub async fn replay_edited(
     match replayed.await {
         Ok(_) => {
             let notice =
-                "The replay with your data has begun. The dead letter goes when it succeeds.";
+                "The replay with your data has begun. The dead letter is removed when it succeeds.";
             Ok(call.done(&letter_address(&id), notice))
         }
         Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY.as_u16() => {
@@ -195,10 +195,10 @@ pub async fn replay_edited(
     }
 }
 
-/// Longest data that the form takes, in bytes.
+/// Longest data that the form accepts, in bytes.
 const LONGEST_DATA: usize = 128 * 1024;
 
-/// The form that replays a delivery with other data, for a token that may.
+/// Draws the form that replays a delivery with changed data, if the token may.
 async fn draw_editor(
     call: &PageCall,
     letter: &DeadLetterView,
@@ -221,7 +221,7 @@ async fn draw_editor(
     Ok(Some(html! {
         section class="panel" aria-labelledby="ed" {
             header { h2 id="ed" { "Replay with other data" } }
-            @if is_long { p class="in hint" { "The data are too long for a form; use the API." } }
+            @if is_long { p class="in hint" { "The data is too long for a form (more than 128 KiB). Use the API." } }
             @else {
                 form method="post" action={ (letter_address(&letter.id)) "/edit" } class="in stack-s" {
                     (draw_form_key(call))
@@ -233,18 +233,18 @@ async fn draw_editor(
                             p class="error" role="alert" { (problem.detail) }
                         }
                         p class="hint" id="data-h" {
-                            "The delivery is sent with these in the place of its own, under the same \
+                            "The delivery is sent with this data in place of its own, under the same \
                              webhook-id. The event stays as it was captured."
                         }
                     }
-                    div class="row" { button class="btn" type="submit" { "Replay with these" } }
+                    div class="row" { button class="btn" type="submit" { "Replay with this data" } }
                 }
             }
         }
     }))
 }
 
-/// Removes one for good.
+/// Deletes one dead letter for good.
 pub async fn delete_one(
     call: PageCall,
     Path(id): Path<String>,

@@ -1,4 +1,4 @@
-//! Replays that are under way: how many are left, and the way to stop them.
+//! Replays in progress: how many are left, and a button to stop them.
 
 use super::replay::{draw_hidden_filter, list_address, read_filter};
 use super::{DEAD_LETTERS, LettersPage};
@@ -13,16 +13,16 @@ use crate::store::DeathCause;
 use axum::Json;
 use maud::{Markup, html};
 
-/// The route that stops replays.
+/// The REST route that stops replays.
 const ROUTE: &str = "/api/v1/dead-letters/stop-replay";
 
-/// The replays under way of what the filter shows. The part is there also where there are none, so
-/// that an open page sees the first.
+/// Draws the replays in progress among the dead letters of the filter. The part is on the page even
+/// without replays, so that an open page can show the first one.
 pub fn draw_progress(call: &PageCall, page: &LettersPage, causes: &[DeathCause]) -> Markup {
     let left: u64 =
         causes.iter().filter(|cause| page.shows_cause(call, cause)).map(|c| c.replaying).sum();
     let since = page.query(call).since;
-    // What a person began last; other replays may be under way too.
+    // The count of the person's last replay. Other replays may be in progress too.
     let begun = page.begun.filter(|begun| *begun >= left && *begun > 0);
     html! {
         div id="progress" data-live="part" {
@@ -39,7 +39,7 @@ pub fn draw_progress(call: &PageCall, page: &LettersPage, causes: &[DeathCause])
                         @if let Some(begun) = begun {
                             progress max=(begun) value=(begun - left) aria-label="Replays that ended" {}
                             p class="s" {
-                                (tell_count(begun - left)) " of " (tell_count(begun)) " ended. Those that \
+                                (tell_count(begun - left)) " of " (tell_count(begun)) " ended. Deliveries that \
                                  failed again are dead letters again."
                             }
                         }
@@ -50,7 +50,7 @@ pub fn draw_progress(call: &PageCall, page: &LettersPage, causes: &[DeathCause])
                                 button class="btn" type="submit" { "Stop" }
                             }
                             p class="hint" {
-                                "Stopping calls off those that wait for their time. Their dead \
+                                "Stopping calls off the replays that still wait. Their dead \
                                  letters stay."
                             }
                         }
@@ -61,7 +61,7 @@ pub fn draw_progress(call: &PageCall, page: &LettersPage, causes: &[DeathCause])
     }
 }
 
-/// Stops what the filter in the form chooses.
+/// Stops the replays that the filter in the form selects.
 pub async fn stop(call: PageCall, fields: FormFields) -> ActionResult {
     let filter = read_filter(&fields);
     let back = list_address(&filter);

@@ -1,4 +1,5 @@
-//! Replaying all that match: the preview says how many, and that many are replayed.
+//! Replays all matching dead letters. The preview says how many match, and only that many are
+//! replayed.
 
 use super::{DEAD_LETTERS, LettersPage, read_kind};
 use crate::admin::call::{ActionResult, PageCall, PageProblem};
@@ -17,19 +18,19 @@ use axum::Json;
 use maud::{Markup, html};
 use std::collections::BTreeSet;
 
-/// The route that replays many.
+/// The REST route that replays several dead letters.
 const ROUTE: &str = "/api/v1/dead-letters/replay";
 /// Most places that the preview names.
 const MOST_PLACES: usize = 5;
 
-/// What a replay would do.
+/// The effect of a replay.
 #[derive(Debug, Default)]
 struct ReplayPlan {
-    /// Dead letters that match and are not being replayed.
+    /// Matching dead letters that are not being replayed.
     matched: u64,
-    /// Those of them whose endpoint, flow or source is there.
+    /// The dead letters among them whose endpoint, flow or source exists.
     possible: u64,
-    /// Where those would go.
+    /// The places to which those would go.
     places: BTreeSet<String>,
 }
 
@@ -70,7 +71,7 @@ async fn load_plan(call: &PageCall, query: DeadLetterQuery) -> Result<ReplayPlan
     Ok(ReplayPlan::of(&settings, &counts))
 }
 
-/// The preview of a replay of all that match, for a token that may start it.
+/// Draws the preview of a replay of all matching dead letters, if the token may start it.
 pub async fn draw_preview(
     call: &PageCall,
     page: &LettersPage,
@@ -78,14 +79,14 @@ pub async fn draw_preview(
     if !call.may_post(ROUTE) {
         return Ok(None);
     }
-    // What dies after the page was made is not part of what it offers.
+    // Dead letters that are made after the page are not part of its offer.
     let until = call.now.to_string();
     let query = DeadLetterQuery { until: Some(until.clone()), ..page.query(call) };
     let since = query.since.clone();
     let plan = load_plan(call, query).await?;
     Ok(Some(html! {
         section class="panel early" aria-labelledby="rp" {
-            header { h2 id="rp" { "Replay what matches" } }
+            header { h2 id="rp" { "Replay all that match" } }
             form class="in stack-s" method="post" action="/admin/dead-letters/replay" {
                 (draw_form_key(call))
                 (draw_hidden_filter(page, since.as_deref()))
@@ -97,7 +98,7 @@ pub async fn draw_preview(
     }))
 }
 
-/// The filter on the screen, in hidden fields.
+/// Draws the current filter as hidden fields.
 pub fn draw_hidden_filter(page: &LettersPage, since: Option<&str>) -> Markup {
     let fields = [
         ("endpoint", page.endpoint.as_deref()),
@@ -116,7 +117,7 @@ pub fn draw_hidden_filter(page: &LettersPage, since: Option<&str>) -> Markup {
     }
 }
 
-/// What a replay would do, and the button that starts it.
+/// Draws the effect of a replay, and the button that starts it.
 fn draw_plan(plan: &ReplayPlan) -> Markup {
     let left = plan.matched - plan.possible;
     let hidden = plan.places.len().saturating_sub(MOST_PLACES);
@@ -135,7 +136,7 @@ fn draw_plan(plan: &ReplayPlan) -> Markup {
             dl class="facts" {
                 dt { "Go to" }
                 dd { (places.join(", ")) @if hidden > 0 { " and " (hidden) " more" } }
-                dt { "Sent" } dd { "under the webhook-id that each had" }
+                dt { "Sent" } dd { "under the same webhook-id as before" }
                 dt { "Stay" } dd { "each dead letter stays until its replay succeeds" }
             }
             div class="field" {
@@ -143,7 +144,7 @@ fn draw_plan(plan: &ReplayPlan) -> Markup {
                 input id="rate" name="per_second" inputmode="decimal" value="20"
                     aria-describedby="rate-h";
                 p class="hint" id="rate-h" {
-                    "So that a receiver that just came back is not overrun. Empty: at once."
+                    "Protects a receiver that has just recovered. Empty: no limit."
                 }
             }
             button class="btn main" type="submit" { "Replay " (tell_count(plan.possible)) }
@@ -151,18 +152,23 @@ fn draw_plan(plan: &ReplayPlan) -> Markup {
     }
 }
 
-/// Replays all that match the filter in the form, if they are as many as the button said.
+/// Replays all dead letters that match the filter in the form, if their number is still the one on
+/// the button.
 pub async fn replay_matching(call: PageCall, fields: FormFields) -> ActionResult {
     let until = Some(fields.required("until")?.to_owned());
     let filter = ReplayFilter { until, ..read_filter(&fields) };
-    let expected: u64 = read_number(&fields, "count")?
-        .ok_or_else(|| ApiProblem::fault("count", "says how many the page showed"))?;
+    let expected: u64 = read_number(&fields, "count")?.ok_or_else(|| {
+        ApiProblem::fault(
+            "count",
+            "is missing: it must be the number that the page showed; open the page again",
+        )
+    })?;
     let per_second: Option<f64> = read_number(&fields, "per_second")?;
     let back = list_address(&filter);
     let plan = load_plan(&call, filter.clone().into_query()).await?;
     if plan.possible != expected {
         let notice = format!(
-            "Nothing was replayed: {} matched when the page was made, and {} do now. Look again, \
+            "Nothing was replayed: {} matched when the page was made, and {} match now. Check the list, \
              then replay.",
             tell_count(expected),
             tell_count(plan.possible)
@@ -172,7 +178,7 @@ pub async fn replay_matching(call: PageCall, fields: FormFields) -> ActionResult
     let request = JsonInput(ReplayRequest { filter, per_second, dry_run: false });
     let Json(begun) = replay_dead_letters(call.state(), call.principal.clone(), request).await?;
     let notice = format!(
-        "{} begun. Each dead letter goes when its replay succeeds.",
+        "{} begun. Each dead letter is removed when its replay succeeds.",
         tell_number(begun.data.replayed, "replay has", "replays have")
     );
     let begun = begun.data.replayed;
@@ -180,7 +186,7 @@ pub async fn replay_matching(call: PageCall, fields: FormFields) -> ActionResult
     Ok(call.done(&format!("{back}{sign}begun={begun}#progress"), notice))
 }
 
-/// The filter in the hidden fields of a form.
+/// Reads the filter from the hidden fields of a form.
 pub fn read_filter(fields: &FormFields) -> ReplayFilter {
     ReplayFilter {
         endpoint: fields.owned("endpoint"),
@@ -202,7 +208,7 @@ fn read_number<N: std::str::FromStr>(
     text.parse().map(Some).map_err(wrong)
 }
 
-/// The list with the same filter.
+/// Returns the address of the list with the same filter.
 pub fn list_address(filter: &ReplayFilter) -> String {
     let kind = filter.kind.map(DeadLetterKind::as_str);
     let pairs = [

@@ -1,5 +1,5 @@
-//! What to do where another request changed the settings while a person had the form open: a change
-//! of only one of the two stays, and where both changed a field, the form shows both values.
+//! Merges a form with settings that another request changed while the form was open. If only one
+//! side changed a field, that change stays. If both did, the form shows both values.
 
 use super::form_fields::FormField;
 use super::form_values::FormValues;
@@ -10,14 +10,13 @@ use maud::{Markup, html};
 pub struct ForeignChange {
     pub path: String,
     pub label: String,
-    /// What stands in the form, where the person changed the field too, to something else.
+    /// The value in the form, if the person changed the field to something else.
     pub typed: Option<String>,
-    /// What the other request set.
+    /// The value that the other request set.
     pub now: String,
 }
 
-/// Puts the changes of others into a form, field by field, but for those fields that the person
-/// changed too.
+/// Takes the changes of others into a form, except for fields that the person changed too.
 pub fn merge_changes(
     fields: &[FormField],
     was: &FormValues,
@@ -50,23 +49,23 @@ fn tell_text(text: &str) -> &str {
 }
 
 impl ForeignChange {
-    /// What is said at the field.
+    /// Returns the text at the field.
     pub fn note(&self) -> String {
         match self.typed {
             Some(_) => format!("Another request set this to: {}", tell_text(&self.now)),
-            None => "Another request changed this; its value stands here now.".to_owned(),
+            None => "Another request changed this. The field now shows the new value.".to_owned(),
         }
     }
 }
 
-/// The table of both values.
+/// Draws the table of both values.
 pub fn draw_changes(changes: &[ForeignChange]) -> Markup {
     html! {
         section class="panel" aria-labelledby="both" {
             header { h2 id="both" { "Changed by another request" } }
             @if changes.is_empty() {
                 p class="in" {
-                    "A secret or a value that is not shown was changed. Look at it, then save again."
+                    "A secret or a value that is not shown was changed. Check the form, then save again."
                 }
             } @else {
                 table class="t" {
@@ -85,7 +84,7 @@ pub fn draw_changes(changes: &[ForeignChange]) -> Markup {
                                 td class="long" {
                                     @match &change.typed {
                                         Some(text) => (tell_text(text)),
-                                        None => span class="soft" { "no change; the new value was taken" },
+                                        None => span class="soft" { "no change: the new value is in the form" },
                                     }
                                 }
                                 td class="long" { (tell_text(&change.now)) }
@@ -94,8 +93,8 @@ pub fn draw_changes(changes: &[ForeignChange]) -> Markup {
                     }
                 }
                 footer {
-                    "Saving again stores what stands in the form below. Where you both changed a \
-                     field, that is what you typed."
+                    "Saving again stores the form below. If you both changed a \
+                     field, your value is in the form."
                 }
             }
         }
@@ -110,7 +109,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_change_of_one_stays_and_both_values_of_a_conflict_are_told() {
+    fn one_sided_changes_stay_and_conflicts_show_both_values() {
         let fields = fields_of::<EndpointSettings>();
         let of = |settings| FormValues::of_settings(&fields, &settings);
         let was = of(json!({"name": "a", "url": "http://one/", "mode": "async", "timeout": "5s"}));

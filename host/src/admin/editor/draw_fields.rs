@@ -1,4 +1,4 @@
-//! Draws the fields of a form, each with its label, its hint and what is wrong with it.
+//! Draws the fields of a form, each with its label, its hint and its errors.
 
 use super::draw_form::{FormState, MORE};
 use super::form_fields::{FieldShape, FormField};
@@ -7,17 +7,17 @@ use crate::admin::texts::draw_prose;
 use crate::model::fault::InputFault;
 use maud::{Markup, html};
 
-/// Rows of a list of objects that are offered beside those that are filled in.
+/// Empty rows that a list of objects offers beside the filled ones.
 const SPARE_ROWS: usize = 1;
-/// The same after a person asked for more.
+/// Empty rows after a person asked for more.
 const MORE_ROWS: usize = 5;
-/// The id of a field in the page.
+/// Returns the id of a field in the page.
 pub fn id_of(path: &str) -> String {
     let letters = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
     format!("f-{}", letters.collect::<String>())
 }
 
-/// What is wrong with a field.
+/// Draws the errors of a field.
 pub fn draw_messages(id: &str, faults: &[&InputFault]) -> Markup {
     html! {
         @for (n, fault) in faults.iter().enumerate() {
@@ -26,7 +26,7 @@ pub fn draw_messages(id: &str, faults: &[&InputFault]) -> Markup {
     }
 }
 
-/// Draws a field with its hint and what is wrong with it.
+/// Draws a field with its hint and its errors.
 pub fn draw_field(state: &FormState, field: &FormField) -> Markup {
     if let FieldShape::Rows(columns) = &field.shape {
         return draw_rows(state, field, columns);
@@ -59,11 +59,11 @@ fn is_long(state: &FormState, field: &FormField) -> bool {
 
 fn tell_hint(state: &FormState, field: &FormField) -> String {
     let how = match &field.shape {
-        FieldShape::Lines => " One a line.",
-        FieldShape::Pairs => " One a line, as name: text.",
+        FieldShape::Lines => " One on each line.",
+        FieldShape::Pairs => " One on each line, as name: text.",
         FieldShape::Json => " As JSON.",
         FieldShape::Text if state.values.text(&field.path) == "\"\"" => {
-            " Two quotation marks stand for a text without letters."
+            " Two quotation marks (\"\") stand for an empty text."
         }
         FieldShape::Text
         | FieldShape::Number
@@ -96,7 +96,7 @@ fn draw_input(state: &FormState, field: &FormField, id: &str, is_wrong: bool) ->
             select id=(id) name=(path) aria-describedby=(described) aria-invalid=[invalid] {
                 @if !field.is_required || text.is_empty() {
                     option value="" selected[text.is_empty()] {
-                        @if field.is_required { "Choose one" } @else { "as usual" }
+                        @if field.is_required { "Choose one" } @else { "default" }
                     }
                 }
                 @if !text.is_empty() && !values.iter().any(|value| value == text) {
@@ -133,13 +133,13 @@ fn draw_area(
         label for=(id) { (field.label) }
         textarea id=(id) name=(field.path) rows=(lines) spellcheck="false" autocomplete="off"
             aria-describedby=(described) aria-invalid=[invalid] {
-            // A browser leaves out a line break that comes first.
+            // A browser removes a leading line break, so one is added.
             "\n" (text)
         }
     }
 }
 
-/// A box for each value that there is. A value that is set and is not among them keeps its box.
+/// Draws a box for each offered value. A current value that is not offered keeps its box.
 fn draw_several(state: &FormState, field: &FormField, values: &[String], id: &str) -> Markup {
     let chosen = state.values.all(&field.path);
     let others = chosen.iter().filter(|text| !values.contains(text));
@@ -158,7 +158,7 @@ fn draw_several(state: &FormState, field: &FormField, values: &[String], id: &st
     }
 }
 
-/// A list of objects: those that there are, and spare rows.
+/// Draws a list of objects: the existing ones, and empty rows.
 fn draw_rows(state: &FormState, field: &FormField, columns: &[FormField]) -> Markup {
     let id = id_of(&field.path);
     let filled = state.values.rows(&field.path);
@@ -171,7 +171,7 @@ fn draw_rows(state: &FormState, field: &FormField, columns: &[FormField]) -> Mar
             legend class="label" { (field.label) }
             (draw_messages(&id, &faults))
             @if let Some(note) = state.notes.get(&field.path) { p class="hint warn" { (note) } }
-            p class="hint" { (draw_prose(&field.hint)) " A row without a word is left out." }
+            p class="hint" { (draw_prose(&field.hint)) " Empty rows are ignored." }
             @for n in 0..filled + spare {
                 fieldset class="fields one-row" {
                     legend class="hint" {
@@ -179,7 +179,7 @@ fn draw_rows(state: &FormState, field: &FormField, columns: &[FormField]) -> Mar
                     }
                     @for column in columns {
                         @let cell = column.in_row(&field.path, n);
-                        // A spare row may stay empty.
+                        // An empty row may stay empty.
                         @let is_required = cell.is_required && n < filled;
                         (draw_field(state, &FormField { is_required, ..cell }))
                     }

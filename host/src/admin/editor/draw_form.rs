@@ -1,4 +1,4 @@
-//! Draws a form: what is wrong with it, and its sections.
+//! Draws a form: its errors and its sections.
 
 use super::draw_fields::{draw_field, draw_messages, id_of};
 use super::form_fields::{FieldShape, FormField};
@@ -14,32 +14,32 @@ use std::collections::BTreeMap;
 
 /// The name of the button that asks for more rows.
 pub const MORE: &str = "more_rows";
-/// The field with the secret.
+/// The name of the field for the secret.
 pub const SECRET: &str = "secret";
-/// The field that says which state of the settings the form was made from.
+/// The name of the field with the tag of the settings from which the form was made.
 pub const TAG: &str = "state_tag";
-/// The field with what stood in the form when it was made.
+/// The name of the field with the form's original content.
 pub const WAS: &str = "state_was";
 
-/// What a form shows.
+/// The content of a form.
 #[derive(Debug, Default)]
 pub struct FormState {
     pub fields: Vec<FormField>,
     pub values: FormValues,
     pub faults: Vec<InputFault>,
-    /// What is wrong with the whole, beside what is wrong with its fields.
+    /// The problem with the whole form, beside the errors of its fields.
     pub problem: Option<String>,
-    /// What stood in it when it was made, and the tag of that state; of a new thing there is none.
+    /// The form's original content, and the tag of that state. `None` for a new object.
     pub known: Option<(FormValues, String)>,
-    /// What is said at a field, such as that another request changed it.
+    /// Notes at fields, such as that another request changed a field.
     pub notes: BTreeMap<String, String>,
     pub wants_rows: bool,
-    /// Fields that are not shown and come back as they are.
+    /// Fields that are not shown and come back unchanged.
     pub hidden: Vec<(&'static str, String)>,
 }
 
 impl FormState {
-    /// What is wrong at a path and below it.
+    /// Returns the errors at a path and below it.
     pub fn faults_at(&self, path: &str) -> Vec<&InputFault> {
         let belongs = |fault: &&InputFault| {
             let rest = fault.path.strip_prefix(path);
@@ -48,7 +48,7 @@ impl FormState {
         self.faults.iter().filter(belongs).collect()
     }
 
-    /// The field that a fault is about, or the first one of the part that it is about.
+    /// Returns the field of an error, or the first field of the part that the error is about.
     fn field_of(&self, fault: &InputFault) -> Option<String> {
         let is_inside = |outer: &str, inner: &str| {
             let rest = inner.strip_prefix(outer);
@@ -80,7 +80,8 @@ pub fn draw_form<R: SettingsForm>(
     html! {
         form method="post" action=(action) class="stack" {
             (draw_form_key(call))
-            // The first button is the one that Enter presses.
+            // Pressing Enter activates the first button, so the form begins with a hidden one that
+            // saves.
             button class="vh" type="submit" tabindex="-1" aria-hidden="true" { (does) }
             @for (name, text) in &state.hidden { input type="hidden" name=(name) value=(text); }
             @if let Some((was, tag)) = &state.known {
@@ -103,7 +104,7 @@ pub fn draw_form<R: SettingsForm>(
     }
 }
 
-/// The sections that have fields. What no section names stands in one of its own.
+/// Returns the sections that have fields. Fields that no section names get a section of their own.
 fn sections_of<'f>(
     kind: &FormKind,
     fields: &'f [FormField],
@@ -173,7 +174,7 @@ fn draw_section(
     }
 }
 
-/// The field for a secret. What was typed does not come back into the page.
+/// Draws the field for a secret. A secret that was typed is never sent back to the page.
 fn draw_secret(state: &FormState, hint: &str) -> Markup {
     let faults = state.faults_at(SECRET);
     let id = id_of(SECRET);
@@ -186,7 +187,7 @@ fn draw_secret(state: &FormState, hint: &str) -> Markup {
             p class="hint" id={ (id) "-h" } {
                 (hint)
                 @if state.problem.is_some() || !state.faults.is_empty() {
-                    " A secret that you typed has to be typed again."
+                    " If you typed a secret, type it again."
                 }
             }
         }
@@ -200,7 +201,7 @@ mod tests {
     use crate::model::flow::FlowSettings;
 
     #[test]
-    fn a_fault_leads_to_its_field_or_to_the_first_of_its_part() {
+    fn an_error_links_to_its_field_or_the_first_field_of_its_part() {
         let fields = fields_of::<crate::model::endpoint::EndpointSettings>();
         let state = FormState { fields, ..FormState::default() };
         let place = |path: &str| state.field_of(&InputFault::new(path, ""));
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_in_a_row_leads_to_its_cell() {
+    fn an_error_in_a_row_links_to_its_cell() {
         let fields = fields_of::<FlowSettings>();
         let settings = serde_json::json!({"modules": [{"name": "a"}, {"name": "b"}]});
         let values = FormValues::of_settings(&fields, &settings);

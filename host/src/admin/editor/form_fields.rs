@@ -1,5 +1,5 @@
-//! The fields of a form, made from the schema of the settings that it sets: whatever the REST API
-//! describes has a field, with the same description as its hint.
+//! Makes the fields of a form from the schema of its settings. Every part that the REST API
+//! describes gets a field, with the same description as its hint.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -12,15 +12,15 @@ pub enum FieldShape {
     Number,
     /// Yes or no.
     Switch,
-    /// One of these.
+    /// One of these values.
     Choice(Vec<String>),
-    /// Any of these.
+    /// Any of these values.
     Several(Vec<String>),
-    /// A list of texts, one a line.
+    /// A list of texts, one on each line.
     Lines,
-    /// Texts by name, one a line as `name: text`.
+    /// Texts by name, one on each line as `name: text`.
     Pairs,
-    /// Anything else, as JSON.
+    /// Any other value, as JSON.
     Json,
     /// A list of objects, each with these fields.
     Rows(Vec<FormField>),
@@ -29,36 +29,36 @@ pub enum FieldShape {
 /// A field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormField {
-    /// Where its value stands in the settings, such as `retry.schedule`. In a row, below the row.
+    /// The path of its value in the settings, such as `retry.schedule`. In a row, the path below
+    /// the row.
     pub path: String,
     pub label: String,
     pub hint: String,
     pub example: Option<String>,
     pub is_required: bool,
-    /// Whether nothing and an empty list differ.
+    /// Whether "not set" and an empty list are different values.
     pub is_nullable: bool,
     pub shape: FieldShape,
 }
 
 impl FormField {
-    /// The field of the settings that it is, or that it is part of.
+    /// Returns the top-level field of the settings to which this field belongs.
     pub fn top(&self) -> &str {
         self.path.split('.').next().unwrap_or_default()
     }
 
-    /// The same in a row of a list.
+    /// Returns the same field in a row of a list.
     #[must_use]
     pub fn in_row(&self, list: &str, row: usize) -> Self {
         Self { path: format!("{list}[{row}].{}", self.path), ..self.clone() }
     }
 
-    /// Whether spaces at the ends of its text mean something.
+    /// Whether leading and trailing spaces in the text are significant.
     pub fn keeps_spaces(&self) -> bool {
         self.path.ends_with("prefix")
     }
 
-    /// Offers values: those that there are, for a field of which the schema says only that it is a
-    /// text or a list of texts.
+    /// Offers values for a field that the schema only describes as a text or a list of texts.
     pub fn offer(&mut self, values: &[String]) {
         if self.shape == FieldShape::Text {
             self.shape = FieldShape::Choice(values.to_vec());
@@ -68,7 +68,7 @@ impl FormField {
     }
 }
 
-/// The fields of settings, in the order in which their schema has them.
+/// Returns the fields of settings in the order of their schema.
 pub fn fields_of<T: ToSchema>() -> Vec<FormField> {
     let mut named = Vec::new();
     T::schemas(&mut named);
@@ -85,12 +85,12 @@ pub fn fields_of<T: ToSchema>() -> Vec<FormField> {
 const DEEPEST: usize = 6;
 
 struct SchemaReader {
-    /// The schemas that others refer to, by name.
+    /// The schemas to which others refer, by name.
     named: BTreeMap<String, Value>,
 }
 
 impl SchemaReader {
-    /// Reads the fields of an object. `is_required`: whether the object itself must be there.
+    /// Reads the fields of an object. `is_required` says whether the object itself is required.
     fn read_object(
         &self,
         schema: &Value,
@@ -133,7 +133,7 @@ impl SchemaReader {
         });
     }
 
-    /// The schema that a property stands for, its description, and whether it may be null.
+    /// Returns the schema of a property, its description, and whether it may be null.
     fn resolve(&self, property: &Value) -> (Value, String, bool) {
         let mut schema = property.clone();
         let mut description = None;
@@ -198,7 +198,7 @@ fn enum_of(schema: &Value) -> Option<Vec<String>> {
     Some(values.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
-/// The types of a schema, which OpenAPI writes as one or as a list.
+/// Returns the types of a schema. OpenAPI writes them as one text or as a list.
 fn types_of(schema: &Value) -> Vec<&str> {
     match schema.get("type") {
         Some(Value::String(one)) => vec![one],
@@ -215,7 +215,7 @@ fn tell_example(example: &Value) -> String {
     }
 }
 
-/// Parts of paths that do not read well as they are.
+/// Words in place of parts of paths that do not read well.
 const WORDS: [(&str, &str); 9] = [
     ("url", "URL"),
     ("where", "condition"),
@@ -228,7 +228,7 @@ const WORDS: [(&str, &str); 9] = [
     ("cron", "cron expression"),
 ];
 
-/// The label of a path: `rate_limit.per_second` reads `Rate limit, per second`.
+/// Returns the label of a path: `rate_limit.per_second` becomes `Rate limit, per second`.
 fn label_of(path: &str) -> String {
     let word = |part: &str| {
         let known = WORDS.iter().find(|(name, _)| *name == part);
@@ -240,12 +240,12 @@ fn label_of(path: &str) -> String {
     first.unwrap_or_default() + letters.as_str()
 }
 
-/// The value at a path of settings.
+/// Returns the value at a path of settings.
 pub fn value_at<'v>(settings: &'v Value, path: &str) -> Option<&'v Value> {
     path.split('.').try_fold(settings, |value, part| value.get(part))
 }
 
-/// Puts a value at a path, and makes the objects on the way there.
+/// Sets the value at a path. Creates the objects on the path that do not exist.
 pub fn put_at(settings: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => drop(settings.insert(path.to_owned(), value)),
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_put_where_its_path_says() {
+    fn a_value_is_set_at_its_path() {
         let mut settings = Map::new();
         put_at(&mut settings, "retry.jitter", 0.into());
         put_at(&mut settings, "retry.schedule", "x".into());

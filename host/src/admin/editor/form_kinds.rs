@@ -1,4 +1,4 @@
-//! What is special about the form of each kind of thing.
+//! The specifics of the form for each kind of object.
 
 use super::form_fields::FormField;
 use super::{FormKind, OfferedValues, SettingsForm};
@@ -23,7 +23,7 @@ use axum::Json;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The settings with what is meant where nothing is said.
+/// Returns the settings with all defaults filled in.
 fn filled_settings<R: SettingsForm>(least: Value) -> Value {
     let read: Result<R::Settings, _> = serde_json::from_value(least.clone());
     read.and_then(serde_json::to_value).unwrap_or(least)
@@ -52,13 +52,13 @@ impl SettingsForm for EndpointResource {
         rest_one: "/api/v1/endpoints/{id}",
         noun: "endpoint",
         secret_hint: Some(
-            "whsec_ and the base64 of 24 to 64 bytes, or 16 to 256 characters. Left empty, a new \
-             endpoint gets one, and one that exists keeps its own.",
+            "whsec_ and 24 to 64 bytes in base64, or 16 to 256 characters. If left empty, a new \
+             endpoint gets a random secret, and an existing endpoint keeps its own.",
         ),
         sections: &[
             (
                 "Where it goes",
-                "Who receives, and which events.",
+                "The receiver, and the events that it gets.",
                 &["name", "url", "secret", "events", "where"],
             ),
             (
@@ -66,14 +66,10 @@ impl SettingsForm for EndpointResource {
                 "The form of each request.",
                 &["mode", "envelope", "field_map", "headers", "signing"],
             ),
-            (
-                "When it fails",
-                "How long and how often it is tried.",
-                &["timeout", "retry", "on_gone"],
-            ),
+            ("When it fails", "Time limits and retries.", &["timeout", "retry", "on_gone"]),
             (
                 "How much at once",
-                "So that the receiver is not overrun.",
+                "Limits that protect the receiver from overload.",
                 &["rate_limit", "max_in_flight", "smart", "ordered", "enabled"],
             ),
         ],
@@ -99,7 +95,7 @@ impl SettingsForm for EndpointResource {
         if !settings.events.is_empty() {
             let events: Vec<String> = settings.events.iter().map(ToString::to_string).collect();
             lost.push(format!(
-                "Events of the types {} are not sent there any more.",
+                "Events of the types {} are no longer sent there.",
                 events.join(", ")
             ));
         }
@@ -111,11 +107,11 @@ impl SettingsForm for EndpointResource {
         if health.dead > 0 {
             let letters = tell_number(health.dead, "dead letter", "dead letters");
             lost.push(format!(
-                "{letters} of it can then only be deleted, or their events replayed."
+                "{letters} of this endpoint can then only be deleted; their events can be replayed."
             ));
         }
         lost.push(
-            "Its secret is forgotten; the receiver needs another if it is made again.".to_owned(),
+            "Its secret is deleted. A new endpoint in its place gets another secret.".to_owned(),
         );
         Ok(lost)
     }
@@ -131,7 +127,11 @@ impl SettingsForm for FlowResource {
         noun: "flow",
         secret_hint: None,
         sections: &[
-            ("Which events", "What comes into the flow.", &["name", "sources", "events", "where"]),
+            (
+                "Which events",
+                "The events that enter the flow.",
+                &["name", "sources", "events", "where"],
+            ),
             (
                 "What happens to them",
                 "The modules run in this order, one after the other.",
@@ -185,15 +185,15 @@ impl SettingsForm for FlowResource {
                 names.join(", ")
             ));
         }
-        lost.push("Deliveries that it planned go on.".to_owned());
+        lost.push("Deliveries that it has already planned are still sent.".to_owned());
         Ok(lost)
     }
 }
 
-/// The kinds of sources, each with what it does.
+/// The kinds of sources, each with a description.
 const SOURCE_KINDS: [(&str, &str); 5] = [
     ("webhook", "Another system sends webhooks here; their signatures are verified."),
-    ("poll", "Waybill asks a REST API at intervals for what is new."),
+    ("poll", "Waybill polls a REST API for new data."),
     ("database", "Waybill reads a CRM's database, or tables that you name."),
     ("schedule", "Waybill makes an event at certain times."),
     ("http", "A program posts events to /api/v1/events."),
@@ -208,20 +208,20 @@ impl SettingsForm for SourceResource {
         rest_one: "/api/v1/sources/{id}",
         noun: "source",
         secret_hint: Some(
-            "What webhooks are signed with, the token of the API that is asked, or the password of \
-             the database. Left empty, a new source of webhooks gets one where its scheme needs one, \
-             and a source that exists keeps its own.",
+            "The secret that signs the webhooks, the token of the polled API, or the password of \
+             the database. If left empty, a new webhook source gets a random secret if its scheme needs \
+             one, and an existing source keeps its own.",
         ),
         sections: &[
             (
                 "The source",
-                "Its name stands in each of its events.",
+                "Each event carries the name of its source.",
                 &["name", "secret", "strict", "enabled"],
             ),
-            ("Webhooks", "Who sends, and how that is proved.", &["webhook"]),
-            ("What is asked", "The API, its lists, and how often.", &["poll"]),
+            ("Webhooks", "The sender, and how its signature is verified.", &["webhook"]),
+            ("What is polled", "The API, its lists, and how often.", &["poll"]),
             ("What is read", "The database, its tables, and how often.", &["database"]),
-            ("When", "The times, and the event that is made.", &["schedule"]),
+            ("When", "The times, and the event to make.", &["schedule"]),
         ],
     };
 
@@ -245,7 +245,7 @@ impl SettingsForm for SourceResource {
         source_address(name)
     }
 
-    /// Of the parts for one kind only that of its own; the kind itself is chosen before.
+    /// Shows only the part for the source's own kind. The kind itself was chosen before.
     fn has_field(field: &FormField, settings: &Value) -> bool {
         let kind = settings.get("kind").and_then(Value::as_str).unwrap_or_default();
         let is_part = SOURCE_KINDS.iter().any(|(name, _)| *name == field.top());
@@ -273,13 +273,10 @@ impl SettingsForm for SourceResource {
             lost.push(format!("Webhooks to /in/{} are refused.", source.name));
         }
         if source.timing().is_some() {
-            lost.push(
-                "It does not run any more, and what it remembers of its rows is forgotten."
-                    .to_owned(),
-            );
+            lost.push("It no longer runs, and the stored state of its rows is deleted.".to_owned());
         }
         lost.push(
-            "Events of this name that programs post are taken as from an unknown source."
+            "Events that programs post under this name count as events of an unknown source."
                 .to_owned(),
         );
         let settings = call.settings();
@@ -287,7 +284,10 @@ impl SettingsForm for SourceResource {
         let named = flows.filter(|flow| flow.sources.contains(&source.name));
         let named: Vec<&str> = named.map(|flow| flow.name.as_str()).collect();
         if !named.is_empty() {
-            lost.push(format!("These flows name it and stay as they are: {}.", named.join(", ")));
+            lost.push(format!(
+                "These flows name this source and stay unchanged: {}.",
+                named.join(", ")
+            ));
         }
         Ok(lost)
     }
@@ -305,12 +305,12 @@ impl SettingsForm for TokenResource {
         sections: &[
             (
                 "What it may do",
-                "It never gets more than the token that makes it has.",
+                "It never gets more rights than the token that makes it.",
                 &["name", "scopes"],
             ),
             (
                 "What it is limited to",
-                "Each limit is off where its field is empty.",
+                "An empty field means no limit.",
                 &["tables", "sources", "from", "rate", "expires_at"],
             ),
         ],
@@ -334,6 +334,6 @@ impl SettingsForm for TokenResource {
         _call: &PageCall,
         _object: &Self::Object,
     ) -> Result<Vec<String>, PageProblem> {
-        Ok(vec!["Nobody can use it from then on, and its sessions end.".to_owned()])
+        Ok(vec!["Nobody can use the token any more, and its sessions end.".to_owned()])
     }
 }

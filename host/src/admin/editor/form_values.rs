@@ -1,4 +1,4 @@
-//! What stands in the fields of a form, and the settings that it means.
+//! The contents of a form's fields, and the settings that they describe.
 
 use super::form_fields::{FieldShape, FormField, put_at, value_at};
 use crate::admin::forms::FormFields;
@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 /// Most rows of a list of objects.
 const MOST_ROWS: usize = 64;
-/// How a text of no letters is written, because an empty field means that nothing is set.
+/// How a person writes an empty text, because an empty field means "not set".
 const EMPTY_TEXT: &str = "\"\"";
-/// How a list without items is written.
+/// How a person writes an empty list.
 const EMPTY_LIST: &str = "[]";
 
 /// The texts in the fields of a form, by the paths of the fields.
@@ -19,7 +19,7 @@ const EMPTY_LIST: &str = "[]";
 pub struct FormValues(BTreeMap<String, Vec<String>>);
 
 impl FormValues {
-    /// What a form shows of settings.
+    /// Returns the texts for settings.
     pub fn of_settings(fields: &[FormField], settings: &Value) -> Self {
         let mut values = Self::default();
         for field in fields {
@@ -41,8 +41,8 @@ impl FormValues {
         self.0.insert(field.path.clone(), write_value(field, value));
     }
 
-    /// What a browser sent. Rows in which nothing stands are left out, and line ends are those of
-    /// this system.
+    /// Reads the texts that a browser sent. Empty rows are left out, and line ends are converted to
+    /// `\n`.
     pub fn of_form(fields: &[FormField], form: &FormFields) -> Self {
         let mut values = Self::default();
         for field in fields {
@@ -74,17 +74,17 @@ impl FormValues {
         }
     }
 
-    /// The text of a field; empty where nothing stands in it.
+    /// Returns the text of a field, or an empty text.
     pub fn text(&self, path: &str) -> &str {
         self.all(path).first().map_or("", String::as_str)
     }
 
-    /// All texts of a field of which several can be chosen.
+    /// Returns all texts of a field with several choices.
     pub fn all(&self, path: &str) -> &[String] {
         self.0.get(path).map_or(&[], Vec::as_slice)
     }
 
-    /// How many rows a list has.
+    /// Returns the number of rows in a list.
     pub fn rows(&self, list: &str) -> usize {
         let is_row = |n: &usize| {
             let start = format!("{list}[{n}].");
@@ -93,7 +93,7 @@ impl FormValues {
         (0..MOST_ROWS).take_while(is_row).count()
     }
 
-    /// What stands in a field or its rows, in one text.
+    /// Returns the content of a field or of its rows as one text.
     pub fn tell(&self, path: &str) -> String {
         let rows = format!("{path}[");
         let own = self.0.iter().filter(|(known, _)| *known == path || known.starts_with(&rows));
@@ -105,7 +105,7 @@ impl FormValues {
         texts.collect::<Vec<_>>().join("\n")
     }
 
-    /// Takes what stands in a field of another form.
+    /// Copies the content of a field from another form.
     pub fn take_from(&mut self, other: &Self, path: &str) {
         let rows = format!("{path}[");
         let is_own = |known: &str| known == path || known.starts_with(&rows);
@@ -114,7 +114,8 @@ impl FormValues {
         self.0.extend(own.map(|(known, texts)| (known.clone(), texts.clone())));
     }
 
-    /// The settings that the form means, without what is left empty, and what is wrong with it.
+    /// Returns the settings that the form describes, without empty fields, and everything that is
+    /// wrong.
     pub fn read(&self, fields: &[FormField]) -> (Map<String, Value>, Vec<InputFault>) {
         let (mut settings, mut faults) = (Map::new(), Vec::new());
         for field in fields {
@@ -169,18 +170,18 @@ impl FormValues {
     }
 }
 
-/// The texts that a browser sent for a field; none where all are empty.
+/// Returns the texts that a browser sent for a field. Empty if all of them are empty.
 fn texts_of(field: &FormField, form: &FormFields) -> Vec<String> {
     let all = form.all(&field.path).into_iter().map(|text| text.replace("\r\n", "\n"));
     let mut texts: Vec<String> = all.filter(|text| !text.trim().is_empty()).collect();
-    // Before each switch stands a hidden field with its `false`.
+    // Before each switch the form has a hidden field with `false`.
     if field.shape == FieldShape::Switch && texts.len() > 1 {
         texts = texts.split_off(texts.len() - 1);
     }
     texts
 }
 
-/// How a value stands in a field.
+/// Returns how a value is written in a field.
 fn write_value(field: &FormField, value: &Value) -> Vec<String> {
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match (&field.shape, value) {
@@ -205,7 +206,7 @@ fn write_value(field: &FormField, value: &Value) -> Vec<String> {
     }
 }
 
-/// Reads what stands in a field; `None` where nothing does.
+/// Reads the content of a field. Returns `None` if the field is empty.
 fn read_texts(field: &FormField, texts: &[String]) -> Result<Option<Value>, String> {
     let raw = texts.first().map_or("", String::as_str);
     let text = if field.keeps_spaces() { raw } else { raw.trim() };
@@ -240,7 +241,7 @@ fn read_texts(field: &FormField, texts: &[String]) -> Result<Option<Value>, Stri
     }
 }
 
-/// A `false` does not bring an object into being that was left out.
+/// Reads a switch. A `false` does not create an object that was left out.
 fn read_switch(field: &FormField, text: &str) -> Option<Value> {
     let is_on = text == "true";
     (is_on || !field.path.contains('.')).then_some(Value::Bool(is_on))
@@ -251,10 +252,10 @@ fn read_pairs(text: &str) -> Result<Map<String, Value>, String> {
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let pair = line.split_once(": ").or_else(|| line.split_once(':'));
         let (name, value) = pair.ok_or_else(|| {
-            "one line is not `name: text`; write a colon between the two".to_owned()
+            "a line is not of the form `name: text`; write a colon between name and text".to_owned()
         })?;
         if pairs.insert(name.trim().to_owned(), value.trim().into()).is_some() {
-            return Err(format!("`{}` stands here twice", name.trim()));
+            return Err(format!("has `{}` twice; remove one of them", name.trim()));
         }
     }
     Ok(pairs)
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_come_back_as_they_were() {
+    fn settings_survive_a_round_trip() {
         let fields = fields_of::<EndpointSettings>();
         let settings = json!({
             "name": "erp", "url": "https://erp.example/", "events": ["a.b", "c.*"], "mode": "async",
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_stand_at_their_fields() {
+    fn errors_name_their_fields() {
         let fields = fields_of::<EndpointSettings>();
         let sent =
             form(&[("name", " "), ("max_in_flight", "many"), ("field_map", "{"), ("headers", "x")]);
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_a_word_are_left_out() {
+    fn empty_rows_are_left_out() {
         let fields = fields_of::<FlowSettings>();
         let sent = form(&[
             ("name", "books"),
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_on_purpose_can_be_said() {
+    fn an_explicitly_empty_value_can_be_written() {
         let fields = fields_of::<EndpointSettings>();
         let (read, _) =
             FormValues::of_form(&fields, &form(&[("retry.schedule", "[]")])).read(&fields);

@@ -1,4 +1,4 @@
-//! The pages with the forms: making one, and changing one.
+//! The pages with the forms that create and change objects.
 
 use super::conflict::{draw_changes, merge_changes};
 use super::draw_form::{FormState, MORE, SECRET, TAG, WAS, draw_form};
@@ -19,19 +19,19 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Most values that are offered as boxes to tick; of more, names are typed.
+/// Most values that are offered as boxes. If there are more, names are typed.
 const MOST_BOXES: usize = 60;
-/// The field that carries the chosen kind.
+/// The field with the chosen kind.
 const KIND: &str = "kind";
 
-/// What the address of a form for a new thing says.
+/// The parameters in the address of a form for a new object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NewPage {
     kind: Option<String>,
 }
 
-/// The button that leads to the form for a new one, for a token that may send it.
+/// Draws the button that leads to the form for a new object, if the token may send that form.
 pub fn draw_new_button<R: SettingsForm>(call: &PageCall) -> Markup {
     html! {
         @if call.may_post(R::FORM.rest) {
@@ -40,7 +40,7 @@ pub fn draw_new_button<R: SettingsForm>(call: &PageCall) -> Markup {
     }
 }
 
-/// The button that leads to the form that changes one.
+/// Draws the button that leads to the form for changes, if the token may send that form.
 pub fn draw_edit_button<R: SettingsForm>(call: &PageCall, name: &str, class: &str) -> Markup {
     html! {
         @if call.principal.may_call(&Method::PATCH, R::FORM.rest_one) {
@@ -49,7 +49,7 @@ pub fn draw_edit_button<R: SettingsForm>(call: &PageCall, name: &str, class: &st
     }
 }
 
-/// The fields of the form of these settings.
+/// Returns the fields of the form for these settings.
 fn form_fields<R: SettingsForm>(settings: &Value, offered: &OfferedValues) -> Vec<FormField> {
     let mut fields = fields_of::<R::Settings>();
     fields.retain(|field| R::has_field(field, settings));
@@ -73,7 +73,7 @@ fn form_fields<R: SettingsForm>(settings: &Value, offered: &OfferedValues) -> Ve
     fields
 }
 
-/// Shows the empty form, or the kinds to choose from.
+/// Shows the form for a new object, or the kinds to choose from.
 pub async fn show_new<R: SettingsForm>(
     call: PageCall,
     QueryInput(page): QueryInput<NewPage>,
@@ -90,7 +90,7 @@ pub async fn show_new<R: SettingsForm>(
     Ok(new_content::<R>(&call, &state, StatusCode::OK))
 }
 
-/// The kind of new settings, which no field of the form holds.
+/// Returns the kind of a new object. No field of the form contains the kind.
 fn kind_field(settings: &Value) -> Vec<(&'static str, String)> {
     let kind = settings.get(KIND).and_then(Value::as_str);
     kind.map(|kind| (KIND, kind.to_owned())).into_iter().collect()
@@ -142,7 +142,7 @@ fn new_content<R: SettingsForm>(
     PageContent { status, ..content }
 }
 
-/// Makes one. Its secret is shown, once.
+/// Creates an object. If it has a new secret, the secret is shown once.
 pub async fn create<R: SettingsForm>(call: PageCall, form: FormFields) -> ActionResult {
     let settings = R::starting_settings(form.text(KIND));
     let fields = form_fields::<R>(&settings, &R::offered_values(&call).await?);
@@ -176,7 +176,7 @@ fn add_secret<R: SettingsForm>(form: &FormFields, given: &mut Map<String, Value>
     given.extend(secret.map(|secret| (SECRET.to_owned(), secret.into())));
 }
 
-/// Shows the secret of what was made, or goes to its page.
+/// Shows the secret of a new object, or redirects to the object's page.
 fn show_made<R: SettingsForm>(call: &PageCall, view: R::View) -> ActionResult {
     let shown = serde_json::to_value(view).map_err(|error| ApiProblem::unexpected(&error))?;
     let text = |name: &str| shown.get(name).and_then(Value::as_str);
@@ -184,11 +184,11 @@ fn show_made<R: SettingsForm>(call: &PageCall, view: R::View) -> ActionResult {
     let address = R::address(name);
     match text(SECRET).or_else(|| text("token")) {
         Some(secret) => Ok(secret_content(&R::FORM, name, &address, secret).into_response()),
-        None => Ok(call.done(&address, format!("{name} was made."))),
+        None => Ok(call.done(&address, format!("{name} was created."))),
     }
 }
 
-/// Puts what a problem says at the fields. A problem that is not about the input stays one.
+/// Puts the faults of a problem at their fields. Returns problems that are not about the input.
 fn blame_fields(state: &mut FormState, problem: ApiProblem) -> Result<StatusCode, PageProblem> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let is_about_input = status == StatusCode::UNPROCESSABLE_ENTITY
@@ -204,7 +204,7 @@ fn blame_fields(state: &mut FormState, problem: ApiProblem) -> Result<StatusCode
     Ok(status)
 }
 
-/// What is stored of one, as its form shows it.
+/// The stored state of an object, as its form shows it.
 struct StoredState {
     settings: Value,
     name: String,
@@ -224,7 +224,7 @@ impl StoredState {
     }
 }
 
-/// Shows the form with what is set.
+/// Shows the form with the current settings.
 pub async fn show_edit<R: SettingsForm>(call: PageCall, Path(id): Path<String>) -> PageResult {
     let stored = StoredState::find::<R>(&call, &id)?;
     let fields = form_fields::<R>(&stored.settings, &R::offered_values(&call).await?);
@@ -261,7 +261,7 @@ fn edit_content<R: SettingsForm>(
     PageContent { status, ..content }
 }
 
-/// Stores what the form changes, if nobody changed the same meanwhile.
+/// Stores the changes of the form, unless another request changed the same fields meanwhile.
 pub async fn save<R: SettingsForm>(
     call: PageCall,
     Path(id): Path<String>,
@@ -303,7 +303,8 @@ pub async fn save<R: SettingsForm>(
     }
 }
 
-/// In a patch, what is left out stays. A part whose fields are all empty goes back to its default.
+/// In a patch, a part that is left out stays unchanged. A part whose fields are all empty is set
+/// back to its default.
 fn clear_empty_parts(fields: &[FormField], given: &mut Map<String, Value>) {
     for field in fields {
         given.entry(field.top().to_owned()).or_insert(Value::Null);
@@ -316,7 +317,7 @@ fn show_changed<R: SettingsForm>(call: &PageCall, view: R::View) -> ActionResult
     Ok(call.done(&R::address(name), format!("{name} was changed.")))
 }
 
-/// Shows what another request changed, and the form over the state that it left.
+/// Shows what another request changed, and the form on top of the new state.
 fn show_conflict<R: SettingsForm>(
     call: &PageCall,
     id: &str,

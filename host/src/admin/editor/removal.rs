@@ -1,4 +1,4 @@
-//! Deleting one: a page that says what will stop, and the form that does it.
+//! Deletes an object: a page says what will stop, and its form deletes.
 
 use super::SettingsForm;
 use super::draw_form::TAG;
@@ -11,7 +11,7 @@ use axum::extract::Path;
 use http::Method;
 use maud::{Markup, html};
 
-/// The button that leads to the page, for a token that may delete.
+/// Draws the button that leads to the page, if the token may delete.
 pub fn draw_delete_button<R: SettingsForm>(call: &PageCall, name: &str) -> Markup {
     html! {
         @if call.principal.may_call(&Method::DELETE, R::FORM.rest_one) {
@@ -20,7 +20,7 @@ pub fn draw_delete_button<R: SettingsForm>(call: &PageCall, name: &str) -> Marku
     }
 }
 
-/// Says what will stop.
+/// Shows what will stop.
 pub async fn show_page<R: SettingsForm>(call: PageCall, Path(id): Path<String>) -> PageResult {
     let settings = call.settings();
     let object = R::find(&settings, &id)?;
@@ -33,7 +33,7 @@ pub async fn show_page<R: SettingsForm>(call: PageCall, Path(id): Path<String>) 
         div class="stack" {
             div class="head" { div {
                 h1 { "Delete " (R::FORM.noun) " " (name) "?" }
-                p class="lead s" { "This cannot be taken back." }
+                p class="lead s" { "This cannot be undone." }
             } }
             @if let Some(obstacle) = &obstacle {
                 p class="note bad" { "It cannot be deleted yet: " (obstacle.detail) "." }
@@ -56,7 +56,7 @@ pub async fn show_page<R: SettingsForm>(call: PageCall, Path(id): Path<String>) 
     Ok(content.below(R::FORM.list_title, R::FORM.list).below(&name, &address))
 }
 
-/// Deletes it, if it is still what the page showed.
+/// Deletes the object, if it is unchanged since the page was shown.
 pub async fn delete<R: SettingsForm>(
     call: PageCall,
     Path(id): Path<String>,

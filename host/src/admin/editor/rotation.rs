@@ -1,4 +1,4 @@
-//! Giving an endpoint or a source another secret, while the old one is good for a while.
+//! Gives an endpoint or a source another secret. The old one stays valid for a while.
 
 use super::secret_page::secret_content;
 use super::{FormKind, SettingsForm};
@@ -19,10 +19,10 @@ use maud::{Markup, html};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The longest grace, which is also the usual one.
+/// The default grace, which is also the longest one.
 const USUAL_GRACE: &str = "24h";
 
-/// The button that leads to the form.
+/// Draws the button that leads to the form.
 pub fn draw_rotate_button<R: SettingsForm>(call: &PageCall, name: &str) -> Markup {
     let route = format!("{}/rotate-secret", R::FORM.rest_one);
     html! {
@@ -32,7 +32,7 @@ pub fn draw_rotate_button<R: SettingsForm>(call: &PageCall, name: &str) -> Marku
     }
 }
 
-/// What stands in the form.
+/// The content of the form.
 struct RotationForm<'f> {
     grace: &'f str,
     problem: Option<&'f ApiProblem>,
@@ -57,7 +57,7 @@ fn draw_page(
             div class="head" { div {
                 h1 { "Rotate the secret of " (name) }
                 p class="lead s" {
-                    "The new secret is shown once. Until the grace ends both are good, so the other \
+                    "The new secret is shown once. Both secrets are valid until the grace ends, so the other \
                      side can change over without a gap."
                 }
             } }
@@ -75,7 +75,7 @@ fn draw_page(
                             input id="grace" name="grace" value=(form.grace) autocomplete="off"
                                 aria-describedby="grace-h" aria-invalid=[form.problem.map(|_| "true")];
                             p class="hint" id="grace-h" {
-                                "How long the old secret stays good: a span such as 30m or 24h, at \
+                                "How long the old secret stays valid: a time span such as 30m or 24h, at \
                                  most 24h. 0s ends it at once."
                             }
                         }
@@ -83,7 +83,7 @@ fn draw_page(
                             label for="secret" { "New secret" }
                             input id="secret" name="secret" type="password"
                                 autocomplete="new-password" aria-describedby="secret-h";
-                            p class="hint" id="secret-h" { "Left empty, one is made." }
+                            p class="hint" id="secret-h" { "If left empty, a random secret is made." }
                         }
                     }
                     div class="row" {
@@ -139,7 +139,7 @@ fn resource_view<V: Serialize>(answer: crate::api::resource::ObjectAnswer<V>) ->
     serde_json::to_value(answer.into_view()).unwrap_or_default()
 }
 
-/// Shows the new secret, or the form with what is wrong.
+/// Shows the new secret, or the form with its errors.
 fn finish<R: SettingsForm>(
     call: &PageCall,
     id: &str,

@@ -1,10 +1,10 @@
-//! The page that shows a secret, once.
+//! The page that shows a secret once.
 
 use super::FormKind;
 use crate::admin::call::PageContent;
 use maud::html;
 
-/// Shows the secret of what was made, or the new one of what was there.
+/// Shows the secret of a new object, or the new secret of an existing one.
 pub fn secret_content(kind: &FormKind, name: &str, address: &str, secret: &str) -> PageContent {
     let what = if kind.noun == "token" { "token" } else { "secret" };
     let body = html! {

@@ -1,4 +1,4 @@
-//! Forms of an endpoint's page.
+//! The forms of an endpoint's page.
 
 use crate::admin::call::{ActionResult, PageCall};
 use crate::admin::endpoint_address;
@@ -12,7 +12,7 @@ use axum::Json;
 use axum::extract::Path;
 use serde_json::{Map, Value};
 
-/// Sends an example now, and says how it was answered.
+/// Sends an example event now, and shows the answer.
 pub async fn send_test(
     call: PageCall,
     Path(name): Path<String>,
@@ -34,17 +34,20 @@ pub async fn send_test(
     Ok(call.done(&endpoint_address(&name), notice))
 }
 
-/// Lets deliveries wait.
+/// Pauses an endpoint. Its deliveries wait.
 pub async fn pause(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
     enable(&call, &name, false).await?;
-    let notice = format!("{name} is paused: deliveries wait. Resume takes them up again.");
+    let notice = format!("{name} is paused: its deliveries wait until you resume it.");
     Ok(call.done(&endpoint_address(&name), notice))
 }
 
-/// Takes deliveries up again.
+/// Resumes an endpoint.
 pub async fn resume(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
     enable(&call, &name, true).await?;
-    Ok(call.done(&endpoint_address(&name), format!("{name} is resumed: what waits is sent now.")))
+    Ok(call.done(
+        &endpoint_address(&name),
+        format!("{name} is resumed: waiting deliveries are sent now."),
+    ))
 }
 
 async fn enable(
@@ -60,7 +63,7 @@ async fn enable(
     Ok(())
 }
 
-/// Calls off all deliveries that wait.
+/// Cancels all waiting deliveries.
 pub async fn cancel_waiting(
     call: PageCall,
     Path(name): Path<String>,

@@ -1,4 +1,4 @@
-//! One endpoint: its health, its deliveries, its settings, and what can be done about it.
+//! The page of one endpoint: its health, its deliveries, its settings, and the possible actions.
 
 use super::ENDPOINTS;
 use super::health::{HealthReport, tell_waiting};
@@ -29,7 +29,7 @@ use http::Uri;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-/// Deliveries on the page.
+/// Deliveries on one page.
 const SHOWN: u32 = 20;
 
 /// Which deliveries are shown.
@@ -101,14 +101,14 @@ fn draw_head(call: &PageCall, view: &EndpointView, sign: StateSign) -> Markup {
                 (draw_rotate_button::<EndpointResource>(call, name))
                 @if may_set && view.settings.enabled {
                     (draw_confirmation(call, &format!("{here}/pause"), "Pause…", "Pause it",
-                        "New deliveries wait until it is resumed; none is lost. Requests that are under \
-                         way end."))
+                        "New deliveries wait until the endpoint is resumed, and none is lost. Requests in \
+                         progress are finished."))
                 } @else if may_set {
                     (draw_button(call, &format!("{here}/resume"), "", "Resume"))
                 }
                 @if call.may_post("/api/v1/deliveries/cancel") {
-                    (draw_confirmation(call, &format!("{here}/cancel"), "Call off what waits…", "Call off all",
-                        "All deliveries that wait for this endpoint end here and are not sent. Each can \
+                    (draw_confirmation(call, &format!("{here}/cancel"), "Call off waiting deliveries…", "Call off all",
+                        "All waiting deliveries to this endpoint are called off and not sent. Each can \
                          be sent again from its event."))
                 }
                 (draw_delete_button::<EndpointResource>(call, name))
@@ -117,7 +117,7 @@ fn draw_head(call: &PageCall, view: &EndpointView, sign: StateSign) -> Markup {
     }
 }
 
-/// What is wrong, since when, and what will happen by itself.
+/// Draws what is wrong, since when, and what will happen automatically.
 fn draw_note(call: &PageCall, health: &EndpointHealth, sign: StateSign, why: &str) -> Markup {
     let class = if sign.tone == StateTone::Bad { "note bad" } else { "note warn" };
     html! {
@@ -160,7 +160,7 @@ fn draw_health(call: &PageCall, health: &EndpointHealth) -> Markup {
                     div { dt { "Waiting" } dd { (tell_count(health.waiting))
                         small { @if let Some(at) = health.oldest_at { "oldest " (draw_age(call.now, at)) } @else { "nothing" } } } }
                     div {
-                        dt { "Tried in vain" }
+                        dt { "Retrying" }
                         dd { (tell_count(health.retrying)) small { "of those that wait" } }
                     }
                     div {
@@ -230,7 +230,7 @@ async fn load_deliveries(
                         "None among the 10,000 newest deliveries of all endpoints. Older ones may \
                          be."
                     }
-                    @else { "There are none." }
+                    @else { "There are no deliveries." }
                 }
             } @else { (draw_deliveries(call, &found.data)) }
             (draw_pager(&here, uri.query().unwrap_or_default(), found.data.len(), next))
@@ -238,12 +238,12 @@ async fn load_deliveries(
     }))
 }
 
-/// What people call a kind of endpoints.
+/// Returns the usual name for a kind of endpoint.
 fn channel_label(kind: &str) -> &str {
     find_channel(kind).map_or(kind, |channel| channel.description.label)
 }
 
-/// The form that sends the example of a chosen type.
+/// Draws the form that sends an example of a chosen event type.
 fn draw_test(call: &PageCall, view: &EndpointView) -> Markup {
     let events = &view.settings.events;
     let takes = |name: &str| events.is_empty() || events.iter().any(|one| one.matches(name));
@@ -267,7 +267,7 @@ fn draw_test(call: &PageCall, view: &EndpointView) -> Markup {
     }
 }
 
-/// How it is set, in short.
+/// Draws a summary of the settings.
 fn draw_short(call: &PageCall, view: &EndpointView) -> Markup {
     let settings = &view.settings;
     let name = &settings.name;

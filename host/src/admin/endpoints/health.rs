@@ -1,4 +1,4 @@
-//! How endpoints are doing, from what the store can tell within a bound.
+//! How endpoints are doing, from a bounded number of the newest rows.
 
 use crate::admin::call::PageCall;
 use crate::admin::signs::StateSign;
@@ -18,12 +18,12 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub struct HealthReport {
     endpoints: HashMap<EndpointId, EndpointHealth>,
-    /// Whether the token may see deliveries; without that nothing is known but settings.
+    /// Whether the token may read deliveries. If not, only settings are known.
     pub is_known: bool,
 }
 
 impl HealthReport {
-    /// Asks the store, if the token may see deliveries.
+    /// Loads the health, if the token may read deliveries.
     pub async fn load(call: &PageCall) -> Result<Self, ApiProblem> {
         if !call.may_read("/api/v1/deliveries") {
             return Ok(Self::default());
@@ -33,13 +33,14 @@ impl HealthReport {
         Self::load_with(call, &rows.await?).await
     }
 
-    /// The same for a caller that has the newest deliveries at hand.
+    /// Loads the health for a caller that has already read the newest deliveries.
     pub async fn load_with(call: &PageCall, rows: &[RecentDelivery]) -> Result<Self, ApiProblem> {
         let endpoints = load_endpoint_healths(&call.app().journal, call.now, rows).await?;
         Ok(Self { endpoints, is_known: true })
     }
 
-    /// The state of an endpoint, and why. Without deliveries only its settings tell.
+    /// Returns the state of an endpoint, and its reason. Without deliveries, only the settings
+    /// count.
     pub fn judge(&self, target: &EndpointRuntime, now: Timestamp) -> (StateSign, String) {
         let settings = &target.endpoint.settings;
         if self.is_known || target.is_locked() || !settings.enabled {
@@ -48,20 +49,20 @@ impl HealthReport {
         (StateSign { word: "Enabled", ..StateSign::QUIET }, "deliveries are not shown".to_owned())
     }
 
-    /// How one endpoint is doing.
+    /// Returns the health of one endpoint.
     pub fn of(&self, id: EndpointId) -> EndpointHealth {
         self.endpoints.get(&id).cloned().unwrap_or_default()
     }
 }
 
-/// The state, and why.
+/// Returns the state and its reason.
 fn judge_endpoint(
     health: &EndpointHealth,
     target: &EndpointRuntime,
     now: Timestamp,
 ) -> (StateSign, String) {
     if target.is_locked() {
-        return (StateSign::LOCKED, "its secret has to be entered again".to_owned());
+        return (StateSign::LOCKED, "its secret cannot be read; enter it again".to_owned());
     }
     if !target.endpoint.settings.enabled {
         return (StateSign::PAUSED, tell_waiting(health.waiting));
@@ -82,7 +83,7 @@ fn judge_endpoint(
     (StateSign::WELL, format!("last delivery {}", tell_ago(now, success)))
 }
 
-/// How many wait. Beyond the bound it is not counted on.
+/// Says how many deliveries wait. Numbers at the bound are followed by "or more".
 pub fn tell_waiting(waiting: u64) -> String {
     if waiting >= u64::from(MOST_WAITING) {
         return format!("{} or more wait", crate::admin::texts::tell_count(waiting));

@@ -1,4 +1,4 @@
-//! What happened, in a sentence, and one line for each endpoint that got the event or did not.
+//! What happened to an event, in a sentence, and one line for each endpoint that got it or did not.
 
 use super::steps::{EventTimeline, SaidStep, endpoint_of, is_settled, is_success, tell_attempt};
 use crate::admin::call::PageCall;
@@ -12,7 +12,7 @@ use crate::api::trace::DeliveryTrace;
 use crate::model::delivery::DeliveryStatus;
 use maud::{Markup, html};
 
-/// Most deliveries, and most reasons, that have a line.
+/// Most deliveries, and most reasons, with a line of their own.
 const MOST_LINES: usize = 50;
 /// Most endpoints that a sentence names.
 const MOST_NAMES: usize = 4;
@@ -46,12 +46,12 @@ pub fn draw_answer(call: &PageCall, timeline: &EventTimeline<'_>, address: &str)
     }
 }
 
-/// Whether a step kept something from being sent.
+/// Whether a step is the reason that something was not sent.
 fn keeps_back(step: &SaidStep) -> bool {
     matches!(step.verdict.as_str(), "dropped" | "failed" | "suppressed" | "skipped")
 }
 
-/// Names of endpoints, joined as in a sentence.
+/// Joins names of endpoints as in a sentence.
 fn join_names(names: &[&str]) -> String {
     let hidden = names.len().saturating_sub(MOST_NAMES);
     let shown: Vec<&str> = names.iter().take(MOST_NAMES).copied().collect();
@@ -112,7 +112,7 @@ const fn has(count: usize) -> &'static str {
     if count == 1 { "has" } else { "have" }
 }
 
-/// How long the slowest of these took from the capture.
+/// Says how long the slowest of these deliveries took since the capture.
 fn tell_delay(timeline: &EventTimeline<'_>, sent: &[&DeliveryTrace]) -> String {
     let ends = sent.iter().filter_map(|one| one.delivery.settled_at);
     let last = ends.max().map(|end| end.since(timeline.trace.event.received_at));
@@ -121,13 +121,13 @@ fn tell_delay(timeline: &EventTimeline<'_>, sent: &[&DeliveryTrace]) -> String {
     millis.map(|millis| format!(" within {}", tell_millis(millis))).unwrap_or_default()
 }
 
-/// What the last attempt of a delivery came to.
+/// Says why the last attempt of a delivery failed.
 fn tell_trouble(delivery: Option<&DeliveryTrace>) -> String {
     let last = delivery.and_then(|delivery| delivery.attempts.last());
     last.map(|attempt| format!(": {}", tell_failure(attempt))).unwrap_or_default()
 }
 
-/// Why an attempt failed.
+/// Says why an attempt failed.
 pub fn tell_failure(attempt: &AttemptView) -> String {
     match (&attempt.error, attempt.response_status) {
         (Some(error), _) => error.trim_end_matches('.').to_owned(),
@@ -145,7 +145,7 @@ fn tell_reason(step: &SaidStep) -> String {
     }
 }
 
-/// A sentence begins with a capital letter.
+/// Returns the text with a capital first letter.
 pub fn capitalise(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_uppercase().collect::<String>());
@@ -187,7 +187,7 @@ fn tell_delivery(call: &PageCall, delivery: &DeliveryTrace) -> Markup {
     }
 }
 
-/// The next step for a delivery, where the token may take it.
+/// Draws the next action for a delivery, if the token may take it.
 fn draw_actions(call: &PageCall, delivery: &DeliveryTrace) -> Markup {
     let view = &delivery.delivery;
     let label = match view.status {

@@ -1,4 +1,4 @@
-//! The chosen step beside the timeline: the captured data, what a module said, or an attempt.
+//! The chosen step beside the timeline: the captured data, a module's result, or an attempt.
 
 use super::answer::{capitalise, tell_failure};
 use super::steps::{EventTimeline, SaidStep, endpoint_of, is_success, verdict_sign};
@@ -21,12 +21,12 @@ use serde_json::{Map, Value};
 
 /// Most lines of a module's log that are shown.
 const MOST_LOG_LINES: usize = 200;
-/// The part of an attempt with the body that was sent.
+/// The tab of an attempt with the body that was sent.
 pub const BODY_TAB: &str = "body";
-/// The part of an attempt that is shown first.
+/// The tab of an attempt that is shown first.
 pub const FIRST_TAB: &str = "response";
 
-/// Draws the step of this key. None where the trace has none of that key.
+/// Draws the step with this key. Returns `None` if the trace has no such step.
 pub fn draw_detail(
     call: &PageCall,
     timeline: &EventTimeline<'_>,
@@ -49,7 +49,7 @@ pub fn draw_detail(
     })
 }
 
-/// The delivery of a step, and the attempt that it shows.
+/// Returns the delivery of a step, and the attempt that the step shows.
 pub fn find_attempt<'t>(
     trace: &'t EventTrace,
     key: &str,
@@ -68,7 +68,7 @@ pub fn find_attempt<'t>(
     Some((delivery, attempt))
 }
 
-/// The body that an attempt sent, or why it cannot be made again.
+/// The body that an attempt sent, or why it cannot be reconstructed.
 pub type RemadeResult = Result<RemadeBody, ApiProblem>;
 
 fn draw_panel(title: &str, sign: StateSign, body: &Markup) -> Markup {
@@ -147,7 +147,7 @@ fn draw_said(step: &SaidStep) -> Markup {
                 @if let Some(flow) = &step.flow { dt { "Flow" } dd { (flow) } }
             }
             h3 { "Log" }
-            @if step.logs.is_empty() { p class="hint" { "It wrote no log." } }
+            @if step.logs.is_empty() { p class="hint" { "The module wrote no log." } }
             div class="log" {
                 @for line in step.logs.iter().take(MOST_LOG_LINES) {
                     @let level = format!("{:?}", line.level).to_lowercase();
@@ -279,7 +279,7 @@ fn draw_response(call: &PageCall, delivery: &DeliveryTrace, attempt: &AttemptVie
                 @if body.is_empty() { p class="hint" { "The answer had no body." } }
                 @else {
                     (draw_code("Body of the answer", body))
-                    p class="hint" { "At most the first 16 KiB are kept." }
+                    p class="hint" { "At most the first 16 KiB are stored." }
                 }
             }
         }
@@ -289,12 +289,12 @@ fn draw_response(call: &PageCall, delivery: &DeliveryTrace, attempt: &AttemptVie
     }
 }
 
-/// Headers as a table. A header that came more than once has a list of values.
+/// Draws headers as a table. A header that came more than once has a list of values.
 fn draw_headers(caption: &str, headers: Option<&RawValue>) -> Markup {
     let read: Map<String, Value> =
         headers.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     html! {
-        @if read.is_empty() { p class="in hint" { "None are kept." } }
+        @if read.is_empty() { p class="in hint" { "No headers are stored." } }
         @else {
             table class="t hdrs" {
                 caption class="vh" { (caption) }

@@ -1,4 +1,4 @@
-//! The list before the first event: how to send it.
+//! The list before the first event: how to send one.
 
 use crate::admin::call::{PageCall, PageContent, PageSection};
 use crate::admin::signs::StateSign;
@@ -11,7 +11,7 @@ const WEBHOOK: &str =
     "waybill source create crm-hooks \\\n  --webhook perfexapi\n\nIts address  /in/crm-hooks";
 const PUSHED: &str = "curl \"$WAYBILL/api/v1/events\" \\\n  -H \"Authorization: Bearer $TOKEN\" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{\"type\":\"invoice.paid\",\n       \"data\":{\"id\":\"17\"}}'";
 
-/// Three ways to the first event.
+/// Draws three ways to the first event.
 pub fn first_event_content(call: &PageCall) -> PageContent {
     let body = html! {
         div class="stack" {

@@ -1,5 +1,5 @@
-//! Looking for events by what no index knows: a text in the payload, and the outcome. One page looks
-//! through a bounded window, newest first, and says how far it came.
+//! Searches events by what has no index: a text in the payload, and the outcome. One page searches
+//! a bounded window, newest first, and says how far it came.
 
 use super::outcome::{EventOutcome, load_outcomes};
 use super::{EventsPage, filled};
@@ -13,16 +13,16 @@ use axum::Json;
 use http::Uri;
 use std::collections::BTreeMap;
 
-/// Events that one page looks through. With payloads of 1 KiB that takes less than 100 ms.
+/// Most events that one page searches. With payloads of 1 KiB the search takes less than 100 ms.
 pub const WINDOW: usize = 2_000;
-/// Bytes of payloads after which it looks no further.
+/// Bytes of payloads after which the search stops.
 const WINDOW_BYTES: usize = 32 << 20;
 /// Events that are read at once.
 const CHUNK: usize = 100;
-/// Hits that are enough for a page.
+/// Matches after which the search stops.
 const ENOUGH: usize = 50;
 
-/// The outcomes that can be asked for.
+/// The outcomes that a person can choose.
 const OUTCOMES: [(&str, StateSign); 11] = [
     ("delivered", StateSign::DELIVERED),
     ("delivering", StateSign::DELIVERING),
@@ -37,22 +37,22 @@ const OUTCOMES: [(&str, StateSign); 11] = [
     ("unknown", StateSign::UNKNOWN),
 ];
 
-/// What the picker of outcomes offers.
+/// Returns the values of the picker of outcomes.
 pub fn outcome_values() -> Vec<FilterValue> {
     OUTCOMES.iter().map(|(name, sign)| FilterValue::labelled(name, sign.word)).collect()
 }
 
-/// Events of a list, and how they were found.
+/// The events of a list, and how they were found.
 #[derive(Debug, Default)]
 pub struct FoundEvents {
     pub events: Vec<EventView>,
     pub outcomes: BTreeMap<String, EventOutcome>,
     pub next: Option<String>,
-    /// How many were looked through and when the oldest of them was captured, where no index helped.
+    /// How many events were searched without an index, and when the oldest of them was captured.
     pub looked: Option<(usize, Option<Timestamp>)>,
 }
 
-/// The events that a page of the list shows.
+/// Finds the events for a page of the list.
 pub async fn find_events(
     call: &PageCall,
     uri: &Uri,
@@ -109,10 +109,10 @@ async fn look_through(
     }
 }
 
-/// What is asked for beside what an index knows.
+/// The part of a filter that has no index.
 #[derive(Debug, Default)]
 struct WantedEvents {
-    /// In small letters, as people type it and as JSON writes it.
+    /// The text in lower case: once as a person typed it, and once escaped as in JSON.
     texts: Option<[String; 2]>,
     outcome: Option<&'static str>,
 }
@@ -122,7 +122,8 @@ impl WantedEvents {
         let text = filled(page.text.as_ref()).map(|text| {
             let plain = text.to_lowercase();
             let quoted = serde_json::Value::from(plain.as_str()).to_string();
-            // One quotation mark at each end; those of the text itself have a backslash before them.
+            // Only the outer quotation marks are removed; those of the text itself have a backslash
+            // before them.
             let inside = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
             let written = inside.unwrap_or(&quoted).to_owned();
             [plain, written]
@@ -152,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_looked_for_as_it_is_typed_and_as_json_writes_it() {
+    fn a_text_is_searched_as_typed_and_as_escaped_json() {
         let page = EventsPage { text: Some("A \"b\"".to_owned()), ..EventsPage::default() };
         let wanted = WantedEvents::of(&page);
         assert_eq!(wanted.texts, Some(["a \"b\"".to_owned(), "a \\\"b\\\"".to_owned()]));

@@ -1,4 +1,4 @@
-//! What became of each event of a list, in a word and a few more.
+//! The outcome of each event of a list: a sign and a reason.
 
 use crate::admin::call::PageCall;
 use crate::admin::signs::StateSign;
@@ -13,7 +13,7 @@ use crate::store::{DeliveryGroup, EventDeath};
 use crate::time::timestamp::Timestamp;
 use std::collections::BTreeMap;
 
-/// Most runs of modules that are read for one page: of the events that were not sent.
+/// Most runs of modules that are read for one page, for events that were not sent.
 const MOST_RUNS: u32 = 200;
 
 /// A state and its reason.
@@ -23,7 +23,7 @@ pub struct EventOutcome {
     pub why: String,
 }
 
-/// What the store says of one event.
+/// What the store knows about one event.
 #[derive(Debug, Default)]
 struct EventFindings {
     groups: Vec<DeliveryGroup>,
@@ -32,7 +32,7 @@ struct EventFindings {
     reasons: Vec<String>,
 }
 
-/// What became of these events, by id.
+/// Loads the outcomes of these events, by id.
 pub async fn load_outcomes(
     call: &PageCall,
     events: &[EventView],
@@ -114,7 +114,10 @@ impl EventFindings {
         if event.matched == 0 {
             return (StateSign::NO_FLOW, format!("nothing takes {}", event.event_type));
         }
-        (StateSign::UNKNOWN, "what it led to was pruned, or chose no enabled endpoint".to_owned())
+        (
+            StateSign::UNKNOWN,
+            "its deliveries were pruned, or no enabled endpoint was chosen".to_owned(),
+        )
     }
 
     fn judge_groups(

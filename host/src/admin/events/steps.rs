@@ -1,5 +1,5 @@
-//! The steps of one event in order: capture, each flow with its modules, each delivery with its
-//! attempts.
+//! The steps of one event in their order: the capture, each flow with its modules, each delivery
+//! with its attempts.
 
 use crate::admin::deliveries::status_sign;
 use crate::admin::signs::StateSign;
@@ -11,12 +11,13 @@ use crate::time::timestamp::Timestamp;
 use crate::wasm::LogLine;
 use serde::Deserialize;
 
-/// Attempts of which each has a line of its own. Of more, the first two and the last two have.
+/// Most attempts with a line each. If there are more, only the first two and the last two have
+/// lines.
 const MOST_LINES: usize = 8;
 /// Attempts at either end that keep their lines.
 const KEPT_LINES: usize = 2;
 
-/// What a module, or Waybill itself, said of the event.
+/// The result of a module, or of Waybill itself, for the event.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SaidStep {
     pub flow: Option<String>,
@@ -34,7 +35,7 @@ pub struct SaidStep {
     pub logs: Vec<LogLine>,
 }
 
-/// Something on the axis of time, in seconds since the capture.
+/// A bar on the time axis, in seconds since the capture.
 #[derive(Debug, Clone, Copy)]
 pub enum TimeBar {
     /// Work, with the class of its colour.
@@ -48,9 +49,9 @@ pub enum TimeBar {
 /// A line of the timeline.
 #[derive(Debug, Clone)]
 pub struct TimelineStep {
-    /// What the address says to show this step; none for a line that only groups others.
+    /// The parameter that selects this step. `None` for a line that only groups others.
     pub key: Option<String>,
-    /// How far it stands in, from 0 to 2.
+    /// The indentation, from 0 to 2.
     pub depth: u8,
     pub icon: Option<&'static str>,
     pub label: String,
@@ -60,7 +61,7 @@ pub struct TimelineStep {
     pub bars: Vec<TimeBar>,
 }
 
-/// The steps of a trace, and what they are made of.
+/// The steps of a trace, and the data behind them.
 #[derive(Debug)]
 pub struct EventTimeline<'t> {
     pub trace: &'t EventTrace,
@@ -68,7 +69,7 @@ pub struct EventTimeline<'t> {
     pub lines: Vec<TimelineStep>,
 }
 
-/// How a module decided.
+/// Returns the sign of a module's verdict.
 pub fn verdict_sign(verdict: &str) -> StateSign {
     match verdict {
         "dropped" => StateSign::DROPPED,
@@ -80,12 +81,12 @@ pub fn verdict_sign(verdict: &str) -> StateSign {
     }
 }
 
-/// Whether the receiver took it.
+/// Whether the receiver accepted the attempt.
 pub fn is_success(attempt: &AttemptView) -> bool {
     attempt.error_class.is_none() && attempt.response_status.is_some_and(|s| s / 100 == 2)
 }
 
-/// What an attempt came to, in a word or a number.
+/// Says the result of an attempt in a word or a number.
 pub fn tell_attempt(attempt: &AttemptView) -> String {
     let took = tell_millis(attempt.duration_ms);
     match (&attempt.response_status, &attempt.error_class) {
@@ -95,13 +96,13 @@ pub fn tell_attempt(attempt: &AttemptView) -> String {
     }
 }
 
-/// The name of a delivery's endpoint.
+/// Returns the name of a delivery's endpoint.
 pub fn endpoint_of(delivery: &DeliveryTrace) -> &str {
     delivery.delivery.endpoint.as_deref().unwrap_or("a deleted endpoint")
 }
 
 impl<'t> EventTimeline<'t> {
-    /// Puts the steps of a trace in order. `name_flow` names a flow by its id.
+    /// Puts the steps of a trace in order. `name_flow` returns the name of a flow by its id.
     pub fn build(trace: &'t EventTrace, name_flow: impl Fn(&str) -> String) -> Self {
         let read = |step: &TraceLine| {
             let text = serde_json::to_string(step).ok()?;
@@ -151,7 +152,7 @@ impl<'t> EventTimeline<'t> {
         });
     }
 
-    /// A flow's own line and those of its modules.
+    /// Adds the line of a flow and those of its modules.
     fn add_flow(&mut self, flow: Option<&str>) {
         let (label, note) = match flow {
             Some(name) => (name, "flow"),
@@ -178,7 +179,8 @@ impl<'t> EventTimeline<'t> {
     fn add_said(&mut self, n: usize) {
         let Some(step) = self.said.get(n) else { return };
         let sign = verdict_sign(&step.verdict);
-        // A run is recorded when its last module is done, so modules end before that.
+        // A run is recorded when its last module is done, so the other modules end before that
+        // time.
         let later = self.said.iter().skip(n + 1);
         let later = later.filter(|other| other.at == step.at && other.flow == step.flow);
         let later: u64 = later.map(|other| u64::from(other.duration_us)).sum();
@@ -279,7 +281,8 @@ impl<'t> EventTimeline<'t> {
         }
     }
 
-    /// The step that says most: what failed last, else what was sent, else what kept it.
+    /// Returns the step that explains most: the last failure, otherwise what was sent, otherwise
+    /// what prevented it.
     pub fn telling_key(&self) -> String {
         let of_tone = |tone: &str| {
             let is = |step: &&TimelineStep| {
@@ -293,7 +296,7 @@ impl<'t> EventTimeline<'t> {
         };
         let found = of_tone("bad").or_else(|| of_tone("warn")).or_else(sent);
         let key = found.or_else(|| of_tone("idle")).unwrap_or_else(|| "capture".to_owned());
-        // Of a delivery with several attempts the last one says why.
+        // If a delivery has several attempts, the last one says why it failed.
         let own = format!("{key}a");
         let mut keys = self.lines.iter().rev().filter_map(|step| step.key.as_deref());
         let last = keys.find(|other| other.starts_with(&own)).map(str::to_owned);
@@ -301,7 +304,7 @@ impl<'t> EventTimeline<'t> {
     }
 }
 
-/// Whether a delivery came to its end.
+/// Whether a delivery has reached a final state.
 pub fn is_settled(delivery: &DeliveryTrace) -> bool {
     !matches!(delivery.delivery.status, DeliveryStatus::Pending | DeliveryStatus::Leased)
 }

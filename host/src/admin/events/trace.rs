@@ -1,4 +1,4 @@
-//! One event: what happened to it, step by step, and sending it again.
+//! The page of one event: what happened to it, step by step, and buttons to send it again.
 
 use super::answer::draw_answer;
 use super::detail::{BODY_TAB, FIRST_TAB, RemadeResult, draw_detail, find_attempt};
@@ -24,7 +24,7 @@ use axum::response::{IntoResponse as _, Redirect};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-/// Which step is shown beside the timeline.
+/// The step that is shown beside the timeline.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct StepChoice {
@@ -74,13 +74,13 @@ pub async fn show_page(
     Ok(content)
 }
 
-/// The body that the attempt of a step sent.
+/// Reconstructs the body that the attempt of a step sent.
 async fn load_body(call: &PageCall, trace: &EventTrace, key: &str) -> Option<RemadeResult> {
     let (delivery, attempt) = find_attempt(trace, key)?;
     Some(remake_body(call.app(), &call.principal, &delivery.delivery.id, attempt?).await)
 }
 
-/// What a person calls the event: the record and what happened to it.
+/// Returns a title for the event: the record, and what happened to it.
 pub fn event_title(event: &EventView) -> String {
     let happened = event.event_type.split_once('.').map_or("", |(_, happened)| happened);
     match record_name(event) {
@@ -91,7 +91,7 @@ pub fn event_title(event: &EventView) -> String {
     }
 }
 
-/// The state of the event as a whole.
+/// Returns the state of the event as a whole.
 fn whole_sign(trace: &EventTrace) -> StateSign {
     let count = |status: DeliveryStatus| {
         trace.deliveries.iter().filter(|one| one.delivery.status == status).count()
@@ -133,9 +133,9 @@ fn draw_head(call: &PageCall, trace: &EventTrace, address: &str) -> Markup {
                 }
                 @if event.payload_pruned_at.is_none() && call.may_post("/api/v1/events/{id}/replay") {
                     (draw_confirmation(call, &format!("{address}/replay"), "Replay event…", "Replay",
-                        "Plans the event anew with the flows and endpoints as they are now. Every \
-                         endpoint that takes it gets it again, under a new webhook-id. This cannot \
-                         be taken back."))
+                        "Plans the event again with the current flows and endpoints. Every \
+                         matching endpoint gets it again, under a new webhook-id. This cannot \
+                         be undone."))
                 }
             }
         }
@@ -155,7 +155,7 @@ pub async fn replay(call: PageCall, Path(id): Path<String>, _fields: FormFields)
     Ok(call.done(&event_address(&id), notice))
 }
 
-/// Sends a delivery once more, or now.
+/// Sends a delivery again, or sends a waiting one now.
 pub async fn resend_delivery(
     call: PageCall,
     Path(id): Path<String>,
@@ -168,7 +168,7 @@ pub async fn resend_delivery(
     Ok(call.done(&event_address(&sent.data.event_id), notice))
 }
 
-/// Leads from a delivery to its event.
+/// Redirects from a delivery to its event.
 pub async fn show_delivery_page(call: PageCall, path: Path<String>) -> ActionResult {
     let Json(found) = show_delivery(call.state(), call.principal.clone(), path).await?;
     let id = &found.data.delivery.event_id;

@@ -1,24 +1,24 @@
-//! The timeline as a drawing: a list of steps, each with its bar on one axis of time.
+//! Draws the timeline: a list of steps, each with its bar on one time axis.
 //!
-//! The first 400 ms are linear, what follows is logarithmic: an attempt takes milliseconds, and its
-//! repetition comes hours later.
+//! The first 400 ms are linear, and the rest is logarithmic, because an attempt takes milliseconds
+//! and its retry comes hours later.
 
 use super::steps::{EventTimeline, TimeBar, TimelineStep};
 use crate::admin::signs::{StateSign, draw_icon};
 use maud::{Markup, html};
 
-/// The end of the linear part, in seconds, and its share of the width in per cent.
+/// The end of the linear part in seconds, and its share of the width in percent.
 const LINEAR: (f64, f64) = (0.4, 36.0);
-/// Air between the two parts, in per cent.
+/// Gap between the two parts, in percent.
 const GAP: f64 = 4.0;
-/// The last moment stands here, in per cent.
+/// Place of the last moment, in percent.
 const END: f64 = 97.0;
-/// The least width of a bar, in per cent, so that it can be seen.
+/// Least width of a bar in percent, so that it stays visible.
 const THINNEST: f64 = 0.9;
-/// The least distance between two labels of the axis, in per cent.
+/// Least distance between two labels of the axis, in percent.
 const LABEL_GAP: f64 = 15.0;
 
-/// Moments that the axis may name, in seconds.
+/// Moments that the axis may label, in seconds.
 const MARKS: [(f64, &str); 14] = [
     (0.1, "100 ms"),
     (0.2, "200 ms"),
@@ -36,12 +36,12 @@ const MARKS: [(f64, &str); 14] = [
     (2_592_000.0, "30 d"),
 ];
 
-/// Where moments stand.
+/// The places of moments on the axis.
 #[derive(Debug, Clone, Copy)]
 struct TimeAxis {
     /// The last moment, in seconds since the capture.
     end: f64,
-    /// The present, where something is still to come.
+    /// The present, if something is still to come.
     now: Option<f64>,
 }
 
@@ -62,7 +62,7 @@ impl TimeAxis {
         self.end > LINEAR.0
     }
 
-    /// Where a moment stands, in per cent of the width.
+    /// Returns the place of a moment, in percent of the width.
     fn place(self, seconds: f64) -> f64 {
         if !self.is_split() {
             return seconds / self.end * END;
@@ -75,7 +75,7 @@ impl TimeAxis {
         from + (END - from) * share.clamp(0.0, 1.0)
     }
 
-    /// The moments that have a line, with a label where there is room for it.
+    /// Returns the places of lines, each with a label if there is room for it.
     fn marks(self) -> Vec<(f64, Option<&'static str>)> {
         let mut marks = Vec::new();
         let mut last = 0.0;
@@ -98,7 +98,8 @@ fn percent(value: f64) -> String {
     format!("{value:.2}%")
 }
 
-/// Draws the timeline. `chosen` is the key of the step whose detail is shown; `address` the page.
+/// Draws the timeline. `chosen` is the key of the step whose detail is shown; `address` is the
+/// address of the page.
 pub fn draw_timeline(
     timeline: &EventTimeline<'_>,
     now: f64,
@@ -112,7 +113,7 @@ pub fn draw_timeline(
                 h2 id="wf" { "Timeline" }
                 p class="meta" {
                     @if axis.is_split() {
-                        "dots: waiting; after the upright dotted line, time is drawn closer"
+                        "dots: waiting; after the vertical dotted line, the time scale is logarithmic"
                     } @else { "time since the capture" }
                 }
             }
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_stand_in_their_order_and_inside_the_drawing() {
+    fn places_follow_the_order_of_moments_inside_the_drawing() {
         for end in [0.05, 0.39, 0.41, 30.0, 86_400.0, 2_592_000.0] {
             let axis = TimeAxis { end, now: None };
             let mut last = -1.0;

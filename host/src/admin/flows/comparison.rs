@@ -1,5 +1,5 @@
-//! Running a flow on recent events with other versions of its modules, and comparing what comes out
-//! with what comes out of the present ones.
+//! Runs a flow on recent events with other versions of its modules, and compares the results with
+//! those of the current versions.
 
 use super::trial::recent_events;
 use super::trial_result::end_sign;
@@ -13,14 +13,14 @@ use crate::api::problem::ApiProblem;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-/// Events that are looked at for those that the flow takes.
+/// Recent events that are searched for those that the flow accepts.
 const LOOKED_AT: u32 = 100;
-/// Most events that the flow runs on, twice each.
+/// Most events on which the flow runs, twice each.
 const MOST_RUNS: usize = 25;
-/// Most events of which the differences are shown.
+/// Most events with shown differences.
 const MOST_SHOWN: usize = 10;
 
-/// An event whose result differs.
+/// An event with different results.
 #[derive(Debug)]
 struct DifferentEvent {
     id: String,
@@ -28,7 +28,7 @@ struct DifferentEvent {
     results: [Value; 2],
 }
 
-/// What a backtest found.
+/// The result of a backtest.
 #[derive(Debug, Default)]
 pub struct BacktestReport {
     looked_at: usize,
@@ -37,7 +37,7 @@ pub struct BacktestReport {
     different: Vec<DifferentEvent>,
 }
 
-/// Runs it. Events that the flow would not take are left out.
+/// Runs the backtest. Events that the flow would not accept are left out.
 pub async fn run_backtest(
     call: &PageCall,
     flow: &str,
@@ -77,8 +77,8 @@ async fn run_one(
     Ok(answer)
 }
 
-/// What receivers would get, or how it failed: what a person compares. Ids of drafts follow from the
-/// module's own digest, so they always differ and are left out.
+/// Returns what a person compares: what receivers would get, or how the run failed. The ids of
+/// drafts are derived from the module's digest, so they always differ and are left out.
 fn tell_result(answer: &DryRunAnswer) -> Value {
     let dispatches = answer.dispatches.iter().map(|one| {
         let body: Value =
@@ -126,8 +126,8 @@ pub fn draw_backtest(_call: &PageCall, report: &BacktestReport) -> Markup {
                     }
                 }
                 p class="hint" {
-                    "Of the newest " (report.looked_at) " events those that the flow takes, at most "
-                    (MOST_RUNS) ". " code { "waybill flow backtest" } " looks through more."
+                    "Among the newest " (report.looked_at) " events, those that the flow accepts, at most "
+                    (MOST_RUNS) ". " code { "waybill flow backtest" } " covers more events."
                 }
                 @for event in report.different.iter().take(MOST_SHOWN) { (draw_event(event)) }
                 @if hidden > 0 { p class="hint" { (hidden) " more events differ." } }

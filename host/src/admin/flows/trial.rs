@@ -1,5 +1,5 @@
-//! Trying a flow on stored events: one dry run with what each module changed, or a backtest that
-//! compares other versions with the present ones. Nothing is stored and nothing is sent.
+//! Tries a flow on stored events: one dry run that shows what each module changed, or a backtest
+//! that compares other versions with the current ones. Nothing is stored and nothing is sent.
 
 use super::FLOWS;
 use super::comparison::{BacktestReport, draw_backtest, run_backtest};
@@ -25,16 +25,16 @@ use http::{StatusCode, Uri};
 use maud::{Markup, html};
 use std::sync::Arc;
 
-/// The route whose need guards a dry run.
+/// The REST route whose need guards a dry run.
 pub const RUN: &str = "/api/v1/flows/{id}/run";
-/// Recent events that the form offers.
+/// Most recent events that the form offers.
 const OFFERED: u32 = 30;
-/// Beginning of the names of the fields with versions.
+/// Prefix of the names of the fields with versions.
 const VERSION: &str = "version.";
-/// The name of the button that begins a backtest.
+/// Name of the button that starts a backtest.
 const BACKTEST: &str = "backtest";
 
-/// The button that leads to the page, for a token that may run modules.
+/// Draws the button that leads to the page, if the token may run modules.
 pub fn draw_trial_button(call: &PageCall, name: &str) -> Markup {
     html! {
         @if call.may_post(RUN) {
@@ -46,15 +46,15 @@ pub fn draw_trial_button(call: &PageCall, name: &str) -> Markup {
 /// A module of the flow, with its versions.
 struct TrialModule {
     name: String,
-    /// The version that it stays on; the active one where there is none.
+    /// The version to which the flow is pinned. `None` for the active version.
     pinned: Option<u32>,
     versions: Vec<(u32, bool)>,
 }
 
-/// What the page is made of.
+/// The data of the page.
 pub struct TrialPage {
     route: Arc<FlowRuntime>,
-    /// Newest first.
+    /// Recent events, newest first.
     events: Vec<EventView>,
     modules: Vec<TrialModule>,
 }
@@ -82,7 +82,7 @@ impl TrialPage {
     }
 }
 
-/// The newest events that the token may read.
+/// Returns the newest events that the token may read.
 pub async fn recent_events(call: &PageCall, limit: u32) -> Result<Vec<EventView>, PageProblem> {
     if !call.may_read("/api/v1/events") {
         return Ok(Vec::new());
@@ -106,7 +106,7 @@ pub async fn show_page(call: PageCall, Path(id): Path<String>) -> PageResult {
     Ok(draw_page(&call, &page, &FormFields::default(), None))
 }
 
-/// Runs the flow on the chosen event, or on many.
+/// Runs the flow on the chosen event, or on recent events.
 pub async fn run(call: PageCall, Path(id): Path<String>, form: FormFields) -> PageResult {
     let page = TrialPage::load(&call, &id).await?;
     let found = if form.has(BACKTEST) {
@@ -149,7 +149,7 @@ async fn run_once(
     Ok(TrialFound::Run(draw_result(call, &answer)))
 }
 
-/// The versions that were chosen; those left out are the flow's own.
+/// Reads the chosen versions. Modules without a choice keep the flow's own version.
 fn read_versions(form: &FormFields) -> Result<Vec<TrialVersion>, ApiProblem> {
     let chosen = form.beginning_with(VERSION).filter(|(_, text)| !text.trim().is_empty());
     let read = chosen.map(|(name, text)| {

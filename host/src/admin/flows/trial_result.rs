@@ -1,4 +1,4 @@
-//! What a dry run of a flow came to, step by step, with what each module changed in the payload.
+//! The result of a dry run of a flow, step by step, with what each module changed in the payload.
 
 use crate::admin::call::PageCall;
 use crate::admin::events::event_address;
@@ -16,7 +16,7 @@ const MOST_PARTS: usize = 50;
 /// Most lines of a module's log that are shown.
 const MOST_LOG_LINES: usize = 50;
 
-/// How a dry run ended.
+/// Returns the sign of how a dry run ended.
 pub fn end_sign(end: &str) -> StateSign {
     match end {
         "planned" => StateSign { word: "Would be sent", ..StateSign::WELL },
@@ -34,7 +34,7 @@ pub fn draw_result(_call: &PageCall, answer: &DryRunAnswer) -> Markup {
     for line in answer.steps.iter().take(MOST_PARTS) {
         let after = returned_data(line);
         steps.push(draw_step(line, &before, &after));
-        // A module that returns one draft hands it on to the next one.
+        // If a module returns a single draft, the next module gets it.
         if let [only] = after.as_slice() {
             before = only.clone();
         }
@@ -46,7 +46,7 @@ pub fn draw_result(_call: &PageCall, answer: &DryRunAnswer) -> Markup {
                 span class="row" { (draw_id(&id, &event_address(&id))) (end_sign(answer.end).draw_pill()) }
             }
             div class="in stack-s" {
-                @if let Some(why) = &answer.not_taken { p class="warn" { "Live, it would not come here: " (why) "." } }
+                @if let Some(why) = &answer.not_taken { p class="warn" { "In live operation the flow would not get this event: " (why) "." } }
                 @if let Some(failure) = &answer.failure {
                     p class="bad" { (failure.detail) }
                     p class="hint" {
@@ -68,7 +68,8 @@ pub fn draw_result(_call: &PageCall, answer: &DryRunAnswer) -> Markup {
     }
 }
 
-/// The payloads of the drafts that a step returned. One that was handed on as it came is none.
+/// Returns the payloads of the drafts that a step returned. A draft that was passed on unchanged
+/// has none.
 fn returned_data(line: &TraceLine) -> Vec<Value> {
     let drafts = line.get("drafts").and_then(|drafts| serde_json::from_str(drafts.get()).ok());
     let Some(Value::Array(drafts)) = drafts else { return Vec::new() };
@@ -96,7 +97,7 @@ fn draw_step(line: &TraceLine, before: &Value, after: &[Value]) -> Markup {
     }
 }
 
-/// A step as pages read it; unlike one of a trace it has no time.
+/// A step as pages read it. Unlike a step of a trace, it has no time.
 #[derive(serde::Deserialize)]
 struct TrialStep {
     module: Option<String>,

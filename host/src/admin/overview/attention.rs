@@ -1,4 +1,4 @@
-//! What needs a person now, worst first, each with the one button that begins to solve it.
+//! What needs a person now, worst first, each with the one button that starts the solution.
 
 use super::OverviewData;
 use crate::admin::alerts::{ALERTS, alert_sign, draw_subject};
@@ -13,7 +13,7 @@ use crate::admin::{endpoint_address, flow_address, source_address};
 use crate::time::timestamp::Timestamp;
 use maud::{Markup, html};
 
-/// Most things in the list.
+/// Most entries in the list.
 const MOST_ITEMS: usize = 7;
 
 /// Something that needs a person.
@@ -26,11 +26,11 @@ pub struct AttentionItem {
     began: Option<Timestamp>,
     count: String,
     action: Markup,
-    /// Whether a rule found it: those come first.
+    /// Whether it is an alert. Alerts come first.
     is_alert: bool,
 }
 
-/// Everything that needs attention, worst first, then longest.
+/// Returns everything that needs attention, worst first, then longest.
 pub fn list_attention(call: &PageCall, data: &OverviewData) -> Vec<AttentionItem> {
     let mut items = Vec::new();
     list_alerts(call, data, &mut items);
@@ -65,7 +65,7 @@ fn list_endpoints(call: &PageCall, data: &OverviewData, items: &mut Vec<Attentio
     for target in settings.endpoints() {
         let health = data.report.of(target.endpoint.id);
         let (sign, why) = data.report.judge(target, call.now);
-        // Dead letters have lines of their own, by cause; a retry mends itself.
+        // Dead letters have entries of their own, by cause, and a retry needs no person.
         let is_known =
             [StateSign::REJECTING, StateSign::QUIET, StateSign::RETRYING].contains(&sign);
         let is_stuck = sign == StateSign::PAUSED && health.waiting > 0;
@@ -146,7 +146,7 @@ fn list_flows(call: &PageCall, items: &mut Vec<AttentionItem>) {
         items.push(AttentionItem {
             sign: StateSign::LOCKED,
             title: html! { "Flow " a href=(here) { (name) } " cannot read its configuration" },
-            sentence: "Its events become dead letters until the configuration is given again."
+            sentence: "Its events become dead letters until you enter the configuration again."
                 .to_owned(),
             since: None,
             began: None,
@@ -157,7 +157,7 @@ fn list_flows(call: &PageCall, items: &mut Vec<AttentionItem>) {
     }
 }
 
-/// The answer to "what needs me?".
+/// Answers the question "what needs me?".
 pub fn tell_count_of(items: &[AttentionItem]) -> String {
     match items.len() {
         0 => "Nothing needs attention".to_owned(),
@@ -166,7 +166,7 @@ pub fn tell_count_of(items: &[AttentionItem]) -> String {
     }
 }
 
-/// How many endpoints and sources are well.
+/// Says how many endpoints and sources are well.
 pub fn tell_health(call: &PageCall, data: &OverviewData) -> String {
     let settings = call.settings();
     if !call.may_read("/api/v1/endpoints") || !data.report.is_known {

@@ -1,4 +1,4 @@
-//! Deliveries over the span as bars: what arrived goes up, what failed goes down from one line.
+//! Deliveries over the time span as bars: successes go up and failures go down from one line.
 
 use super::figures::{SLOTS, SpanFigures};
 use crate::admin::filters::SPANS;
@@ -6,11 +6,11 @@ use crate::admin::texts::{tell_clock, tell_count};
 use crate::time::timestamp::Timestamp;
 use maud::{Markup, html};
 
-/// The drawing: width, height, and where the line between up and down is.
+/// The drawing: width, height, and the position of the line between up and down, in pixels.
 const SIZE: (f64, f64, f64) = (960.0, 184.0, 130.0);
-/// Height of the largest bar that goes down.
+/// Height of the largest bar that goes down, in pixels.
 const DOWN: f64 = 44.0;
-/// Rows of the table behind the drawing, the newest first.
+/// Rows of the table below the drawing, the newest first.
 const TABLE_ROWS: usize = SLOTS;
 
 #[expect(clippy::cast_precision_loss, reason = "pixels of a drawing")]
@@ -18,7 +18,7 @@ fn share(value: u64, most: u64, height: f64) -> f64 {
     value as f64 / most.max(1) as f64 * height
 }
 
-/// A round number that is at least as large, for the axis.
+/// Rounds up to a round number for the axis.
 fn round_up(value: u64) -> u64 {
     let mut step = 1;
     while value > step * 10 {
@@ -27,7 +27,7 @@ fn round_up(value: u64) -> u64 {
     value.div_ceil(step).max(1) * step
 }
 
-/// A round number that fits beside the axis.
+/// Returns a short text for a round number, to fit beside the axis.
 fn tell_short(value: u64) -> String {
     match value {
         0..1_000 => value.to_string(),
@@ -74,8 +74,8 @@ pub fn draw_chart(figures: &SpanFigures, span: &str) -> Markup {
                 @if figures.is_cut {
                     p class="hint" {
                         "Drawn from the newest " (tell_count(figures.deliveries.len() as u64))
-                        " deliveries, which reach back to "
-                        (figures.from.to_string()) "; the span holds more."
+                        " deliveries, back to "
+                        (figures.from.to_string()) ". The time span contains more."
                     }
                 }
             }
@@ -84,7 +84,7 @@ pub fn draw_chart(figures: &SpanFigures, span: &str) -> Markup {
     }
 }
 
-/// A time of day, or a day where the span is longer.
+/// Returns a time of day, or a day if the time span is longer.
 fn tell_start(figures: &SpanFigures, at: Timestamp) -> String {
     let is_long = figures.now.since(figures.from).as_secs() > 2 * 86_400;
     let text = at.to_string();

@@ -1,7 +1,7 @@
-//! Figures of a span, from the newest rows.
+//! Figures of a time span, from the newest rows.
 //!
-//! The store keeps no counts by hour. A page looks through a bounded number of rows, newest first;
-//! where the span holds more, the figures begin later than the span and say when.
+//! The store has no counts by hour. A page reads a bounded number of rows, newest first. If the
+//! time span contains more rows, the figures begin later, and the page says when.
 
 use crate::admin::call::{PageCall, PageProblem};
 use crate::health::endpoint_health::MOST_DELIVERIES;
@@ -10,12 +10,12 @@ use crate::store::RecentDelivery;
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
-/// Parts that the span is cut into.
+/// Parts into which the time span is divided.
 pub const SLOTS: usize = 48;
-/// Events that are looked through; of those the index alone is read.
+/// Most events that are counted. Only their index is read.
 const MOST_EVENTS: u32 = 10_000;
 
-/// What happened in one part of the span.
+/// What happened in one part of the time span.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SlotFigures {
     pub events: u64,
@@ -24,30 +24,31 @@ pub struct SlotFigures {
     pub dead: u64,
 }
 
-/// The figures of a span.
+/// The figures of a time span.
 #[derive(Debug)]
 pub struct SpanFigures {
     pub deliveries: Vec<RecentDelivery>,
-    /// Where the drawing begins: later than the span where that holds more rows than were read.
+    /// The start of the drawing. Later than the time span's start if the span contains more rows
+    /// than were read.
     pub from: Timestamp,
     pub now: Timestamp,
-    /// Whether the span holds more deliveries than were read.
+    /// Whether the time span contains more deliveries than were read.
     pub is_cut: bool,
-    /// Whether it holds more events than were counted.
+    /// Whether the time span contains more events than were counted.
     pub has_more_events: bool,
     pub events: u64,
     pub slots: Vec<SlotFigures>,
-    /// From planning to delivery, in milliseconds, in order.
+    /// Milliseconds from planning to delivery, in ascending order.
     millis: Vec<u32>,
 }
 
 impl SpanFigures {
-    /// The figures of the last so many seconds.
+    /// Loads the figures of the last `seconds` seconds.
     pub async fn load(call: &PageCall, seconds: u64) -> Result<Self, PageProblem> {
         let journal = &call.app().journal;
         let start = call.now.before(Duration::from_secs(seconds));
         let deliveries = journal.list_recent_deliveries(start, MOST_DELIVERIES).await?;
-        // How often events come is told to whom may read events of all tables.
+        // The number of events is shown only to tokens that may read the events of all tables.
         let sees_events = call.may_read("/api/v1/events") && !call.principal.token().is_limited();
         let captures = if sees_events {
             journal.list_recent_captures(start, MOST_EVENTS).await?
@@ -106,19 +107,19 @@ impl SpanFigures {
         self.slots.get_mut(slot)
     }
 
-    /// When a part of the span begins.
+    /// Returns the start of a part of the time span.
     pub fn slot_start(&self, slot: usize) -> Timestamp {
         let span = self.now.since(self.from);
         let part = u32::try_from(slot).unwrap_or_default();
         self.from.after(span.saturating_mul(part) / u32::try_from(SLOTS).unwrap_or(1))
     }
 
-    /// The sum of one figure over the span.
+    /// Returns the sum of one figure over the time span.
     pub fn sum(&self, figure: impl Fn(&SlotFigures) -> u64) -> u64 {
         self.slots.iter().map(figure).sum()
     }
 
-    /// The time that this share of deliveries took at most, in milliseconds.
+    /// Returns the time within which this share of the deliveries arrived, in milliseconds.
     pub fn percentile(&self, percent: usize) -> Option<u32> {
         let place = (self.millis.len() * percent).div_ceil(100).saturating_sub(1);
         self.millis.get(place).copied()

@@ -1,4 +1,4 @@
-//! How events travel: sources, flows and endpoints, with lines between them.
+//! The map of how events travel: sources, flows and endpoints, with lines between them.
 
 use super::OverviewData;
 use crate::admin::call::PageCall;
@@ -8,9 +8,9 @@ use crate::admin::{endpoint_address, flow_address, source_address};
 use crate::settings::SettingsSnapshot;
 use maud::{Markup, html};
 
-/// Most nodes of a column. Of more, those that are not well come first.
+/// Most nodes in a column. If there are more, those that are not well come first.
 const MOST_NODES: usize = 12;
-/// The height of a node and the air below it, in pixels.
+/// Height of a node and the gap below it, in pixels.
 const NODE: usize = 68;
 
 /// A source, a flow or an endpoint.
@@ -19,7 +19,7 @@ struct MapNode {
     address: Option<String>,
     sign: StateSign,
     note: String,
-    /// Names in the next column.
+    /// Names of the connected nodes in the next column.
     leads_to: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ impl MapNode {
     }
 }
 
-/// A column as far as it is shown.
+/// The shown part of a column.
 struct MapColumn {
     title: &'static str,
     nodes: Vec<MapNode>,
@@ -45,10 +45,10 @@ impl MapColumn {
     }
 }
 
-/// The flow that stands for endpoints which take events by themselves.
+/// The node for endpoints that select events themselves, without a flow.
 const DIRECT: &str = "without a flow";
 
-/// Draws the map, for a token that may read sources, flows and endpoints.
+/// Draws the map, if the token may read sources, flows and endpoints.
 pub fn draw_map(call: &PageCall, data: &OverviewData) -> Markup {
     let routes = ["/api/v1/sources", "/api/v1/flows", "/api/v1/endpoints"];
     let settings = call.settings();
@@ -71,7 +71,7 @@ pub fn draw_map(call: &PageCall, data: &OverviewData) -> Markup {
             header {
                 h2 id="map" { "How events travel" }
                 div class="key" {
-                    span { "whole line: well" }
+                    span { "solid line: well" }
                     span { "dotted: wants a look" }
                     span { "dashed: failing" }
                 }
@@ -138,7 +138,7 @@ fn flow_nodes(settings: &SettingsSnapshot, endpoints: &[MapNode]) -> Vec<MapNode
     nodes
 }
 
-/// A flow is as well as the worst of its endpoints.
+/// Returns the sign of a flow, from the state of its endpoints.
 fn flow_sign(enabled: bool, locked: bool, leads_to: &[String], endpoints: &[MapNode]) -> StateSign {
     let own = endpoints.iter().filter(|node| leads_to.contains(&node.name));
     let tones: Vec<StateTone> = own.map(|node| node.sign.tone).collect();
@@ -215,7 +215,7 @@ fn draw_node(node: &MapNode) -> Markup {
     }
 }
 
-/// The middle of a node: its column is centred in the height of the tallest one.
+/// Returns the vertical middle of a node. Each column is centred in the height of the tallest one.
 fn middle(n: usize, nodes: usize, tallest: usize) -> usize {
     (tallest - nodes) * NODE / 2 + 28 + NODE * n
 }

@@ -1,4 +1,4 @@
-//! Six figures of the span, each a link to its list.
+//! Six figures of the time span, each a link to its list.
 
 use super::OverviewData;
 use super::figures::{SlotFigures, SpanFigures};
@@ -153,7 +153,7 @@ fn speed_tile(figures: &SpanFigures) -> FigureTile {
     }
 }
 
-/// A small line over the span, stretched to the width of its tile.
+/// Draws a small line over the time span, stretched to the width of its tile.
 fn draw_spark(values: &[u64], class: &str) -> Markup {
     let most = values.iter().copied().max().unwrap_or_default().max(1);
     let last = values.len().saturating_sub(1).max(1);
