@@ -9,4 +9,5 @@ pub mod session;
 pub mod shared_calls;
 pub mod throttle;
 pub mod token;
+pub mod token_settings;
 pub mod transport;

@@ -293,7 +293,7 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         }
         ("flows", _) => read_or_write(Scope::FlowsRead, Scope::FlowsWrite),
         ("sources", _) => read_or_write(Scope::SourcesRead, Scope::SourcesWrite),
-        // Where a secret goes is the operator's to say, and not that of whoever uploads modules.
+        // The operator, and not whoever uploads modules, decides where a secret goes.
         ("secrets", _) => read_or_write(Scope::ModulesRead, Scope::Admin),
         ("modules", _) => read_or_write(Scope::ModulesRead, Scope::ModulesWrite),
         ("deliveries" | "dead-letters", _) => {
