@@ -1,4 +1,5 @@
-//! What a module says of itself, what of it is granted, and the form that approves the rest.
+//! A module's manifest, the capabilities that are granted to it, and the form that approves the
+//! rest.
 
 use super::call::PageCall;
 use super::layout::draw_form_key;
@@ -7,7 +8,7 @@ use crate::api::modules::ModuleView;
 use crate::store::modules::read_manifest;
 use maud::{Markup, html};
 
-/// The form that makes a version the one that runs, behind a summary that says what it may then do.
+/// Draws the form that activates a version, under a button that first says what the version may do.
 pub fn draw_activation(call: &PageCall, view: &ModuleView) -> Markup {
     let action = format!("{}/versions/{}/activate", module_address(&view.name), view.version);
     let pending = view.pending.join(",");
@@ -16,11 +17,11 @@ pub fn draw_activation(call: &PageCall, view: &ModuleView) -> Markup {
             summary class="btn" { "Activate…" }
             div class="pick" {
                 p class="s" {
-                    "Flows that do not stay on a version run this one from the next event on. The \
-                     present one is kept, and can be activated again."
+                    "Flows that are not pinned to a version run this one from the next event on. The \
+                     current one stays and can be activated again."
                 }
                 @if !view.pending.is_empty() {
-                    p class="s" { b { "It asks for what nobody approved yet:" } }
+                    p class="s" { b { "It asks for capabilities that nobody has approved yet:" } }
                     (draw_words(&view.pending))
                 }
                 form method="post" action=(action) {
@@ -41,12 +42,12 @@ fn draw_words(words: &[String]) -> Markup {
     }
 }
 
-/// What a version says of itself and what it may call.
+/// Draws a version's manifest and its capabilities.
 pub fn draw_manifest(view: &ModuleView) -> Markup {
     let Some(manifest) = read_manifest(&view.report) else {
         return html! {
             p class="hint" {
-                "It has no manifest: it may call nothing, and its configuration is not checked."
+                "It has no manifest, so it gets no capabilities, and its configuration is not checked."
             }
         };
     };
