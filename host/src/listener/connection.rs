@@ -187,7 +187,7 @@ impl WorkingGuard {
 
 impl Drop for WorkingGuard {
     fn drop(&mut self) {
-        // The answer has yet to be sent, so its start counts as progress too.
+        // The answer has yet to be sent, so the end of the work counts as progress.
         self.0.note();
         self.0.working.fetch_sub(1, Ordering::Relaxed);
     }
