@@ -75,8 +75,8 @@ pub async fn show_list(
             div class="head" { div {
                 h1 { "Audit" }
                 p class="lead s" {
-                    "Calls of the API and of these pages, newest first. No query, body or id is \
-                     kept."
+                    "Calls of the API and of these pages, newest first. Queries, bodies and ids are \
+                     not stored."
                 }
             } }
             (draw_filters(&call, &page))

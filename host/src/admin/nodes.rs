@@ -63,9 +63,9 @@ pub async fn show_list(call: PageCall) -> PageResult {
             div class="head" { div {
                 h1 { (tell_number(found.data.len() as u64, "node", "nodes")) }
                 p class="lead s" {
-                    "Each says every two seconds that it is there. After ten seconds of silence \
-                     another takes over what it held, and it is listed no more. A clock that is \
-                     more than a second from the database's should be mended."
+                    "Each node reports every two seconds. After ten seconds without a report, another \
+                     node takes over its work, and it is no longer listed. Correct the clock of a node \
+                     that differs from the database's by more than a second."
                 }
             } }
             section class="panel" aria-label="Nodes" {

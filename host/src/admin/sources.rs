@@ -212,8 +212,8 @@ fn draw_head(call: &PageCall, source: &ShownSource, sign: StateSign) -> Markup {
                 @if source.path.is_some() { (draw_rotate_button::<SourceResource>(call, &source.name)) }
                 @if source.enabled && call.may_post("/api/v1/sources/{id}/pause") {
                     (draw_confirmation(call, &format!("{here}/pause"), "Pause…", "Pause it",
-                        "Nothing more is taken from it. What is sent to it is told to come again \
-                         later."))
+                        "Waybill accepts no more events from it. Its webhooks are refused, and senders are asked \
+                         to try again later."))
                 }
                 @if !source.enabled && call.may_post("/api/v1/sources/{id}/resume") {
                     (draw_button(call, &format!("{here}/resume"), "main", "Resume"))

@@ -249,7 +249,7 @@ fn edit_content<R: SettingsForm>(
             div class="head" { div {
                 h1 { "Change " (name) }
                 p class="lead s" {
-                    "*** stands for a value that is stored and not shown. Left as it is, it stays."
+                    "*** stands for a stored value that is not shown. Leave it to keep that value."
                 }
             } }
             @if let Some(above) = above { (above) }
@@ -261,7 +261,8 @@ fn edit_content<R: SettingsForm>(
     PageContent { status, ..content }
 }
 
-/// Stores the changes of the form, unless another request changed the same fields meanwhile.
+/// Stores the changes of the form if the object is unchanged since the form was made. Otherwise
+/// shows the conflict.
 pub async fn save<R: SettingsForm>(
     call: PageCall,
     Path(id): Path<String>,

@@ -241,11 +241,11 @@ fn draw_body(sent: &RemadeResult) -> Markup {
                 Ok(body) => {
                     p class="hint" {
                         @if body.is_proven {
-                            "Made again from what is stored. Its signatures are those that were \
+                            "Reconstructed from stored data. Its signatures match those that were \
                              sent, so it is the same to the byte."
                         } @else {
-                            "Made again from what is stored and the endpoint as it is set now. Its \
-                             signatures are not those that were sent: endpoint, secret or version \
+                            "Reconstructed from stored data and the endpoint's current settings. Its \
+                             signatures do not match those that were sent: endpoint, secret or version \
                              have changed since, so it may differ from what was sent."
                         }
                     }

@@ -33,7 +33,7 @@ pub fn first_event_content(call: &PageCall) -> PageContent {
                     "The CRM sends to an address that Waybill gives you. The signature of each \
                      request is checked.", WEBHOOK))
                 (draw_way("3. Send one yourself",
-                    "Any program that can POST. The answer comes when the event is safely stored.",
+                    "Any program that can POST. Waybill answers once the event is safely stored.",
                     PUSHED))
             }
             p class="meta s" {
