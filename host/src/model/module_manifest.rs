@@ -266,7 +266,7 @@ mod tests {
         let mut state = 17_u64;
         for _ in 0..2_000 {
             let mut changed = text.clone();
-            for _ in 0..1 + state % 3 {
+            for _ in 0..=(state % 3) {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let at = usize::try_from(state >> 33).unwrap() % changed.len();
                 if let Some(byte) = changed.get_mut(at) {

@@ -11,8 +11,8 @@ fn address(key: &str) -> StateAddress {
     StateAddress { scope: String::new(), key: key.to_owned() }
 }
 
-fn value(text: &str) -> Option<StateValue> {
-    Some(StateValue { text: text.to_owned(), expires_at: None })
+fn value(text: &str) -> StateValue {
+    StateValue { text: text.to_owned(), expires_at: None }
 }
 
 /// The effects of one module that found `before` under a key and left `now`.
@@ -38,21 +38,25 @@ async fn record(
 async fn a_plan_made_from_state_that_changed_is_not_recorded() {
     for TestStore { store, url, .. } in stores().await {
         let flow = FlowId::generate();
-        let first = turning("turn", None, value("1"));
+        let first = turning("turn", None, Some(value("1")));
         assert!(record(&store, flow, first, |_| ()).await.is_recorded(), "{url}");
-        let late = turning("turn", None, value("1"));
+        let late = turning("turn", None, Some(value("1")));
         let receipt = record(&store, flow, late, |_| ()).await;
         let PlanReceipt::Outdated(mut again) = receipt else { panic!("{url}: {receipt:?}") };
         assert_eq!(store.list_waiting_plans(again.event.id).await.unwrap().len(), 1, "{url}");
         let read = store.read_state(flow, &address("turn")).await.unwrap();
-        assert_eq!(read, value("1"), "{url}");
-        again.effects = turning("turn", read, value("2"));
+        assert_eq!(read, Some(value("1")), "{url}");
+        again.effects = turning("turn", read, Some(value("2")));
         assert!(store.record_plan(*again).await.unwrap().is_recorded(), "{url}");
-        assert_eq!(store.read_state(flow, &address("turn")).await.unwrap(), value("2"), "{url}");
+        assert_eq!(
+            store.read_state(flow, &address("turn")).await.unwrap(),
+            Some(value("2")),
+            "{url}"
+        );
         assert_eq!(store.count_state_keys(flow, 10).await.unwrap(), 1, "{url}");
         let other = FlowId::generate();
         assert_eq!(store.read_state(other, &address("turn")).await.unwrap(), None, "{url}");
-        let gone = turning("turn", value("2"), None);
+        let gone = turning("turn", Some(value("2")), None);
         assert!(record(&store, flow, gone, |_| ()).await.is_recorded(), "{url}");
         assert_eq!(store.read_state(flow, &address("turn")).await.unwrap(), None, "{url}");
     }
@@ -62,7 +66,7 @@ async fn a_plan_made_from_state_that_changed_is_not_recorded() {
 async fn a_plan_whose_lease_is_lost_changes_no_state() {
     for TestStore { store, url, .. } in stores().await {
         let flow = FlowId::generate();
-        let effects = turning("turn", None, value("1"));
+        let effects = turning("turn", None, Some(value("1")));
         let lost = record(&store, flow, effects, |planned| planned.lease.token += 1).await;
         assert!(matches!(lost, PlanReceipt::LeaseLost), "{url}: {lost:?}");
         assert_eq!(store.read_state(flow, &address("turn")).await.unwrap(), None, "{url}");
@@ -76,7 +80,7 @@ async fn what_has_expired_is_forgotten() {
         let ended = store.clock().now().before(Duration::from_secs(1));
         let short = Some(StateValue { text: "1".to_owned(), expires_at: Some(ended) });
         record(&store, flow, turning("short", None, short), |_| ()).await;
-        record(&store, flow, turning("long", None, value("1")), |_| ()).await;
+        record(&store, flow, turning("long", None, Some(value("1"))), |_| ()).await;
         assert_eq!(store.forget_state().await.unwrap(), 1, "{url}");
         assert_eq!(store.count_state_keys(flow, 10).await.unwrap(), 1, "{url}");
     }
