@@ -10,6 +10,8 @@ use crate::model::fault::InputFault;
 use crate::model::path_template::{PathTemplate, encode_component};
 use http::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Most bytes of JSON that the expressions of one request make.
 const MAX_COMPUTED: usize = 4 * 1024 * 1024;
@@ -54,7 +56,8 @@ impl DeliveryMethod {
 /// An endpoint's method and templates, read once.
 #[derive(Debug)]
 pub struct RequestTemplate {
-    pub method: DeliveryMethod,
+    /// Whether there is no body where no template makes one.
+    is_bodiless: bool,
     path: Option<PathTemplate>,
     query: Vec<(String, QueryValue)>,
     body: Option<BodyTemplate>,
@@ -64,6 +67,16 @@ pub struct RequestTemplate {
 enum QueryValue {
     Text(String),
     Computed(TemplateValue),
+}
+
+/// The templates of a request as they are written.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestParts<'a> {
+    pub path: Option<&'a str>,
+    pub query: &'a BTreeMap<String, String>,
+    pub body: Option<&'a Value>,
+    /// Whether the request has no body where `body` is `None`.
+    pub is_bodiless: bool,
 }
 
 /// What the templates make of one event.
@@ -88,29 +101,42 @@ impl RequestTemplate {
 
     /// Reads the templates of an endpoint. The faults name the places.
     pub fn read(settings: &EndpointSettings) -> Result<Self, Vec<InputFault>> {
+        let read = Self::read_parts(RequestParts {
+            path: settings.path.as_deref(),
+            query: &settings.query,
+            body: settings.body.as_ref(),
+            is_bodiless: settings.method == DeliveryMethod::Delete,
+        });
+        if settings.body.is_none() || settings.envelope == EnvelopeForm::Default {
+            return read;
+        }
+        let why = "`body` takes the place of the envelope; leave one of them out";
+        let mut faults = read.err().unwrap_or_default();
+        faults.push(InputFault::new("envelope", why));
+        Err(faults)
+    }
+
+    /// Reads the templates of a request. The faults name the places.
+    pub fn read_parts(parts: RequestParts<'_>) -> Result<Self, Vec<InputFault>> {
         let mut faults = Vec::new();
-        let path = settings.path.as_deref().map(PathTemplate::read).transpose();
+        let path = parts.path.map(PathTemplate::read).transpose();
         let path = path.unwrap_or_else(|found| {
             faults.extend(found);
             None
         });
-        let body = settings.body.as_ref().map(BodyTemplate::read).transpose();
+        let body = parts.body.map(BodyTemplate::read).transpose();
         let body = body.unwrap_or_else(|found| {
             faults.extend(found);
             None
         });
-        let query = read_query(settings, &mut faults);
-        if settings.body.is_some() && settings.envelope != EnvelopeForm::Default {
-            let why = "`body` takes the place of the envelope; leave one of them out";
-            faults.push(InputFault::new("envelope", why));
-        }
-        let method = settings.method;
-        if faults.is_empty() { Ok(Self { method, path, query, body }) } else { Err(faults) }
+        let query = read_query(parts.query, &mut faults);
+        let is_bodiless = parts.is_bodiless;
+        if faults.is_empty() { Ok(Self { is_bodiless, path, query, body }) } else { Err(faults) }
     }
 
     /// Whether the request has no body at all.
     pub fn is_bodiless(&self) -> bool {
-        self.method == DeliveryMethod::Delete && self.body.is_none()
+        self.is_bodiless && self.body.is_none()
     }
 
     /// Computes the request for an event, all of it or nothing.
@@ -150,15 +176,15 @@ impl RequestTemplate {
 }
 
 fn read_query(
-    settings: &EndpointSettings,
+    written: &BTreeMap<String, String>,
     faults: &mut Vec<InputFault>,
 ) -> Vec<(String, QueryValue)> {
-    if settings.query.len() > MAX_QUERY {
+    if written.len() > MAX_QUERY {
         faults.push(InputFault::new("query", format!("at most {MAX_QUERY} members")));
         return Vec::new();
     }
     let mut query = Vec::new();
-    for (name, text) in &settings.query {
+    for (name, text) in written {
         if name.is_empty() {
             faults.push(InputFault::new("query", "a name is empty"));
             continue;

@@ -91,12 +91,16 @@ pub struct ClientRequest {
     /// Checked just before bytes of the request are written. Without a permit, the request is
     /// always sent.
     pub permit: Option<SendPermit>,
+    /// Whether it goes over a connection of its own, and is not sent a second time by itself. A kept
+    /// connection that breaks does not tell whether the receiver has got the request.
+    pub is_sent_once: bool,
 }
 
 impl ClientRequest {
     /// Makes a POST without a permit.
     pub const fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
-        Self { method: Method::POST, uri, headers, header_case: None, body, permit: None }
+        let method = Method::POST;
+        Self { method, uri, headers, header_case: None, body, permit: None, is_sent_once: false }
     }
 }
 
@@ -228,8 +232,10 @@ impl DeliveryClient {
         timeout: Duration,
         most: usize,
     ) -> Result<ClientReply, SendError> {
-        let (method, body) = (Method::GET, Bytes::new());
-        let request = ClientRequest { method, uri, headers, header_case: None, body, permit: None };
+        let request = ClientRequest {
+            method: Method::GET,
+            ..ClientRequest::post(uri, headers, Bytes::new())
+        };
         self.ask_whole(request, timeout, most).await
     }
 
@@ -286,7 +292,8 @@ impl DeliveryClient {
         request: &ClientRequest,
         withdrawn: impl Future<Output = ()>,
     ) -> Option<Result<ClientResponse, legacy::Error>> {
-        let error = match begin(&self.pooled, made(request), withdrawn).await? {
+        let client = if request.is_sent_once { &self.fresh } else { &self.pooled };
+        let error = match begin(client, made(request), withdrawn).await? {
             Ok(response) => {
                 if let Some(watch) = response.extensions().get::<ConnectionWatch>() {
                     watch.note_answer();
@@ -295,7 +302,7 @@ impl DeliveryClient {
             }
             Err(error) => error,
         };
-        if !failure::is_stale_connection(&error) {
+        if request.is_sent_once || !failure::is_stale_connection(&error) {
             return Some(Err(error));
         }
         tracing::debug!(

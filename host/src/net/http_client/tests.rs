@@ -52,6 +52,7 @@ fn request(uri: &str) -> ClientRequest {
         header_case: None,
         body: Bytes::from_static(b"{\"id\":17}"),
         permit: None,
+        is_sent_once: false,
     }
 }
 
