@@ -7,9 +7,11 @@
 //! A webhook of another system is verified first ([`crate::signing::webhook`]), and then read by the
 //! sender's own envelope ([`webhook_body`]). Its event names become those of the catalogue
 //! ([`dialect`]), and [`repeats`] decides whether it repeats an earlier request. [`handshake`] answers
-//! the questions that senders ask before they send.
+//! the questions that senders ask before they send. [`answer_capture`] makes events of what receivers
+//! answer.
 
 pub mod accept;
+pub mod answer_capture;
 pub mod body;
 pub mod event_body;
 pub mod handshake;

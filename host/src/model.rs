@@ -7,6 +7,7 @@
 pub mod alert;
 pub mod alert_rule;
 pub mod alert_step;
+pub mod answer_event;
 pub mod api_call;
 pub mod attributes;
 pub mod bad_row;

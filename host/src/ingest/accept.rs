@@ -124,7 +124,7 @@ pub async fn accept_events(
     let mut inlets = Vec::with_capacity(incoming.len());
     for (n, event) in incoming.into_iter().enumerate() {
         let keys = sender.keys(n, event.id.as_deref());
-        let (capture, matches) = capture_events(journal, topology, event, keys);
+        let (capture, matches) = capture_event(journal, topology, event, keys);
         watches.push(watch_event(journal, &capture, &matches));
         inlets.push(topology.find_source_runtime(&capture.event.source));
         captures.push(capture);
@@ -161,7 +161,7 @@ pub async fn take_source_events(
     check_sources(topology, &incoming, true).map_err(AcceptError::Invalid)?;
     let of = |event: IncomingEvent| {
         let keys = EventSender::Source.keys(0, event.id.as_deref());
-        capture_events(journal, topology, event, keys).0
+        capture_event(journal, topology, event, keys).0
     };
     let captures = incoming.into_iter().map(of).collect();
     let receipts =
@@ -184,7 +184,7 @@ pub async fn take_notices(
     changes: AlertChanges,
 ) -> Result<Option<Vec<CaptureReceipt>>, store::StoreError> {
     let capture = |notice: IncomingEvent| {
-        capture_events(journal, topology, notice, (RepeatKeys::default(), None)).0
+        capture_event(journal, topology, notice, (RepeatKeys::default(), None)).0
     };
     let captures = notices.into_iter().map(capture).collect();
     journal.record_alerts(captures, changes).await
@@ -238,7 +238,8 @@ pub fn make_event(incoming: IncomingEvent, received_at: Timestamp) -> Event {
     }
 }
 
-fn capture_events(
+/// Makes the capture of an event: who takes it, and what is known of its plan.
+pub fn capture_event(
     journal: &EventStore,
     topology: &SettingsSnapshot,
     mut incoming: IncomingEvent,

@@ -23,6 +23,12 @@ pub const SENT_TYPE: &str = "senttype";
 /// How often the event was delivered and captured again.
 pub const HOPS: &str = "waybillhops";
 
+/// The delivery whose answer became the event. The name has a `-`, which no extension of CloudEvents
+/// may have, so that no receiver of the event gets it as one.
+pub const CAUSED_BY: &str = "waybill-caused-by";
+/// What a module sets on a dispatch to an endpoint of kind `api`: the operation to run.
+pub const OPERATION: &str = "waybill-operation";
+
 /// Header that says the same of a request: each delivery has it, and what comes in may.
 pub const HOPS_HEADER: &str = "x-waybill-hops";
 

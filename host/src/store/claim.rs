@@ -451,6 +451,7 @@ impl FromStoredRow for EndpointTime {
 impl ClaimedRow {
     fn leased(self, lease: WorkLease, slot: QueuePermit) -> LeasedDelivery {
         LeasedDelivery {
+            claimed: true,
             id: self.delivery_id,
             event: Arc::new(self.event),
             message: self.message.map(Arc::new),

@@ -196,6 +196,7 @@ impl DeliveryDraft {
         let Some(lane) = prefetch.find_lane(delivery.endpoint_id) else { return };
         match (delivery.lease, self.slot) {
             (Some(lease), Some(slot)) => lane.push_delivery(LeasedDelivery {
+                claimed: false,
                 id: delivery.id,
                 event: Arc::clone(event),
                 message: delivery.message,

@@ -185,7 +185,7 @@ impl GroupWriter {
         let CommitFollowers { prefetch, watchers, metrics, .. } = &*self.followers;
         metrics.store.commits.inc();
         let (mut receipts, mut planned) = (done.receipts.into_iter(), done.planned.into_iter());
-        let mut held = done.held.into_iter();
+        let (mut held, mut answered) = (done.held.into_iter(), done.answered.into_iter());
         for operation in operations {
             match operation {
                 WriteOperation::Capture { captures, reply } => {
@@ -206,9 +206,14 @@ impl GroupWriter {
                     };
                     drop(reply.send(Ok(receipt)));
                 }
-                WriteOperation::Settle(settled) => {
+                WriteOperation::Settle(mut settled) => {
                     settled.note_outcome(&metrics.store);
                     settle::hand_over(prefetch, watchers, &settled);
+                    if let Some(answer) = settled.answer.take()
+                        && answered.next().unwrap_or(false)
+                    {
+                        self.hand_over_answer(*answer);
+                    }
                 }
                 WriteOperation::Note(_) => {}
                 WriteOperation::Prove { reply, .. } => drop(reply.send(Ok(()))),
@@ -221,6 +226,13 @@ impl GroupWriter {
                 WriteOperation::Flush { reply } => drop(reply.send(())),
             }
         }
+    }
+
+    /// Hands over the event that a receiver's answer became.
+    fn hand_over_answer(&self, answer: EventCapture) {
+        self.followers.metrics.store.captured.inc();
+        let receipt = CaptureReceipt { id: answer.event.id, duplicate: false };
+        capture::hand_over(&self.followers.prefetch, vec![answer], &[receipt]);
     }
 
     /// Hands over what was captured; the receipts of these captures, or why their request is

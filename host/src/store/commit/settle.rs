@@ -2,7 +2,11 @@
 //!
 //! The attempt is always recorded, because it was made. The delivery changes only if the lease
 //! still holds: a worker whose lease ran out cannot overwrite what a later one did.
+//!
+//! An answer that becomes an event is appended only with the delivery that it settles, so it is
+//! captured once however often the delivery is sent.
 
+use super::capture::{EventCapture, write_captures};
 use super::dead_letters::write_dead_letter;
 use crate::json::storable::make_storable;
 use crate::metrics::StoreFigures;
@@ -38,6 +42,8 @@ pub struct SettledAttempt {
     pub attempt: Attempt,
     /// What follows.
     pub outcome: AttemptOutcome,
+    /// The receiver's answer, where it becomes an event.
+    pub answer: Option<Box<EventCapture>>,
 }
 
 impl SettledAttempt {
@@ -66,7 +72,8 @@ impl SettledAttempt {
     pub fn set_aside(&mut self, why: &str) -> bool {
         let attempt = &mut self.attempt;
         if attempt.request_headers.is_empty() {
-            return false;
+            // The record was left out already, so the answer is what the database refused.
+            return self.answer.take().is_some();
         }
         attempt.request_headers = String::new();
         (attempt.response_headers, attempt.response_body) = (None, None);
@@ -121,17 +128,22 @@ impl SettledAttempt {
     }
 }
 
-/// Writes the attempts, and the new state of the deliveries whose lease still holds.
+/// Writes the attempts, and the new state of the deliveries whose lease still holds. Of each attempt
+/// with an answer that becomes an event, in their order, whether the event was appended.
 pub async fn write_settles(
     tx: &mut WriteTransaction<'_>,
-    settles: &[&SettledAttempt],
-) -> Result<(), StoreError> {
+    settles: &mut [&mut SettledAttempt],
+) -> Result<Vec<bool>, StoreError> {
+    let answered = write_answered(tx, settles).await?;
+    let settles: Vec<&SettledAttempt> = settles.iter().map(|settled| &**settled).collect();
     let attempts = settles.iter().map(|settled| settled.attempt_row()).collect();
     tx.execute_bulk(&statements::INSERT_ATTEMPT, attempts).await?;
     let (dead, rest): (Vec<&SettledAttempt>, Vec<&SettledAttempt>) =
         settles.iter().partition(|s| matches!(s.outcome, AttemptOutcome::Dead { .. }));
-    tx.execute_bulk(&statements::SETTLE, rest.iter().map(|settled| settled.row()).collect())
-        .await?;
+    // Those with an answer were written one by one.
+    let unanswered = rest.iter().filter(|settled| settled.answer.is_none());
+    let unanswered = unanswered.map(|settled| settled.row()).collect();
+    tx.execute_bulk(&statements::SETTLE, unanswered).await?;
     let forgiven =
         rest.iter().filter(|s| s.round_from > 0 && s.outcome == AttemptOutcome::Delivered);
     let forgiven = forgiven.map(|settled| BoundRow::new().bind(settled.delivery)).collect();
@@ -139,7 +151,26 @@ pub async fn write_settles(
     for settled in dead {
         write_dead(tx, settled).await?;
     }
-    unpark_next(tx, settles).await
+    unpark_next(tx, &settles).await?;
+    Ok(answered)
+}
+
+/// Settles the deliveries whose answers become events, and appends those events. Where the lease ran
+/// out nothing is appended: whoever holds the delivery gets an answer of its own.
+async fn write_answered(
+    tx: &mut WriteTransaction<'_>,
+    settles: &mut [&mut SettledAttempt],
+) -> Result<Vec<bool>, StoreError> {
+    let mut answered = Vec::new();
+    for settled in settles.iter_mut().filter(|settled| settled.answer.is_some()) {
+        let changed = tx.execute_bulk(&statements::SETTLE, vec![settled.row()]).await?;
+        let is_held = changed > 0;
+        if let Some(answer) = settled.answer.as_deref_mut().filter(|_| is_held) {
+            write_captures(tx, &mut [answer]).await?;
+        }
+        answered.push(is_held);
+    }
+    Ok(answered)
 }
 
 /// Makes due what waited for these in their order.

@@ -18,6 +18,8 @@ pub struct WriteResults {
     /// Of each [`WriteOperation::Take`] whether its source was held, and of each
     /// [`WriteOperation::Alert`] whether its node has the duty, in the order of the operations.
     pub held: Vec<bool>,
+    /// Of each attempt with an answer that becomes an event whether the event was appended.
+    pub answered: Vec<bool>,
 }
 
 impl WriteResults {
@@ -44,7 +46,7 @@ pub async fn write_operations(
         match op {
             WriteOperation::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
             WriteOperation::Plan { planned, .. } => plans.push(&mut **planned),
-            WriteOperation::Settle(settled) => settles.push(&**settled),
+            WriteOperation::Settle(settled) => settles.push(&mut **settled),
             WriteOperation::Note(more) => notes.push(&**more),
             WriteOperation::Take { captures: more, changes, .. } => {
                 if is_held.next().unwrap_or(false) {
@@ -67,8 +69,11 @@ pub async fn write_operations(
     let of_captures = captures.iter().flat_map(|capture| &capture.deliveries);
     let of_plans = plans.iter().flat_map(|plan| &plan.deliveries);
     let of_emitted = plans.iter().flat_map(|plan| &plan.emitted).flat_map(|c| &c.deliveries);
+    let answers = settles.iter().filter_map(|settled| settled.answer.as_deref());
+    let of_answers = answers.flat_map(|answer| &answer.deliveries);
+    let drafts = of_captures.chain(of_plans).chain(of_emitted).chain(of_answers);
     let flows = plans.iter().filter_map(|plan| plan.flow_lock());
-    lock_rows(tx, of_captures.chain(of_plans).chain(of_emitted), flows).await?;
+    lock_rows(tx, drafts, flows).await?;
     let receipts = if captures.is_empty() {
         Vec::new()
     } else {
@@ -76,9 +81,11 @@ pub async fn write_operations(
     };
     let planned =
         if plans.is_empty() { Vec::new() } else { plan::write_plans(tx, &mut plans).await? };
-    if !settles.is_empty() {
-        settle::write_settles(tx, &settles).await?;
-    }
+    let answered = if settles.is_empty() {
+        Vec::new()
+    } else {
+        settle::write_settles(tx, &mut settles).await?
+    };
     if !notes.is_empty() {
         audit_notes::write_notes(tx, &notes).await?;
     }
@@ -92,7 +99,7 @@ pub async fn write_operations(
     // other. One row, because PostgreSQL does not take the same one twice in a statement.
     proofs.truncate(1);
     tx.execute_bulk(&statements::PUT_NODE, proofs).await?;
-    Ok(WriteResults { receipts, planned, held })
+    Ok(WriteResults { receipts, planned, held, answered })
 }
 
 /// Of each [`WriteOperation::Take`] whether its run holds the source, and of each

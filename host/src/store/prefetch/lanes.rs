@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 /// A delivery leased to this process.
 #[derive(Debug)]
 pub struct LeasedDelivery {
+    /// Whether it came from the table: then a process that died may have sent it before.
+    pub claimed: bool,
     pub id: DeliveryId,
     pub event: Arc<Event>,
     /// What to send, if not the event as captured.

@@ -43,6 +43,7 @@ pub(super) fn settled(
         _slot: permit(store),
         attempt: attempt(store, 1),
         outcome,
+        answer: None,
     }
 }
 
@@ -156,6 +157,35 @@ async fn a_dead_letter_that_was_replayed_or_deleted_since_it_was_listed_is_left_
         settle(&store, again).await;
         assert_eq!(store.replay_dead_letters(&due).await.unwrap(), 0, "{url}");
         assert_eq!(status(&store, made[0].id).await, DeliveryStatus::Delivered, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_becomes_an_event_with_the_delivery_that_it_settles_and_once() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let own = lease(&store);
+        let made = capture_delivery(&store, endpoint, Some(own)).await;
+        let mut events = Vec::new();
+        for is_first in [true, false] {
+            // The answer has a delivery of its own, and the second one comes after the lease.
+            let answer = EventCapture { record: None, ..invoice("18") };
+            let next = delivery(&answer.event, endpoint);
+            events.push((answer.event.id, next.id, is_first));
+            let deliveries = vec![DeliveryDraft { delivery: next, slot: None }];
+            let answer = EventCapture { deliveries, ..answer };
+            let delivered = settled(&store, &made, own, AttemptOutcome::Delivered);
+            let number = if is_first { 1 } else { 2 };
+            let attempt = attempt(&store, number);
+            let answer = Some(Box::new(answer));
+            settle(&store, SettledAttempt { answer, attempt, ..delivered }).await;
+        }
+        assert_eq!(status(&store, made.id).await, DeliveryStatus::Delivered, "{url}");
+        for (event, next, is_there) in events {
+            assert_eq!(store.find_event(event).await.unwrap().is_some(), is_there, "{url}");
+            assert_eq!(store.find_delivery(next).await.unwrap().is_some(), is_there, "{url}");
+        }
+        assert_eq!(store.list_attempts(made.id).await.unwrap().len(), 2, "{url}: both were made");
     }
 }
 
