@@ -8,6 +8,7 @@
 //! Lanes, retries, dead letters, field maps, ordering and rate limits are not the business of a
 //! kind: it makes one attempt and says what came of it ([`ChannelReply`]).
 
+pub mod api_channel;
 pub mod channel_kind;
 pub mod delivery_channel;
 pub mod settings_check;
@@ -38,8 +39,9 @@ pub use channel_kind::{EndpointChannel, RegisteredChannel};
 pub use delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
 
 /// Every kind, in the order in which they are listed.
-pub static CHANNELS: [RegisteredChannel; 10] = [
+pub static CHANNELS: [RegisteredChannel; 11] = [
     RegisteredChannel::of::<webhook_channel::WebhookChannel>(),
+    RegisteredChannel::of::<api_channel::ApiChannel>(),
     RegisteredChannel::of::<slack_channel::SlackChannel>(),
     RegisteredChannel::of::<teams_channel::TeamsChannel>(),
     RegisteredChannel::of::<discord_channel::DiscordChannel>(),

@@ -5,12 +5,16 @@
 //! and makes each [`attempt`]: render the body ([`envelope`]), sign it ([`crate::signing`]), send
 //! it ([`crate::net::http_client`]), judge the answer ([`judge`]), record attempt and new state in
 //! one transaction. An endpoint of another kind than `webhook` is sent to by its channel
-//! ([`channel_attempt`], [`crate::channels`]).
+//! ([`channel_attempt`], [`crate::channels`]), or by a request of one of its operations
+//! ([`api_attempt`]).
 //!
 //! Guaranteed: what is recorded as sent was sent; every due delivery is attempted, also after a
 //! crash. Not guaranteed: exactly once. A crash between sending and recording sends again with the
 //! same `webhook-id`.
 
+pub mod api_answer;
+pub mod api_attempt;
+pub mod api_request;
 pub mod attempt;
 pub mod authorized;
 pub mod changes;

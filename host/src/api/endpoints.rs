@@ -456,15 +456,8 @@ pub async fn test_endpoint(
         return Err(ApiProblem::conflict(LOCKED));
     }
     let event = example(&target, request.event_type.as_deref(), app.journal.clock().now())?;
-    let parcel = DeliveryParcel {
-        id: DeliveryId::generate(),
-        event: &event,
-        message: None,
-        collapsed: None,
-        number: 1,
-        signed_at: app.journal.clock().wall(),
-        permit: None,
-    };
+    let (id, wall) = (DeliveryId::generate(), app.journal.clock().wall());
+    let parcel = DeliveryParcel::unrecorded(id, &event, None, wall);
     let at = app.journal.clock().now();
     let round = RetryRound { attempts: 1, held_since: None };
     let made = attempt::make_attempt(&app.client, &target, parcel, round, at, 0.0, pending()).await;

@@ -54,6 +54,7 @@ pub async fn remake_body(
             number: attempt.number,
             signed_at: signed_at(&recorded).unwrap_or(attempt.at),
             permit: None,
+            may_be_repeat: false,
         };
         let made = remake_request(&target, parcel).map_err(ApiProblem::conflict)?;
         if is_same(&recorded, &made) {

@@ -1,5 +1,6 @@
 //! What a kind of endpoints is: its description, its settings, and how it is made ready.
 
+use super::api_channel::ApiOperations;
 use super::delivery_channel::DeliveryChannel;
 use super::settings_check;
 use crate::config::ChannelsSection;
@@ -78,6 +79,8 @@ pub trait ChannelKind {
 pub enum EndpointChannel {
     /// As a signed `POST`, by `delivery::attempt` itself.
     Webhook,
+    /// As a request of one of these operations, by `delivery::api_attempt`.
+    Api(Arc<ApiOperations>),
     /// By a channel of another kind.
     Other(Arc<dyn DeliveryChannel>),
     /// Nothing can be sent, for this reason: another version of Waybill stored the endpoint, or the

@@ -1,5 +1,6 @@
 //! The settings of an endpoint against what its kind says of them.
 
+use super::api_channel::API;
 use super::channel_kind::{ChannelDescription, ChannelKind};
 use super::{CHANNELS, find_channel};
 use crate::config::ChannelsSection;
@@ -47,13 +48,14 @@ fn unused_fields(
     let capabilities = description.capabilities;
     let signs = endpoint.signing != SignatureScheme::DEFAULT;
     let is_webhook = endpoint.kind == crate::model::endpoint::WEBHOOK;
+    let has_auth = is_webhook || endpoint.kind == API;
     let set = [
         ("headers", !capabilities.headers && !endpoint.headers.is_empty()),
         ("signing", !capabilities.signs && signs),
         ("envelope", !capabilities.envelope && endpoint.envelope != EnvelopeForm::Default),
         ("on_gone", !is_webhook && endpoint.on_gone != OnGone::Retry),
-        ("auth", !is_webhook && endpoint.auth.is_some()),
-        ("tls", !is_webhook && endpoint.tls.is_some()),
+        ("auth", !has_auth && endpoint.auth.is_some()),
+        ("tls", !has_auth && endpoint.tls.is_some()),
         ("method", !is_webhook && !endpoint.method.is_post()),
         ("path", !is_webhook && endpoint.path.is_some()),
         ("query", !is_webhook && !endpoint.query.is_empty()),

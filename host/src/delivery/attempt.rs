@@ -1,5 +1,7 @@
 //! One attempt, from the leased delivery to the record of what came of it.
 
+use super::api_attempt::make_api_attempt;
+use super::api_request::preview_operation;
 use super::authorized::send_authorized;
 use super::channel_attempt::{make_channel_attempt, preview_channel};
 use super::envelope;
@@ -8,6 +10,7 @@ use super::message_parts::MessageParts;
 use super::templated::{RenderedRequest, TemplateError, extend_uri, render_templated};
 use crate::channels::EndpointChannel;
 use crate::json::storable::make_storable;
+use crate::model::answer_event::AnswerEvent;
 use crate::model::attributes::{HOPS_HEADER, SentWith};
 use crate::model::delivery::Attempt;
 use crate::model::envelope::RenderedBody;
@@ -28,20 +31,20 @@ use std::time::Duration;
 /// What Waybill calls itself.
 pub const USER_AGENT: &str = concat!("Waybill/", env!("CARGO_PKG_VERSION"));
 /// The event type.
-const EVENT: HeaderName = HeaderName::from_static("x-waybill-event");
+pub const EVENT: HeaderName = HeaderName::from_static("x-waybill-event");
 /// 1, 2, …
-const ATTEMPT: HeaderName = HeaderName::from_static("x-waybill-attempt");
+pub const ATTEMPT: HeaderName = HeaderName::from_static("x-waybill-attempt");
 /// How often the event was delivered, this time included; `capture` refuses more than a few.
-const HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
+pub const HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
 /// Longest record of a request's or an answer's headers, in bytes, roughly: as much as of a body.
 const MAX_HEADERS_JSON: usize = 16 * 1024;
 /// Stands in a record for headers that are not kept, with their number. No header has that name.
 const LEFT_OUT: &str = "(not kept)";
 
 /// Stands in a record for the method and the address that templates made.
-const REQUEST_NOTE: &str = "(request)";
+pub const REQUEST_NOTE: &str = "(request)";
 /// Stands in a record for where a token was fetched from.
-const TOKEN_NOTE: &str = "(token)";
+pub const TOKEN_NOTE: &str = "(token)";
 
 /// What is sent.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +62,8 @@ pub struct DeliveryParcel<'a> {
     pub signed_at: Timestamp,
     /// The right to send it, where another node may take it over.
     pub permit: Option<&'a SendPermit>,
+    /// Whether an earlier attempt may have reached the receiver.
+    pub may_be_repeat: bool,
 }
 
 /// Why a delivery cannot even be sent.
@@ -89,9 +94,22 @@ pub struct MadeAttempt {
     pub attempt: Attempt,
     /// What follows.
     pub judgement: AttemptJudgement,
+    /// The event that the answer becomes, if it becomes one.
+    pub answer: Option<Box<AnswerEvent>>,
 }
 
-impl DeliveryParcel<'_> {
+impl<'a> DeliveryParcel<'a> {
+    /// A first attempt that no lease stands behind and nothing records.
+    pub const fn unrecorded(
+        id: DeliveryId,
+        event: &'a Event,
+        message: Option<&'a DeliveryMessage>,
+        signed_at: Timestamp,
+    ) -> Self {
+        let (collapsed, permit, may_be_repeat) = (None, None, false);
+        Self { id, event, message, collapsed, number: 1, signed_at, permit, may_be_repeat }
+    }
+
     /// The event type that is sent.
     pub fn event_type(&self) -> &str {
         self.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&self.event.event_type)
@@ -133,6 +151,12 @@ pub async fn make_attempt(
         // Boxed, so that the future of a webhook's attempt is not larger for it.
         return Box::pin(making).await;
     }
+    if let EndpointChannel::Api(operations) = &target.channel {
+        let withdrawn = Box::pin(withdrawn);
+        let making =
+            make_api_attempt(client, target, operations, parcel, round, at, random, withdrawn);
+        return Box::pin(making).await;
+    }
     let (sent, recorded) = match build_request(target, parcel) {
         Ok(request) => {
             let recorded = record_request(&request, target);
@@ -140,8 +164,9 @@ pub async fn make_attempt(
                 None => (client.send(request, target.timeout, withdrawn).await?, recorded),
                 // Boxed, so that the attempts of all other endpoints stay small.
                 Some(access) => {
-                    let wall = parcel.signed_at;
-                    let sending = send_authorized(client, target, access, request, wall, withdrawn);
+                    let (timeout, wall) = (target.timeout, parcel.signed_at);
+                    let sending =
+                        send_authorized(client, target, access, request, timeout, wall, withdrawn);
                     let reply = Box::pin(sending).await?;
                     let recorded = reply.fetched.iter().fold(recorded, |recorded, fetched| {
                         add_note(recorded, TOKEN_NOTE, fetched)
@@ -180,7 +205,7 @@ pub fn finish_attempt(
         response_headers: made.response_headers,
         response_body: made.response_body,
     };
-    MadeAttempt { attempt, judgement }
+    MadeAttempt { attempt, judgement, answer: None }
 }
 
 /// The body that a first attempt would post to an endpoint: its envelope with its field map. An
@@ -192,8 +217,10 @@ pub fn preview_body(
     message: Option<&DeliveryMessage>,
 ) -> Result<RenderedBody, String> {
     let signed_at = event.received_at;
-    let (collapsed, permit) = (None, None);
-    let parcel = DeliveryParcel { id, event, message, collapsed, number: 1, signed_at, permit };
+    let parcel = DeliveryParcel::unrecorded(id, event, message, signed_at);
+    if let EndpointChannel::Api(operations) = &target.channel {
+        return preview_operation(target, operations, parcel).map(|shown| shown.body);
+    }
     let sent_with = SentWith::read(event.attributes.as_deref());
     let id = id.to_string();
     if let EndpointChannel::Other(channel) = &target.channel {
@@ -221,7 +248,7 @@ pub fn remake_request(
     target: &EndpointRuntime,
     parcel: DeliveryParcel<'_>,
 ) -> Result<RemadeRequest, String> {
-    if let EndpointChannel::Other(_) = &target.channel {
+    if let EndpointChannel::Other(_) | EndpointChannel::Api(_) = &target.channel {
         let kind = &target.endpoint.settings.kind;
         return Err(format!("a message of kind `{kind}` is not made again"));
     }
@@ -282,7 +309,8 @@ fn build_request(
     let method = target.endpoint.settings.method.http_method();
     let header_case = target.header_case.clone();
     let (body, permit) = (Bytes::from(rendered.body), parcel.permit.cloned());
-    Ok(ClientRequest { method, uri, headers, header_case, body, permit })
+    let is_sent_once = false;
+    Ok(ClientRequest { method, uri, headers, header_case, body, permit, is_sent_once })
 }
 
 fn render_request(
@@ -375,7 +403,7 @@ fn record_request(request: &ClientRequest, target: &EndpointRuntime) -> String {
 }
 
 /// Adds what is not a header to a JSON object of headers.
-fn add_note(mut json: String, name: &str, text: &str) -> String {
+pub fn add_note(mut json: String, name: &str, text: &str) -> String {
     json.truncate(json.trim_end_matches('}').len());
     json.push_str(if json.ends_with('{') { "\"" } else { ",\"" });
     json.push_str(name);
@@ -388,7 +416,7 @@ fn add_note(mut json: String, name: &str, text: &str) -> String {
 /// Headers as a JSON object; repeated ones are joined as RFC 9110, section 5.3, has it. A receiver
 /// may send any number of any length: what makes the object longer than [`MAX_HEADERS_JSON`] is
 /// counted, not kept.
-fn headers_json<'h>(
+pub fn headers_json<'h>(
     headers: impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)>,
     hidden: impl Fn(&HeaderName) -> bool,
 ) -> String {

@@ -30,13 +30,14 @@ impl AuthorizedReply {
 }
 
 /// Sends a request with a token, if the endpoint has tokens. Where the receiver answers 401, the
-/// token is dropped, and the request is sent once more with another one. `target.timeout` bounds all
-/// of it. `None` if `withdrawn` ended before the request began.
+/// token is dropped, and the request is sent once more with another one. `timeout` bounds all of it.
+/// `None` if `withdrawn` ended before the request began.
 pub async fn send_authorized(
     client: &DeliveryClient,
     target: &EndpointRuntime,
     access: &EndpointAccess,
     request: ClientRequest,
+    timeout: Duration,
     wall: Timestamp,
     withdrawn: impl Future<Output = ()>,
 ) -> Option<AuthorizedReply> {
@@ -50,12 +51,12 @@ pub async fn send_authorized(
         }
     };
     let Some(oauth) = &access.tokens else {
-        let sent = own.send(request, target.timeout, withdrawn).await?;
+        let sent = own.send(request, timeout, withdrawn).await?;
         return Some(AuthorizedReply { sent, fetched: Vec::new() });
     };
     let ask = TokenAsk { oauth, client: token_client, redactor: &target.redactor, wall };
     let started = Instant::now();
-    let sender = TokenSender { client: own, ask, started, deadline: started + target.timeout };
+    let sender = TokenSender { client: own, ask, started, deadline: started + timeout };
     let mut reply = sender.send(request, withdrawn).await?;
     // The time-out and the duration are those of the attempt, not of its last request.
     match &mut reply.sent {

@@ -5,6 +5,7 @@ use super::dispatcher::LaneContext;
 use super::judge::RetryRound;
 use super::refresh_token::keep_refresh_token;
 use super::turn::{EndpointTurns, HeldBack, SendTurn};
+use crate::ingest::answer_capture::capture_answer;
 use crate::model::delivery::{AttemptOutcome, WorkLease};
 use crate::model::endpoint::DeliveryMode;
 use crate::model::id::{DeliveryId, EndpointId};
@@ -291,6 +292,10 @@ async fn send_delivery(
     keep_refresh_token(&context.live, &target).await;
     let outcome = tell_pace(&context.live, lane, turn, &target, &made);
     count_attempt(context, &target, &leased, &made, &outcome);
+    let answer = made.answer.map(|answer| {
+        let settings = context.live.current_settings();
+        Box::new(capture_answer(&context.journal, &settings, *answer))
+    });
     let message_type = leased.message.as_ref().and_then(|m| m.event_type.clone());
     let settled = SettledAttempt {
         delivery: leased.id,
@@ -305,6 +310,7 @@ async fn send_delivery(
         _slot: leased.slot,
         attempt: made.attempt,
         outcome,
+        answer,
     };
     if let Err(error) = context.journal.record_attempt(settled).await {
         tracing::warn!(delivery = %leased.id, %error, "an attempt was not recorded and will be made again");
@@ -377,6 +383,7 @@ async fn make_attempt(
             number,
             signed_at: context.journal.clock().wall(),
             permit: permit.as_ref(),
+            may_be_repeat: leased.claimed || number > 1,
         };
         let made =
             attempt::make_attempt(&context.client, &target, parcel, round, at, random, withdrawn);

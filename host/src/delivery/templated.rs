@@ -47,6 +47,23 @@ pub fn render_templated(
     attributes: Option<&str>,
 ) -> Result<RenderedRequest, TemplateError> {
     let template = template.as_ref().map_err(|why| TemplateError::Unread(why.clone()))?;
+    let made = with_subject(message, attributes, |subject| template.render(subject))?;
+    let body = match made.body {
+        Some(body) => RenderedBody::json(body),
+        None if template.is_bodiless() => {
+            RenderedBody { body: Vec::new(), content_type: Cow::Borrowed(""), headers: Vec::new() }
+        }
+        None => envelope::render_envelope(form, message)?,
+    };
+    Ok(RenderedRequest { body, path: made.path, query: made.query })
+}
+
+/// Shows a message to templates.
+pub fn with_subject<T>(
+    message: &EnvelopeMessage<'_>,
+    attributes: Option<&str>,
+    render: impl FnOnce(&EventSubject<'_>) -> T,
+) -> T {
     let changes = message.changed.zip(message.previous);
     let changes = changes
         .map(|(changed, previous)| format!(r#"{{"changed":{changed},"previous":{previous}}}"#));
@@ -60,15 +77,7 @@ pub fn render_templated(
         attributes,
         members: OnceLock::new(),
     };
-    let made = template.render(&subject)?;
-    let body = match made.body {
-        Some(body) => RenderedBody::json(body),
-        None if template.is_bodiless() => {
-            RenderedBody { body: Vec::new(), content_type: Cow::Borrowed(""), headers: Vec::new() }
-        }
-        None => envelope::render_envelope(form, message)?,
-    };
-    Ok(RenderedRequest { body, path: made.path, query: made.query })
+    render(&subject)
 }
 
 /// A URL with more path and more query.

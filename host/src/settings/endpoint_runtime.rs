@@ -183,7 +183,9 @@ impl EndpointRuntime {
     /// Why nothing can be sent to it as it is set.
     pub fn find_obstacle(&self) -> Option<&str> {
         match &self.channel {
-            EndpointChannel::Webhook => self.uri.as_ref().err().map(String::as_str),
+            EndpointChannel::Webhook | EndpointChannel::Api(_) => {
+                self.uri.as_ref().err().map(String::as_str)
+            }
             EndpointChannel::Other(_) => None,
             EndpointChannel::Unusable(why) => Some(why),
         }

@@ -1,0 +1,250 @@
+//! An attempt at an endpoint of kind `api`: a request of one of its operations.
+//!
+//! Where an earlier attempt may have reached the API and the operation says how to ask, it is asked
+//! first ([`ApiOperation::render_again`](crate::channels::api_channel::ApiOperation)). What is found
+//! there counts as the answer, and nothing is sent. Where that cannot be found out, nothing is sent
+//! either, and the attempt has failed.
+
+use super::api_answer::{ApiAnswer, find_text, judge_answer_status};
+use super::api_request::{PreparedCall, prepare_call, record_call};
+use super::attempt::{
+    DeliveryParcel, MadeAttempt, MadeExchange, TOKEN_NOTE, add_note, finish_attempt,
+    record_reply_headers, redact_reply,
+};
+use super::authorized::{AuthorizedReply, send_authorized};
+use super::judge::{AttemptAnswer, RetryRound};
+use crate::channels::ChannelOutcome;
+use crate::channels::api_channel::ApiOperations;
+use crate::json::storable::make_storable;
+use crate::model::private_values::mask_url;
+use crate::net::error_class::ErrorClass;
+use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendError};
+use crate::settings::endpoint_runtime::EndpointRuntime;
+use crate::time::timestamp::Timestamp;
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Stands in a record for the question whether an earlier attempt has done it.
+const AGAIN_NOTE: &str = "(again)";
+/// Stands in a record for what became of the answer.
+const REPLY_NOTE: &str = "(reply)";
+
+/// Makes one attempt; nothing if `withdrawn` ended before it began.
+#[expect(clippy::too_many_arguments, reason = "the same as of an attempt of a webhook")]
+pub async fn make_api_attempt(
+    client: &DeliveryClient,
+    target: &EndpointRuntime,
+    operations: &ApiOperations,
+    parcel: DeliveryParcel<'_>,
+    round: RetryRound,
+    at: Timestamp,
+    random: f64,
+    withdrawn: BoxFuture<'_, ()>,
+) -> Option<MadeAttempt> {
+    let number = parcel.number;
+    let call = match prepare_call(target, operations, parcel) {
+        Ok(call) => call,
+        Err(why) => {
+            return Some(finish_attempt(target, number, round, at, random, why.exchange()));
+        }
+    };
+    let (operation, hops, started) = (call.operation, call.hops, Instant::now());
+    let exchange = ApiExchange { client, target, started, wall: parcel.signed_at };
+    let MadeCall { sent, mut record, repeated } = exchange.make_call(call, withdrawn).await?;
+    let endpoint = target.endpoint.settings.name.as_str();
+    let answer = ApiAnswer { operation, endpoint, delivery: parcel.id, hops, repeated };
+    let event = match &sent {
+        Ok(reply) => answer.make_event(reply).unwrap_or_else(|why| {
+            record = add_note(std::mem::take(&mut record), REPLY_NOTE, &why);
+            None
+        }),
+        Err(_) => None,
+    };
+    let made = record_exchange(sent, record, at, started.elapsed());
+    let made = finish_attempt(target, number, round, at, random, made);
+    Some(MadeAttempt { answer: event.map(Box::new), ..made })
+}
+
+/// Whether an earlier attempt has done it.
+enum Asked {
+    /// It has: what was answered, and the id that stands there.
+    Done {
+        reply: ClientReply,
+        id: String,
+    },
+    NotDone,
+    /// That cannot be found out, so nothing is sent.
+    Unknown(SendError),
+}
+
+struct ApiExchange<'a> {
+    client: &'a DeliveryClient,
+    target: &'a EndpointRuntime,
+    started: Instant,
+    wall: Timestamp,
+}
+
+/// What came of the requests of an attempt.
+struct MadeCall {
+    sent: Result<ClientReply, SendError>,
+    /// What the attempt's record says of the request: a JSON object.
+    record: String,
+    /// The id that was found, where an earlier attempt had done it already.
+    repeated: Option<String>,
+}
+
+impl ApiExchange<'_> {
+    async fn make_call(
+        &self,
+        call: PreparedCall<'_>,
+        mut withdrawn: BoxFuture<'_, ()>,
+    ) -> Option<MadeCall> {
+        let mut record = record_call(&call.request, self.target);
+        let asked = match call.again {
+            Some((question, found)) => {
+                self.ask_again(question, found, &mut record, &mut withdrawn).await?
+            }
+            None => Asked::NotDone,
+        };
+        let (sent, repeated) = match asked {
+            Asked::Done { reply, id } => (Ok(reply), Some(id)),
+            Asked::Unknown(error) => (Err(error), None),
+            Asked::NotDone => {
+                (self.send_request(call.request, &mut record, withdrawn).await?, None)
+            }
+        };
+        Some(MadeCall { sent, record, repeated })
+    }
+
+    async fn send_request(
+        &self,
+        request: ClientRequest,
+        record: &mut String,
+        withdrawn: impl Future<Output = ()> + Send,
+    ) -> Option<Result<ClientReply, SendError>> {
+        let Self { client, target, wall, .. } = *self;
+        let left = target.timeout.saturating_sub(self.started.elapsed());
+        let reply = match &target.access {
+            None => {
+                let sent = client.send(request, left, withdrawn).await?;
+                AuthorizedReply { sent, fetched: Vec::new() }
+            }
+            Some(access) => {
+                send_authorized(client, target, access, request, left, wall, withdrawn).await?
+            }
+        };
+        for fetched in &reply.fetched {
+            *record = add_note(std::mem::take(record), TOKEN_NOTE, fetched);
+        }
+        Some(reply.sent.map(|reply| redact_reply(reply, &target.redactor)))
+    }
+
+    /// Asks whether an earlier attempt has done it.
+    async fn ask_again(
+        &self,
+        question: ClientRequest,
+        found: &str,
+        record: &mut String,
+        withdrawn: &mut BoxFuture<'_, ()>,
+    ) -> Option<Asked> {
+        let url = mask_url(&question.uri.to_string());
+        let asked = match self.send_request(question, record, withdrawn).await? {
+            Ok(reply) => read_question(reply, found),
+            Err(error) => Asked::Unknown(error),
+        };
+        let said = match &asked {
+            Asked::Done { .. } => "an earlier attempt has done it",
+            Asked::NotDone => "not done yet",
+            Asked::Unknown(_) => "no answer, so nothing is sent",
+        };
+        *record = add_note(std::mem::take(record), AGAIN_NOTE, &format!("GET {url}: {said}"));
+        Some(asked)
+    }
+}
+
+/// What the answer to the question means. A 404 says that nothing is there, as some APIs answer for
+/// an empty list.
+fn read_question(reply: ClientReply, found: &str) -> Asked {
+    let status = reply.status;
+    if status.is_success() && !reply.truncated {
+        return match find_text(&reply.body, found) {
+            Some(id) => Asked::Done { reply, id },
+            None => Asked::NotDone,
+        };
+    }
+    if status == StatusCode::NOT_FOUND {
+        return Asked::NotDone;
+    }
+    let class = ErrorClass::of_status(status).unwrap_or(ErrorClass::Protocol);
+    let why = if reply.truncated { "with more than 16 KiB" } else { "" };
+    let detail = format!("whether it was done is not known: answered {status} {why}");
+    let (detail, duration) = (detail.trim_end().to_owned(), reply.duration);
+    Asked::Unknown(SendError { class, detail, duration })
+}
+
+fn record_exchange(
+    sent: Result<ClientReply, SendError>,
+    request_headers: String,
+    at: Timestamp,
+    duration: Duration,
+) -> MadeExchange {
+    match sent {
+        Ok(reply) => {
+            let outcome = judge_answer_status(reply.status, &reply.headers, at.after(duration));
+            let failed = outcome != ChannelOutcome::Delivered;
+            MadeExchange {
+                answer: AttemptAnswer::Channel(outcome),
+                duration,
+                status: Some(reply.status.as_u16()),
+                error: failed.then(|| format!("answered {}", reply.status)),
+                request_headers,
+                response_headers: Some(record_reply_headers(&reply.headers)),
+                response_body: Some(reply.body),
+            }
+        }
+        Err(error) => MadeExchange {
+            answer: AttemptAnswer::Failed(error.class),
+            duration,
+            status: None,
+            error: Some(make_storable(error.detail)),
+            request_headers,
+            response_headers: None,
+            response_body: None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    fn asked(status: u16, body: &'static str) -> Asked {
+        let reply = ClientReply {
+            status: StatusCode::from_u16(status).unwrap(),
+            version: http::Version::HTTP_11,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(body.as_bytes()),
+            truncated: false,
+            duration: Duration::ZERO,
+        };
+        read_question(reply, "/data/0/id")
+    }
+
+    #[test]
+    fn only_an_answer_says_that_something_is_not_done() {
+        for (status, body) in [(200, r#"{"data":[]}"#), (404, "no data were found"), (204, "")] {
+            assert!(matches!(asked(status, body), Asked::NotDone), "{status} {body}");
+        }
+        let Asked::Done { id, .. } = asked(200, r#"{"data":[{"id":17}]}"#) else {
+            panic!("it is there");
+        };
+        assert_eq!(id, "17");
+        for status in [301, 401, 429, 500, 503] {
+            assert!(matches!(asked(status, "{}"), Asked::Unknown(_)), "{status}");
+        }
+    }
+}
