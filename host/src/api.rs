@@ -31,6 +31,7 @@ pub mod modules;
 pub mod nodes;
 pub mod oauth;
 pub mod openapi;
+pub mod operations;
 pub mod reading;
 pub mod receive;
 pub mod records;
@@ -44,6 +45,7 @@ pub mod tokens;
 pub mod trace;
 pub mod trial_event;
 pub mod webhooks;
+pub mod write_through;
 
 pub use openapi::document;
 

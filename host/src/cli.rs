@@ -12,6 +12,7 @@ pub mod alert;
 pub mod apply;
 pub mod audit;
 pub mod backup;
+pub mod call;
 pub mod channel;
 pub mod client;
 pub mod completions;
@@ -94,6 +95,8 @@ pub enum CliCommand {
     /// Where deliveries go, and how.
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// Run an operation of an endpoint of kind api, or print its request.
+    Call(call::CallArgs),
     /// The kinds of endpoints of this program; needs no server.
     #[command(subcommand)]
     Channel(channel::ChannelCommand),
@@ -201,6 +204,7 @@ pub async fn run_command(
         CliCommand::Apply(args) => apply::apply_file(args, screen).await,
         CliCommand::Export(args) => apply::export_config(args, screen).await,
         CliCommand::Endpoint(command) => endpoint::run_endpoint(command, screen).await,
+        CliCommand::Call(args) => call::run_call(args, screen).await,
         CliCommand::Channel(command) => channel::run_channel(&command, screen),
         CliCommand::Flow(command) => flow::run_flow(command, screen).await,
         CliCommand::Source(command) => source::run_source(command, screen).await,

@@ -81,11 +81,14 @@ pub enum Scope {
     /// Reading figures, if `metrics.require_token` is set.
     #[serde(rename = "metrics:read")]
     MetricsRead,
+    /// Running operations of endpoints: whatever these may do in another system.
+    #[serde(rename = "operations:run")]
+    OperationsRun,
 }
 
 /// Every scope with its name. Append new scopes at the end, because short-lived tokens store a
 /// scope by its position.
-pub const SCOPES: [(Scope, &str); 20] = [
+pub const SCOPES: [(Scope, &str); 21] = [
     (Scope::Admin, "admin"),
     (Scope::EventsWrite, "events:write"),
     (Scope::EventsRead, "events:read"),
@@ -106,6 +109,7 @@ pub const SCOPES: [(Scope, &str); 20] = [
     (Scope::AlertsWrite, "alerts:write"),
     (Scope::AlertsRead, "alerts:read"),
     (Scope::MetricsRead, "metrics:read"),
+    (Scope::OperationsRun, "operations:run"),
 ];
 
 /// A preset that [`Scope::named`] accepts beside single scopes: all reading except the audit.
@@ -160,7 +164,8 @@ impl Scope {
             | Self::AuditRead
             | Self::NodesRead
             | Self::AlertsRead
-            | Self::MetricsRead => None,
+            | Self::MetricsRead
+            | Self::OperationsRun => None,
         }
     }
 
@@ -285,7 +290,14 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         ("event-types", _) | ("{resource}", None | Some("{id}")) if reads => {
             Some(RouteNeed::Scope(Scope::RecordsRead))
         }
+        // What is written goes to a CRM, of one table.
+        ("{resource}", None | Some("{id}" | "{id}/{action}")) => {
+            Some(RouteNeed::Scope(Scope::OperationsRun))
+        }
         ("channels", None) if reads => Some(RouteNeed::Scope(Scope::EndpointsRead)),
+        ("endpoints", Some("{id}/operations/{name}")) if *method == Method::POST => {
+            Some(RouteNeed::AllTables(Scope::OperationsRun))
+        }
         ("endpoints" | "webhooks", _) => read_or_write(Scope::EndpointsRead, Scope::EndpointsWrite),
         // A dry run changes nothing, but it runs modules, so it needs the scope for modules.
         ("flows", Some("{id}/run")) if *method == Method::POST => {

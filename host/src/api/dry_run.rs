@@ -388,7 +388,7 @@ fn why_not_sent(target: &EndpointRuntime) -> Option<String> {
 }
 
 /// A body as JSON; one that is not JSON as a text.
-fn show_body(body: &[u8]) -> Option<Box<RawValue>> {
+pub fn show_body(body: &[u8]) -> Option<Box<RawValue>> {
     let text = String::from_utf8_lossy(body).into_owned();
     RawValue::from_string(text.clone()).or_else(|_| serde_json::value::to_raw_value(&text)).ok()
 }

@@ -5,8 +5,8 @@ pub mod describe;
 
 use super::{
     AppState, alerts, apply, audit, channels, dead_letters, deliveries, dry_run, endpoints,
-    event_types, events, flows, health, module_secrets, modules, nodes, oauth, receive, records,
-    samples, sources, tokens, webhooks,
+    event_types, events, flows, health, module_secrets, modules, nodes, oauth, operations, receive,
+    records, samples, sources, tokens, webhooks, write_through,
 };
 use crate::access::scope::{RouteNeed, SCOPES, Scope, route_need};
 use http::Method;
@@ -54,6 +54,8 @@ pub fn called() -> OpenApiRouter<AppState> {
         ))
         .routes(routes!(endpoints::rotate_endpoint_secret))
         .routes(routes!(endpoints::test_endpoint))
+        .routes(routes!(operations::list_operations))
+        .routes(routes!(operations::run_operation))
         .merge(flow_routes())
         .routes(routes!(sources::list_sources, sources::create_source))
         .routes(routes!(sources::show_source, sources::update_source, sources::delete_source))
@@ -65,8 +67,14 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(webhooks::list_webhooks, webhooks::subscribe_events))
         .routes(routes!(webhooks::show_webhook, webhooks::unsubscribe))
         .routes(routes!(samples::sample_events))
-        .routes(routes!(records::list_records))
-        .routes(routes!(records::show_record))
+        .routes(routes!(records::list_records, write_through::create_record))
+        .routes(routes!(
+            records::show_record,
+            write_through::replace_record,
+            write_through::update_record,
+            write_through::delete_record
+        ))
+        .routes(routes!(write_through::run_record_action))
         .routes(routes!(records::erase::erase_record))
         .routes(routes!(tokens::list_tokens, tokens::create_token))
         .routes(routes!(tokens::show_token, tokens::update_token, tokens::revoke_token))

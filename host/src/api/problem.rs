@@ -110,7 +110,11 @@ impl ApiProblem {
 
     /// There is no such thing.
     pub fn missing(what: &str, id: &str) -> Self {
-        let detail = format!("there is no {what} `{id}`");
+        Self::not_found(format!("there is no {what} `{id}`"))
+    }
+
+    /// There is no such thing, in words.
+    pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "urn:waybill:problem:not-found", "Not found", detail)
     }
 
@@ -154,6 +158,13 @@ impl ApiProblem {
     pub fn unavailable_source(why: &crate::sources::RunFailed) -> Self {
         let kind = "urn:waybill:problem:source-unavailable";
         Self::new(StatusCode::BAD_GATEWAY, kind, "Source unavailable", why.to_string())
+    }
+
+    /// The system that an endpoint calls did not do what it was asked for, or not surely.
+    pub fn unavailable_endpoint(endpoint: &str, why: &str) -> Self {
+        let kind = "urn:waybill:problem:endpoint-unavailable";
+        let detail = format!("endpoint `{endpoint}`: {why}");
+        Self::new(StatusCode::BAD_GATEWAY, kind, "Endpoint unavailable", detail)
     }
 
     /// The body is larger than `limit` bytes.

@@ -3,9 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::{CallBody, RemoteServer};
+use super::client::{CallBody, QueryParameters, RemoteServer, escape_path};
 use super::input::{SettingsArgs, names};
 use super::resource::{DeleteArgs, ListArgs, OneArgs, ResourceKind, UpdateArgs};
+use super::screen::ListColumn;
 use super::{CliError, CommandScreen};
 
 /// Endpoints.
@@ -24,6 +25,15 @@ pub const ENDPOINT: ResourceKind = ResourceKind {
     ],
 };
 
+/// What a list of operations shows.
+const OPERATIONS: &[ListColumn] = &[
+    ("name", &["/name"]),
+    ("method", &["/method"]),
+    ("path", &["/path"]),
+    ("events", &["/events"]),
+    ("reply", &["/reply/event"]),
+];
+
 /// What can be done with endpoints.
 #[derive(Debug, Subcommand)]
 pub enum EndpointCommand {
@@ -39,6 +49,8 @@ pub enum EndpointCommand {
     Delete(DeleteArgs),
     /// Send it an example of the catalogue now and show the attempt.
     Test(TestArgs),
+    /// List the operations of one of kind api.
+    Operations(OneArgs),
     /// Give it a new secret; the old one goes on verifying for a while.
     RotateSecret(RotateArgs),
 }
@@ -109,6 +121,7 @@ pub async fn run_endpoint(
         EndpointCommand::Update(args) => ENDPOINT.update(args, screen).await,
         EndpointCommand::Delete(args) => ENDPOINT.delete(args, screen).await,
         EndpointCommand::Test(args) => test_endpoint(args, screen).await,
+        EndpointCommand::Operations(args) => list_operations(args, screen).await,
         EndpointCommand::RotateSecret(args) => rotate_secret(args, screen).await,
     }
 }
@@ -135,6 +148,14 @@ async fn test_endpoint(args: TestArgs, screen: &mut CommandScreen<'_>) -> Result
     let Some(class) = text("error_class") else { return Ok(()) };
     let detail = text("error").map(|error| format!(": {error}")).unwrap_or_default();
     Err(CliError::failed(format!("the attempt failed, {class}{detail}")))
+}
+
+async fn list_operations(args: OneArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+    let client = args.remote.connect(screen)?;
+    let id = ENDPOINT.find_id(&client, &args.name).await?;
+    let path = format!("{}/{}/operations", ENDPOINT.path, escape_path(&id));
+    let found = client.list_pages(&path, &QueryParameters::default(), usize::MAX).await?;
+    Ok(screen.print_list(OPERATIONS, &found, "it has no operations")?)
 }
 
 async fn rotate_secret(args: RotateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {

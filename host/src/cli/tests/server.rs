@@ -211,6 +211,26 @@ async fn things_are_made_changed_and_deleted_by_name() {
 }
 
 #[tokio::test]
+async fn an_operation_is_printed_without_its_secrets() {
+    let world = World::start().await;
+    let auth = r#"auth={"kind":"api_key","in":"header","name":"X-API-KEY","value":"pk_secret"}"#;
+    let preset = "settings.preset=perfexapi";
+    let create = ["endpoint", "create", "crm", "--kind", "api", "--url", "https://crm.example"];
+    world.typed(&[&create[..], &["--set", auth, "--set", preset]].concat()).await;
+    let listed = world.typed(&["endpoint", "operations", "crm"]).await;
+    assert!(listed.contains("lead_create") && listed.contains("/api/v1/leads"), "{listed}");
+    let data = world.file("lead.json", r#"{"name":"Zoë"}"#);
+    let call = ["call", "crm", "lead_update", "--data", &data, "--id", "17", "--dry-run"];
+    let shown = world.piped(&call).await;
+    assert_eq!(shown["method"], "PUT");
+    assert_eq!(shown["url"], "https://crm.example/api/v1/leads/17");
+    assert_eq!(shown["body"], serde_json::json!({"name": "Zoë"}));
+    assert_eq!(shown["headers"]["x-api-key"], "***");
+    let unknown = world.typed_as(TOKEN, true, &["call", "crm", "lead_creat"]).await.unwrap_err();
+    assert!(unknown.to_string().contains("did you mean `lead_create`?"), "{unknown}");
+}
+
+#[tokio::test]
 async fn errors_are_the_servers_words_with_a_next_step() {
     let world = World::start().await;
     let refused = world.typed_as("wrong", true, &["endpoint", "list"]).await.unwrap_err();
