@@ -6,6 +6,7 @@
 //! | [`World`] | one running `waybill` on a database of its own, for one test |
 //! | [`Receiver`] | an HTTP server that plays a script of good and bad answers and books what came |
 //! | [`Site`] | another system's REST API over rows that a test changes, which answers well or badly |
+//! | [`LeadApi`] | a CRM that makes leads, and cuts the line before or after it has made one |
 //! | [`Client`] | the REST API, as a user of it sees it |
 //! | [`Cluster`] | a throw-away PostgreSQL that belongs to whoever started it |
 //! | [`Database`] | a fresh database on such a server, dropped with the value |
@@ -27,6 +28,7 @@
 )]
 
 pub mod database;
+pub mod lead_api;
 pub mod mariadb;
 pub mod receiver;
 pub mod rest;
@@ -35,6 +37,7 @@ pub mod site;
 pub mod world;
 
 pub use database::{Database, Stopped};
+pub use lead_api::{LeadApi, LeadFault};
 pub use mariadb::MariaDatabase;
 pub use receiver::{Arrival, Receiver, Reply};
 pub use rest::{Answer, Client};

@@ -43,6 +43,7 @@ mod modes;
 mod modules;
 mod nodes;
 mod oauth;
+mod operations;
 mod outage;
 mod own_tables;
 mod pages;

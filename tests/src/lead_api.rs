@@ -1,0 +1,196 @@
+//! A made-up CRM with a REST API for leads that keeps what it was told, and answers well or badly.
+//!
+//! `POST /leads` makes a lead of the body, `GET /leads?email=…` lists those with that address.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::receiver::ARRIVAL_LIMIT;
+
+/// What goes wrong with one request that makes a lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeadFault {
+    /// Nothing.
+    None,
+    /// The line is cut before the lead is made.
+    CutBefore,
+    /// The lead is made, and then the line is cut.
+    CutAfter,
+    /// 503, and no lead.
+    Busy,
+    /// The lead is made, and the answer is 500.
+    FailAfter,
+}
+
+/// A lead that was made.
+#[derive(Debug, Clone)]
+pub struct MadeLead {
+    /// Its number, from 1 on.
+    pub id: usize,
+    /// What it was made of.
+    pub data: Value,
+    /// The `Idempotency-Key` of the request.
+    pub key: String,
+}
+
+type FaultChooser = Box<dyn FnMut() -> LeadFault + Send>;
+
+/// The CRM. It listens until it is dropped.
+#[derive(Debug)]
+pub struct LeadApi {
+    address: SocketAddr,
+    shelf: Arc<LeadShelf>,
+    listener: AbortHandle,
+}
+
+struct LeadShelf {
+    leads: Mutex<Vec<MadeLead>>,
+    choose: Mutex<FaultChooser>,
+    made: watch::Sender<usize>,
+}
+
+impl std::fmt::Debug for LeadShelf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeadShelf").finish_non_exhaustive()
+    }
+}
+
+impl LeadApi {
+    /// Listens on a free port of 127.0.0.1. `choose` says what goes wrong with each request that
+    /// makes a lead.
+    pub async fn start(choose: impl FnMut() -> LeadFault + Send + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let shelf = Arc::new(LeadShelf {
+            leads: Mutex::default(),
+            choose: Mutex::new(Box::new(choose)),
+            made: watch::Sender::new(0),
+        });
+        let listener = tokio::spawn(listen(listener, Arc::clone(&shelf))).abort_handle();
+        Self { address, shelf, listener }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The leads that were made so far.
+    pub fn leads(&self) -> Vec<MadeLead> {
+        self.shelf.lock().clone()
+    }
+
+    /// Waits until so many leads were made.
+    pub async fn wait_for(&self, n: usize) {
+        let mut made = self.shelf.made.subscribe();
+        let waited = tokio::time::timeout(ARRIVAL_LIMIT, made.wait_for(|made| *made >= n)).await;
+        assert!(waited.is_ok(), "{} of {n} leads after {ARRIVAL_LIMIT:?}", self.leads().len());
+    }
+}
+
+impl Drop for LeadApi {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+impl LeadShelf {
+    fn lock(&self) -> MutexGuard<'_, Vec<MadeLead>> {
+        self.leads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn choose(&self) -> LeadFault {
+        (self.choose.lock().unwrap_or_else(PoisonError::into_inner))()
+    }
+
+    fn make(&self, data: Value, key: String) -> usize {
+        let mut leads = self.lock();
+        let id = leads.len() + 1;
+        leads.push(MadeLead { id, data, key });
+        drop(leads);
+        self.made.send_modify(|made| *made += 1);
+        id
+    }
+
+    fn list(&self, email: &str) -> Value {
+        let leads = self.lock();
+        let same = leads.iter().filter(|lead| lead.data["email"] == email);
+        let rows: Vec<Value> = same.map(|lead| json!({"id": lead.id, "email": email})).collect();
+        json!({ "data": rows })
+    }
+}
+
+async fn listen(listener: TcpListener, shelf: Arc<LeadShelf>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(converse(stream, Arc::clone(&shelf)));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn converse(stream: TcpStream, shelf: Arc<LeadShelf>) {
+    let service = service_fn(move |request| answer(request, Arc::clone(&shelf)));
+    let server = auto::Builder::new(TokioExecutor::new());
+    // A connection that is cut is part of the play.
+    let _cut = server.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Cuts the line.
+#[derive(Debug)]
+struct LineCut;
+
+impl std::fmt::Display for LineCut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the line is cut")
+    }
+}
+
+impl std::error::Error for LineCut {}
+
+async fn answer(
+    request: Request<Incoming>,
+    shelf: Arc<LeadShelf>,
+) -> Result<Response<Full<Bytes>>, LineCut> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| LineCut)?.to_bytes();
+    if head.method == Method::GET {
+        let email = head.uri.query().and_then(|query| query.strip_prefix("email="));
+        return Ok(reply(200, &shelf.list(email.unwrap_or_default())));
+    }
+    let fault = shelf.choose();
+    match fault {
+        LeadFault::CutBefore => return Err(LineCut),
+        LeadFault::Busy => return Ok(reply(503, &json!({"error": "busy"}))),
+        LeadFault::None | LeadFault::CutAfter | LeadFault::FailAfter => {}
+    }
+    let data = serde_json::from_slice(&body).expect("a lead is JSON");
+    let key = head.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let id = shelf.make(data, key.unwrap_or_default().to_owned());
+    match fault {
+        LeadFault::CutAfter => Err(LineCut),
+        LeadFault::FailAfter => Ok(reply(500, &json!({"error": "made, and then failed"}))),
+        LeadFault::None | LeadFault::CutBefore | LeadFault::Busy => {
+            Ok(reply(201, &json!({"data": {"id": id}})))
+        }
+    }
+}
+
+fn reply(status: u16, body: &Value) -> Response<Full<Bytes>> {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body.to_string())))
+        .expect("a valid answer")
+}
