@@ -4,11 +4,11 @@
 //! confirms a message that no queue takes too, so each is `mandatory`: what comes back was not
 //! delivered. The property `message-id` holds the delivery's id; a consumer tells a repeat by it.
 
+pub mod amqp_broker;
 mod dialled_reactor;
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
-use super::pipe::ServerPlace;
 use super::place_template::{MAX_PLACE, PlaceTemplate};
 use super::publish::{AttemptTime, PublishError, PublishOutcome, make_publish_attempt};
 use super::session::{QueueSession, SessionKeeper};
@@ -18,30 +18,16 @@ use crate::model::cloud_events::HEADER_PREFIX;
 use crate::model::endpoint::EndpointSettings;
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
 use crate::model::fault::InputFault;
-use crate::net::error_class::ErrorClass;
 use crate::net::http_client::DeliveryClient;
-use async_compat::CompatExt as _;
-use dialled_reactor::current_runtime;
+use amqp_broker::{AmqpBroker, explain_amqp, short_text};
 use futures_util::future::BoxFuture;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::tcp::AsyncTcpStream;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ErrorKind};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use percent_encoding::percent_decode;
 use serde::Deserialize;
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
 
-/// How long a broker may take from the first byte to the end of the log-in.
-const GREETING: Duration = Duration::from_secs(10);
-/// Seconds within which both sides of a connection hear something.
-const HEARTBEAT: u16 = 30;
-/// The schemes of AMQP, and their ports.
-const SECURE: (&str, u16) = ("amqps", 5671);
-const PLAIN: (&str, u16) = ("amqp", 5672);
 /// A message that survives a restart of its broker.
 const PERSISTENT: u8 = 2;
 
@@ -107,12 +93,13 @@ impl ChannelKind for AmqpChannel {
         settings: AmqpSettings,
         _rules: &ChannelsSection,
     ) -> Result<EndpointChannel, String> {
-        let place = ServerPlace::read(&endpoint.url, SECURE, PLAIN)?;
+        let place = AmqpBroker::read_place(&endpoint.url)?;
         let routing_key = PlaceTemplate::parse(&settings.routing_key)?;
         let exchange = short_text(&settings.exchange).map_err(|why| why.detail)?;
         let AmqpSettings { username: user, password, .. } = settings;
         let keeper = SessionKeeper::default();
-        let publisher = AmqpPublisher { place, user, password, exchange, routing_key, keeper };
+        let broker = AmqpBroker { place, user, password };
+        let publisher = AmqpPublisher { broker, exchange, routing_key, keeper };
         Ok(EndpointChannel::Other(Arc::new(publisher)))
     }
 }
@@ -120,9 +107,7 @@ impl ChannelKind for AmqpChannel {
 /// Publishes the deliveries of one endpoint.
 #[derive(Debug)]
 struct AmqpPublisher {
-    place: ServerPlace,
-    user: String,
-    password: SettingSecret,
+    broker: AmqpBroker,
     exchange: ShortString,
     routing_key: PlaceTemplate,
     keeper: SessionKeeper<AmqpSession>,
@@ -168,44 +153,10 @@ impl DeliveryChannel for AmqpPublisher {
 
 impl AmqpPublisher {
     async fn connect(&self, client: &DeliveryClient) -> Result<AmqpSession, PublishError> {
-        let opened = timeout(GREETING, self.open_session(client)).await;
-        let late = "the broker did not let us in within 10 s";
-        opened.unwrap_or_else(|_| Err(PublishError::new(ErrorClass::Timeout, late)))
-    }
-
-    async fn open_session(&self, client: &DeliveryClient) -> Result<AmqpSession, PublishError> {
-        let (client, place) = (client.clone(), self.place.clone());
-        // The library asks for a stream, and opens none by itself.
-        let open = async move |_: AMQPUri, _| {
-            let stream = place.connect(&client).await.map_err(io::Error::other)?;
-            Ok(AsyncTcpStream::Plain(stream.compat()))
-        };
-        let runtime = current_runtime();
-        let properties = ConnectionProperties::default().with_connection_name("waybill".into());
-        let connection = Connection::connector(self.broker_uri(), runtime, open, properties).await;
-        let connection = connection.map_err(|why| explain(&why))?;
-        let channel = connection.create_channel().await.map_err(|why| explain(&why))?;
+        let (connection, channel) = self.broker.connect(client).await?;
         let confirm = channel.confirm_select(ConfirmSelectOptions::default()).await;
-        confirm.map_err(|why| explain(&why))?;
+        confirm.map_err(|why| explain_amqp(&why))?;
         Ok(AmqpSession { connection, channel })
-    }
-
-    fn broker_uri(&self) -> AMQPUri {
-        let path = &self.place.path;
-        let user = AMQPUserInfo {
-            username: self.user.clone(),
-            password: self.password.reveal().to_owned(),
-        };
-        let authority =
-            AMQPAuthority { userinfo: user, host: self.place.host.clone(), port: self.place.port };
-        let mut uri = AMQPUri {
-            scheme: if self.place.is_secure { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
-            authority,
-            vhost: if path.is_empty() { "/".to_owned() } else { path.clone() },
-            query: AMQPQueryString::default(),
-        };
-        uri.query.heartbeat = Some(HEARTBEAT);
-        uri
     }
 }
 
@@ -240,8 +191,8 @@ impl AmqpSession {
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let key = short_text(key)?;
         let sent = self.channel.basic_publish(exchange, key, options, &body.body, properties);
-        let confirm = sent.await.map_err(|why| explain(&why))?;
-        confirm.await.map_err(|why| explain(&why))
+        let confirm = sent.await.map_err(|why| explain_amqp(&why))?;
+        confirm.await.map_err(|why| explain_amqp(&why))
     }
 }
 
@@ -261,10 +212,6 @@ fn message_headers(delivery_id: &str, body: &RenderedBody) -> FieldTable {
         }
     }
     table
-}
-
-fn short_text(text: &str) -> Result<ShortString, PublishError> {
-    ShortString::try_new(text).map_err(|why| PublishError::protocol(format!("`{text}`: {why}")))
 }
 
 fn judge_confirmation(confirmation: Confirmation, key: &str) -> PublishOutcome {
@@ -288,26 +235,6 @@ fn judge_confirmation(confirmation: Confirmation, key: &str) -> PublishOutcome {
         return PublishOutcome::TryAgain(PublishError::refused(why));
     }
     PublishOutcome::delivered("confirmed")
-}
-
-/// Classifies an error of the library.
-fn explain(error: &lapin::Error) -> PublishError {
-    let kind = error.kind();
-    if let ErrorKind::ProtocolError(refusal) = kind {
-        return PublishError::refused(format!("the broker refused: {refusal}"));
-    }
-    if let ErrorKind::IOError(why) = kind {
-        // That of the connection, which says more.
-        let dialled = why.get_ref().and_then(|cause| cause.downcast_ref::<PublishError>());
-        return dialled.cloned().unwrap_or_else(|| PublishError::lost(why));
-    }
-    let is_lost = matches!(
-        kind,
-        ErrorKind::InvalidConnectionState(_)
-            | ErrorKind::InvalidChannelState(..)
-            | ErrorKind::MissingHeartbeatError
-    );
-    if is_lost { PublishError::lost(error) } else { PublishError::protocol(error) }
 }
 
 #[cfg(test)]

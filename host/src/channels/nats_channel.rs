@@ -4,13 +4,13 @@
 //! delivery's id, so a repeat within the stream's duplicate window is stored once, and a later one
 //! can be told by its header.
 
+pub mod nats_login;
 mod nats_session;
-mod nkey;
-mod wire;
+pub mod nkey;
+pub mod wire;
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
-use super::pipe::{ByteStream, ServerPlace};
 use super::place_template::PlaceTemplate;
 use super::publish::{AttemptTime, PublishError, PublishOutcome, make_publish_attempt};
 use super::session::SessionKeeper;
@@ -19,25 +19,13 @@ use crate::config::ChannelsSection;
 use crate::model::endpoint::EndpointSettings;
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
 use crate::model::fault::InputFault;
-use crate::net::error_class::ErrorClass;
 use crate::net::http_client::DeliveryClient;
-use bytes::BytesMut;
 use futures_util::future::BoxFuture;
+use nats_login::NatsLogin;
 use nats_session::NatsSession;
 use nkey::NatsCredentials;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::timeout;
-use wire::{ServerFrame, ServerInfo, take_frame};
-
-/// How long a server may take from the first byte to the end of the log-in.
-const GREETING: Duration = Duration::from_secs(10);
-/// The schemes of NATS, and their ports.
-const SECURE: (&str, u16) = ("tls", 4222);
-const PLAIN: (&str, u16) = ("nats", 4222);
 
 /// Endpoints of the kind `nats`.
 #[derive(Debug)]
@@ -121,11 +109,13 @@ impl ChannelKind for NatsChannel {
         settings: NatsSettings,
         _rules: &ChannelsSection,
     ) -> Result<EndpointChannel, String> {
-        let place = ServerPlace::read_bare(&endpoint.url, SECURE, PLAIN)?;
         let subject = PlaceTemplate::parse(&settings.subject)?;
         let credentials = settings.private_key.as_ref().map(read_key).transpose()?;
+        let NatsSettings { stream, username, password, token, .. } = settings;
+        let place = NatsLogin::read_place(&endpoint.url)?;
+        let login = NatsLogin { place, user: username.zip(password), token, credentials };
         let keeper = SessionKeeper::default();
-        let publisher = NatsPublisher { settings, place, subject, credentials, keeper };
+        let publisher = NatsPublisher { login, stream, subject, keeper };
         Ok(EndpointChannel::Other(Arc::new(publisher)))
     }
 }
@@ -148,10 +138,10 @@ fn check_subject(subject: &str) -> Option<String> {
 /// Publishes the deliveries of one endpoint.
 #[derive(Debug)]
 struct NatsPublisher {
-    settings: NatsSettings,
-    place: ServerPlace,
+    login: NatsLogin,
+    /// The stream that must take the messages.
+    stream: Option<String>,
     subject: PlaceTemplate,
-    credentials: Option<NatsCredentials>,
     keeper: SessionKeeper<NatsSession>,
 }
 
@@ -205,129 +195,20 @@ impl NatsPublisher {
         headers.extend(
             further.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))),
         );
-        let stream = self.settings.stream.as_deref();
+        let stream = self.stream.as_deref();
         headers.extend(stream.map(|name| ("Nats-Expected-Stream", name)));
         session.publish(subject, &headers, &body.body).await
     }
 
     async fn connect(&self, client: &DeliveryClient) -> Result<NatsSession, PublishError> {
-        let stream = client.dial(&self.place.host, self.place.port).await?;
-        let greeted = timeout(GREETING, self.greet(client, stream)).await;
-        greeted.unwrap_or_else(|_| {
-            Err(PublishError::new(ErrorClass::Timeout, "the server did not let us in within 10 s"))
-        })
-    }
-
-    /// Reads what the server says of itself, encrypts, logs in and subscribes to answers.
-    async fn greet(
-        &self,
-        client: &DeliveryClient,
-        mut stream: tokio::net::TcpStream,
-    ) -> Result<NatsSession, PublishError> {
-        let mut bytes = BytesMut::new();
-        let frame = next_frame(&mut stream, &mut bytes).await?;
-        let ServerFrame::Info(info) = &frame else { return Err(unexpected(&frame)) };
-        let info = read_info(info)?;
-        self.check_tls(&info)?;
-        let mut stream: Box<dyn ByteStream> = if self.place.is_secure {
-            // What came unencrypted before the handshake is not part of what follows.
-            bytes.clear();
-            Box::new(client.start_tls(stream, &self.place.host).await?)
-        } else {
-            Box::new(stream)
-        };
-        let inbox = format!("_INBOX.{}", uuid::Uuid::now_v7().simple());
-        let login = self.login(&info)?;
-        let hello = format!("CONNECT {login}\r\nSUB {inbox}.* 1\r\nPING\r\n");
-        stream.write_all(hello.as_bytes()).await.map_err(PublishError::lost)?;
-        stream.flush().await.map_err(PublishError::lost)?;
-        loop {
-            match next_frame(&mut stream, &mut bytes).await? {
-                ServerFrame::Pong => break,
-                ServerFrame::Refusal(why) => return Err(PublishError::refused(why)),
-                ServerFrame::Ping | ServerFrame::Info(_) => {}
-                other @ ServerFrame::Message { .. } => return Err(unexpected(&other)),
-            }
-        }
-        Ok(NatsSession::open(stream, bytes, inbox, info.max_payload))
-    }
-
-    /// Fails if one side wants TLS and the other does not.
-    fn check_tls(&self, info: &ServerInfo) -> Result<(), PublishError> {
-        let why = match (self.place.is_secure, info.tls_required, info.tls_available) {
-            (true, false, false) => "the server offers no TLS; `nats://` would send unencrypted",
-            (false, true, _) => "the server asks for TLS; begin `url` with `tls://`",
-            (true, ..) | (false, false, _) => return Ok(()),
-        };
-        Err(PublishError::new(ErrorClass::Tls, why))
-    }
-
-    /// Builds the options of `CONNECT`.
-    fn login(&self, info: &ServerInfo) -> Result<Value, PublishError> {
-        if !info.headers {
-            return Err(PublishError::protocol("the server knows no headers; it needs NATS 2.2"));
-        }
-        let mut login = json!({
-            "verbose": false, "pedantic": false, "tls_required": self.place.is_secure,
-            "name": "waybill", "lang": "rust", "version": env!("CARGO_PKG_VERSION"),
-            "protocol": 1, "echo": false, "headers": true, "no_responders": true,
-        });
-        let mut set = |name: &str, value: &str| {
-            if let Some(members) = login.as_object_mut() {
-                members.insert(name.to_owned(), value.into());
-            }
-        };
-        let NatsSettings { username, password, token, .. } = &self.settings;
-        if let Some((name, password)) = username.as_ref().zip(password.as_ref()) {
-            set("user", name);
-            set("pass", password.reveal());
-        }
-        if let Some(token) = token {
-            set("auth_token", token.reveal());
-        }
-        if let Some(credentials) = &self.credentials {
-            set("sig", &credentials.sign(info.nonce.as_deref().unwrap_or_default()));
-            match &credentials.jwt {
-                Some(jwt) => set("jwt", jwt),
-                None => set("nkey", credentials.public()),
-            }
-        }
-        Ok(login)
-    }
-}
-
-fn read_info(info: &str) -> Result<ServerInfo, PublishError> {
-    let unreadable = |_| PublishError::protocol("what the server says of itself is not JSON");
-    serde_json::from_str(info).map_err(unreadable)
-}
-
-fn unexpected(frame: &ServerFrame) -> PublishError {
-    match frame {
-        ServerFrame::Refusal(why) => PublishError::refused(why),
-        ServerFrame::Info(_)
-        | ServerFrame::Message { .. }
-        | ServerFrame::Ping
-        | ServerFrame::Pong => PublishError::protocol("the server does not greet as NATS does"),
-    }
-}
-
-async fn next_frame(
-    stream: &mut (impl ByteStream + ?Sized),
-    bytes: &mut BytesMut,
-) -> Result<ServerFrame, PublishError> {
-    loop {
-        if let Some(frame) = take_frame(bytes)? {
-            return Ok(frame);
-        }
-        if stream.read_buf(bytes).await.map_err(PublishError::lost)? == 0 {
-            return Err(PublishError::lost("the server closed it"));
-        }
+        Ok(NatsSession::open(self.login.connect(client).await?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     fn faults(more: &Value) -> Vec<String> {
         let mut settings = json!({"subject": "crm.{type}"});

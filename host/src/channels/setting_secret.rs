@@ -9,6 +9,11 @@ use std::fmt;
 pub struct SettingSecret(String);
 
 impl SettingSecret {
+    /// Wraps a secret that is stored elsewhere.
+    pub fn new(secret: &str) -> Self {
+        Self(secret.to_owned())
+    }
+
     /// Returns the secret.
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,7 +1,8 @@
 //! A connection to NATS that is logged in, and the messages that wait for their streams.
 
-use super::wire::{ServerFrame, take_frame, write_publish};
-use crate::channels::pipe::{ByteStream, FrameSender, SessionPipe};
+use super::nats_login::NatsConnection;
+use super::wire::{Oversize, ServerFrame, take_frame, write_publish};
+use crate::channels::pipe::{FrameSender, SessionPipe};
 use crate::channels::publish::{PublishError, PublishOutcome};
 use crate::channels::session::{PendingAnswer, PendingAnswers, QueueSession};
 use bytes::{Bytes, BytesMut};
@@ -49,16 +50,12 @@ impl QueueSession for NatsSession {
 
 impl NatsSession {
     /// Opens a session on a connection that is logged in.
-    pub fn open(
-        stream: Box<dyn ByteStream>,
-        rest: BytesMut,
-        inbox: String,
-        max_payload: usize,
-    ) -> Self {
+    pub fn open(connection: NatsConnection) -> Self {
+        let NatsConnection { stream, bytes: rest, inbox, max_payload } = connection;
         let waits = Arc::new(NatsWaits::default());
         let (reading, prefix) = (Arc::clone(&waits), format!("{inbox}."));
         let read = move |bytes: &mut BytesMut, frames: &FrameSender| {
-            while let Some(frame) = take_frame(bytes)? {
+            while let Some(frame) = take_frame(bytes, Oversize::Refuse)? {
                 reading.take(frame, &prefix, frames)?;
             }
             Ok(())
@@ -146,11 +143,12 @@ impl NatsWaits {
         match frame {
             ServerFrame::Ping => frames.offer(b"PONG\r\n"),
             ServerFrame::Pong | ServerFrame::Info(_) => {}
-            ServerFrame::Message { subject, status, payload } => {
-                let number = subject.strip_prefix(prefix).and_then(|number| number.parse().ok());
-                let answer = match status {
+            ServerFrame::Message(message) => {
+                let number = message.subject.strip_prefix(prefix);
+                let number = number.and_then(|number| number.parse().ok());
+                let answer = match message.status() {
                     Some(503) => NatsAnswer::NoResponders,
-                    Some(_) | None => NatsAnswer::Stream(payload),
+                    Some(_) | None => NatsAnswer::Stream(message.payload),
                 };
                 if let Some(number) = number {
                     self.answers.hand_over(&number, answer);

@@ -1,4 +1,4 @@
-//! NATS's protocol, as far as a publisher needs it (docs.nats.io, "Client Protocol").
+//! NATS's protocol, as far as publishers and sources need it (docs.nats.io, "Client Protocol").
 
 use super::super::publish::PublishError;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -29,20 +29,65 @@ pub enum ServerFrame {
     /// What the server says of itself, as JSON.
     Info(String),
     /// A message on a subject that was subscribed to.
-    Message {
-        subject: String,
-        /// The status of its headers, such as 503; `None` without headers.
-        status: Option<u16>,
-        payload: Bytes,
-    },
+    Message(ServerMessage),
     Ping,
     Pong,
     /// A refusal, without its quotes.
     Refusal(String),
 }
 
+/// A message on a subject that was subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerMessage {
+    pub subject: String,
+    /// Where an answer goes, such as the acknowledgement of a message from a stream.
+    pub reply: Option<String>,
+    /// The block of headers; empty without headers.
+    pub head: Bytes,
+    pub payload: Bytes,
+    /// The bytes of headers and payload that are still to come and are not kept, because the message
+    /// is larger than the reader takes. Then `head` and `payload` are empty.
+    pub left_out: usize,
+}
+
+impl ServerMessage {
+    /// Returns the status of `NATS/1.0 503 No Responders`.
+    pub fn status(&self) -> Option<u16> {
+        let line = self.head.split(|byte| *byte == b'\r').next()?;
+        let line = std::str::from_utf8(line).ok()?;
+        line.strip_prefix("NATS/1.0")?.split_ascii_whitespace().next()?.parse().ok()
+    }
+
+    /// Returns the first line of the headers without `NATS/1.0`, such as `409 Consumer Deleted`.
+    pub fn status_text(&self) -> String {
+        let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line);
+        line.strip_prefix("NATS/1.0").unwrap_or_default().trim().to_owned()
+    }
+}
+
+/// Returns the headers of a block, in order. What is not UTF-8 is replaced.
+pub fn read_headers(head: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(head);
+    let lines = text.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
+    lines.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+}
+
+/// What to do with a message that is larger than the reader takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oversize {
+    /// Refuse what is larger than an acknowledgement has.
+    Refuse,
+    /// Give the message without its content if it has more than so many bytes. The reader then skips
+    /// [`ServerMessage::left_out`] bytes and a line break.
+    LeaveOut(usize),
+}
+
 /// Removes one frame from the bytes. Returns `None` until the frame is complete.
-pub fn take_frame(bytes: &mut BytesMut) -> Result<Option<ServerFrame>, PublishError> {
+pub fn take_frame(
+    bytes: &mut BytesMut,
+    oversize: Oversize,
+) -> Result<Option<ServerFrame>, PublishError> {
     let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
         let too_long = bytes.len() > MAX_LINE;
         return if too_long { Err(invalid("a line without an end")) } else { Ok(None) };
@@ -50,7 +95,7 @@ pub fn take_frame(bytes: &mut BytesMut) -> Result<Option<ServerFrame>, PublishEr
     let line = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
     let (verb, rest) = line.split_once([' ', '\t']).unwrap_or((&line, ""));
     let frame = match verb.to_ascii_uppercase().as_str() {
-        "MSG" | "HMSG" => return take_message(bytes, end + 2, verb.len() == 4, rest),
+        "MSG" | "HMSG" => return take_message(bytes, end + 2, verb.len() == 4, rest, oversize),
         "INFO" => ServerFrame::Info(rest.to_owned()),
         "PING" => ServerFrame::Ping,
         // The server says `+OK` only to clients that ask for it.
@@ -68,32 +113,44 @@ fn take_message(
     begin: usize,
     has_headers: bool,
     rest: &str,
+    oversize: Oversize,
 ) -> Result<Option<ServerFrame>, PublishError> {
     let words: Vec<&str> = rest.split_ascii_whitespace().collect();
     let length = |back: usize| {
         let word = words.len().checked_sub(back).and_then(|n| words.get(n));
-        word.and_then(|word| word.parse::<usize>().ok()).filter(|length| *length < MAX_LINE * 2)
+        word.and_then(|word| word.parse::<usize>().ok())
     };
-    let total = length(1).ok_or_else(|| invalid("a message without a length"))?;
+    let most = match oversize {
+        Oversize::Refuse => MAX_LINE * 2,
+        Oversize::LeaveOut(most) => most,
+    };
+    let total = length(1).filter(|total| *total < most || oversize != Oversize::Refuse);
+    let total = total.ok_or_else(|| invalid("a message without a length"))?;
     let headers = if has_headers { length(2) } else { Some(0) };
     let headers = headers.filter(|headers| *headers <= total);
     let headers = headers.ok_or_else(|| invalid("headers without a length"))?;
-    let subject = words.first().copied().unwrap_or_default().to_owned();
+    let lengths = if has_headers { 2 } else { 1 };
+    let reply = words.get(2).filter(|_| words.len() == 3 + lengths);
+    let mut message = ServerMessage {
+        subject: words.first().copied().unwrap_or_default().to_owned(),
+        reply: reply.map(|reply| (*reply).to_owned()),
+        head: Bytes::new(),
+        payload: Bytes::new(),
+        left_out: 0,
+    };
+    if total > most {
+        drop(bytes.split_to(begin));
+        message.left_out = total;
+        return Ok(Some(ServerFrame::Message(message)));
+    }
     if bytes.len() < begin + total + 2 {
         return Ok(None);
     }
     drop(bytes.split_to(begin));
-    let head = bytes.split_to(headers);
-    let payload = bytes.split_to(total - headers).freeze();
+    message.head = bytes.split_to(headers).freeze();
+    message.payload = bytes.split_to(total - headers).freeze();
     drop(bytes.split_to(2));
-    Ok(Some(ServerFrame::Message { subject, status: header_status(&head), payload }))
-}
-
-/// Reads the status of `NATS/1.0 503 No Responders`.
-fn header_status(head: &[u8]) -> Option<u16> {
-    let line = head.split(|byte| *byte == b'\r').next()?;
-    let line = std::str::from_utf8(line).ok()?;
-    line.strip_prefix("NATS/1.0")?.split_ascii_whitespace().next()?.parse().ok()
+    Ok(Some(ServerFrame::Message(message)))
 }
 
 fn invalid(why: &str) -> PublishError {
@@ -143,24 +200,54 @@ mod tests {
         let mut frames = Vec::new();
         for byte in sent {
             bytes.put_u8(*byte);
-            frames.extend(take_frame(&mut bytes).unwrap());
+            frames.extend(take_frame(&mut bytes, Oversize::Refuse).unwrap());
         }
-        let message = |subject: &str, status, payload: &'static [u8]| ServerFrame::Message {
-            subject: subject.to_owned(),
-            status,
-            payload: Bytes::from_static(payload),
+        let message = |subject: &str, head: &'static [u8], payload: &'static [u8]| {
+            ServerFrame::Message(ServerMessage {
+                subject: subject.to_owned(),
+                reply: None,
+                head: Bytes::from_static(head),
+                payload: Bytes::from_static(payload),
+                left_out: 0,
+            })
         };
         assert_eq!(
             frames,
             [
                 ServerFrame::Info("{\"max_payload\":1}".to_owned()),
                 ServerFrame::Ping,
-                message("_INBOX.a.1", None, b"hello"),
-                message("_INBOX.a.2", Some(503), b""),
+                message("_INBOX.a.1", b"", b"hello"),
+                message("_INBOX.a.2", b"NATS/1.0 503\r\n\r\n", b""),
                 ServerFrame::Refusal("No".to_owned()),
             ]
         );
+        let ServerFrame::Message(refused) = &frames[3] else { unreachable!() };
+        assert_eq!((refused.status(), refused.status_text().as_str()), (Some(503), "503"));
         assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn a_message_of_a_stream_has_a_reply_and_headers() {
+        let head = "NATS/1.0\r\nNats-Msg-Id: a: b\r\nX:\r\n\r\n";
+        let sent =
+            format!("HMSG crm.a 1 $JS.ACK.1 {0} {1}\r\n{head}{{}}\r\n", head.len(), head.len() + 2);
+        let frame =
+            take_frame(&mut BytesMut::from(sent.as_str()), Oversize::LeaveOut(100)).unwrap();
+        let Some(ServerFrame::Message(message)) = frame else { panic!("{frame:?}") };
+        assert_eq!(message.reply.as_deref(), Some("$JS.ACK.1"));
+        assert_eq!((message.status(), &*message.payload), (None, &b"{}"[..]));
+        let headers = [("Nats-Msg-Id", "a: b"), ("X", "")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(read_headers(&message.head), headers);
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_given_without_its_content() {
+        let mut bytes = BytesMut::from("MSG crm.a 1 $JS.ACK.1 101\r\nxx");
+        let frame = take_frame(&mut bytes, Oversize::LeaveOut(100)).unwrap();
+        let Some(ServerFrame::Message(message)) = frame else { panic!("{frame:?}") };
+        assert_eq!((message.left_out, message.reply.as_deref()), (101, Some("$JS.ACK.1")));
+        assert_eq!(&*bytes, b"xx");
     }
 
     #[test]
@@ -171,9 +258,11 @@ mod tests {
             "MSG a 1 99999999\r\n",
             "HMSG a 1 9 3\r\n",
         ] {
-            assert!(take_frame(&mut BytesMut::from(sent)).is_err(), "{sent}");
+            let refused = take_frame(&mut BytesMut::from(sent), Oversize::Refuse);
+            assert!(refused.is_err(), "{sent}");
         }
-        assert!(take_frame(&mut BytesMut::from(&vec![b'x'; MAX_LINE + 1][..])).is_err());
+        let endless = vec![b'x'; MAX_LINE + 1];
+        assert!(take_frame(&mut BytesMut::from(&endless[..]), Oversize::Refuse).is_err());
     }
 
     #[test]
