@@ -17,6 +17,7 @@ pub mod event_body;
 pub mod handshake;
 pub mod hops;
 pub mod incoming;
+pub mod message_body;
 pub mod repeats;
 pub mod webhook_body;
 

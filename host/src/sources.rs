@@ -1,5 +1,6 @@
 //! Sources that Waybill runs itself: it asks a REST API ([`poll`]), reads a database
-//! ([`database`]), or looks at the clock ([`schedule`]).
+//! ([`database`]), looks at the clock ([`schedule`]), or takes messages from a stream or a queue
+//! ([`stream`]).
 //!
 //! ```text
 //!   every second, on each node:
@@ -19,6 +20,7 @@ pub mod poll;
 pub mod rows;
 pub mod run;
 pub mod schedule;
+pub mod stream;
 
 use crate::error_chain::error_chain;
 use crate::ingest::incoming::IncomingEvent;
@@ -101,6 +103,9 @@ impl SourceContext {
             }
             (.., Some(clock)) => {
                 schedule::sample_event(clock, &settings.name, self.journal.clock())
+            }
+            _ if settings.nats.is_some() || settings.amqp.is_some() => {
+                Box::pin(stream::sample_message(&inlet.source, secret, &self.client)).await
             }
             _ => Err(RunFailed::new("this source is not run by Waybill")),
         }
@@ -188,6 +193,12 @@ pub fn next_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Ti
     if began.is_some() && ended < began && source.settings.kind != SourceKind::Schedule {
         return began;
     }
+    if let (SourceTiming::Always, Some(state), Some(ended)) = (timing, state, ended) {
+        // Other settings may be what mends it, so they are tried at once.
+        let is_older = source.updated_at > ended;
+        let wait = stream::retry_wait(state.report.failures);
+        return Some(if is_older { source.updated_at } else { ended.after(wait) });
+    }
     let last = match (source.settings.kind, timing) {
         (SourceKind::Schedule, SourceTiming::Cron(_)) => {
             Some(schedule::begin(source, state.map(|state| state.memory.as_str())))
@@ -199,10 +210,12 @@ pub fn next_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Ti
 
 /// Returns the next run to show to an operator. If the source is running, that is the run after the
 /// present one, because `next_run` still returns the time of the present run, which is in the past.
+/// A source that runs all the time has none after it.
 pub fn upcoming_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
     let present_run = state.filter(|state| state.running).and_then(|state| state.started_at);
     let Some(started) = present_run else { return next_run(inlet, state) };
-    inlet.timing.as_ref()?.next(Some(started), inlet.source.updated_at)
+    let timing = inlet.timing.as_ref().filter(|timing| !matches!(timing, SourceTiming::Always))?;
+    timing.next(Some(started), inlet.source.updated_at)
 }
 
 async fn start_run(
@@ -237,5 +250,43 @@ struct RunEndGuard<'a> {
 impl Drop for RunEndGuard<'_> {
     fn drop(&mut self) {
         self.context.running().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::source::{Source, SourceSettings};
+    use crate::model::source_run::RunReport;
+
+    #[test]
+    fn a_source_that_takes_messages_runs_again_after_a_wait_and_at_once_with_other_settings() {
+        let settings = serde_json::json!({
+            "name": "s", "kind": "nats", "nats": {"url": "nats://h", "stream": "S"},
+        });
+        let settings: SourceSettings = serde_json::from_value(settings).unwrap();
+        let at = Timestamp::from_micros;
+        let next = |changed: i64, ended: Option<i64>, running| {
+            let (id, settings) = (SourceId::generate(), settings.clone());
+            let source =
+                Source { id, settings, created_at: at(0), updated_at: at(changed * 1_000_000) };
+            let inlet = SourceRuntime::new(source, None, false, Arc::default());
+            let finished_at = ended.map(|ended| at(ended * 1_000_000));
+            let report = RunReport { finished_at, failures: 3, ..RunReport::default() };
+            let state = SourceState {
+                source: id,
+                running,
+                is_ours: false,
+                requested_at: None,
+                started_at: Some(at(100 * 1_000_000)),
+                memory: "{}".to_owned(),
+                report,
+            };
+            upcoming_run(&inlet, Some(&state)).map(Timestamp::seconds)
+        };
+        assert_eq!(next(50, Some(110), false), Some(114), "the third failure waits four seconds");
+        assert_eq!(next(120, Some(110), false), Some(120), "other settings");
+        assert_eq!(next(50, Some(90), false), Some(100), "the run was cut off");
+        assert_eq!(next(50, Some(90), true), None, "it goes on");
     }
 }

@@ -58,6 +58,15 @@ struct ShownRun {
     error: Option<String>,
     #[serde(default)]
     warnings: Vec<String>,
+    stream: Option<ShownPosition>,
+}
+
+/// Where it stands in its stream or queue.
+#[derive(Debug, Clone, Deserialize)]
+struct ShownPosition {
+    waiting: Option<u64>,
+    last: Option<String>,
+    last_at: Option<Timestamp>,
 }
 
 /// Loads all sources.
@@ -81,7 +90,11 @@ impl ShownSource {
             return (StateSign { word: "Refusing", ..StateSign::WARNING }, why);
         }
         if let Some(run) = self.run.as_ref().filter(|run| run.running) {
-            return (StateSign::RUNNING, tell_number(run.rows, "row so far", "rows so far"));
+            let why = match run.stream.as_ref().and_then(|stream| stream.waiting) {
+                Some(waiting) => tell_number(waiting, "message waits", "messages wait"),
+                None => tell_number(run.rows, "row so far", "rows so far"),
+            };
+            return (StateSign::RUNNING, why);
         }
         match &self.warning {
             Some(warning) => (StateSign::WARNING, warning.clone()),
@@ -260,8 +273,15 @@ fn draw_figures(call: &PageCall, source: &ShownSource) -> Markup {
                         }
                         dt { "It read" }
                         dd {
-                            (tell_number(run.rows, "row", "rows"))
+                            @if run.stream.is_some() {
+                                (tell_number(run.rows, "message", "messages"))
+                            } @else {
+                                (tell_number(run.rows, "row", "rows"))
+                            }
                             ", " (tell_number(run.events, "event", "events"))
+                        }
+                        @if let Some(stream) = &run.stream {
+                            (draw_position(call, stream))
                         }
                         @if let Some(at) = run.next_at {
                             dt { "Next" } dd { (draw_due(call.now, at)) }
@@ -272,6 +292,19 @@ fn draw_figures(call: &PageCall, source: &ShownSource) -> Markup {
                         @for warning in &run.warnings { dt { "Warning" } dd { (warning) } }
                     }
                 }
+            }
+        }
+    }
+}
+
+fn draw_position(call: &PageCall, stream: &ShownPosition) -> Markup {
+    html! {
+        @if let Some(waiting) = stream.waiting { dt { "Waiting" } dd { (tell_count(waiting)) } }
+        @if let Some(last) = &stream.last {
+            dt { "Last message" }
+            dd {
+                code { (last) }
+                @if let Some(at) = stream.last_at { ", " (draw_age(call.now, at)) }
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::access::scope::Scope;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::event::DeliveryMessage;
 use crate::model::id::{DeadLetterId, EndpointId, FlowId, SourceId};
-use crate::model::source::Source;
+use crate::model::source::{Source, SourceKind};
 use crate::settings::SettingsSnapshot;
 use crate::store::ListPage;
 use crate::store::{DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter};
@@ -271,7 +271,7 @@ pub struct LetterReplay {
 }
 
 /// Replays one: the delivery under the same `webhook-id`, the flow's modules, or the reading of the row. The dead letter
-/// stays until that succeeds.
+/// stays until that succeeds. A message of a stream or a queue was taken once and cannot be read again (409).
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/replay", tag = "dead-letters", operation_id = "replay_dead_letter",
     params(("id" = String, Path)), request_body = LetterReplay,
     responses((status = 202, body = DataAnswer<DeadLetterView>), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
@@ -367,6 +367,10 @@ fn check_source(topology: &SettingsSnapshot, id: SourceId) -> Result<(), ApiProb
         None => Err(ApiProblem::conflict("its source was deleted; delete the dead letter")),
         Some(source) if !source.settings.enabled => {
             Err(ApiProblem::conflict("its source is paused; resume it first"))
+        }
+        Some(source) if matches!(source.settings.kind, SourceKind::Nats | SourceKind::Amqp) => {
+            let message = "a message is taken once; publish it again, then delete the dead letter";
+            Err(ApiProblem::conflict(message))
         }
         Some(_) => Ok(()),
     }

@@ -135,7 +135,7 @@ fn warning(scheme: SenderScheme) -> Option<&'static str> {
 /// A source as it is given: the settings, and a secret.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewSource {
-    /// What its webhooks are signed with, or what it shows to the system that it asks: a token of its API, the password of its database.
+    /// What its webhooks are signed with, or what it shows to the system that it asks: a token of its API, the password of its database, the token, password or key for its broker.
     /// Made where left out and webhooks are signed with it.
     #[expect(dead_code, reason = "only described; split off before the settings are read")]
     secret: Option<String>,

@@ -17,9 +17,20 @@ pub const SOURCE: ResourceKind = ResourceKind {
     columns: &[
         ("name", &["/name"]),
         ("kind", &["/kind"]),
-        ("of", &["/webhook/scheme", "/poll/preset", "/database/url", "/schedule/cron"]),
+        (
+            "of",
+            &[
+                "/webhook/scheme",
+                "/poll/preset",
+                "/database/url",
+                "/schedule/cron",
+                "/nats/stream",
+                "/amqp/queue",
+            ],
+        ),
         ("captured", &["/status/captured"]),
         ("lag ms", &["/run/lag_ms"]),
+        ("waiting", &["/run/stream/waiting"]),
         ("last error", &["/run/error", "/status/last_error"]),
         ("strict", &["/strict"]),
         ("enabled", &["/enabled"]),
@@ -42,7 +53,8 @@ pub enum SourceCommand {
     Pause(OneArgs),
     /// Take up one that was paused.
     Resume(OneArgs),
-    /// Run one now that asks for its events: poll, database or schedule.
+    /// Run one now that Waybill runs: poll, database or schedule. One that takes messages runs all the
+    /// time; after a failure it tries again at once.
     Run(OneArgs),
     /// Show an event that one would make, without a trace.
     Test(OneArgs),
@@ -80,17 +92,37 @@ pub struct CreateArgs {
     /// may be repeated
     #[arg(long = "table", value_name = "NAME", requires = "database")]
     tables: Vec<String>,
+    /// Take messages from a stream of this NATS server, such as `tls://nats.example.com:4222`, with
+    /// --stream; a token to log in with is the secret
+    #[arg(long, value_name = "URL", requires = "stream", conflicts_with_all = ["webhook", "poll", "database"])]
+    nats: Option<String>,
+    /// The stream of JetStream, such as CRM
+    #[arg(long, value_name = "NAME", requires = "nats")]
+    stream: Option<String>,
+    /// Take only messages of this subject, such as 'crm.>'; may be repeated
+    #[arg(long = "subject", value_name = "SUBJECT", requires = "nats")]
+    subjects: Vec<String>,
+    /// Take messages from a queue of this broker of AMQP 0-9-1 and its virtual host, such as
+    /// `amqps://mq.example.com/crm`, with --queue and --user; the user's password is the secret
+    #[arg(long, value_name = "URL", requires_all = ["queue", "user"], conflicts_with_all = ["webhook", "poll", "database", "nats"])]
+    amqp: Option<String>,
+    /// The queue, such as waybill
+    #[arg(long, value_name = "NAME", requires = "amqp")]
+    queue: Option<String>,
+    /// The user to log in to the broker as
+    #[arg(long, value_name = "NAME", requires = "amqp")]
+    user: Option<String>,
     /// Run at these times, such as '*/5 * * * *'; alone, it makes a clock that emits events
-    #[arg(long, value_name = "EXPRESSION", conflicts_with = "webhook")]
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["webhook", "nats", "amqp"])]
     cron: Option<String>,
     /// How often a REST API or a database is asked, such as 1m
-    #[arg(long, value_name = "SPAN", conflicts_with_all = ["cron", "webhook"])]
+    #[arg(long, value_name = "SPAN", conflicts_with_all = ["cron", "webhook", "nats", "amqp"])]
     every: Option<String>,
     /// The time zone of --cron, and of the CRM's times
-    #[arg(long, value_name = "ZONE", conflicts_with = "webhook")]
+    #[arg(long, value_name = "ZONE", conflicts_with_all = ["webhook", "nats", "amqp"])]
     time_zone: Option<String>,
-    /// The secret that the sender signs with, made where left out; or the API's token, or the
-    /// database's password
+    /// The secret that the sender signs with, made where left out; or the API's token, the
+    /// database's password, or the broker's token, password or key
     #[arg(long, value_name = "S", env = "WAYBILL_SOURCE_SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
     #[command(flatten)]
@@ -142,6 +174,8 @@ impl CreateArgs {
             Self { webhook: Some(_), .. } => "webhook",
             Self { poll: Some(_), .. } => "poll",
             Self { database: Some(_), .. } => "database",
+            Self { nats: Some(_), .. } => "nats",
+            Self { amqp: Some(_), .. } => "amqp",
             Self { cron: Some(_), .. } => "schedule",
             _ => "http",
         }
@@ -165,9 +199,13 @@ async fn create_source(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Resu
         ("kind", kind),
         ("webhook.scheme", args.webhook.map(Value::String)),
         ("poll.preset", args.poll.map(Value::String)),
-        (&url_key, args.url.or(args.database).map(Value::String)),
+        (&url_key, args.url.or(args.database).or(args.nats).or(args.amqp).map(Value::String)),
         (&lists_key, names(&args.lists)),
         ("database.own_tables", names(&args.tables)),
+        ("nats.stream", args.stream.map(Value::String)),
+        ("nats.subjects", names(&args.subjects)),
+        ("amqp.queue", args.queue.map(Value::String)),
+        ("amqp.user", args.user.map(Value::String)),
         (&cron_key, args.cron.map(Value::String)),
         (&every_key, args.every.map(Value::String)),
         (&zone_key, args.time_zone.map(Value::String)),

@@ -191,7 +191,7 @@ pub async fn take_notices(
 }
 
 /// Fails if a source is disabled, or if it is strict and the type is not in the catalogue.
-fn check_sources(
+pub fn check_sources(
     topology: &SettingsSnapshot,
     incoming: &[IncomingEvent],
     many: bool,

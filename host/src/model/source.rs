@@ -6,6 +6,7 @@ use crate::model::database_source::DatabaseSettings;
 use crate::model::fault::{InputFault, check_name};
 use crate::model::poll_source::PollSettings;
 use crate::model::schedule_source::ScheduleSettings;
+use crate::model::stream_source::{AmqpQueueSettings, NatsStreamSettings};
 use crate::model::webhook_source::WebhookSettings;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,10 @@ pub enum SourceKind {
     Database,
     /// Made at certain times.
     Schedule,
+    /// Taken from a stream of NATS JetStream.
+    Nats,
+    /// Taken from a queue of AMQP 0-9-1, such as RabbitMQ's.
+    Amqp,
 }
 
 impl SourceKind {
@@ -36,6 +41,8 @@ impl SourceKind {
             Self::Poll => "poll",
             Self::Database => "database",
             Self::Schedule => "schedule",
+            Self::Nats => "nats",
+            Self::Amqp => "amqp",
         }
     }
 
@@ -49,6 +56,10 @@ impl SourceKind {
             }
             Self::Database => r#"{"url": "mysql://waybill@127.0.0.1:3306/perfex"}"#,
             Self::Schedule => r#"{"cron": "0 9 * * MON-FRI"}"#,
+            Self::Nats => r#"{"url": "tls://nats.example.com:4222", "stream": "CRM"}"#,
+            Self::Amqp => {
+                r#"{"url": "amqps://mq.example.com:5671", "queue": "waybill", "user": "waybill"}"#
+            }
         }
     }
 }
@@ -74,6 +85,12 @@ pub struct SourceSettings {
     /// When events are made; of kind `schedule` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleSettings>,
+    /// Which stream messages are taken from; of kind `nats` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nats: Option<NatsStreamSettings>,
+    /// Which queue messages are taken from; of kind `amqp` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amqp: Option<AmqpQueueSettings>,
     /// Whether event types that are not in the catalogue are refused.
     #[serde(default)]
     pub strict: bool,
@@ -91,6 +108,8 @@ impl SourceSettings {
             (SourceKind::Poll, self.poll.as_ref().map(PollSettings::check)),
             (SourceKind::Database, self.database.as_ref().map(DatabaseSettings::check)),
             (SourceKind::Schedule, self.schedule.as_ref().map(ScheduleSettings::check)),
+            (SourceKind::Nats, self.nats.as_ref().map(NatsStreamSettings::check)),
+            (SourceKind::Amqp, self.amqp.as_ref().map(AmqpQueueSettings::check)),
         ];
         for (kind, checked) in parts {
             let name = kind.as_str();
@@ -114,13 +133,19 @@ impl SourceSettings {
     /// Whether it has a secret: one that others sign with, or one that it shows others.
     pub fn has_secret(&self) -> bool {
         self.webhook.as_ref().is_some_and(|webhook| webhook.scheme.has_secret())
-            || matches!(self.kind, SourceKind::Poll | SourceKind::Database)
+            || matches!(
+                self.kind,
+                SourceKind::Poll | SourceKind::Database | SourceKind::Nats | SourceKind::Amqp
+            )
     }
 
     /// The address that gets to see its secret, if there is one.
     pub fn asked(&self) -> Option<&str> {
         let polled = self.poll.as_ref().map(|poll| poll.url.as_str());
-        polled.or(self.database.as_ref().map(|database| database.url.as_str()))
+        let read = self.database.as_ref().map(|database| database.url.as_str());
+        let stream = self.nats.as_ref().map(|nats| nats.url.as_str());
+        let queue = self.amqp.as_ref().map(|amqp| amqp.url.as_str());
+        polled.or(read).or(stream).or(queue)
     }
 
     /// When it runs, if Waybill runs it. A clock that is not set right has said so before.
@@ -129,7 +154,9 @@ impl SourceSettings {
         let read = self.database.as_ref().map(DatabaseSettings::timing);
         let clock =
             self.schedule.as_ref().map(|s| s.cron().map(|cron| SourceTiming::Cron(cron.into())));
-        polled.or(read).or(clock)?.ok()
+        let consumes = self.nats.is_some() || self.amqp.is_some();
+        let always = consumes.then_some(Ok(SourceTiming::Always));
+        polled.or(read).or(clock).or(always)?.ok()
     }
 }
 

@@ -17,6 +17,8 @@ pub enum SourceTiming {
     Every(Duration),
     /// At these times.
     Cron(Box<CronSchedule>),
+    /// All the time: a run goes on until it fails or is told to stop.
+    Always,
 }
 
 impl SourceTiming {
@@ -50,6 +52,7 @@ impl SourceTiming {
         match (self, last) {
             (Self::Every(_), None) => Some(since),
             (Self::Every(every), Some(last)) => Some(last.after(*every)),
+            (Self::Always, last) => Some(last.unwrap_or(since)),
             (Self::Cron(cron), last) => cron.next_after(last.unwrap_or(since)),
         }
     }

@@ -1,7 +1,7 @@
 //! One run of a source, from taking up what the last run stored to releasing the lease.
 
 use super::letters::{MOST_BAD, NotedLetter, RowLetters, list_name};
-use super::{SourceContext, database, poll, rows, schedule};
+use super::{SourceContext, database, poll, rows, schedule, stream};
 use crate::error_chain::error_chain;
 use crate::ingest::accept::{AcceptError, take_source_events};
 use crate::ingest::incoming::IncomingEvent;
@@ -10,7 +10,9 @@ use crate::model::fault::InputFault;
 use crate::model::id::SourceId;
 use crate::model::source::Source;
 use crate::model::source_run::{RunProgress, RunReport};
-use crate::settings::source_runtime::SourceRuntime;
+use crate::model::timing::SourceTiming;
+use crate::settings::SettingsSnapshot;
+use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
 use crate::store;
 use crate::store::EventStore;
 use crate::store::sources::SourceState;
@@ -149,6 +151,9 @@ impl SourceRun {
                 tracing::warn!(source = self.source().settings.name, why, "a source's run failed");
                 self.inlet.health.note_failure(&why, now);
                 report.error = Some(why);
+                if matches!(self.inlet.timing, Some(SourceTiming::Always)) {
+                    report.failures = report.failures.saturating_add(1);
+                }
             }
             None => {}
         }
@@ -171,12 +176,22 @@ impl SourceRun {
             (Some(poll), ..) => poll::run_poll(self, poll, &self.context.client).await,
             (_, Some(database), _) => database::run_database(self, database).await,
             (.., Some(schedule)) => schedule::run_schedule(self, schedule).await,
-            _ => Ok(()),
+            _ => Box::pin(stream::run_stream(self, &self.context.client)).await,
         }
     }
 
     pub fn journal(&self) -> &EventStore {
         &self.context.journal
+    }
+
+    /// Returns the settings as they are now.
+    pub fn current_settings(&self) -> Arc<SettingsSnapshot> {
+        self.context.live.current_settings()
+    }
+
+    /// Returns how the source is doing since the server started.
+    pub fn health(&self) -> &SourceHealth {
+        &self.inlet.health
     }
 
     pub fn source(&self) -> &Source {
@@ -191,7 +206,8 @@ impl SourceRun {
         self.inlet.secret()
     }
 
-    fn lock_report(&self) -> MutexGuard<'_, RunReport> {
+    /// Returns the report of the run, for a short time.
+    pub fn lock_report(&self) -> MutexGuard<'_, RunReport> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -275,7 +291,8 @@ impl SourceRun {
         self.commit_changes(events.into_iter().filter(is_sound).collect(), changes).await
     }
 
-    fn changes_of_list(&self, list: &str) -> SourceChanges {
+    /// Returns changes of a list that change nothing yet.
+    pub fn changes_of_list(&self, list: &str) -> SourceChanges {
         let aside = RowsSetAside {
             list: list_name(list).to_owned(),
             at: self.now(),
@@ -284,7 +301,7 @@ impl SourceRun {
         SourceChanges { aside, ..SourceChanges::of(self.id(), self.began, list) }
     }
 
-    fn now(&self) -> Timestamp {
+    pub fn now(&self) -> Timestamp {
         self.journal().clock().now()
     }
 
@@ -389,7 +406,7 @@ impl SourceRun {
     }
 
     /// Commits events and changes. Fails if another process has taken over the source.
-    async fn commit_changes(
+    pub async fn commit_changes(
         &self,
         events: Vec<IncomingEvent>,
         changes: SourceChanges,

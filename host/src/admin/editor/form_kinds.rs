@@ -191,11 +191,13 @@ impl SettingsForm for FlowResource {
 }
 
 /// The kinds of sources, each with a description.
-const SOURCE_KINDS: [(&str, &str); 5] = [
+const SOURCE_KINDS: [(&str, &str); 7] = [
     ("webhook", "Another system sends webhooks here; their signatures are verified."),
     ("poll", "Waybill polls a REST API for new data."),
     ("database", "Waybill reads a CRM's database, or tables that you name."),
     ("schedule", "Waybill makes an event at certain times."),
+    ("nats", "Waybill takes messages from a stream of NATS JetStream."),
+    ("amqp", "Waybill takes messages from a queue, such as one of RabbitMQ."),
     ("http", "A program posts events to /api/v1/events."),
 ];
 
@@ -208,9 +210,10 @@ impl SettingsForm for SourceResource {
         rest_one: "/api/v1/sources/{id}",
         noun: "source",
         secret_hint: Some(
-            "The secret that signs the webhooks, the token of the polled API, or the password of \
-             the database. If left empty, a new webhook source gets a random secret if its scheme needs \
-             one, and an existing source keeps its own.",
+            "The secret that signs the webhooks, the token of the polled API, the password of the \
+             database, or the token, password or key for the broker. If left empty, a new webhook \
+             source gets a random secret if its scheme needs one, and an existing source keeps its \
+             own.",
         ),
         sections: &[
             (
@@ -222,6 +225,8 @@ impl SettingsForm for SourceResource {
             ("What is polled", "The API, its lists, and how often.", &["poll"]),
             ("What is read", "The database, its tables, and how often.", &["database"]),
             ("When", "The times, and the event to make.", &["schedule"]),
+            ("The stream", "The server, the stream, and how to read its messages.", &["nats"]),
+            ("The queue", "The broker, the queue, and how to read its messages.", &["amqp"]),
         ],
     };
 
@@ -233,6 +238,8 @@ impl SettingsForm for SourceResource {
             "poll" => json!({"url": "", "lists": []}),
             "database" => json!({"url": ""}),
             "schedule" => json!({"cron": ""}),
+            "nats" => json!({"url": "", "stream": ""}),
+            "amqp" => json!({"url": "", "queue": "", "user": ""}),
             _ => Value::Null,
         };
         if let Some(settings) = least.as_object_mut().filter(|_| !own.is_null()) {
@@ -253,8 +260,18 @@ impl SettingsForm for SourceResource {
     }
 
     fn must_fill(field: &FormField) -> bool {
-        let required =
-            ["webhook.scheme", "poll.url", "poll.lists", "database.url", "schedule.cron"];
+        let required = [
+            "webhook.scheme",
+            "poll.url",
+            "poll.lists",
+            "database.url",
+            "schedule.cron",
+            "nats.url",
+            "nats.stream",
+            "amqp.url",
+            "amqp.queue",
+            "amqp.user",
+        ];
         required.contains(&field.path.as_str())
     }
 
@@ -273,7 +290,9 @@ impl SettingsForm for SourceResource {
             lost.push(format!("Webhooks to /in/{} are refused.", source.name));
         }
         if source.timing().is_some() {
-            lost.push("It no longer runs, and the stored state of its rows is deleted.".to_owned());
+            lost.push(
+                "It no longer runs, and the stored state of its rows or messages is deleted.".to_owned(),
+            );
         }
         lost.push(
             "Events that programs post under this name count as events of an unknown source."

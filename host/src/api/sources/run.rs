@@ -11,7 +11,7 @@ use crate::ingest::incoming::IncomingEvent;
 use crate::ingest::webhook_body;
 use crate::ingest::webhook_body::ReceivedWebhook;
 use crate::model::source::SourceKind;
-use crate::model::source_run::RunProgress;
+use crate::model::source_run::{RunProgress, StreamPosition};
 use crate::settings::source_runtime::SourceRuntime;
 use crate::sources::upcoming_run;
 use crate::store::sources::SourceState;
@@ -52,6 +52,9 @@ pub struct RunView {
     warnings: Vec<String>,
     /// How far the present run is.
     progress: Option<RunProgress>,
+    /// Where a source of kind `nats` or `amqp` stands in its stream or queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<StreamPosition>,
 }
 
 impl RunView {
@@ -74,6 +77,7 @@ impl RunView {
             error: report.error,
             warnings: report.warnings,
             progress: report.progress,
+            stream: report.stream,
         })
     }
 }
@@ -89,7 +93,8 @@ pub async fn states<'a>(
     Ok(app.journal.list_source_states().await?)
 }
 
-/// Has a source run now, whatever its timing says. It is done when `run.finished_at` has moved on.
+/// Has a source run now, whatever its timing says. It is done when `run.finished_at` has moved on. A source of kind
+/// `nats` or `amqp` runs all the time; if it waits after a failure, it tries again now.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/run", tag = "sources", operation_id = "run_source",
     params(("id" = String, Path)),
     responses((status = 202, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
@@ -154,7 +159,8 @@ pub struct WouldBe {
 }
 
 /// Shows an event that a source would make: of the webhook that is given, of the newest row that it reads,
-/// of its next time. Nothing is verified, captured or remembered.
+/// of its next time, of the newest message of its stream, of the first message of its queue (while the source is
+/// paused). Nothing is verified, captured, remembered or taken.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/test", tag = "sources", operation_id = "test_source",
     params(("id" = String, Path)), request_body = SourceTest,
     responses((status = 200, body = DataAnswer<WouldBe>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem),
@@ -175,7 +181,11 @@ pub async fn test_source(
             return Err(ApiProblem::conflict(message));
         }
         SourceKind::Webhook => received(&app, &inlet, &given)?,
-        SourceKind::Poll | SourceKind::Database | SourceKind::Schedule => {
+        SourceKind::Poll
+        | SourceKind::Database
+        | SourceKind::Schedule
+        | SourceKind::Nats
+        | SourceKind::Amqp => {
             let sample = app.pull.sample(&inlet).await;
             vec![sample.map_err(|error| ApiProblem::unavailable_source(&error))?]
         }

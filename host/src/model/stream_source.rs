@@ -1,0 +1,275 @@
+//! What an operator sets of a source that takes messages from a stream or a queue.
+
+use crate::model::fault::InputFault;
+use crate::model::message_mapping::MessageMapping;
+use crate::net::http_url::read_url;
+use serde::{Deserialize, Serialize};
+
+/// Longest name of a stream, a consumer, a subject or a queue, in bytes.
+const MAX_NAME: usize = 255;
+/// Most subjects of one source.
+const MAX_SUBJECTS: usize = 50;
+/// Messages that a broker may have handed out without an acknowledgement: where nothing else is set,
+/// and at most.
+const UNACKNOWLEDGED: (u32, u32) = (200, 1_000);
+/// Most bytes of messages without an acknowledgement, which a run holds in memory.
+const MAX_HELD: u64 = 256 * 1_048_576;
+/// The largest message in bytes: where nothing else is set, at least and at most.
+const MESSAGE_BYTES: (u32, u32, u32) = (1_048_576, 1_024, 8_388_608);
+
+/// With what a source shows a NATS server who it is. The value is the source's `secret`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NatsLoginKind {
+    /// With a token; with nothing if the source has no secret.
+    #[default]
+    Token,
+    /// With the password of `user`.
+    Password,
+    /// With the seed of a user's key (`SU…`), or the contents of a `.creds` file.
+    Key,
+}
+
+/// Where a new consumer begins in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamStart {
+    /// With the oldest message that the stream holds.
+    #[default]
+    All,
+    /// With what is published after the consumer is made.
+    New,
+}
+
+/// What an operator sets of a source that takes messages from a stream of NATS JetStream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NatsStreamSettings {
+    /// The server: `tls://HOST:4222`, or `nats://HOST:4222`, which does not encrypt.
+    #[schema(example = "tls://nats.example.com:4222")]
+    pub url: String,
+    /// The stream. It must exist.
+    #[schema(example = "CRM", max_length = 255)]
+    pub stream: String,
+    /// Only messages of these subjects, such as `crm.>`; all of the stream if empty. Two or more need
+    /// NATS 2.10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["crm.>"]))]
+    pub subjects: Vec<String>,
+    /// The durable pull consumer. Waybill makes it if it is not there. It must be this source's alone.
+    #[serde(default = "consumer")]
+    #[schema(max_length = 255)]
+    pub consumer: String,
+    /// What the source's `secret` is.
+    #[serde(default)]
+    pub login: NatsLoginKind,
+    /// The user to log in as; with the login `password` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where a new consumer begins.
+    #[serde(default)]
+    pub start: StreamStart,
+    /// Most messages that are taken and not acknowledged yet, 1 to 1000; times `max_bytes` at most
+    /// 256 MiB.
+    #[serde(default = "unacknowledged")]
+    pub max_unacknowledged: u32,
+    /// The largest message in bytes, 1024 to 8388608. A larger one is set aside.
+    #[serde(default = "message_bytes")]
+    pub max_bytes: u32,
+    /// How a message becomes an event. Left out, a message is an event as `/api/v1/events` takes it, or
+    /// a CloudEvent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<MessageMapping>,
+}
+
+/// What an operator sets of a source that takes messages from a queue of AMQP 0-9-1, such as
+/// RabbitMQ's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AmqpQueueSettings {
+    /// The broker and its virtual host: `amqps://HOST:5671/VHOST`, or `amqp://…`, which does not
+    /// encrypt. Without a path the virtual host is `/`.
+    #[schema(example = "amqps://mq.example.com:5671/crm")]
+    pub url: String,
+    /// The queue. It must exist. The source is its only consumer.
+    #[schema(example = "waybill", max_length = 255)]
+    pub queue: String,
+    /// The user to log in as; the password is the source's `secret`.
+    #[schema(example = "waybill", max_length = 255)]
+    pub user: String,
+    /// Most messages that are taken and not acknowledged yet, 1 to 1000; times `max_bytes` at most
+    /// 256 MiB.
+    #[serde(default = "unacknowledged")]
+    pub max_unacknowledged: u32,
+    /// The largest message in bytes, 1024 to 8388608. A larger one is set aside.
+    #[serde(default = "message_bytes")]
+    pub max_bytes: u32,
+    /// How a message becomes an event. Left out, a message is an event as `/api/v1/events` takes it, or
+    /// a CloudEvent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<MessageMapping>,
+}
+
+fn consumer() -> String {
+    "waybill".to_owned()
+}
+
+const fn unacknowledged() -> u32 {
+    UNACKNOWLEDGED.0
+}
+
+const fn message_bytes() -> u32 {
+    MESSAGE_BYTES.0
+}
+
+impl NatsStreamSettings {
+    /// Returns the faults of the settings.
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults = check_url(&self.url, &["tls", "nats"], false);
+        for (field, name) in [("stream", &self.stream), ("consumer", &self.consumer)] {
+            if !is_plain_name(name) {
+                let message =
+                    "1 to 255 characters without white space, `.`, `*`, `>`, `/` and `\\`";
+                faults.push(InputFault::new(field, message));
+            }
+        }
+        if self.subjects.len() > MAX_SUBJECTS {
+            faults.push(InputFault::new("subjects", format!("at most {MAX_SUBJECTS}")));
+        }
+        for (n, subject) in self.subjects.iter().enumerate().filter(|(_, s)| !is_subject(s)) {
+            let message =
+                format!("`{subject}` is not a subject such as `crm.invoice.*` or `crm.>`");
+            faults.push(InputFault::new(format!("subjects[{n}]"), message));
+        }
+        if (self.login == NatsLoginKind::Password) != self.user.is_some() {
+            faults.push(InputFault::new("user", "goes with `login: password`, which needs it"));
+        }
+        faults.extend(check_bounds(self.max_unacknowledged, self.max_bytes));
+        faults.extend(check_mapping(self.event.as_ref()));
+        faults
+    }
+}
+
+impl AmqpQueueSettings {
+    /// Returns the faults of the settings.
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults = check_url(&self.url, &["amqps", "amqp"], true);
+        for (field, name) in [("queue", &self.queue), ("user", &self.user)] {
+            if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+                let message = format!("1 to {MAX_NAME} bytes without control characters");
+                faults.push(InputFault::new(field, message));
+            }
+        }
+        faults.extend(check_bounds(self.max_unacknowledged, self.max_bytes));
+        faults.extend(check_mapping(self.event.as_ref()));
+        faults
+    }
+}
+
+fn check_url(url: &str, schemes: &[&str], may_have_path: bool) -> Vec<InputFault> {
+    let fault = match read_url(url, schemes) {
+        Err(why) => Some(why),
+        Ok(url) if url.query().is_some() => Some("no query may follow the host".to_owned()),
+        Ok(url) if !may_have_path && !matches!(url.path(), "" | "/") => {
+            Some("no path may follow the host".to_owned())
+        }
+        Ok(url) if url.host_str().is_none_or(str::is_empty) => Some("it names no host".to_owned()),
+        Ok(_) => None,
+    };
+    fault.into_iter().map(|why| InputFault::new("url", why)).collect()
+}
+
+fn is_plain_name(name: &str) -> bool {
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !".*>/\\".contains(c);
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(is_plain)
+}
+
+fn is_subject(subject: &str) -> bool {
+    let parts: Vec<&str> = subject.split('.').collect();
+    let is_part = |(n, part): (usize, &&str)| match *part {
+        "*" => true,
+        ">" => n + 1 == parts.len(),
+        part => !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || "*>".contains(c)),
+    };
+    subject.len() <= MAX_NAME && parts.iter().enumerate().all(is_part)
+}
+
+fn check_bounds(unacknowledged: u32, bytes: u32) -> Vec<InputFault> {
+    let mut faults = Vec::new();
+    if !(1..=UNACKNOWLEDGED.1).contains(&unacknowledged) {
+        let message = format!("1 to {} messages", UNACKNOWLEDGED.1);
+        faults.push(InputFault::new("max_unacknowledged", message));
+    }
+    if u64::from(unacknowledged) * u64::from(bytes) > MAX_HELD {
+        let message = "`max_unacknowledged` times `max_bytes` may be 256 MiB at most";
+        faults.push(InputFault::new("max_unacknowledged", message));
+    }
+    if !(MESSAGE_BYTES.1..=MESSAGE_BYTES.2).contains(&bytes) {
+        let message = format!("{} to {} bytes", MESSAGE_BYTES.1, MESSAGE_BYTES.2);
+        faults.push(InputFault::new("max_bytes", message));
+    }
+    faults
+}
+
+fn check_mapping(mapping: Option<&MessageMapping>) -> Vec<InputFault> {
+    let faults = mapping.map(MessageMapping::check).unwrap_or_default();
+    faults.into_iter().map(|fault| fault.within("event")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn merged(mut least: Value, more: &Value) -> Value {
+        least.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        least
+    }
+
+    fn places(faults: Vec<InputFault>) -> Vec<String> {
+        faults.into_iter().map(|fault| fault.path).collect()
+    }
+
+    fn nats(more: &Value) -> Vec<String> {
+        let settings = merged(json!({"url": "nats://h:4222", "stream": "CRM"}), more);
+        places(serde_json::from_value::<NatsStreamSettings>(settings).unwrap().check())
+    }
+
+    #[test]
+    fn a_stream_has_a_server_a_name_and_bounds() {
+        assert_eq!(nats(&json!({})), [""; 0]);
+        let more = json!({"subjects": ["crm.>", "a.*.b"], "login": "password", "user": "u"});
+        assert_eq!(nats(&more), [""; 0]);
+        for (more, place) in [
+            (json!({"url": "http://h"}), "url"),
+            (json!({"url": "nats://h/x"}), "url"),
+            (json!({"url": "nats://u:p@h"}), "url"),
+            (json!({"stream": "a.b"}), "stream"),
+            (json!({"consumer": ""}), "consumer"),
+            (json!({"subjects": ["a", "a..b"]}), "subjects[1]"),
+            (json!({"subjects": ["a.>.b"]}), "subjects[0]"),
+            (json!({"user": "u"}), "user"),
+            (json!({"login": "password"}), "user"),
+            (json!({"max_unacknowledged": 0}), "max_unacknowledged"),
+            (json!({"max_bytes": 9_000_000, "max_unacknowledged": 1}), "max_bytes"),
+            (json!({"max_bytes": 8_000_000}), "max_unacknowledged"),
+            (json!({"event": {"type": "{nowhere}"}}), "event.type"),
+        ] {
+            assert_eq!(nats(&more), [place], "{more}");
+        }
+    }
+
+    #[test]
+    fn a_queue_has_a_broker_a_name_and_a_user() {
+        let amqp = |more: &Value| {
+            let least = json!({"url": "amqp://h/crm", "queue": "q", "user": "u"});
+            let settings = merged(least, more);
+            places(serde_json::from_value::<AmqpQueueSettings>(settings).unwrap().check())
+        };
+        assert_eq!(amqp(&json!({})), [""; 0]);
+        assert_eq!(amqp(&json!({"url": "amqps://h?x=1"})), ["url"]);
+        assert_eq!(amqp(&json!({"queue": "", "user": "a\nb"})), ["queue", "user"]);
+        let unknown = json!({"url": "amqp://h", "queue": "q", "user": "u", "password": "p"});
+        assert!(serde_json::from_value::<AmqpQueueSettings>(unknown).is_err());
+    }
+}
