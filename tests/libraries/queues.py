@@ -4,8 +4,11 @@ python queues.py KIND URL prepare        makes a stream, a queue or a subscripti
 python queues.py KIND URL read COUNT     prints one JSON line for each message, until COUNT different
                                          ones came; fails after two minutes without the next one
 
+python queues.py KIND URL publish        publishes a message for each JSON line of standard input
+python queues.py KIND URL left           prints how many messages are not acknowledged (nats, amqp)
+
 KIND is nats, amqp or mqtt. A line has the message's `id`, its `place` (subject, routing key or topic)
-and its `body`.
+and its `body`; a line to publish has the body as a text, and perhaps no id.
 """
 
 import asyncio
@@ -22,12 +25,23 @@ def show(ident, place, body):
     return ident
 
 
+def given():
+    return [json.loads(line) for line in sys.stdin]
+
+
 async def nats(url, count):
     import nats as client
 
     connection = await client.connect(url)
     jetstream = connection.jetstream()
-    if count is None:
+    if verb == "publish":
+        for message in given():
+            headers = {"Nats-Msg-Id": message["id"]} if message.get("id") else None
+            await jetstream.publish(message["place"], message["body"].encode(), headers=headers)
+    elif verb == "left":
+        found = await jetstream.consumer_info("CRM", "waybill")
+        print(found.num_pending + found.num_ack_pending)
+    elif count is None:
         await jetstream.add_stream(name="CRM", subjects=["crm.>"])
     else:
         seen = set()
@@ -45,7 +59,16 @@ def amqp(address, count):
     parameters = pika.ConnectionParameters(address.hostname, address.port, "/", credentials)
     connection = pika.BlockingConnection(parameters)
     channel = connection.channel()
-    if count is None:
+    if verb == "publish":
+        channel.confirm_delivery()
+        for message in given():
+            properties = pika.BasicProperties(message_id=message.get("id"), delivery_mode=2)
+            body = message["body"].encode()
+            channel.basic_publish("events", message["place"], body, properties, mandatory=True)
+    elif verb == "left":
+        # Those that a consumer has are not counted, so nothing may consume.
+        print(channel.queue_declare("crm", passive=True).method.message_count)
+    elif count is None:
         channel.exchange_declare("events", "topic", durable=True)
         channel.queue_declare("crm", durable=True)
         channel.queue_bind("crm", "events", "crm.#")

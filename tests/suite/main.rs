@@ -61,6 +61,7 @@ mod schedule;
 mod secrets;
 mod sql_tables;
 mod storable;
+mod streams;
 mod support;
 mod templates;
 mod tidy;

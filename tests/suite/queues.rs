@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use waybill_servers::{Mosquitto, NatsServer, RabbitMq};
 use waybill_tests::Backend::Sqlite;
@@ -21,7 +23,7 @@ const LIBRARIES: &str = "WAYBILL_LIBRARIES";
 const QUEUE: &str = "queue";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Nats,
     Amqp,
     Mqtt,
@@ -29,7 +31,7 @@ enum Kind {
 use Kind::{Amqp, Mqtt, Nats};
 
 impl Kind {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Nats => "nats",
             Amqp => "amqp",
@@ -70,7 +72,7 @@ impl Kind {
 
 /// A server of our own.
 #[derive(Debug)]
-enum Broker {
+pub(crate) enum Broker {
     Nats(NatsServer),
     Amqp(RabbitMq),
     Mqtt(Mosquitto),
@@ -78,7 +80,7 @@ enum Broker {
 
 impl Broker {
     /// Starts one; none, visibly, where it or its reader is not installed.
-    async fn start(kind: Kind) -> Option<Self> {
+    pub(crate) async fn start(kind: Kind) -> Option<Self> {
         let is_installed = match kind {
             Nats => NatsServer::is_installed(),
             Amqp => RabbitMq::is_installed(),
@@ -98,7 +100,7 @@ impl Broker {
         Some(broker)
     }
 
-    const fn kind(&self) -> Kind {
+    pub(crate) const fn kind(&self) -> Kind {
         match self {
             Self::Nats(_) => Nats,
             Self::Amqp(_) => Amqp,
@@ -106,7 +108,7 @@ impl Broker {
         }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::Nats(server) => server.url(),
             Self::Amqp(server) => server.url(),
@@ -114,7 +116,7 @@ impl Broker {
         }
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         match self {
             Self::Nats(server) => server.stop(),
             Self::Amqp(server) => server.stop(),
@@ -123,7 +125,7 @@ impl Broker {
         .unwrap();
     }
 
-    fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         match self {
             Self::Nats(server) => server.resume(),
             Self::Amqp(server) => server.resume(),
@@ -133,12 +135,22 @@ impl Broker {
     }
 
     /// Runs the reader of `tests/libraries` and returns what it printed.
-    async fn run(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> String {
+        self.run_with(arguments, "").await
+    }
+
+    /// The same with this text as its standard input.
+    pub(crate) async fn run_with(&self, arguments: &[&str], input: &str) -> String {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("libraries/queues.py");
         let python = libraries().unwrap().join("python/bin/python");
         let mut reader = Command::new(python);
         reader.arg("-B").arg(source).args([self.kind().name(), &self.url()]).args(arguments);
-        let output = reader.kill_on_drop(true).output().await.unwrap();
+        reader.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = reader.kill_on_drop(true).spawn().unwrap();
+        let mut stdin = running.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).await.unwrap();
+        drop(stdin);
+        let output = running.wait_with_output().await.unwrap();
         let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {complaints}");
         String::from_utf8(output.stdout).unwrap()
