@@ -291,7 +291,8 @@ impl SettingsForm for SourceResource {
         }
         if source.timing().is_some() {
             lost.push(
-                "It no longer runs, and the stored state of its rows or messages is deleted.".to_owned(),
+                "It no longer runs, and the stored state of its rows or messages is deleted."
+                    .to_owned(),
             );
         }
         lost.push(
