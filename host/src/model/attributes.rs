@@ -23,8 +23,9 @@ pub const SENT_TYPE: &str = "senttype";
 /// How often the event was delivered and captured again.
 pub const HOPS: &str = "waybillhops";
 
-/// The delivery whose answer became the event. The name has a `-`, which no extension of CloudEvents
-/// may have, so that no receiver of the event gets it as one.
+/// The id of what caused the event: the delivery whose answer became the event, or the event during
+/// whose planning a module emitted it. The name has a `-`, which no extension of CloudEvents may have,
+/// so no receiver gets it as an extension.
 pub const CAUSED_BY: &str = "waybill-caused-by";
 /// What a module sets on a dispatch to an endpoint of kind `api`: the operation to run.
 pub const OPERATION: &str = "waybill-operation";
@@ -37,8 +38,6 @@ pub const RESERVED: [&str; 6] = [SUBJECT, CONTENT_TYPE, SCHEMA, ENCODING, SENT_T
 
 /// How the names of attributes begin that only the host sets.
 const HOST_PREFIX: &str = "waybill-";
-/// The id of the event under which a module handed this one in.
-pub const CAUSED_BY: &str = "waybill-caused-by";
 /// How many events lead from the first one to this one. [`HOPS`] says the same and counts deliveries
 /// that were captured again, too.
 pub const MODULE_HOPS: &str = "waybill-hops";

@@ -1,7 +1,7 @@
 //! Templates as an operator writes them, and the requests that come of them.
 
 use super::*;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::OnceLock;
 
 const LEAD: &str = r#"{"id":17,"name":"Zoë \"Z\" Ng","email":"z@x.example","total":900.00,

@@ -119,7 +119,7 @@ impl CheckedRequest {
             RequestRefusal::permanent("invalid", "the address is not one that a request can have")
         })?;
         let Self { method, headers, .. } = self;
-        Ok(ClientRequest { method, uri, headers, header_case: None, body, permit: None })
+        Ok(ClientRequest { method, ..ClientRequest::post(uri, headers, body) })
     }
 
     fn add_secret(
