@@ -1,6 +1,8 @@
 //! `POST /flows/{id}/run`: what a flow would make of an event. Its real modules run with its real
 //! configuration, under the limits of live events; nothing is stored and nothing is sent.
 
+pub mod run_comparison;
+
 use super::AppState;
 use super::answer::{DataAnswer, data_answer};
 use super::auth::CallPrincipal;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::json::difference::compare_values;
+use crate::json::members::{read_list, read_text};
 
 /// Most differences that are shown of one draft.
 const MOST_CHANGES: usize = 40;
@@ -14,16 +15,6 @@ const MOST_CHANGES: usize = 40;
 struct KnownPayload<'a> {
     kind: &'a str,
     data: Option<&'a Value>,
-}
-
-/// A member that is a text; empty where there is none.
-pub fn read_text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The elements of a member that is a list.
-pub fn read_list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The lines of a whole report.
