@@ -51,7 +51,7 @@ pub use openapi::document;
 
 use crate::access::audit::CallAudit;
 use crate::access::grant::GrantIssuer;
-use crate::access::scope::is_guarded;
+use crate::access::scope::{TOOLS_ROUTE, is_guarded};
 use crate::access::throttle::FailureThrottle;
 use crate::alerts::AlertDesk;
 use crate::config::Config;
@@ -269,6 +269,8 @@ async fn run_guarded(
         Err(problem) => problem.into_response(),
     };
     let is_proven = response.extensions_mut().remove::<ProvenSender>().is_some();
+    let tool = response.extensions_mut().remove::<ToolNote>();
+    let status = tool.as_ref().map_or_else(|| response.status(), |tool| tool.status);
     // Handlers of OAuth know better than the guard who it is.
     let caller = response.extensions_mut().remove::<CallOrigin>().unwrap_or(caller);
     let call = ApiCall {
@@ -276,13 +278,13 @@ async fn run_guarded(
         token: caller.token,
         address: caller.address,
         method: method.as_str().to_owned(),
-        route: route.as_str().to_owned(),
-        status: response.status().as_u16(),
+        route: tool.map_or_else(|| route.as_str().to_owned(), |tool| format!("mcp:{}", tool.name)),
+        status: status.as_u16(),
         duration: began.elapsed(),
         calls: 1,
     };
     let is_free = caller.is_free || !(caller.token.is_some() || is_proven);
-    record_call(app, call, is_free, &method, response.status()).await;
+    record_call(app, call, is_free, &method, status).await;
     response
 }
 
@@ -335,13 +337,23 @@ pub async fn run_handler(app: &AppState, request: Request, next: Next) -> Respon
     }
 }
 
+/// The tool that a call was about. It stands on record in the place of the route and of the status.
+#[derive(Debug, Clone)]
+pub struct ToolNote {
+    pub name: &'static str,
+    /// What came of it. The answer itself is 200, whatever the tool says.
+    pub status: StatusCode,
+}
+
 /// Whether a call may set something, and so is on record before it is answered. Capturing events
-/// and giving short-lived tokens, of which nothing is stored, do not wait for that.
+/// and giving short-lived tokens, of which nothing is stored, do not wait for that; nor does what
+/// is said about tools without calling one.
 fn is_setting_call(method: &Method, route: &str) -> bool {
     *method != Method::GET
         && *method != Method::HEAD
         && route != "/api/v1/events"
         && route != "/oauth/token"
+        && route != TOOLS_ROUTE
         && !route.starts_with("/in/")
 }
 

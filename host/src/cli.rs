@@ -36,6 +36,7 @@ pub mod screen;
 pub mod source;
 pub mod status;
 pub mod token;
+pub mod tool_bridge;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -127,6 +128,9 @@ pub enum CliCommand {
     /// What will not be tried again by itself.
     #[command(subcommand)]
     DeadLetter(dead_letter::DeadLetterCommand),
+    /// Offer the server's tools to a program that speaks the Model Context Protocol over standard
+    /// input and output.
+    Mcp(tool_bridge::McpArgs),
     /// The catalogue of event types of this program; needs no server.
     #[command(subcommand)]
     EventType(event_type::EventTypeCommand),
@@ -215,6 +219,7 @@ pub async fn run_command(
         CliCommand::Event(command) => event::run_event(command, screen).await,
         CliCommand::Delivery(command) => delivery::run_delivery(command, screen).await,
         CliCommand::DeadLetter(command) => dead_letter::run_dead_letter(command, screen).await,
+        CliCommand::Mcp(args) => tool_bridge::run_bridge(args, screen).await,
         CliCommand::EventType(command) => event_type::run_event_type(command, screen),
         CliCommand::Completions(args) => completions::print_completions(&args, screen),
         CliCommand::Man(args) => completions::print_man(&args, screen),

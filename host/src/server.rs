@@ -21,6 +21,7 @@ use crate::delivery::places::RequestPlaces;
 use crate::listener::tls::{self, ServedCertificates};
 use crate::listener::{self, BoundListener, ConnectionBounds};
 use crate::maintenance;
+use crate::mcp;
 use crate::model::node_description::NodeDescription;
 use crate::net::http_client::{ClientSettings, DeliveryClient};
 use crate::pipeline;
@@ -260,7 +261,9 @@ impl Server {
             let router = api::scrape::metrics_router(self.app.clone());
             self.tasks.spawn(metrics.run(router));
         }
-        let router = api::build_router(self.app.clone(), admin::page_routes(self.app));
+        let tools = mcp::tool_routes(&self.app);
+        let router =
+            api::build_router(self.app.clone(), admin::page_routes(self.app).merge(tools));
         let mut serving = std::pin::pin!(self.listener.run(router));
         tokio::select! {
             () = &mut serving => {}

@@ -38,6 +38,7 @@ mod layers;
 mod libraries;
 mod lost_key;
 mod manifests;
+mod mcp;
 mod metrics;
 mod modes;
 mod modules;

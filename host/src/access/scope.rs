@@ -257,9 +257,12 @@ impl RouteNeed {
     }
 }
 
+/// The route at which assistants call tools by the Model Context Protocol.
+pub const TOOLS_ROUTE: &str = "/mcp";
+
 /// Whether calls of a route are guarded and recorded in the audit.
 pub fn is_guarded(route: &str) -> bool {
-    ["/api/", "/oauth/", "/in/"].iter().any(|part| route.starts_with(part))
+    route == TOOLS_ROUTE || ["/api/", "/oauth/", "/in/"].iter().any(|part| route.starts_with(part))
 }
 
 /// Returns what a call of a guarded route needs, or `None` if nobody may make the call.
@@ -274,6 +277,10 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
     // The handler guards this route itself, if the configuration requires a token.
     if route == "/metrics" && reads {
         return Some(RouteNeed::Scope(Scope::MetricsRead));
+    }
+    // Each tool asks for the needs of the routes that it calls.
+    if route == TOOLS_ROUTE && *method == Method::POST {
+        return Some(RouteNeed::Token);
     }
     let mut parts = route.strip_prefix("/api/v1/")?.splitn(2, '/');
     let (resource, rest) = (parts.next()?, parts.next());
@@ -398,6 +405,7 @@ mod tests {
         assert_eq!(route_need(&Method::GET, "/api/v1/reports"), None);
         assert_eq!(route_need(&Method::DELETE, "/api/v1/event-types/{name}"), None);
         assert_eq!(route_need(&Method::POST, "/metrics"), None);
+        assert_eq!(route_need(&Method::GET, TOOLS_ROUTE), None);
         assert_eq!(route_need(&Method::GET, "/healthz"), None);
     }
 }

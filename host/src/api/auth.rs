@@ -55,6 +55,13 @@ impl CallPrincipal {
         need.is_some_and(|need| self.token.check_need(self.scopes, need).is_ok())
     }
 
+    /// Says why a call of this route of the REST API would be refused.
+    pub fn check_call(&self, method: &Method, route: &str) -> Result<(), ApiProblem> {
+        let need = route_need(method, route)
+            .ok_or_else(|| ApiProblem::forbidden("nobody may call this: no scope guards it"))?;
+        self.token.check_need(self.scopes, need).map_err(refusal_problem)
+    }
+
     /// The token; for a short-lived one its client.
     pub fn token(&self) -> &ApiToken {
         &self.token

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -123,6 +123,31 @@ impl ServerClient {
             let limited = Limited::new(answer.into_body(), ROOT_BYTES);
             let body = limited.collect().await.map_err(|e| self.describe_failure(e))?.to_bytes();
             Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+        };
+        let answer = tokio::time::timeout(PATIENCE, exchange).await;
+        answer.unwrap_or_else(|elapsed| Err(self.describe_failure(elapsed)))
+    }
+
+    /// Posts JSON to a path outside the REST interface, with the token: the status, and the answer
+    /// as it is, at most [`ROOT_BYTES`] of it.
+    pub async fn post_message(
+        &self,
+        path: &str,
+        message: Bytes,
+    ) -> Result<(StatusCode, Bytes), CliError> {
+        let mut request = Request::post(format!("{}{path}", self.server))
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, text/event-stream");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
+        }
+        let request = request.body(Full::new(message)).map_err(|error| self.refuse_url(&error))?;
+        let exchange = async {
+            let answer = self.pool.request(request).await.map_err(|e| self.describe_failure(e))?;
+            let status = answer.status();
+            let limited = Limited::new(answer.into_body(), ROOT_BYTES);
+            let body = limited.collect().await.map_err(|e| self.describe_failure(e))?.to_bytes();
+            Ok((status, body))
         };
         let answer = tokio::time::timeout(PATIENCE, exchange).await;
         answer.unwrap_or_else(|elapsed| Err(self.describe_failure(elapsed)))
