@@ -1,16 +1,16 @@
-//! Deliveries: sign, send, judge.
+//! Makes deliveries: renders, signs and sends each one, and judges the answer.
 //!
-//! [`dispatcher`] runs one [`lane`] for each endpoint, so that a slow or dead endpoint delays
-//! nobody else. A lane takes deliveries that were born leased, claims from the table what is due,
-//! and makes each [`attempt`]: render the body ([`envelope`]), sign it ([`crate::signing`]), send
-//! it ([`crate::net::http_client`]), judge the answer ([`judge`]), record attempt and new state in
-//! one transaction. An endpoint of another kind than `webhook` is sent to by its channel
-//! ([`channel_attempt`], [`crate::channels`]), or by a request of one of its operations
-//! ([`api_attempt`]).
+//! [`dispatcher`] runs one [`lane`] for each endpoint, so a slow or dead endpoint delays no other.
+//! A lane gets deliveries that were leased to this process when they were stored, and claims due
+//! deliveries from the table. For each it makes an [`attempt`]: it renders the body ([`envelope`]),
+//! signs the request ([`crate::signing`]), sends it ([`crate::net::http_client`]), judges the
+//! answer ([`judge`]), and records the attempt and the new state in one transaction. Endpoints of
+//! other kinds than `webhook` are served by their channel ([`channel_attempt`],
+//! [`crate::channels`]), or by a request of one of their operations ([`api_attempt`]).
 //!
-//! Guaranteed: what is recorded as sent was sent; every due delivery is attempted, also after a
-//! crash. Not guaranteed: exactly once. A crash between sending and recording sends again with the
-//! same `webhook-id`.
+//! Guarantees: a delivery that is recorded as sent was sent, and every due delivery is attempted,
+//! even after a crash. Delivery is at least once, not exactly once: after a crash between sending
+//! and recording, the request is sent again with the same `webhook-id`.
 
 pub mod api_answer;
 pub mod api_attempt;
@@ -21,6 +21,7 @@ pub mod changes;
 pub mod channel_attempt;
 pub mod dispatcher;
 pub mod envelope;
+pub mod exchange_record;
 pub mod judge;
 pub mod lane;
 pub mod message_parts;

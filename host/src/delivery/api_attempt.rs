@@ -7,11 +7,9 @@
 
 use super::api_answer::{ApiAnswer, find_text, judge_answer_status};
 use super::api_request::{PreparedCall, prepare_call, record_call};
-use super::attempt::{
-    DeliveryParcel, MadeAttempt, MadeExchange, TOKEN_NOTE, add_note, finish_attempt,
-    record_reply_headers, redact_reply,
-};
+use super::attempt::{DeliveryParcel, MadeAttempt, MadeExchange, finish_attempt};
 use super::authorized::{AuthorizedReply, send_authorized};
+use super::exchange_record::{TOKEN_NOTE, add_note, record_reply_headers, redact_reply};
 use super::judge::{AttemptAnswer, RetryRound};
 use crate::channels::ChannelOutcome;
 use crate::channels::api_channel::ApiOperations;

@@ -1,9 +1,9 @@
 //! The requests of an endpoint of kind `api`.
 
 use super::attempt::{
-    self, ATTEMPT, DeliveryParcel, EVENT, HOPS, MadeExchange, REQUEST_NOTE, USER_AGENT,
-    UnsendableReason, add_note, headers_json,
+    self, ATTEMPT, DeliveryParcel, EVENT, HOPS, MadeExchange, USER_AGENT, UnsendableReason,
 };
+use super::exchange_record::{REQUEST_NOTE, add_note, headers_json};
 use super::judge::AttemptAnswer;
 use super::message_parts::MessageParts;
 use super::templated::{extend_uri, with_subject};

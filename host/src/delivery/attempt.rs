@@ -1,10 +1,13 @@
-//! One attempt, from the leased delivery to the record of what came of it.
+//! Makes one attempt at a leased delivery: builds the request, sends it, and records the result.
 
 use super::api_attempt::make_api_attempt;
 use super::api_request::preview_operation;
 use super::authorized::send_authorized;
 use super::channel_attempt::{make_channel_attempt, preview_channel};
 use super::envelope;
+use super::exchange_record::{
+    TOKEN_NOTE, add_note, record_reply_headers, record_request, redact_reply,
+};
 use super::judge::{AttemptAnswer, AttemptJudgement, FailurePolicy, RetryRound, judge_answer};
 use super::message_parts::MessageParts;
 use super::templated::{RenderedRequest, TemplateError, extend_uri, render_templated};
@@ -16,8 +19,6 @@ use crate::model::delivery::Attempt;
 use crate::model::envelope::RenderedBody;
 use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::DeliveryId;
-use crate::model::private_values::{MASK, mask_url};
-use crate::model::redactor::SecretRedactor;
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::permit::SendPermit;
 use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendError};
@@ -25,48 +26,38 @@ use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::time::timestamp::Timestamp;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use std::borrow::Cow;
 use std::time::Duration;
 
-/// What Waybill calls itself.
+/// The `User-Agent` of every request.
 pub const USER_AGENT: &str = concat!("Waybill/", env!("CARGO_PKG_VERSION"));
-/// The event type.
+/// The header with the event type.
 pub const EVENT: HeaderName = HeaderName::from_static("x-waybill-event");
-/// 1, 2, …
+/// The header with the number of the attempt, from 1.
 pub const ATTEMPT: HeaderName = HeaderName::from_static("x-waybill-attempt");
-/// How often the event was delivered, this time included; `capture` refuses more than a few.
+/// The header with the number of times the event was delivered, including this one. Ingest refuses
+/// events above a limit, which stops loops.
 pub const HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
-/// Longest record of a request's or an answer's headers, in bytes, roughly: as much as of a body.
-const MAX_HEADERS_JSON: usize = 16 * 1024;
-/// Stands in a record for headers that are not kept, with their number. No header has that name.
-const LEFT_OUT: &str = "(not kept)";
 
-/// Stands in a record for the method and the address that templates made.
-pub const REQUEST_NOTE: &str = "(request)";
-/// Stands in a record for where a token was fetched from.
-pub const TOKEN_NOTE: &str = "(token)";
-
-/// What is sent.
+/// A delivery to send, with everything an attempt needs to know about it.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryParcel<'a> {
-    /// The delivery.
     pub id: DeliveryId,
     pub event: &'a Event,
-    /// What to send, if not the event as captured.
+    /// The message to send instead of the event as it was captured.
     pub message: Option<&'a DeliveryMessage>,
-    /// How many deliveries collapsed into it.
+    /// The number of deliveries that collapsed into this one.
     pub collapsed: Option<i32>,
-    /// 1, 2, …
+    /// The number of the attempt, from 1.
     pub number: i32,
     /// The time of day that signatures carry.
     pub signed_at: Timestamp,
-    /// The right to send it, where another node may take it over.
+    /// The right to send the delivery. `None` if no other node can take the delivery over.
     pub permit: Option<&'a SendPermit>,
     /// Whether an earlier attempt may have reached the receiver.
     pub may_be_repeat: bool,
 }
 
-/// Why a delivery cannot even be sent.
+/// Why the request of a delivery cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsendableReason {
     #[error("the endpoint's secret cannot be read with this key: enter it again")]
@@ -87,19 +78,19 @@ pub enum UnsendableReason {
     Header(#[from] header::InvalidHeaderValue),
 }
 
-/// An attempt that was made.
+/// The result of an attempt.
 #[derive(Debug)]
 pub struct MadeAttempt {
-    /// Its record.
+    /// The record of the attempt, ready to be stored.
     pub attempt: Attempt,
-    /// What follows.
+    /// The decision about the delivery's next state.
     pub judgement: AttemptJudgement,
     /// The event that the answer becomes, if it becomes one.
     pub answer: Option<Box<AnswerEvent>>,
 }
 
 impl<'a> DeliveryParcel<'a> {
-    /// A first attempt that no lease stands behind and nothing records.
+    /// Makes the parcel of a first attempt that has no lease and is not recorded.
     pub const fn unrecorded(
         id: DeliveryId,
         event: &'a Event,
@@ -110,31 +101,32 @@ impl<'a> DeliveryParcel<'a> {
         Self { id, event, message, collapsed, number: 1, signed_at, permit, may_be_repeat }
     }
 
-    /// The event type that is sent.
+    /// Returns the event type to send: that of the message if it has one, or else that of the
+    /// event.
     pub fn event_type(&self) -> &str {
         self.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&self.event.event_type)
     }
 }
 
-/// What was exchanged with a receiver, as it is recorded.
+/// A request and its answer in the form in which they are recorded, without secrets.
 #[derive(Debug)]
 pub struct MadeExchange {
-    /// What it means.
+    /// The answer, for [`judge_answer`].
     pub answer: AttemptAnswer,
     pub duration: Duration,
-    /// The status of the answer, if it has one.
+    /// The status code of the answer. `None` if no answer came.
     pub status: Option<u16>,
-    /// Why it failed, in a sentence.
+    /// The failure in one sentence. `None` if the attempt succeeded.
     pub error: Option<String>,
-    /// A JSON object.
+    /// The request's headers as a JSON object.
     pub request_headers: String,
-    /// A JSON object.
+    /// The answer's headers as a JSON object. `None` if no answer came.
     pub response_headers: Option<String>,
     pub response_body: Option<Bytes>,
 }
 
-/// Makes one attempt; nothing if `withdrawn` ended before its request began. `random` is uniform in
-/// 0 to 1.
+/// Makes one attempt. Returns `None` if `withdrawn` completed before the request began. `random` is
+/// uniform in `0..1`.
 pub async fn make_attempt(
     client: &DeliveryClient,
     target: &EndpointRuntime,
@@ -148,7 +140,7 @@ pub async fn make_attempt(
         let (channel, withdrawn) = (channel.as_ref(), Box::pin(withdrawn));
         let making =
             make_channel_attempt(client, target, channel, parcel, round, at, random, withdrawn);
-        // Boxed, so that the future of a webhook's attempt is not larger for it.
+        // Boxed so that it does not enlarge the future of a webhook's attempt.
         return Box::pin(making).await;
     }
     if let EndpointChannel::Api(operations) = &target.channel {
@@ -162,7 +154,7 @@ pub async fn make_attempt(
             let recorded = record_request(&request, target);
             match &target.access {
                 None => (client.send(request, target.timeout, withdrawn).await?, recorded),
-                // Boxed, so that the attempts of all other endpoints stay small.
+                // Boxed so that it does not enlarge the attempts of endpoints without tokens.
                 Some(access) => {
                     let (timeout, wall) = (target.timeout, parcel.signed_at);
                     let sending =
@@ -181,7 +173,7 @@ pub async fn make_attempt(
     Some(finish_attempt(target, parcel.number, round, at, random, made))
 }
 
-/// Judges what was exchanged, and makes the record of the attempt.
+/// Judges an exchange and builds the record of the attempt.
 pub fn finish_attempt(
     target: &EndpointRuntime,
     number: i32,
@@ -208,8 +200,8 @@ pub fn finish_attempt(
     MadeAttempt { attempt, judgement, answer: None }
 }
 
-/// The body that a first attempt would post to an endpoint: its envelope with its field map. An
-/// error says why there is none.
+/// Returns the body that a first attempt would send to an endpoint, with the endpoint's field map
+/// and envelope applied. The error says why no body can be made.
 pub fn preview_body(
     target: &EndpointRuntime,
     id: DeliveryId,
@@ -233,24 +225,24 @@ pub fn preview_body(
     rendered.map(|rendered| rendered.body).map_err(|why| why.to_string())
 }
 
-/// A request that is made again from what is stored.
+/// A request that was built again from the stored event and the endpoint's present settings.
 #[derive(Debug)]
 pub struct RemadeRequest {
-    /// Its headers as a record has them.
+    /// The headers as a JSON object, as they would be recorded.
     pub headers: String,
     pub body: Bytes,
     pub content_type: String,
 }
 
-/// Makes the request of an attempt again. It is the same as then if endpoint and secret are; an error
-/// says why there is none.
+/// Builds the request of an earlier attempt again. The request equals the original one if the
+/// endpoint's settings and secret have not changed. The error says why no request can be built.
 pub fn remake_request(
     target: &EndpointRuntime,
     parcel: DeliveryParcel<'_>,
 ) -> Result<RemadeRequest, String> {
     if let EndpointChannel::Other(_) | EndpointChannel::Api(_) = &target.channel {
         let kind = &target.endpoint.settings.kind;
-        return Err(format!("a message of kind `{kind}` is not made again"));
+        return Err(format!("a message of kind `{kind}` cannot be built again"));
     }
     let request = build_request(target, parcel).map_err(|why| why.to_string())?;
     let content_type = request.headers.get(header::CONTENT_TYPE);
@@ -262,6 +254,7 @@ pub fn remake_request(
     })
 }
 
+/// Returns the failed attempt of a delivery that could not be sent.
 pub fn unsendable(why: &UnsendableReason) -> SendError {
     let class = match why {
         UnsendableReason::Template(_) => ErrorClass::Template,
@@ -282,7 +275,7 @@ fn build_request(
 ) -> Result<ClientRequest, UnsendableReason> {
     let id = parcel.id.to_string();
     let sent_with = SentWith::read(parcel.event.attributes.as_deref());
-    // Counted at each delivery, so that an endpoint that feeds its own source comes to an end.
+    // Each delivery counts one more, so an endpoint that feeds its own source stops eventually.
     let hops = sent_with.hops.saturating_add(1);
     let request = render_request(target, parcel, &id, &sent_with)?;
     let rendered = request.body;
@@ -363,146 +356,5 @@ fn record_sent(
             response_headers: None,
             response_body: None,
         },
-    }
-}
-
-/// Masks secrets in a reply, because receivers that echo a request send them back.
-pub fn redact_reply(mut reply: ClientReply, redactor: &SecretRedactor) -> ClientReply {
-    redact_headers(&mut reply.headers, redactor);
-    reply.body = redactor.body(reply.body, reply.truncated);
-    reply
-}
-
-/// Masks the endpoint's secrets in the headers of a reply: receivers that echo a request send them
-/// back.
-pub fn redact_headers(headers: &mut HeaderMap, redactor: &SecretRedactor) {
-    for value in headers.values_mut() {
-        let text = String::from_utf8_lossy(value.as_bytes());
-        if let Cow::Owned(clean) = redactor.text(&text)
-            && let Ok(clean) = HeaderValue::try_from(clean)
-        {
-            *value = clean;
-        }
-    }
-}
-
-/// A reply's headers for the record, without cookies.
-pub fn record_reply_headers(headers: &HeaderMap) -> String {
-    headers_json(headers.iter(), |name| name == header::SET_COOKIE)
-}
-
-/// The request for the record: its headers, and where it went if templates say so. What the operator
-/// set stays hidden.
-fn record_request(request: &ClientRequest, target: &EndpointRuntime) -> String {
-    let headers = headers_json(request.headers.iter(), |name| target.headers.contains_key(name));
-    if target.template.is_none() {
-        return headers;
-    }
-    let place = format!("{} {}", request.method, mask_url(&request.uri.to_string()));
-    add_note(headers, REQUEST_NOTE, &place)
-}
-
-/// Adds what is not a header to a JSON object of headers.
-pub fn add_note(mut json: String, name: &str, text: &str) -> String {
-    json.truncate(json.trim_end_matches('}').len());
-    json.push_str(if json.ends_with('{') { "\"" } else { ",\"" });
-    json.push_str(name);
-    json.push_str("\":\"");
-    push_escaped(&mut json, text);
-    json.push_str("\"}");
-    json
-}
-
-/// Headers as a JSON object; repeated ones are joined as RFC 9110, section 5.3, has it. A receiver
-/// may send any number of any length: what makes the object longer than [`MAX_HEADERS_JSON`] is
-/// counted, not kept.
-pub fn headers_json<'h>(
-    headers: impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)>,
-    hidden: impl Fn(&HeaderName) -> bool,
-) -> String {
-    let mut json = String::with_capacity(640);
-    let mut last: Option<&HeaderName> = None;
-    let mut left_out = 0;
-    for (name, value) in headers {
-        if json.len() + name.as_str().len() + value.len() > MAX_HEADERS_JSON {
-            left_out += 1;
-            continue;
-        }
-        let text = String::from_utf8_lossy(value.as_bytes());
-        let text = if hidden(name) { MASK } else { &*text };
-        if last == Some(name) {
-            json.truncate(json.len() - 1);
-            json.push_str(", ");
-        } else {
-            json.push_str(if last.is_none() { "{\"" } else { ",\"" });
-            json.push_str(name.as_str());
-            json.push_str("\":\"");
-        }
-        push_escaped(&mut json, text);
-        json.push('"');
-        last = Some(name);
-    }
-    if left_out > 0 {
-        json.push_str(if last.is_none() { "{\"" } else { ",\"" });
-        json.push_str(LEFT_OUT);
-        json.push_str("\":\"");
-        json.push_str(&left_out.to_string());
-        json.push_str("\"}");
-    } else {
-        json.push_str(if last.is_none() { "{}" } else { "}" });
-    }
-    json
-}
-
-fn push_escaped(json: &mut String, text: &str) {
-    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
-        json.push_str(text);
-    } else {
-        let quoted = serde_json::Value::from(text).to_string();
-        json.push_str(quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_recorded_as_json_with_secrets_masked() {
-        let mut headers = HeaderMap::new();
-        headers.append("x-a", HeaderValue::from_static("1"));
-        headers.append("x-a", HeaderValue::from_static("2 \"q\""));
-        headers.append("authorization", HeaderValue::from_static("Bearer s3cret"));
-        let json = headers_json(headers.iter(), |name| name == "authorization");
-        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(value, serde_json::json!({"x-a": "1, 2 \"q\"", "authorization": "***"}));
-        assert_eq!(headers_json(HeaderMap::new().iter(), |_| false), "{}");
-    }
-
-    #[test]
-    fn notes_stand_beside_headers() {
-        let noted = add_note(r#"{"a":"1"}"#.to_owned(), TOKEN_NOTE, "from \"x\"");
-        assert_eq!(noted, r#"{"a":"1","(token)":"from \"x\""}"#);
-        assert_eq!(add_note("{}".to_owned(), TOKEN_NOTE, "x"), r#"{"(token)":"x"}"#);
-    }
-
-    #[test]
-    fn headers_without_bound_are_recorded_within_one() {
-        let mut headers = HeaderMap::new();
-        for number in 0..900_u16 {
-            let name = HeaderName::try_from(format!("x-{number}")).unwrap();
-            headers
-                .append(name, HeaderValue::from_static("0123456789012345678901234567890123456789"));
-        }
-        headers.append("x-long", HeaderValue::try_from("a".repeat(100_000)).unwrap());
-        let json = headers_json(headers.iter(), |_| false);
-        assert!(json.len() < MAX_HEADERS_JSON + 100, "{} bytes", json.len());
-        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-        let kept = value.as_object().unwrap().len() - 1;
-        assert!(kept > 200, "{kept}");
-        assert_eq!(value[LEFT_OUT], (901 - kept).to_string());
-        let long = HeaderValue::try_from("a".repeat(100_000)).unwrap();
-        let only = HeaderMap::from_iter([(HeaderName::from_static("x-long"), long)]);
-        assert_eq!(headers_json(only.iter(), |_| false), r#"{"(not kept)":"1"}"#);
     }
 }

@@ -1,7 +1,7 @@
-//! Sends a request to an endpoint that needs more than headers that are always the same: a token of
-//! a token server, or a TLS of its own. Nothing is sent without the token.
+//! Sends requests to endpoints that need a token from a token server, or TLS settings of their own.
+//! No request is sent without its token.
 
-use super::attempt::redact_reply;
+use super::exchange_record::redact_reply;
 use super::token_request::TokenAsk;
 use super::token_source::{ObtainedToken, obtain_token};
 use crate::net::error_class::ErrorClass;
@@ -15,11 +15,11 @@ use std::future::pending;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A request that was sent, or was not for want of a token.
+/// The result of sending a request, or of failing to get a token for it.
 #[derive(Debug)]
 pub struct AuthorizedReply {
     pub sent: Result<ClientReply, SendError>,
-    /// What the attempt's record says of tokens that were fetched for it.
+    /// A note for the attempt's record about each token that was fetched for the request.
     pub fetched: Vec<String>,
 }
 
@@ -29,9 +29,9 @@ impl AuthorizedReply {
     }
 }
 
-/// Sends a request with a token, if the endpoint has tokens. Where the receiver answers 401, the
-/// token is dropped, and the request is sent once more with another one. `timeout` bounds all of it.
-/// `None` if `withdrawn` ended before the request began.
+/// Sends a request, with a token if the endpoint uses tokens. If the receiver answers 401, the
+/// token is discarded and the request is sent once more with a new one. `timeout` bounds the whole
+/// exchange. Returns `None` if `withdrawn` completed before the request began.
 pub async fn send_authorized(
     client: &DeliveryClient,
     target: &EndpointRuntime,
@@ -58,7 +58,7 @@ pub async fn send_authorized(
     let started = Instant::now();
     let sender = TokenSender { client: own, ask, started, deadline: started + timeout };
     let mut reply = sender.send(request, withdrawn).await?;
-    // The time-out and the duration are those of the attempt, not of its last request.
+    // The time-out and the duration cover the whole attempt, not only its last request.
     match &mut reply.sent {
         Ok(sent) => sent.duration = started.elapsed(),
         Err(error) => error.duration = started.elapsed(),
@@ -114,7 +114,7 @@ impl TokenSender<'_> {
         Some(self.send_again(request, first).await)
     }
 
-    /// Sends the request of a refused token with another one.
+    /// Sends a request again, with a new token, after the receiver refused the first one.
     async fn send_again(
         &self,
         mut request: ClientRequest,
@@ -129,7 +129,7 @@ impl TokenSender<'_> {
         };
         request.headers.insert(header::AUTHORIZATION, token.header.clone());
         let sent = self.client.send(request, self.left(), pending()).await;
-        // Nothing withdraws it.
+        // The second request cannot be withdrawn, so the fallback is never used.
         let sent = sent.unwrap_or_else(|| first.sent.clone());
         let sent = sent.map(|reply| redact_reply(reply, &token.redactor));
         let again = fetched.map(|fetched| format!("{fetched} after the receiver answered 401"));

@@ -1,5 +1,5 @@
-//! What an update changed, as an endpoint gets it: its field map holds for old values as for new
-//! ones.
+//! The changes of an update as one endpoint gets them. The endpoint's field map applies to old
+//! values as it does to new ones.
 
 use crate::model::event::EventChanges;
 use crate::model::field_map::{FieldMap, InvalidData};
@@ -15,7 +15,8 @@ pub struct SentChanges {
     pub previous: String,
 }
 
-/// What is sent of the changes of an event that an endpoint gets as it was captured.
+/// Returns the changes to send for an event that is delivered as it was captured, with the
+/// endpoint's field map applied.
 pub fn sent_changes(
     changes: &RawValue,
     map: Option<&FieldMap>,
@@ -44,8 +45,8 @@ fn text<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// A field under the name that the endpoint knows it by; `None` where it does not get it. A dot
-/// leads into an object, once at most.
+/// Returns a field's name and value after the field map, or `None` if the endpoint does not get the
+/// field. A name with a dot leads into a nested object, at most one level deep.
 fn mapped(
     name: &str,
     old: Box<RawValue>,
@@ -81,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_field_map_all_is_sent() {
+    fn without_a_field_map_all_changes_are_sent() {
         let sent = sent_changes(&changes(), None).unwrap();
         assert_eq!(sent.changed, r#"["total","contact.email","note"]"#);
         assert_eq!(sent.previous, r#"{"total":"5.00","contact.email":"a@example.com"}"#);
     }
 
     #[test]
-    fn no_number_loses_a_digit() {
+    fn old_numbers_keep_every_digit() {
         let text = r#"{"changed":["n"],"previous":{"n":12345678901234567890.10}}"#;
         let changes = RawValue::from_string(text.to_owned()).unwrap();
         let rename: FieldMap = serde_json::from_value(json!({"rename": {"n": "m"}})).unwrap();
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_endpoint_does_not_get_it_does_not_get_as_an_old_value() {
+    fn old_values_of_omitted_fields_are_omitted_too() {
         let map: FieldMap = serde_json::from_value(json!({"exclude": ["contact.email"],
             "rename": {"total": "amount"}}))
         .unwrap();

@@ -1,9 +1,10 @@
-//! An attempt by a channel of another kind than `webhook`.
+//! Makes attempts through channels of other kinds than `webhook`.
 
 use super::attempt::{
     self, DeliveryParcel, MadeAttempt, MadeExchange, UnsendableReason, finish_attempt,
 };
 use super::envelope;
+use super::exchange_record::{record_reply_headers, redact_headers};
 use super::judge::{AttemptAnswer, RetryRound};
 use super::message_parts::MessageParts;
 use crate::channels::{ChannelCall, ChannelReply, DeliveryChannel, find_channel};
@@ -15,8 +16,8 @@ use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::time::timestamp::Timestamp;
 use futures_util::future::BoxFuture;
 
-/// Makes one attempt; nothing if `withdrawn` ended before it began.
-#[expect(clippy::too_many_arguments, reason = "the same as of an attempt of a webhook")]
+/// Makes one attempt. Returns `None` if `withdrawn` completed before the attempt began.
+#[expect(clippy::too_many_arguments, reason = "mirrors the arguments of a webhook's attempt")]
 pub async fn make_channel_attempt(
     client: &DeliveryClient,
     target: &EndpointRuntime,
@@ -53,7 +54,7 @@ pub async fn make_channel_attempt(
     Some(finish_attempt(target, parcel.number, round, at, random, recorded(reply, target)))
 }
 
-/// What a first attempt would send. An error says why there is nothing.
+/// Returns what a first attempt would send. The error says why nothing can be sent.
 pub fn preview_channel(
     target: &EndpointRuntime,
     channel: &dyn DeliveryChannel,
@@ -64,7 +65,7 @@ pub fn preview_channel(
     channel.preview(&message, body)
 }
 
-/// The envelope, for kinds that send one.
+/// Renders the envelope, if the endpoint's kind sends one.
 fn render_for(
     target: &EndpointRuntime,
     message: &EnvelopeMessage<'_>,
@@ -78,7 +79,7 @@ fn render_for(
     Ok(Some(envelope::render_envelope(settings.envelope, message)?))
 }
 
-/// A channel's reply as it is recorded, without the secrets of its endpoint.
+/// Returns a channel's reply as it is recorded, with the endpoint's secrets masked.
 fn recorded(reply: ChannelReply, target: &EndpointRuntime) -> MadeExchange {
     let redactor = &target.redactor;
     let request: serde_json::Map<String, serde_json::Value> = reply
@@ -87,8 +88,8 @@ fn recorded(reply: ChannelReply, target: &EndpointRuntime) -> MadeExchange {
         .map(|(name, value)| (name.to_owned(), redactor.text(&make_storable(value)).into()))
         .collect();
     let headers = reply.headers.map(|mut headers| {
-        attempt::redact_headers(&mut headers, redactor);
-        attempt::record_reply_headers(&headers)
+        redact_headers(&mut headers, redactor);
+        record_reply_headers(&headers)
     });
     MadeExchange {
         answer: AttemptAnswer::Channel(reply.outcome),

@@ -1,4 +1,4 @@
-//! Runs a lane for each endpoint, and looks for work that memory does not know of.
+//! Runs a lane for each endpoint, and looks for due work in the table that memory does not know of.
 
 use super::lane;
 use super::places::RequestPlaces;
@@ -13,38 +13,40 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often the table is asked what is due: what another node or a dead process left behind waits
-/// no longer than this.
+/// How often the table is searched for due deliveries. Deliveries that another node or a dead
+/// process left behind wait at most this long.
 const PATROL: Duration = Duration::from_millis(500);
 
-/// What lanes share.
+/// The services that all lanes share.
 #[derive(Debug)]
 pub struct LaneContext {
-    /// The record.
+    /// The store, for claims and records.
     pub journal: EventStore,
-    /// The endpoints.
+    /// The current settings, with the endpoints.
     pub live: LiveSettings,
-    /// Sends requests.
+    /// The client that sends requests.
     pub client: DeliveryClient,
-    /// Requests that may be under way at once, to all endpoints together.
+    /// Bounds the requests in flight, over all endpoints.
     pub places: Arc<RequestPlaces>,
-    /// Attempts under way.
+    /// Tracks the lanes and their attempts, so that shutdown can wait for them.
     pub tasks: TaskTracker,
-    /// Ends the lanes.
+    /// Tells the lanes to stop.
     pub stop: CancellationToken,
 }
 
-/// Runs until told to stop.
+/// Starts a lane for each endpoint as it appears, and the background tasks of all lanes. Returns
+/// when `stop` is cancelled.
 pub async fn run_dispatcher(
     context: Arc<LaneContext>,
     mut lanes: mpsc::UnboundedReceiver<NewLane>,
 ) {
-    // Before the first request: a receiver that was refusing when the last process ended is held
-    // back.
+    // Reads the holds before the first request, so that a receiver that asked the last process for
+    // time is left alone.
     if let Err(error) = look_around(&context).await {
-        tracing::warn!(%error, "cannot ask the database which receivers asked for time");
+        tracing::warn!(%error, "cannot read from the database which receivers asked for time");
     }
-    // Before the first request, too: other nodes may use all that an endpoint takes.
+    // Divides the limits before the first request, because other nodes may already use all that an
+    // endpoint accepts.
     let mut sharing = LimitSharing::new(Arc::clone(&context));
     sharing.divide_once().await;
     context.tasks.spawn(sharing.run());
@@ -60,6 +62,7 @@ pub async fn run_dispatcher(
     }
 }
 
+/// Looks for due work every [`PATROL`].
 async fn sweep_lanes(context: Arc<LaneContext>) {
     let mut tick = tokio::time::interval(PATROL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -69,12 +72,12 @@ async fn sweep_lanes(context: Arc<LaneContext>) {
             () = context.stop.cancelled() => return,
         }
         if let Err(error) = look_around(&context).await {
-            tracing::warn!(%error, "cannot ask the database what is due");
+            tracing::warn!(%error, "cannot read from the database which deliveries are due");
         }
     }
 }
 
-/// Tells the lanes what the table knows and memory may not.
+/// Tells the lanes about holds and due deliveries in the table that they may not know of.
 async fn look_around(context: &LaneContext) -> Result<(), StoreError> {
     let prefetch = context.journal.prefetch();
     let read_from = Instant::now();

@@ -1,24 +1,27 @@
-//! The body of a delivery: five forms of one message.
+//! Renders the body of a delivery in one of five envelopes.
 //!
 //! | envelope | body | content type |
 //! |---|---|---|
-//! | `default` | `event`, `id`, `delivery_id`, `timestamp`, `source`, `resource`, `resource_id`, `payload`, and where known `parent_id`, `changed`, `previous`, `collapsed` | `application/json` |
+//! | `default` | `event`, `id`, `delivery_id`, `timestamp`, `source`, `resource`, `resource_id`,
+//! `payload`, and if known `parent_id`, `changed`, `previous`, `collapsed` | `application/json` |
 //! | `standard` | `type`, `timestamp`, `data` (Standard Webhooks 1.0) | `application/json` |
 //! | `cloudevents` | a CloudEvents 1.0 event in structured mode | `application/cloudevents+json` |
-//! | `cloudevents-binary` | the data; the attributes stand in `ce-*` headers (HTTP binding 1.0.2, section 3.1) | `application/json` |
+//! | `cloudevents-binary` | the data, with the attributes in `ce-*` headers (HTTP binding 1.0.2,
+//! section 3.1) | `application/json` |
 //! | `raw` | the data as it was captured, byte for byte | `application/json` |
 //!
-//! Data that was captured in a form of CloudEvents and is not JSON is a text in `default` and
-//! `standard`: itself, or its bytes in base64. The other envelopes send it as it came, with its own
-//! content type; `cloudevents` has bytes as `data_base64`.
+//! Data that was captured as a CloudEvent and is not JSON is a string in `default` and `standard`:
+//! the text itself, or its bytes in base64. The other envelopes send the data unchanged, with its
+//! own content type; `cloudevents` carries bytes as `data_base64`.
 //!
-//! Every body but `raw` and those bytes is canonical as a whole ([`crate::json::canonical`]). In
-//! the two CloudEvents forms the id is the event's, the subject the one it came with, or else the
-//! resource id; the delivery's id, the number of collapsed events and how often the event was
-//! delivered are the extension attributes `deliveryid`, `collapsed` and `waybillhops`. What a
-//! module made has an id of its own, so that receivers which drop repeats by it keep all parts of a
-//! split; the captured event's id is then `parent_id` (`parentid`). What changed and what was
-//! before have no place there, as attributes are no objects.
+//! Every JSON body except `raw` is canonical as a whole ([`crate::json::canonical`]). In the two
+//! CloudEvents envelopes, `id` is the event's id. `subject` is the subject the event came with, or
+//! else the resource id. The extension attributes `deliveryid`, `collapsed` and `waybillhops` hold
+//! the delivery's id, the number of collapsed events, and the number of times the event was
+//! delivered. An event that a module made has an id of its own, so receivers that drop repeats by
+//! id keep all parts of a split; `parent_id` (`parentid`) is then the id of the captured event.
+//! `changed` and `previous` have no place in the CloudEvents envelopes, because attributes cannot
+//! be objects.
 
 use crate::json::canonical;
 use crate::json::canonical::CanonicalError;
@@ -31,7 +34,7 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::borrow::Cow;
 
-/// Renders a message. An error means that a JSON text in it was none, or nests too deep.
+/// Renders a message. Fails if a JSON text in the message is invalid or nested too deeply.
 pub fn render_envelope(
     envelope: EnvelopeForm,
     message: &EnvelopeMessage<'_>,
@@ -54,7 +57,7 @@ fn content_type(message: &EnvelopeMessage<'_>) -> Cow<'static, str> {
     message.content_type.map_or(JSON.into(), |given| given.to_owned().into())
 }
 
-/// The bytes of data that is not JSON.
+/// Returns the bytes of data that is not JSON, or `None` if the data is JSON.
 fn not_json(message: &EnvelopeMessage<'_>) -> Option<Vec<u8>> {
     if !message.is_base64 && message.content_type.is_none_or(is_json) {
         return None;
@@ -63,7 +66,7 @@ fn not_json(message: &EnvelopeMessage<'_>) -> Option<Vec<u8>> {
     if message.is_base64 { BASE64_STANDARD.decode(text).ok() } else { Some(text.into_bytes()) }
 }
 
-/// The type and the subject as CloudEvents have them.
+/// Returns the type and the subject for CloudEvents.
 fn named<'m>(message: &EnvelopeMessage<'m>) -> (&'m str, Option<&'m str>) {
     let subject = message.subject.or(message.resource_id).filter(|subject| !subject.is_empty());
     (message.sent_type.unwrap_or(message.event_type), subject)
@@ -173,8 +176,8 @@ fn binary(message: &EnvelopeMessage<'_>) -> Result<RenderedBody, CanonicalError>
     Ok(RenderedBody { body, content_type: content_type(message), headers })
 }
 
-/// The source as the URI reference that CloudEvents asks for: a name stays as it is but for what no
-/// URI holds.
+/// Returns the source as the URI reference that CloudEvents requires: characters that a URI cannot
+/// hold are percent-encoded.
 fn source_reference(source: &str) -> Cow<'_, str> {
     const NO_URI: &AsciiSet = &CONTROLS
         .add(b' ')
@@ -190,8 +193,8 @@ fn source_reference(source: &str) -> Cow<'_, str> {
     utf8_percent_encode(source, NO_URI).into()
 }
 
-/// An attribute's value in a header: space, `"`, `%` and what is no printable ASCII percent-encoded
-/// (section 3.1.3.2).
+/// Returns an attribute's value for a header. Spaces, `"`, `%` and everything outside of printable
+/// ASCII are percent-encoded (HTTP binding 1.0.2, section 3.1.3.2).
 fn header_value(text: &str) -> HeaderValue {
     const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
     let encoded: Cow<'_, str> = utf8_percent_encode(text, ENCODED).into();
@@ -204,8 +207,8 @@ enum ExtensionValue {
     Json(String),
 }
 
-/// The extension attributes to send. Names that CloudEvents does not allow, names of its own
-/// attributes and of ours, and values that are objects, arrays or null are left out.
+/// Returns the extension attributes to send. Leaves out names that CloudEvents does not allow,
+/// names of its own attributes and of Waybill's, and values that are objects, arrays or null.
 fn extensions(message: &EnvelopeMessage<'_>) -> Vec<(String, ExtensionValue)> {
     let captured: serde_json::Map<String, serde_json::Value> =
         message.extensions.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -232,18 +235,18 @@ fn extension(value: serde_json::Value) -> Option<ExtensionValue> {
     }
 }
 
-/// Lower-case letters and digits (CloudEvents 1.0.2, "Naming Conventions"), and none of the names
-/// that have a meaning already.
+/// Whether a name may be an extension attribute: lower-case letters and digits (CloudEvents 1.0.2,
+/// "Naming Conventions"), and not a name that already has a meaning.
 fn is_extension_name(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        // A key of digits alone would be ordered to the front of the body.
+        // The canonical form would move a key of digits alone to the front of the body.
         && !name.bytes().all(|byte| byte.is_ascii_digit())
         && !cloud_events::is_taken(name)
         && !RESERVED.contains(&name)
 }
 
-/// A JSON object under construction. Its keys are ours: none is an array index, none comes twice.
+/// Builds a JSON object. Callers pass each key once, and no key that is an array index.
 struct ObjectWriter(Vec<u8>);
 
 impl ObjectWriter {

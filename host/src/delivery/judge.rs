@@ -1,16 +1,16 @@
-//! What follows from an attempt: a pure table.
+//! Decides what follows from an attempt. This module is pure: it does no I/O and reads no clock.
 //!
-//! Any 2xx is success, whatever its body. Everything else is a failed attempt and is tried again on
-//! the schedule, a redirect, an address the policy forbids and a 4xx included: an operator may mend
-//! each of them before the schedule is over. Two things end a delivery early: a `410 Gone` where its
-//! endpoint says `on_gone: "disable"`, and a template that gives no request for its event, which it
-//! would not give later either.
+//! Any 2xx is a success, whatever its body. Every other result is a failed attempt and is retried
+//! on the schedule. This includes redirects, 4xx and addresses that the policy forbids, because an
+//! operator may mend each of them before the schedule ends. Two failures end a delivery at once:
+//! `410 Gone` if the endpoint has `on_gone: "disable"`, and a template that cannot make a request
+//! of the event, because it could not do so later either.
 //!
-//! A channel of another kind says itself what its receiver's answer means ([`ChannelOutcome`]).
-//! What it calls dead is not tried again.
+//! A channel of another kind decides itself what its receiver's answer means
+//! ([`ChannelOutcome`]). A delivery that it calls dead is not retried.
 //!
-//! A `429`, and a `503` with `Retry-After`, ask the endpoint to wait. For up to [`MAX_HELD`] they
-//! use up no step of the schedule: a receiver that is busy for an hour loses nothing.
+//! A `429`, or a `503` with `Retry-After`, asks the endpoint to wait. For up to [`MAX_HELD`] such
+//! refusals use up no step of the schedule, so a receiver that is busy for an hour loses nothing.
 
 use crate::channels::ChannelOutcome;
 use crate::model::delivery::AttemptOutcome;
@@ -22,29 +22,29 @@ use crate::time::timestamp::Timestamp;
 use http::{HeaderMap, StatusCode};
 use std::time::Duration;
 
-/// How long refusals of one delivery do not count against its schedule, from the first one on.
+/// How long refusals of one delivery do not count against its schedule, from the first refusal.
 pub const MAX_HELD: Duration = Duration::from_hours(24);
 
-/// The wait after a `429` that names none.
+/// The wait after a `429` without `Retry-After`.
 const UNSTATED_WAIT: Duration = Duration::from_secs(1);
 
-/// What came of an attempt.
+/// The answer to an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptAnswer {
-    /// A status came.
+    /// The receiver answered with a status.
     Status {
         status: StatusCode,
-        /// The wait the receiver asked for ([`retry_after`]).
+        /// The wait that the receiver asked for ([`retry_after`]).
         retry_after: Option<Duration>,
     },
-    /// None did.
+    /// No answer came.
     Failed(ErrorClass),
-    /// A channel of another kind than `webhook` says what it means.
+    /// A channel of another kind than `webhook` has judged the answer.
     Channel(ChannelOutcome),
 }
 
 impl AttemptAnswer {
-    /// The answer that a status and its headers are.
+    /// Reads the answer from a status and its headers.
     pub fn from_reply(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Self {
         Self::Status { status, retry_after: retry_after(headers, now) }
     }
@@ -59,23 +59,23 @@ pub struct FailurePolicy<'a> {
     pub on_gone: OnGone,
 }
 
-/// Where a delivery stands in the present round of its schedule.
+/// The state of a delivery in its present round of retries.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryRound {
-    /// Attempts that count, this one included: 1 for the first.
+    /// The number of attempts that count, including this one, from 1.
     pub attempts: u32,
-    /// When its receiver first asked for time in this round.
+    /// When the receiver first asked for time in this round.
     pub held_since: Option<Timestamp>,
 }
 
-/// A receiver that asks for time before the next request.
+/// A receiver's request to wait before the next delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiverRefusal {
-    /// How long, if it says so.
+    /// The wait, if the receiver names one.
     pub asked: Option<Duration>,
 }
 
-/// What follows from an attempt.
+/// The decision about a delivery after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptJudgement {
     /// The delivery's next state.
@@ -84,7 +84,7 @@ pub struct AttemptJudgement {
     pub error_class: Option<ErrorClass>,
     /// Whether the endpoint is to be disabled.
     pub disable_endpoint: bool,
-    /// Whether the endpoint is to be held back.
+    /// The receiver's request to wait. If set, the whole endpoint is held back.
     pub refusal: Option<ReceiverRefusal>,
 }
 
@@ -119,7 +119,7 @@ pub fn judge_answer(
     AttemptJudgement { outcome, error_class, disable_endpoint, refusal }
 }
 
-/// Why an answer is a failure, if it is one, and the wait that it asks for.
+/// Returns the class of the failure, if the answer is one, and the wait that it asks for.
 fn read_answer(answer: AttemptAnswer) -> (Option<ErrorClass>, Option<Duration>) {
     match answer {
         AttemptAnswer::Status { status, retry_after } => {
@@ -134,7 +134,7 @@ fn read_answer(answer: AttemptAnswer) -> (Option<ErrorClass>, Option<Duration>) 
     }
 }
 
-/// The refusal that an answer is, if it is one.
+/// Returns the receiver's request to wait, if the answer is one.
 fn refusal(answer: AttemptAnswer) -> Option<ReceiverRefusal> {
     match answer {
         AttemptAnswer::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } => {
@@ -151,7 +151,8 @@ fn refusal(answer: AttemptAnswer) -> Option<ReceiverRefusal> {
     }
 }
 
-/// What a refusal makes of a delivery; nothing where it has been refused for too long.
+/// Returns the outcome of a refused delivery, or `None` if the delivery was refused for longer than
+/// [`MAX_HELD`].
 fn held_back(
     refusal: ReceiverRefusal,
     round: RetryRound,
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table() {
+    fn each_answer_has_its_outcome() {
         let retry = |seconds| AttemptOutcome::Retry { at: NOW.after(Duration::from_secs(seconds)) };
         let dead = || AttemptOutcome::Dead { reason: "retries_exhausted" };
         for (answer, attempts, class, outcome) in [
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn gone_ends_a_delivery_where_its_endpoint_says_so() {
+    fn gone_ends_a_delivery_if_its_endpoint_says_so() {
         let gone = judged(status(410), 1, OnGone::Disable);
         assert_eq!(gone.outcome, AttemptOutcome::Dead { reason: "gone" });
         assert!(gone.disable_endpoint);
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_says_what_its_answers_mean() {
+    fn a_channel_decides_what_its_answers_mean() {
         let class = ErrorClass::Rejected;
         let judge = |outcome| judged(AttemptAnswer::Channel(outcome), 1, OnGone::Disable);
         assert_eq!(judge(ChannelOutcome::Delivered).outcome, AttemptOutcome::Delivered);
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_gives_no_request_ends_a_delivery() {
+    fn a_template_that_fails_ends_a_delivery() {
         let judgement = judged(AttemptAnswer::Failed(ErrorClass::Template), 1, OnGone::Retry);
         assert_eq!(judgement.outcome, AttemptOutcome::Dead { reason: "template" });
         let waiting = judged(AttemptAnswer::Failed(ErrorClass::Auth), 1, OnGone::Retry);
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_obeyed_where_it_is_later() {
+    fn retry_after_is_obeyed_if_it_is_later() {
         let due = |seconds| judged(answered(500, Some(seconds)), 1, OnGone::Retry).outcome;
         assert_eq!(due(10), AttemptOutcome::Retry { at: NOW.after(Duration::from_secs(30)) });
         assert_eq!(due(90), AttemptOutcome::Retry { at: NOW.after(Duration::from_secs(90)) });
@@ -266,7 +267,7 @@ mod tests {
             at: NOW.after(Duration::from_secs(seconds)),
             since: NOW,
         };
-        // Also after the last step.
+        // This also holds after the last step.
         for attempts in [1, 9, 100] {
             for (answer, asked, wait) in [
                 (answered(429, Some(7)), Some(7), 7),
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_named_alike_everywhere() {
+    fn error_classes_have_their_wire_names() {
         for class in [ErrorClass::ConnectionLost, ErrorClass::AddressForbidden, ErrorClass::Dns] {
             assert_eq!(serde_json::to_value(class).unwrap(), class.as_str());
         }

@@ -1,4 +1,4 @@
-//! One endpoint's queue: what is leased goes out when it is its turn.
+//! The queue of one endpoint. A leased delivery is sent as soon as the endpoint's limits allow it.
 
 use super::attempt::{self, DeliveryParcel, MadeAttempt};
 use super::dispatcher::LaneContext;
@@ -21,25 +21,27 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// What a lease must still hold beyond the time-out of the attempt it is used for.
+/// How much longer a lease must be valid than the time-out of the attempt that uses it.
 const FRESH: Duration = Duration::from_secs(5);
-/// How often a delivery that waits for its turn looks whether this node may still send.
+/// How often a delivery that waits for its turn checks whether this node still has a share of the
+/// endpoint's limit.
 const SHARE_CHECK: Duration = Duration::from_secs(1);
-/// The wait after the database could not be asked.
+/// The pause after a failed claim.
 const PAUSE: Duration = Duration::from_secs(1);
 
 struct LaneRunner {
     context: Arc<LaneContext>,
     lane: Arc<EndpointLane>,
     turns: EndpointTurns,
-    /// Where the endpoint's receiver was when its pace was learnt.
+    /// The URL for which the receiver's pace was learnt.
     url: Option<String>,
-    /// Whether it claimed in order, and may have parked what was blocked.
+    /// Whether the lane has claimed in order, so that blocked deliveries may be parked.
     is_ordered: bool,
     changes: watch::Receiver<i64>,
 }
 
-/// Runs a lane until its endpoint is deleted or the server stops; then gives back what it holds.
+/// Runs a lane until its endpoint is deleted or the server stops, then releases the deliveries that
+/// it holds.
 pub async fn run_lane(context: Arc<LaneContext>, NewLane { lane, mut queue }: NewLane) {
     let stop = context.stop.clone();
     let turns = EndpointTurns::new(Arc::clone(&context.places));
@@ -64,7 +66,7 @@ pub async fn run_lane(context: Arc<LaneContext>, NewLane { lane, mut queue }: Ne
     runner.release_deliveries(held).await;
 }
 
-/// Sleeps that long, or for ever.
+/// Sleeps for a time, or for ever if there is none.
 async fn sleep(wait: Option<Duration>) {
     match wait {
         Some(wait) => tokio::time::sleep(wait).await,
@@ -72,19 +74,19 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
-/// Everything that is queued at this moment.
+/// Returns all deliveries that are in the queue now.
 fn drain_queue(queue: &mut mpsc::UnboundedReceiver<LeasedDelivery>) -> Vec<LeasedDelivery> {
     std::iter::from_fn(|| queue.try_recv().ok()).collect()
 }
 
-/// Whether a delivery may go now.
+/// Whether a delivery may be sent now.
 enum SendReadiness {
     Go(SendTurn),
     /// The endpoint is deleted or disabled, the lease is nearly over, or the server is stopping.
     NotNow,
-    /// Other nodes have all requests that the endpoint takes at once.
+    /// Other nodes use all requests that the endpoint may have at once.
     Elsewhere,
-    /// The receiver asked for time: until then.
+    /// The receiver asked for time until then.
     Later(Timestamp),
 }
 
@@ -97,7 +99,7 @@ impl LaneRunner {
         self.context.live.sendable(self.lane.endpoint)
     }
 
-    /// Takes up what is set now.
+    /// Adapts the lane to the present settings of its endpoint.
     async fn adapt_to_settings(&mut self) {
         let Some(target) = self.find_target() else { return };
         self.turns.adapt(&target);
@@ -118,15 +120,16 @@ impl LaneRunner {
         let endpoint = self.lane.endpoint;
         if let Err(error) = self.context.journal.unpark_endpoint(endpoint).await {
             tracing::warn!(%endpoint, %error,
-                "cannot make due what waited for its order; it is due within an hour");
+                "cannot release the deliveries that waited for their order; they become due within an hour");
         }
     }
 
-    /// Forgets what the receiver at the last URL asked for: it is not the business of the new one.
+    /// Forgets the holds and the pace of the receiver at the last URL, because they do not apply to
+    /// the receiver at the new one.
     async fn forget_receiver(&self) {
         let (journal, endpoint) = (&self.context.journal, self.lane.endpoint);
-        // A hold may be among the attempts that are not written yet. A database that is away keeps
-        // them from being written, but not the server from stopping.
+        // The last attempts may contain a hold and may not be written yet. If the database is away,
+        // this waits, but the server can still stop.
         tokio::select! {
             () = journal.flush_writes() => {}
             () = self.context.stop.cancelled() => {}
@@ -134,12 +137,12 @@ impl LaneRunner {
         if let Err(error) = journal.lift_hold(endpoint).await {
             tracing::warn!(%endpoint, %error, "cannot end a hold");
         }
-        // Last, and with the time: what the patrol read before the holds were lifted, and has not
-        // noted yet, does not come back.
+        // This comes last and carries the time, so a hold that the patrol read before the holds
+        // were lifted is not restored.
         *self.lane.lock_pace() = ReceiverPace::starting_at(Instant::now());
     }
 
-    /// How long until the table holds something due; `None` if nothing is known to be.
+    /// Returns the time until the next claim, or `None` if the lane knows of no due delivery.
     fn next_claim(&self) -> Option<Duration> {
         let target = self.find_target()?;
         if self.lane.room.is_full() || !target.has_share() {
@@ -162,8 +165,8 @@ impl LaneRunner {
         self.is_ordered |= ordered;
         match self.context.journal.claim_deliveries(&self.lane, ordered, target.hold()).await {
             Ok(claimed) => {
-                // What is due but held back by an earlier one of its record is looked for again
-                // when that one is settled, or at the next patrol.
+                // Due deliveries that an earlier one of their record holds back are looked for
+                // again when that one is settled, or at the next patrol.
                 let stuck = claimed.is_empty() && self.lane.next_due().is_some_and(|at| at <= now);
                 if stuck {
                     self.lane.set_next_due(None);
@@ -192,8 +195,8 @@ impl LaneRunner {
         match ready {
             SendReadiness::Go(turn) => {
                 let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
-                // Boxed: a task's future is moved several times before it runs, and this one is
-                // large.
+                // Boxed because this future is large, and a task's future is moved several times
+                // before it runs.
                 self.context.tasks.spawn(Box::pin(async move {
                     send_delivery(&context, &lane, &turn, leased).await;
                     drop(turn);
@@ -205,7 +208,7 @@ impl LaneRunner {
                 unsent.push(leased);
                 self.release_deliveries(unsent).await;
             }
-            // What is queued behind it has to wait as long.
+            // The deliveries that are queued behind it must wait as long.
             SendReadiness::Later(until) => {
                 let mut held = drain_queue(queue);
                 held.push(leased);
@@ -214,8 +217,8 @@ impl LaneRunner {
         }
     }
 
-    /// Waits until the endpoint may be sent another request, by the settings that are then in
-    /// force.
+    /// Waits until another request may be sent to the endpoint. Uses the settings in force at the
+    /// end of the wait.
     async fn wait_until_ready(&mut self, leased: &LeasedDelivery) -> SendReadiness {
         loop {
             self.changes.mark_unchanged();
@@ -235,7 +238,7 @@ impl LaneRunner {
                     Err(HeldBack { left }) => SendReadiness::Later(self.now().after(left)),
                 },
                 _ = self.changes.changed() => {}
-                // Its share may be gone.
+                // Other nodes may have taken this node's share in the meantime.
                 () = tokio::time::sleep(SHARE_CHECK.min(usable)), if target.shares_requests() => {}
                 () = tokio::time::sleep(usable) => return SendReadiness::NotNow,
             }
@@ -252,7 +255,7 @@ impl LaneRunner {
         self.note_release(released, due);
     }
 
-    /// Gives deliveries back until the receiver's hold is over.
+    /// Releases deliveries and makes them due when the receiver's hold ends.
     async fn hold_deliveries(&self, unsent: Vec<LeasedDelivery>, until: Timestamp) {
         let leases = leases_of(&unsent);
         let held = self.context.journal.hold_deliveries(&leases, until).await;
@@ -262,7 +265,7 @@ impl LaneRunner {
     fn note_release(&self, released: Result<(), StoreError>, due: Timestamp) {
         if let Err(error) = released {
             tracing::warn!(endpoint = %self.lane.endpoint, %error,
-                "cannot give deliveries back; their leases will run out");
+                "cannot release deliveries; they become due when their leases end");
         }
         self.lane.note_due(due);
     }
@@ -272,7 +275,7 @@ fn leases_of(unsent: &[LeasedDelivery]) -> Vec<(DeliveryId, WorkLease)> {
     unsent.iter().map(|one| (one.id, one.lease)).collect()
 }
 
-/// Makes the attempt with the settings in force when its request begins.
+/// Makes an attempt with the settings in force when its request begins, and records it.
 async fn send_delivery(
     context: &LaneContext,
     lane: &EndpointLane,
@@ -282,7 +285,7 @@ async fn send_delivery(
     let Some((target, made)) = make_attempt(context, lane.endpoint, &leased).await else {
         let (now, lease) = (context.journal.clock().now(), [(leased.id, leased.lease)]);
         if let Err(error) = context.journal.release_deliveries(&lease, now).await {
-            tracing::warn!(delivery = %leased.id, %error, "cannot give a delivery back; its lease will run out");
+            tracing::warn!(delivery = %leased.id, %error, "cannot release a delivery; it becomes due when its lease ends");
         }
         return;
     };
@@ -336,8 +339,8 @@ fn count_attempt(
     }
 }
 
-/// The attempt, and the settings it was made with; nothing if the endpoint takes no deliveries now,
-/// or another node has taken the delivery over.
+/// Makes an attempt and returns it with the settings it used. Returns `None` if the endpoint does
+/// not accept deliveries now, or if another node has taken the delivery over.
 async fn make_attempt(
     context: &LaneContext,
     endpoint: EndpointId,
@@ -359,8 +362,8 @@ async fn make_attempt(
         let beginning = context.live.begin(endpoint)?;
         let target = Arc::clone(&beginning.target);
         let at = context.journal.clock().now();
-        // Looked at whenever the request goes on, and needs no timer of its own: what keeps it from
-        // going on is not sent.
+        // This future is polled whenever the request makes progress, so it needs no timer: a
+        // request that makes no progress is not sent.
         let doubt =
             poll_fn(
                 |_| {
@@ -393,8 +396,8 @@ async fn make_attempt(
     }
 }
 
-/// Notes how the receiver took the request. What comes of the delivery: one that was held back is
-/// due when its endpoint is.
+/// Records in the receiver's pace how it took the request, and returns the outcome of the delivery.
+/// A delivery that was held back becomes due when its endpoint's hold ends.
 fn tell_pace(
     live: &LiveSettings,
     lane: &EndpointLane,
@@ -403,8 +406,8 @@ fn tell_pace(
     made: &MadeAttempt,
 ) -> AttemptOutcome {
     let mut pace = lane.lock_pace();
-    // Looked at under the lock under which the lane forgets the pace after a change of the URL:
-    // what is noted here of the old receiver is forgotten there.
+    // Checked under the same lock under which the lane forgets the pace after a change of the URL,
+    // so anything recorded here about the old receiver is forgotten there.
     let is_moved = has_moved(live, called);
     let left = match made.judgement.refusal {
         Some(refusal) if !is_moved => pace.note_refusal(turn.begun, Instant::now(), refusal.asked),
@@ -417,7 +420,7 @@ fn tell_pace(
     drop(pace);
     let ended = made.attempt.at.after(made.attempt.duration);
     match &made.judgement.outcome {
-        // Due at once: the receiver at the new URL asked for no time.
+        // Due at once, because the receiver at the new URL has not asked for time.
         AttemptOutcome::HeldBack { since, .. } if is_moved => {
             AttemptOutcome::HeldBack { at: ended, since: *since }
         }
@@ -430,12 +433,12 @@ fn tell_pace(
     }
 }
 
-/// Whether the receiver answered at all. Not every kind of endpoint has a status.
+/// Whether the receiver answered at all. Some kinds of endpoints have no status.
 fn has_answered(made: &MadeAttempt) -> bool {
     made.attempt.response_status.is_some() || made.judgement.outcome == AttemptOutcome::Delivered
 }
 
-/// Whether the endpoint has another URL now than the one that was called, or is deleted.
+/// Whether the endpoint was deleted or has another URL than the one that was called.
 fn has_moved(live: &LiveSettings, called: &EndpointRuntime) -> bool {
     let current = live.current_settings();
     let target = current.find_endpoint(called.endpoint.id);
@@ -449,7 +452,10 @@ async fn disable_endpoint(live: &LiveSettings, called: &EndpointRuntime) {
             tracing::warn!(endpoint = name, "answered 410 Gone: the endpoint is disabled");
         }
         Ok(false) => {
-            tracing::info!(endpoint = name, "answered 410 Gone at a URL that it had before");
+            tracing::info!(
+                endpoint = name,
+                "answered 410 Gone at an earlier URL; the endpoint stays enabled"
+            );
         }
         Err(error) => tracing::error!(endpoint = name, %error, "cannot disable the endpoint"),
     }

@@ -1,4 +1,4 @@
-//! What a delivery says, with the texts that are made for it.
+//! The parts of a delivery's message, with the strings that are made for one delivery.
 
 use super::attempt::DeliveryParcel;
 use super::changes::{self, SentChanges};
@@ -8,14 +8,14 @@ use crate::model::event::DeliveryMessage;
 use crate::model::field_map::{FieldMap, InvalidData};
 use serde_json::value::RawValue;
 
-/// The parts of a delivery's message, by the field map of its endpoint.
+/// Owns the strings that an [`EnvelopeMessage`] borrows.
 #[derive(Debug)]
 pub struct MessageParts<'a> {
     parcel: DeliveryParcel<'a>,
     /// The delivery's id.
     id: &'a str,
     sent_with: &'a SentWith,
-    /// The data by the field map, where there is one.
+    /// The data after the field map, if the endpoint has one.
     mapped: Option<Box<RawValue>>,
     changes: Option<SentChanges>,
     captured_id: String,
@@ -24,6 +24,7 @@ pub struct MessageParts<'a> {
 }
 
 impl<'a> MessageParts<'a> {
+    /// Prepares the parts. Fails if the data does not fit the field map.
     pub fn new(
         map: Option<&FieldMap>,
         parcel: DeliveryParcel<'a>,
@@ -37,7 +38,8 @@ impl<'a> MessageParts<'a> {
             Some(_) | None => None,
         };
         let changes = match &event.changes {
-            // What a module made of the event, and the last of several, are not this change.
+            // The changes do not describe data that a module made, nor the last of several
+            // collapsed events.
             Some(changes) if own_data.is_none() && parcel.collapsed.is_none() => {
                 Some(changes::sent_changes(changes, map)?)
             }
@@ -55,14 +57,14 @@ impl<'a> MessageParts<'a> {
         })
     }
 
-    /// The message.
+    /// Returns the message.
     pub fn message(&self) -> EnvelopeMessage<'_> {
         let (event, message, sent_with) = (self.parcel.event, self.parcel.message, self.sent_with);
         let own_data = own_data(message);
         let data = self.mapped.as_deref().unwrap_or(own_data.unwrap_or(&event.data));
         let resource_id = message.and_then(|m| m.resource_id.as_deref());
         let is_retyped = message.is_some_and(|message| message.event_type.is_some());
-        // How the data was captured holds for nothing else that is sent in its place.
+        // The content type and the schema describe only the data as it was captured.
         let is_as_captured =
             self.mapped.is_none() && own_data.is_none_or(|own| own.get() == event.data.get());
         EnvelopeMessage {
@@ -90,7 +92,7 @@ impl<'a> MessageParts<'a> {
     }
 }
 
-/// The data that a module or a route set in the place of the event's.
+/// Returns the data that a module or a route set instead of the event's.
 fn own_data(message: Option<&DeliveryMessage>) -> Option<&RawValue> {
     message.and_then(|message| message.data.as_deref())
 }

@@ -1,17 +1,19 @@
-//! Requests that may be under way at once, to all endpoints together.
+//! Bounds the requests in flight of the whole process.
 //!
-//! Each needs a connection, and connections need file descriptors. The more an endpoint has under
-//! way, the more must be left for the others: it gets another place while it has fewer than a
-//! [`SHARE`]th of what is free. So twelve endpoints that hang cannot take all places.
+//! Each request needs a connection, and connections need file descriptors. An endpoint gets another
+//! place only while it has at most one [`SHARE`]th of the places that are free. So the more
+//! requests
+//! one endpoint has in flight, the more places stay free for others: even twelve endpoints that
+//! hang cannot take all of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// An endpoint may have one place for so many that are free.
+/// An endpoint may have one place for this many free ones.
 const SHARE: usize = 4;
 
-/// The places of the process.
+/// The places of the process. Each allows one request in flight.
 #[derive(Debug)]
 pub struct RequestPlaces {
     free: AtomicUsize,
@@ -19,11 +21,11 @@ pub struct RequestPlaces {
     freed: Notify,
 }
 
-/// How many places one endpoint has.
+/// Counts the places that one endpoint has.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointPlaces(Arc<AtomicUsize>);
 
-/// A place for one request; free again when dropped.
+/// A place for one request. Dropping it frees the place.
 #[derive(Debug)]
 pub struct RequestPlace {
     places: Arc<RequestPlaces>,
@@ -31,20 +33,20 @@ pub struct RequestPlace {
 }
 
 impl RequestPlaces {
-    /// That many places, at least one.
+    /// Creates places for `most` requests, at least one.
     pub fn new(most: usize) -> Arc<Self> {
         let free = AtomicUsize::new(most.max(1));
         Arc::new(Self { free, waiting: AtomicUsize::new(0), freed: Notify::new() })
     }
 
-    /// A place for a request of an endpoint, once there is one.
+    /// Waits for a place for a request of an endpoint.
     pub async fn take_place(self: &Arc<Self>, own: &EndpointPlaces) -> RequestPlace {
         if let Some(place) = self.try_take(own) {
             return place;
         }
         let _waiting = WaitingCount::new(&self.waiting);
         loop {
-            // Listens before it looks, so that it misses no place that becomes free in between.
+            // Registers before it tries, so that a place that is freed in between is not missed.
             let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
             if let Some(place) = self.try_take(own) {
@@ -73,7 +75,7 @@ impl Drop for RequestPlace {
     }
 }
 
-/// Counts one who waits, also if the wait is given up.
+/// Counts a waiter for as long as it exists, even if the wait is given up.
 struct WaitingCount<'c>(&'c AtomicUsize);
 
 impl<'c> WaitingCount<'c> {
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_gets_the_place_that_becomes_free() {
+    fn a_waiter_gets_the_place_that_is_freed() {
         let places = RequestPlaces::new(1);
         let (first, second) = (EndpointPlaces::default(), EndpointPlaces::default());
         let held = places.try_take(&first).unwrap();

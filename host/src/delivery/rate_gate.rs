@@ -1,29 +1,30 @@
-//! An endpoint's rate limit, by the generic cell rate algorithm (ITU-T I.371). Its share of the
-//! rate may change from one request to the next; what was used stays used.
+//! An endpoint's rate limit, by the generic cell rate algorithm (ITU-T I.371). This node's share of
+//! the rate may change between requests; requests that were let through still count.
 
 use crate::model::endpoint::RateLimit;
 use crate::store::prefetch::WHOLE_RATE;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Longest wait that is told: a rate of which this process has no share is asked again then.
+/// Longest wait that is returned. A gate of which this node has no share is asked again after it.
 const LONGEST: Duration = Duration::from_mins(1);
 
 /// Lets requests through at a rate.
 #[derive(Debug)]
 pub struct RateGate {
     pub limit: RateLimit,
-    /// When all that was let through is paid for.
+    /// When the rate has made up for all requests that were let through.
     paid_at: Mutex<Option<Instant>>,
 }
 
 impl RateGate {
+    /// Creates a gate that has let nothing through yet.
     pub const fn new(limit: RateLimit) -> Self {
         Self { limit, paid_at: Mutex::new(None) }
     }
 
-    /// Lets one request through and returns zero, or tells how long until the next one may go.
-    /// `share` is in thousandths of the rate.
+    /// Lets one request through and returns zero, or returns the time until the next request may be
+    /// sent. `share` is this node's share in thousandths of the rate.
     pub fn take(&self, share: u32, now: Instant) -> Duration {
         let share = f64::from(share) / f64::from(WHOLE_RATE);
         let Ok(period) = Duration::try_from_secs_f64(1.0 / (self.limit.per_second * share)) else {
@@ -49,14 +50,14 @@ impl RateGate {
 mod tests {
     use super::*;
 
-    /// How many requests go through in a time, asked every millisecond.
+    /// Counts the requests that go through within a time, with one attempt every millisecond.
     fn count(gate: &RateGate, share: u32, from: Instant, millis: u64) -> usize {
         let moments = (0..millis).map(|n| from + Duration::from_millis(n));
         moments.filter(|now| gate.take(share, *now).is_zero()).count()
     }
 
     #[test]
-    fn a_burst_goes_at_once_and_then_the_rate_holds() {
+    fn a_burst_goes_through_at_once_and_then_the_rate_holds() {
         let gate = RateGate::new(RateLimit { per_second: 10.0, burst: 5 });
         let start = Instant::now();
         assert_eq!((0..9).filter(|_| gate.take(1_000, start).is_zero()).count(), 5);
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn three_shares_are_one_rate() {
+    fn three_shares_add_up_to_one_rate() {
         let start = Instant::now();
         let gates: Vec<_> =
             (0..3).map(|_| RateGate::new(RateLimit { per_second: 10.0, burst: 1 })).collect();
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_share_nothing_goes() {
+    fn without_a_share_nothing_goes_through() {
         let gate = RateGate::new(RateLimit { per_second: 10.0, burst: 1 });
         assert_eq!(gate.take(0, Instant::now()), LONGEST);
     }

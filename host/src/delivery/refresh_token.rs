@@ -1,10 +1,10 @@
-//! Refresh tokens that a token server gives in the place of the stored one.
+//! Stores refresh tokens that a token server issued in place of the stored one.
 
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::live::LiveSettings;
 
-/// Stores the refresh token that an attempt was given, if it was given one. A process that ends
-/// before that has lost it: the token server may not take the stored one again.
+/// Stores the refresh token that an attempt received, if it received one. If the process ends
+/// before the token is stored, the token is lost, and the token server may refuse the stored one.
 pub async fn keep_refresh_token(live: &LiveSettings, target: &EndpointRuntime) {
     let tokens = target.access.as_ref().and_then(|access| access.tokens.as_ref());
     let Some(rotated) = tokens.and_then(|tokens| tokens.slot.take_rotated_token()) else { return };

@@ -1,5 +1,5 @@
-//! Keeps to what endpoints' limits are for all nodes together: says once a second what this node
-//! needs, and takes up its share.
+//! Divides the limits of endpoints among all nodes. Once a second this node reports its needs and
+//! takes up its shares.
 
 use super::dispatcher::LaneContext;
 use crate::error_chain::error_chain;
@@ -15,11 +15,11 @@ use tokio::time::{MissedTickBehavior, interval};
 /// How often limits are divided.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Keeps this node to its shares.
+/// Keeps this node within its shares.
 #[derive(Debug)]
 pub struct LimitSharing {
     context: Arc<LaneContext>,
-    /// The limits that were divided last; nothing while this node is alone.
+    /// The limits that were divided last. `None` while this node is alone.
     divided: Option<Vec<LimitName>>,
 }
 
@@ -46,7 +46,7 @@ impl LimitSharing {
         }
     }
 
-    /// Divides the limits. While the database is away everybody keeps what they have.
+    /// Divides the limits once. While the database is away, each node keeps its shares.
     pub async fn divide_once(&mut self) {
         let divided = if self.context.journal.has_others() {
             self.divide_limits().await
@@ -58,7 +58,7 @@ impl LimitSharing {
         }
     }
 
-    /// Takes all, if this node is alone.
+    /// Takes all limits whole, because this node is alone.
     async fn end_sharing(&mut self) -> Result<(), StoreError> {
         let (journal, prefetch) = (&self.context.journal, self.context.journal.prefetch());
         if prefetch.is_divided() && journal.end_sharing().await? {
@@ -95,8 +95,9 @@ impl LimitSharing {
     }
 }
 
-/// All limits that are shared, in the order of their endpoints. Where nothing was divided before,
-/// this node has no share of a limit that is set later.
+/// Returns all limits that are shared, in the order of their endpoints. If limits were not divided
+/// before (`is_new`), this node gives up its share of limits that do not exist yet, because other
+/// nodes may set them.
 fn list_limits(context: &LaneContext, is_new: bool) -> Vec<(LimitOf, Arc<EndpointLane>)> {
     let mut lanes = context.journal.prefetch().lanes();
     lanes.sort_unstable_by_key(|lane| lane.endpoint);
@@ -115,7 +116,7 @@ fn list_limits(context: &LaneContext, is_new: bool) -> Vec<(LimitOf, Arc<Endpoin
     limits
 }
 
-/// A limit of an endpoint that is shared.
+/// A shared limit of one endpoint.
 #[derive(Debug, Clone, Copy)]
 struct LimitOf {
     kind: ShareKind,

@@ -1,4 +1,4 @@
-//! Requests of endpoints with a method or templates of their own.
+//! Builds the requests of endpoints that have a method or templates of their own.
 
 use super::envelope;
 use crate::expression::event_subject::EventSubject;
@@ -10,7 +10,7 @@ use http::Uri;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// A body, and what is appended to the URL, both percent-encoded.
+/// A body, and the path and query to append to the URL. Both are percent-encoded.
 #[derive(Debug)]
 pub struct RenderedRequest {
     pub body: RenderedBody,
@@ -19,13 +19,13 @@ pub struct RenderedRequest {
 }
 
 impl RenderedRequest {
-    /// A request to the URL as it is set.
+    /// Returns a request to the URL as it is set.
     pub const fn plain(body: RenderedBody) -> Self {
         Self { body, path: String::new(), query: String::new() }
     }
 }
 
-/// Why a request cannot be made of an event.
+/// Why no request can be made of an event.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     #[error(transparent)]
@@ -38,8 +38,9 @@ pub enum TemplateError {
     Envelope(#[from] CanonicalError),
 }
 
-/// Makes the request of a message, whose data is what the field map left. A body comes of the
-/// template, or else of the envelope; `DELETE` has one only by a template.
+/// Renders the request of a message. The message's data has already passed the field map. The body
+/// comes from the template if there is one, or else from the envelope. `DELETE` has a body only
+/// with a template.
 pub fn render_templated(
     template: &Result<RequestTemplate, String>,
     form: EnvelopeForm,
@@ -80,7 +81,8 @@ pub fn with_subject<T>(
     render(&subject)
 }
 
-/// A URL with more path and more query.
+/// Appends a path and queries to a URL. Empty ones change nothing. Fails if the result is not a
+/// URL.
 pub fn extend_uri(uri: &Uri, path: &str, queries: &[&str]) -> Result<Uri, TemplateError> {
     let mut target = match path {
         "" => uri.path().to_owned(),

@@ -1,4 +1,5 @@
-//! The request for a token, and what comes back (RFC 6749, sections 4.4, 5 and 6; RFC 7523).
+//! Requests a token from a token server and reads the answer (RFC 6749, sections 4.4, 5 and 6; RFC
+//! 7523).
 
 use crate::delivery::attempt::USER_AGENT;
 use crate::model::oauth_settings::{ClientAuth, OauthGrant};
@@ -18,34 +19,35 @@ use url::form_urlencoded;
 
 /// Most bytes of a token server's answer.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Longest token, in bytes. Receivers take some 8 KiB of headers.
+/// Longest token, in bytes. Most receivers accept about 8 KiB of headers.
 const MAX_TOKEN: usize = 16 * 1024;
-/// Most characters that are told of what a token server says.
+/// Most characters of a token server's error that a message repeats.
 const MAX_TOLD: usize = 300;
-/// How long an assertion is good, in seconds.
+/// How long an assertion is valid, in seconds.
 const ASSERTION_LIFE: i64 = 300;
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const JWT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// What a request for a token is made with.
+/// Everything that a request for a token needs.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenAsk<'a> {
     pub oauth: &'a OauthAccess,
     pub client: &'a DeliveryClient,
-    /// Keeps the endpoint's secrets out of what is told of the answer.
+    /// Masks the endpoint's secrets in messages about the answer.
     pub redactor: &'a SecretRedactor,
     /// The time of day that assertions carry.
     pub wall: Timestamp,
 }
 
-/// Asks the token server for a token. An error says in words why there is none.
+/// Requests a token from the token server. The error says in a sentence why there is none.
 pub async fn fetch_token(ask: TokenAsk<'_>, timeout: Duration) -> Result<FetchedToken, String> {
     let oauth = ask.oauth;
     let request = build_request(oauth, ask.wall)?;
     let asked = Instant::now();
     let server = url_origin(&oauth.settings.token_url);
     let reply = ask.client.ask_whole(request, timeout, MAX_ANSWER).await;
-    let reply = reply.map_err(|why| format!("the token server {server} was not reached: {why}"))?;
+    let reply =
+        reply.map_err(|why| format!("the token server {server} could not be reached: {why}"))?;
     if !reply.status.is_success() {
         let status = reply.status;
         let told = describe_refusal(&reply.body, ask.redactor);
@@ -64,8 +66,9 @@ pub async fn fetch_token(ask: TokenAsk<'_>, timeout: Duration) -> Result<Fetched
         oauth.slot.rotate_refresh_token(given.to_owned());
     }
     let life = answer.pointer(&places.expires).and_then(|life| read_life(life, ask.wall));
-    FetchedToken::new(&oauth.settings.scheme, token.to_owned(), asked, life)
-        .map_err(|_opaque| format!("the token of the token server {server} fits into no header"))
+    FetchedToken::new(&oauth.settings.scheme, token.to_owned(), asked, life).map_err(|_opaque| {
+        format!("the token of the token server {server} cannot be put into a header")
+    })
 }
 
 fn read_answer(reply: &ClientReply) -> Result<Value, String> {
@@ -75,7 +78,8 @@ fn read_answer(reply: &ClientReply) -> Result<Value, String> {
     serde_json::from_slice(&reply.body).map_err(|_opaque| "did not answer in JSON".to_owned())
 }
 
-/// What a token server says of its refusal (RFC 6749, section 5.2), if it says something.
+/// Returns the reason that a token server gives for its refusal (RFC 6749, section 5.2), or an
+/// empty text.
 fn describe_refusal(body: &Bytes, redactor: &SecretRedactor) -> String {
     let Ok(answer) = serde_json::from_slice::<Value>(body) else { return String::new() };
     let texts = ["error", "error_description"].map(|name| answer.get(name).and_then(Value::as_str));
@@ -89,9 +93,10 @@ fn describe_refusal(body: &Bytes, redactor: &SecretRedactor) -> String {
     format!(": {told}")
 }
 
-/// How long a token is good: seconds from now, or a time.
+/// Reads the lifetime of a token: seconds from now, or the time at which it ends.
 fn read_life(value: &Value, wall: Timestamp) -> Option<Duration> {
-    /// No token is good for 30 years: what is larger is a time.
+    /// A number from here on is a time in seconds since 1970, because no token is valid for 30
+    /// years.
     const TIMES_FROM: f64 = 1e9;
     let text = match value {
         Value::Number(number) => number.to_string(),
@@ -114,7 +119,8 @@ fn build_request(oauth: &OauthAccess, wall: Timestamp) -> Result<ClientRequest, 
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     if let Some(credentials) = credentials {
         let value = HeaderValue::try_from(credentials);
-        let mut value = value.map_err(|_opaque| "the client's credentials fit into no header")?;
+        let mut value =
+            value.map_err(|_opaque| "the client's credentials cannot be put into a header")?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
@@ -122,7 +128,7 @@ fn build_request(oauth: &OauthAccess, wall: Timestamp) -> Result<ClientRequest, 
     Ok(ClientRequest::post(uri, headers, body))
 }
 
-/// The form, and the value of `Authorization` if there is one.
+/// Builds the form, and the value of `Authorization` if the client authenticates with that header.
 fn build_form(oauth: &OauthAccess, wall: Timestamp) -> Result<(String, Option<String>), String> {
     let settings = &oauth.settings;
     let mut form = form_urlencoded::Serializer::new(String::new());
@@ -173,14 +179,15 @@ fn build_form(oauth: &OauthAccess, wall: Timestamp) -> Result<(String, Option<St
     Ok((form.finish(), credentials))
 }
 
-/// Id and secret, each encoded as in a form (RFC 6749, section 2.3.1).
+/// Encodes id and secret for `Authorization`, each as in a form (RFC 6749, section 2.3.1).
 fn basic_credentials(id: &str, secret: &str) -> String {
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let pair = format!("{}:{}", encode(id), encode(secret));
     format!("Basic {}", BASE64_STANDARD.encode(pair))
 }
 
-/// The assertion of the grant `jwt_bearer`. Some token servers look for the scope in it.
+/// Signs the assertion of the grant `jwt_bearer`. It includes the scope, because some token servers
+/// look for the scope there.
 fn sign_grant(oauth: &OauthAccess, wall: Timestamp) -> Result<String, String> {
     let settings = &oauth.settings;
     let issuer = settings.issuer.as_deref().or(settings.client_id.as_deref()).unwrap_or_default();

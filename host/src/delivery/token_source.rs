@@ -1,4 +1,4 @@
-//! One token for each endpoint: found in memory, or asked for by one delivery for all that wait.
+//! Holds one token for each endpoint. If it is missing, one delivery requests it for all that wait.
 
 use super::token_request::{TokenAsk, fetch_token};
 use crate::model::private_values::mask_url;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a renewal may take while the token before is still good.
+/// How long a renewal may take while the present token is still valid.
 const RENEWAL: Duration = Duration::from_secs(5);
 
 /// A token for a request.
@@ -19,8 +19,8 @@ pub struct ObtainedToken {
     pub fetched: Option<String>,
 }
 
-/// Finds a token that is good, or asks for one until `deadline`. An error says in words why there is
-/// none; the delivery is then not sent.
+/// Returns the present token, or requests one until `deadline`. The error says in a sentence why
+/// there is none; the delivery is then not sent.
 pub async fn obtain_token(ask: TokenAsk<'_>, deadline: Instant) -> Result<ObtainedToken, String> {
     let slot = &ask.oauth.slot;
     match slot.state(Instant::now()) {
@@ -30,8 +30,8 @@ pub async fn obtain_token(ask: TokenAsk<'_>, deadline: Instant) -> Result<Obtain
     }
 }
 
-/// Renews a token that is still good. The others go on with it meanwhile, and all do if the token
-/// server has no other.
+/// Renews a token that is still valid. Other deliveries use it in the meantime, and all continue to
+/// use it if the token server does not issue another.
 async fn renew_token(
     ask: TokenAsk<'_>,
     token: Arc<FetchedToken>,
@@ -41,7 +41,7 @@ async fn renew_token(
     let Ok(mut flight) = slot.flight.try_lock() else {
         return ObtainedToken { token, fetched: None };
     };
-    // The delivery that had the lock may have renewed it.
+    // The delivery that held the lock before may have renewed the token.
     if let TokenState::Fresh(token) = slot.state(Instant::now()) {
         return ObtainedToken { token, fetched: None };
     }
@@ -55,7 +55,7 @@ async fn renew_token(
     }
 }
 
-/// Asks for a token, or waits for the one that another delivery asks for.
+/// Requests a token, or waits for the one that another delivery requests.
 async fn await_token(ask: TokenAsk<'_>, deadline: Instant) -> Result<ObtainedToken, String> {
     let slot = &ask.oauth.slot;
     let seen = slot.flights();
@@ -68,7 +68,8 @@ async fn await_token(ask: TokenAsk<'_>, deadline: Instant) -> Result<ObtainedTok
         }
         TokenState::Absent => {}
     }
-    // What failed while this delivery waited would fail again, once for each that waits.
+    // A request that failed while this delivery waited would fail again, once for each waiting
+    // delivery.
     if let Some(failed) = flight.as_ref().filter(|failed| failed.number > seen) {
         return Err(failed.why.clone());
     }

@@ -1,5 +1,5 @@
-//! When an endpoint may be sent another request: its requests at once, its rate, and what its
-//! receiver said.
+//! Decides when another request may be sent to an endpoint: by its limit of requests at once, its
+//! rate limit, and its receiver's pace.
 
 use super::places::{EndpointPlaces, RequestPlace, RequestPlaces};
 use super::rate_gate::RateGate;
@@ -9,32 +9,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A hold that is longer than this is waited for in the table, not in memory.
+/// Deliveries wait in the table, not in memory, for a hold that is longer than this.
 const LONG_HOLD: Duration = Duration::from_secs(5);
 
-/// The right to send one request, until it is dropped.
+/// The right to send one request. Dropping it ends the right.
 #[derive(Debug)]
 pub struct SendTurn {
     _permit: OwnedSemaphorePermit,
     _place: RequestPlace,
     _slot: Option<SharedSlot>,
-    /// When it began.
+    /// When the turn began.
     pub begun: Instant,
 }
 
-/// The receiver asked for so much time that nothing should wait for it in memory.
+/// The receiver asked for so much time that deliveries should not wait for it in memory.
 #[derive(Debug)]
 pub struct HeldBack {
-    /// How long.
+    /// The rest of the hold.
     pub left: Duration,
 }
 
-/// Gives the turns of one endpoint, one after the other.
+/// Hands out the turns of one endpoint, one after the other.
 #[derive(Debug)]
 pub struct EndpointTurns {
     permits: Arc<Semaphore>,
     size: usize,
-    /// Whether the number of requests at once holds for all nodes together.
+    /// Whether all nodes together keep to the number of requests at once.
     is_shared: bool,
     rate: Option<RateGate>,
     places: Arc<RequestPlaces>,
@@ -47,7 +47,7 @@ impl EndpointTurns {
         Self { permits, size: 0, is_shared: false, rate: None, places, own }
     }
 
-    /// Takes up what is set now.
+    /// Adapts the turns to the present settings of the endpoint.
     pub fn adapt(&mut self, target: &EndpointRuntime) {
         self.resize(target.max_in_flight);
         self.is_shared = target.shares_requests();
@@ -66,10 +66,10 @@ impl EndpointTurns {
         }
     }
 
-    /// Waits for the next turn. Nothing is used up if the wait is given up.
+    /// Waits for the next turn. Giving up the wait uses up nothing.
     ///
-    /// The place is taken last: 288 endpoints that waited for their rates held all places of a
-    /// process with 1,024 open files.
+    /// The place is taken last, so an endpoint that waits for its rate holds none. Otherwise 288
+    /// endpoints that waited for their rates held all places of a process with 1,024 open files.
     pub async fn next(&self, lane: &EndpointLane) -> Result<SendTurn, HeldBack> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
@@ -78,14 +78,15 @@ impl EndpointTurns {
             let mut wait = time_to_turn(lane, Instant::now())?;
             if wait.is_zero() {
                 let place = self.places.take_place(&self.own).await;
-                // The wait for the place may have been long enough for a refusal.
+                // The receiver may have refused another request during the wait for the place.
                 let now = Instant::now();
                 wait = time_to_turn(lane, now)?;
                 if wait.is_zero() && self.is_shared && !lane.share.has_free_slot() {
                     wait = LONG_HOLD;
                 }
                 if wait.is_zero() {
-                    // Asked with the place in hand: what is taken of the rate is used at once.
+                    // The rate is asked once the place is held, so that a request it lets through
+                    // is sent at once.
                     wait = self.take_of_rate(&lane.share, now);
                 }
                 if wait.is_zero() {
@@ -99,8 +100,8 @@ impl EndpointTurns {
                     });
                 }
             }
-            // A refusal that comes meanwhile may make this a long hold, and another share a short
-            // wait.
+            // In the meantime a refusal may turn this into a long hold, and another share into a
+            // short wait.
             tokio::select! {
                 () = tokio::time::sleep(wait.min(LONG_HOLD)) => {}
                 () = lane.share.changed.notified() => {}
@@ -108,7 +109,7 @@ impl EndpointTurns {
         }
     }
 
-    /// Counts a request against this node's share of those at once, if they are shared.
+    /// Counts a request against this node's share of the requests at once, if they are shared.
     fn take_shared(&self, share: &Arc<LaneShare>) -> Result<Option<SharedSlot>, NoShare> {
         if !self.is_shared {
             return Ok(None);
@@ -116,16 +117,16 @@ impl EndpointTurns {
         share.take_slot().map(Some).ok_or(NoShare)
     }
 
-    /// Takes one of the requests that the rate limit allows, or tells how long until there is one.
+    /// Takes one request from the rate limit, or returns the time until one is allowed.
     fn take_of_rate(&self, share: &LaneShare, now: Instant) -> Duration {
         self.rate.as_ref().map_or(Duration::ZERO, |rate| rate.take(share.rate(), now))
     }
 }
 
-/// All that this node may have of requests at once is under way.
+/// All requests of this node's share are in flight.
 struct NoShare;
 
-/// How long the receiver's pace makes the next request wait.
+/// Returns how long the receiver's pace makes the next request wait.
 fn time_to_turn(lane: &EndpointLane, now: Instant) -> Result<Duration, HeldBack> {
     let pace = lane.lock_pace();
     match pace.remaining_hold(now).filter(|left| *left > LONG_HOLD) {
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_waits_for_this_nodes_share_of_those_at_once() {
+    async fn a_request_waits_for_this_nodes_share_of_requests_at_once() {
         let (places, lane) = (RequestPlaces::new(8), open_lane());
         let mut turns = turns_of(&places, None);
         turns.is_shared = true;

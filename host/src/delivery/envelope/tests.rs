@@ -22,7 +22,7 @@ const DATA: &str = r#"{ "total" : 100.00, "10":1, "9":2, "path":"a\/b" }"#;
 const CANONICAL: &str = r#"{"9":2,"10":1,"total":100,"path":"a/b"}"#;
 
 #[test]
-fn default_is_as_the_contract_has_it() {
+fn the_default_envelope_follows_the_contract() {
     let expected = format!(
         r#"{{"event":"invoice.paid","id":"evt_1","delivery_id":"dlv_1","timestamp":"2026-03-01T09:30:00.000Z","source":"crm","resource":"invoice","resource_id":"17","payload":{CANONICAL}}}"#
     );
@@ -33,7 +33,7 @@ fn default_is_as_the_contract_has_it() {
 }
 
 #[test]
-fn what_is_unknown_is_left_out_and_what_is_known_follows_the_payload() {
+fn unknown_members_are_left_out_and_known_ones_follow_the_payload() {
     let bare = EnvelopeMessage { resource: None, resource_id: None, ..message("null") };
     let whole = body(EnvelopeForm::Default, &bare);
     assert!(whole.ends_with(r#""source":"crm","payload":null}"#), "{whole}");
@@ -124,7 +124,7 @@ fn cloudevents_binary_has_its_attributes_in_headers() {
 }
 
 #[test]
-fn every_canonical_body_is_left_as_it_is() {
+fn canonical_bodies_are_already_canonical() {
     let full = EnvelopeMessage {
         changed: Some(r#"["\u00e9"]"#),
         previous: Some("{}"),
@@ -146,13 +146,13 @@ fn every_canonical_body_is_left_as_it_is() {
 }
 
 #[test]
-fn data_that_is_no_json_is_an_error() {
+fn data_that_is_not_json_is_an_error() {
     assert!(render_envelope(EnvelopeForm::Default, &message("{")).is_err());
     assert!(render_envelope(EnvelopeForm::CloudEvents, &message("")).is_err());
 }
 
 #[test]
-fn names_are_those_of_the_contract() {
+fn envelope_names_follow_the_contract() {
     for envelope in [
         EnvelopeForm::Default,
         EnvelopeForm::Standard,

@@ -1,4 +1,4 @@
-//! Requests for tokens as token servers get them.
+//! Checks the requests for tokens as a token server receives them.
 
 use super::*;
 use crate::model::oauth_settings::OauthSettings;
@@ -33,7 +33,7 @@ fn private_key() -> String {
 }
 
 #[test]
-fn a_client_shows_who_it_is_in_three_ways() {
+fn a_client_authenticates_in_three_ways() {
     let (sent, credentials) = form(&access(&json!({"scope": "a b", "extra": {"resource": "r"}})));
     assert_eq!(
         credentials.unwrap(),
@@ -78,14 +78,14 @@ fn a_grant_sends_its_own_credentials() {
 }
 
 #[test]
-fn a_key_that_cannot_sign_is_told() {
+fn a_key_that_cannot_sign_is_reported() {
     let unusable = access(&json!({"client_auth": "private_key_jwt", "private_key": "***"}));
     let why = build_request(&unusable, WALL).unwrap_err();
     assert!(why.starts_with("`private_key`: this is not a private key"), "{why}");
 }
 
 #[test]
-fn lives_are_read_as_odd_servers_write_them() {
+fn lifetimes_are_read_as_unusual_servers_write_them() {
     let after = |seconds| Some(Duration::from_secs(seconds));
     for (value, life) in [
         (json!(3600), after(3_600)),
@@ -103,7 +103,7 @@ fn lives_are_read_as_odd_servers_write_them() {
 }
 
 #[test]
-fn a_refusal_is_told_without_secrets() {
+fn a_refusal_is_reported_without_secrets() {
     let redactor = SecretRedactor::new(["s3cret-value".to_owned()]);
     let told =
         |body: &'static str| describe_refusal(&Bytes::from_static(body.as_bytes()), &redactor);

@@ -1,4 +1,4 @@
-//! Tokens of a token server that counts what it is asked and answers when it is let.
+//! Checks tokens against a token server that counts its requests and answers when the test lets it.
 
 use super::*;
 use crate::model::oauth_settings::OauthSettings;
@@ -13,16 +13,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-/// A token server on loopback. It closes each connection after its answer.
+/// A token server on loopback. It closes each connection after the answer.
 struct TokenServer {
     port: u16,
     asked: Arc<AtomicUsize>,
-    /// How many requests may be answered.
+    /// The number of requests that may be answered.
     let_on: Arc<Semaphore>,
 }
 
 impl TokenServer {
-    /// Answers with these, in order, and then with the last of them.
+    /// Starts a server that gives these answers in order, and repeats the last one.
     async fn start(answers: &'static [&'static str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -79,7 +79,7 @@ fn client() -> DeliveryClient {
     .unwrap()
 }
 
-/// Asks so many times at once, and lets the token server answer when all are waiting.
+/// Requests a token many times at once, and lets the token server answer when all are waiting.
 async fn obtain_together(
     server: &TokenServer,
     access: &OauthAccess,
@@ -96,7 +96,7 @@ async fn obtain_together(
 }
 
 #[tokio::test]
-async fn fifty_that_need_a_token_ask_once() {
+async fn fifty_deliveries_request_one_token() {
     let server = TokenServer::start(&[r#"200 {"access_token":"tok-1","expires_in":60}"#]).await;
     let access = server.access();
     let obtained = obtain_together(&server, &access, 50).await;
@@ -107,7 +107,7 @@ async fn fifty_that_need_a_token_ask_once() {
 }
 
 #[tokio::test]
-async fn a_failure_is_shared_by_those_that_waited_for_it() {
+async fn deliveries_that_waited_share_a_failure() {
     let answers = &[r#"503 {"error":"busy"}"#, r#"200 {"access_token":"tok-1"}"#];
     let server = TokenServer::start(answers).await;
     let access = server.access();
@@ -116,14 +116,14 @@ async fn a_failure_is_shared_by_those_that_waited_for_it() {
         assert!(why.contains("answered 503") && why.ends_with(": busy"), "{why}");
     }
     assert_eq!(server.asked(), 1);
-    // Whoever comes later asks again.
+    // A later delivery requests a token again.
     let obtained = obtain_together(&server, &access, 1).await;
     assert_eq!(obtained[0].as_ref().unwrap().token.header, "Bearer tok-1");
     assert_eq!(server.asked(), 2);
 }
 
 #[tokio::test]
-async fn a_token_that_cannot_be_renewed_is_used_until_its_end() {
+async fn a_token_that_cannot_be_renewed_is_used_until_it_expires() {
     let server = TokenServer::start(&["500 {}"]).await;
     let access = server.access();
     let life = Some(Duration::from_secs(100));
