@@ -1,12 +1,12 @@
-//! Kinds of endpoints: to what system a delivery goes, and how it is made there.
+//! The kinds of endpoints: which systems deliveries can go to, and how a delivery is made to each.
 //!
-//! Each kind is a type that implements [`ChannelKind`] in a file of its own, and a line of
+//! Each kind is a type in a file of its own that implements [`ChannelKind`], and an entry of
 //! [`CHANNELS`]. The REST interface, the command line, `apply` and the documentation are made from
-//! that list. A kind parses the `settings` of an endpoint once, when the settings of the server are
-//! loaded, and gives a [`DeliveryChannel`], which makes deliveries from then on.
+//! that list. When the settings of the server are loaded, a kind parses the `settings` of each
+//! endpoint once and returns a [`DeliveryChannel`], which makes the deliveries from then on.
 //!
-//! Lanes, retries, dead letters, field maps, ordering and rate limits are not the business of a
-//! kind: it makes one attempt and says what came of it ([`ChannelReply`]).
+//! A kind does not deal with lanes, retries, dead letters, field maps, ordering or rate limits. It
+//! makes one attempt and reports the result ([`ChannelReply`]).
 
 pub mod api_channel;
 pub mod channel_kind;
@@ -38,7 +38,7 @@ mod webhook_channel;
 pub use channel_kind::{EndpointChannel, RegisteredChannel};
 pub use delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
 
-/// Every kind, in the order in which they are listed.
+/// All kinds, in the order in which they are listed.
 pub static CHANNELS: [RegisteredChannel; 11] = [
     RegisteredChannel::of::<webhook_channel::WebhookChannel>(),
     RegisteredChannel::of::<api_channel::ApiChannel>(),
@@ -53,7 +53,7 @@ pub static CHANNELS: [RegisteredChannel; 11] = [
     RegisteredChannel::of::<sql_channel::SqlChannel>(),
 ];
 
-/// The kind of a name.
+/// Returns the kind with a name.
 pub fn find_channel(kind: &str) -> Option<&'static RegisteredChannel> {
     CHANNELS.iter().find(|channel| channel.description.kind == kind)
 }
@@ -66,7 +66,8 @@ mod tests {
     use crate::model::private_values::SECRET_SETTINGS;
     use serde_json::{Value, json};
 
-    /// Every guide of kinds: `docs/channels.md` and those whose names begin like it.
+    /// Returns the guides of all kinds: `docs/channels.md` and the files next to it whose names
+    /// begin alike.
     fn guides() -> String {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -76,7 +77,7 @@ mod tests {
         files.filter(is_guide).map(|path| std::fs::read_to_string(path).unwrap()).collect()
     }
 
-    /// The names of the settings of a kind.
+    /// Returns the names of the settings of a kind.
     fn setting_names(channel: &RegisteredChannel) -> Vec<String> {
         let schema = channel.settings_schema();
         let properties = schema["properties"].as_object().cloned().unwrap_or_default();

@@ -1,8 +1,10 @@
-//! The kind `amqp`: each delivery is a persistent message of AMQP 0-9-1, as RabbitMQ speaks it.
+//! The kind `amqp`: each delivery is a persistent message over AMQP 0-9-1, as RabbitMQ speaks it.
 //!
-//! A delivery is made when the broker has confirmed the message and has not returned it. A broker
-//! confirms a message that no queue takes too, so each is `mandatory`: what comes back was not
-//! delivered. The property `message-id` holds the delivery's id; a consumer tells a repeat by it.
+//! A delivery succeeds when the broker has confirmed its message and has not returned it. A broker
+//! also confirms a message that no queue accepts. So each message is `mandatory`, and one that
+//! comes
+//! back was not delivered. The property `message-id` holds the delivery's id, by which a consumer
+//! recognises a repeat.
 
 pub mod amqp_broker;
 mod dialled_reactor;
@@ -28,23 +30,24 @@ use percent_encoding::percent_decode;
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// A message that survives a restart of its broker.
+/// The delivery mode of a message that survives a restart of its broker.
 const PERSISTENT: u8 = 2;
 
 /// Endpoints of the kind `amqp`.
 #[derive(Debug)]
 pub struct AmqpChannel;
 
-/// What an operator sets of an endpoint of the kind `amqp`, beside its `url`.
+/// The settings of an endpoint of kind `amqp`, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AmqpSettings {
-    /// The exchange. If left out, the default one, which hands a message to the queue that the
-    /// routing key names.
+    /// The exchange to publish to. If left out, the default exchange, which hands a message to the
+    /// queue with the name of the routing key.
     #[serde(default)]
     #[schema(max_length = 255)]
     exchange: String,
-    /// The routing key. `{type}`, `{source}`, `{resource}` and `{id}` stand for values of the event.
+    /// The routing key. `{type}`, `{source}`, `{resource}` and `{id}` are replaced by values of the
+    /// event.
     #[schema(example = "crm.{type}", max_length = 255)]
     routing_key: String,
     /// The user to log in as.
@@ -60,11 +63,11 @@ impl ChannelKind for AmqpChannel {
         kind: "amqp",
         label: "AMQP 0-9-1 (RabbitMQ)",
         url_schemes: &["amqps", "amqp"],
-        url_hint: "the broker and its virtual host, such as amqps://mq.example:5671/crm; without one it is `/`",
+        url_hint: "the broker and its virtual host, such as amqps://mq.example:5671/crm; the default virtual host is `/`",
         delivered_when: "the broker confirms the message and does not return it as unroutable",
         dead_when: "the routing key is longer than 255 bytes",
         repeat_known_by: "the property message-id",
-        limits: "the broker's max_message_size, 128 MiB by default: a larger message is tried again",
+        limits: "the broker's max_message_size, 128 MiB by default; a larger message is retried",
         capabilities: ChannelCapabilities {
             signs: false,
             headers: false,
@@ -231,7 +234,7 @@ fn judge_confirmation(confirmation: Confirmation, key: &str) -> PublishOutcome {
         return PublishOutcome::TryAgain(PublishError::refused(why));
     }
     if is_nack {
-        let why = "the broker did not take the message (basic.nack)";
+        let why = "the broker refused the message (basic.nack)";
         return PublishOutcome::TryAgain(PublishError::refused(why));
     }
     PublishOutcome::delivered("confirmed")

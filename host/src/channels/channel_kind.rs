@@ -1,4 +1,4 @@
-//! What a kind of endpoints is: its description, its settings, and how it is made ready.
+//! Defines a kind of endpoints: its description, its settings, and how its channel is opened.
 
 use super::api_channel::ApiOperations;
 use super::delivery_channel::DeliveryChannel;
@@ -12,61 +12,61 @@ use serde_json::{Map, Value};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// What a kind can do. An endpoint that sets a field which its kind does not use is refused.
+/// The features that a kind supports. Setting a field that its kind does not use is refused.
 #[derive(Debug, Clone, Copy, Default, Serialize, utoipa::ToSchema)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a word of the wire")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of the JSON")]
 pub struct ChannelCapabilities {
-    /// Whether deliveries are signed: `signing` and `secret`.
+    /// Whether deliveries are signed, so that `signing` and `secret` apply.
     pub signs: bool,
     /// Whether deliveries carry the `headers` of the endpoint.
     pub headers: bool,
-    /// Whether the body is an `envelope`. Other kinds write texts of their own.
+    /// Whether the body is the endpoint's `envelope`. Other kinds write their own texts.
     pub envelope: bool,
-    /// Whether several deliveries may go in one exchange with the receiver.
+    /// Whether several deliveries may be sent in one exchange with the receiver.
     pub batches: bool,
-    /// Whether a delivery takes effect once, however often it is made.
+    /// Whether a delivery takes effect only once, however often it is attempted.
     pub exactly_once: bool,
 }
 
-/// A kind, as it is shown.
+/// The description of a kind, as the API shows it.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct ChannelDescription {
-    /// Its name, as in `kind` of an endpoint.
+    /// The name, as in `kind` of an endpoint.
     pub kind: &'static str,
-    /// Its name for people.
+    /// The name to show to people.
     pub label: &'static str,
     /// The schemes that the `url` of an endpoint may have.
     #[schema(value_type = Vec<String>)]
     pub url_schemes: &'static [&'static str],
-    /// What `url` names, with an example.
+    /// What the `url` of an endpoint names, with an example.
     pub url_hint: &'static str,
-    /// When a delivery counts as made.
+    /// When a delivery counts as delivered.
     pub delivered_when: &'static str,
-    /// Which answers end a delivery at once as a dead letter; all others are tried again.
+    /// Which answers make a delivery a dead letter at once. All others are retried.
     pub dead_when: &'static str,
-    /// By what a receiver recognises a repeat.
+    /// How a receiver recognises a repeated delivery.
     pub repeat_known_by: &'static str,
-    /// The size limits of the receiver, and what happens above them.
+    /// The receiver's size limits, and what happens to messages above them.
     pub limits: &'static str,
-    /// What it can do.
+    /// The features that the kind supports.
     pub capabilities: ChannelCapabilities,
 }
 
 /// A kind of endpoints.
 pub trait ChannelKind {
-    /// Its description.
+    /// The description of the kind.
     const DESCRIPTION: ChannelDescription;
 
-    /// The `settings` of an endpoint of this kind. The JSON Schema is made from the type: secrets
-    /// are marked `#[schema(write_only)]`, and have a name of
+    /// The `settings` of an endpoint of this kind. The JSON Schema is made from the type. Secrets
+    /// are marked `#[schema(write_only)]` and have a name of
     /// [`SECRET_SETTINGS`](crate::model::private_values::SECRET_SETTINGS).
     type Settings: DeserializeOwned + utoipa::PartialSchema;
 
-    /// Returns the faults of settings that fit the schema. Their paths begin within `settings`.
+    /// Returns the faults of settings that fit the schema. Paths are relative to `settings`.
     fn check(settings: &Self::Settings, rules: &ChannelsSection) -> Vec<InputFault>;
 
-    /// Opens the channel of an endpoint without I/O: it connects when there is something to send.
-    /// The error says why nothing can be sent.
+    /// Opens the channel of an endpoint without I/O. The channel connects when there is a delivery
+    /// to send. The error says why nothing can be sent.
     fn open(
         endpoint: &EndpointSettings,
         settings: Self::Settings,
@@ -77,21 +77,21 @@ pub trait ChannelKind {
 /// How deliveries of an endpoint are made.
 #[derive(Debug, Clone)]
 pub enum EndpointChannel {
-    /// As a signed `POST`, by `delivery::attempt` itself.
+    /// By a signed HTTP request that `delivery::attempt` makes itself.
     Webhook,
     /// As a request of one of these operations, by `delivery::api_attempt`.
     Api(Arc<ApiOperations>),
     /// By a channel of another kind.
     Other(Arc<dyn DeliveryChannel>),
-    /// Nothing can be sent, for this reason: another version of Waybill stored the endpoint, or the
-    /// configuration no longer permits it.
+    /// Nothing can be sent, for this reason. Another version of Waybill stored the endpoint, or the
+    /// configuration does not permit it any more.
     Unusable(String),
 }
 
-/// A kind in the list of all kinds.
+/// An entry of the list of all kinds.
 #[derive(Debug)]
 pub struct RegisteredChannel {
-    /// What is said of it.
+    /// The description of the kind.
     pub description: ChannelDescription,
     schema: fn() -> Value,
     check: fn(&Map<String, Value>, &ChannelsSection) -> Vec<InputFault>,
@@ -114,7 +114,8 @@ impl RegisteredChannel {
         (self.schema)()
     }
 
-    /// Returns the names of the settings that are secrets: stored encrypted and never shown.
+    /// Returns the names of the settings that are secrets. Their values are stored encrypted and
+    /// never shown.
     pub fn secret_fields(&self) -> Vec<String> {
         settings_check::secret_fields(&self.settings_schema())
     }

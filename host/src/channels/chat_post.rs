@@ -1,4 +1,4 @@
-//! What the kinds for chats share: one `POST` of JSON to an incoming webhook.
+//! The shared part of the chat kinds: one `POST` of JSON to an incoming webhook.
 
 use super::channel_kind::EndpointChannel;
 use super::delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
@@ -16,20 +16,20 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Settings of a chat.
+/// The settings of an endpoint of a chat kind, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChatSettings {
-    /// The heading. Members of the event stand in braces: `Invoice {data.number} is paid`. Where
-    /// left out it is the event type and the record.
+    /// The heading. Fields of the event are written in braces: `Invoice {data.number} is paid`. If
+    /// left out, the event type and the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 16_384)]
     pub title: Option<String>,
-    /// A text under the heading, with members of the event in braces; none where left out.
+    /// A text below the heading, with fields of the event in braces. If left out, there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 16_384)]
     pub text: Option<String>,
-    /// Whether the first ten members of the data that are texts, numbers or booleans are listed.
+    /// Whether to list the first ten fields of the data that are texts, numbers or booleans.
     #[serde(default = "crate::model::endpoint::yes")]
     #[schema(default = true)]
     pub facts: bool,
@@ -40,18 +40,18 @@ pub struct ChatSettings {
 pub struct ChatChannel<V> {
     pub uri: Uri,
     pub texts: DigestTexts,
-    /// Writes messages as the chat wants them.
+    /// Writes messages in the chat's format.
     pub writer: V,
 }
 
-/// Writes an event as one chat wants it.
+/// Writes events in the format of one chat.
 pub trait ChatWriter: std::fmt::Debug + Send + Sync + 'static {
-    /// The body of the request, within the limits of the chat.
+    /// Returns the body of the request, within the chat's size limits.
     fn write_message(&self, digest: &EventDigest) -> Value;
 }
 
 impl<V: ChatWriter> ChatChannel<V> {
-    /// The channel of an endpoint.
+    /// Opens the channel of an endpoint.
     pub fn open(uri: Uri, texts: DigestTexts, writer: V) -> EndpointChannel {
         EndpointChannel::Other(Arc::new(Self { uri, texts, writer }))
     }
@@ -111,7 +111,7 @@ fn read_reply(reply: ClientReply, at: Timestamp) -> ChannelReply {
 }
 
 /// Judges the status of a chat's answer. A message that the chat cannot read is dead. An archived
-/// channel or a revoked token is not: the operator can mend it before the schedule is over.
+/// channel or a revoked token is not, because the operator can mend it before the schedule ends.
 fn judge_status(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> ChannelOutcome {
     let Some(class) = ErrorClass::of_status(status) else { return ChannelOutcome::Delivered };
     let asked = retry_after(headers, now);
@@ -127,13 +127,13 @@ fn judge_status(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Chan
     }
 }
 
-/// Escapes a text and cuts it to `most` units of UTF-16, with a mark at the end if something was cut
-/// off. Vendors count characters in different ways, and none counts more than UTF-16 has units.
+/// Escapes a text and cuts it to at most `most` UTF-16 units, with a mark at the end if it was cut.
+/// Vendors count characters in different ways, and no count exceeds the number of UTF-16 units.
 pub fn cut_escaped(text: &str, most: usize, escape: impl Fn(char, &mut String)) -> String {
     let (mut cut, mut used) = (String::new(), 0);
     let (mut fitting, mut piece) = (0, String::new());
     for character in text.chars() {
-        // JSON writes another control character with six bytes, and nobody reads it.
+        // JSON needs six bytes for any other control character, and nobody can read it.
         let is_break = character == '\n';
         let character = if character.is_control() && !is_break { ' ' } else { character };
         piece.clear();
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_judged_as_the_chats_mean_them() {
+    fn each_status_of_a_chat_has_its_outcome() {
         let class = ErrorClass::Rejected;
         let judge = |code, headers: &HeaderMap| {
             judge_status(StatusCode::from_u16(code).unwrap(), headers, Timestamp::default())
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_before_an_escape_and_not_within() {
+    fn a_text_is_cut_before_an_escape_and_not_inside_it() {
         let escape = |character: char, out: &mut String| {
             if character == '*' {
                 out.push('\\');

@@ -1,4 +1,4 @@
-//! One attempt at a delivery by a channel, and what came of it.
+//! The interface of a channel: one attempt at a delivery, and its result.
 
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
 use crate::net::error_class::ErrorClass;
@@ -10,14 +10,15 @@ use http::HeaderMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// Makes the deliveries of one endpoint. One is made from the settings of the endpoint, and used
-/// until they change.
+/// Makes the deliveries of one endpoint. A channel is opened from the settings of its endpoint and
+/// used until they change.
 pub trait DeliveryChannel: Debug + Send + Sync {
-    /// Makes one attempt, in the time-out of the call. It returns `None` where `withdrawn` ended
+    /// Makes one attempt within the time-out of the call. Returns `None` if `withdrawn` completed
     /// before anything was sent that could have an effect.
     fn deliver<'a>(&'a self, call: ChannelCall<'a>) -> BoxFuture<'a, Option<ChannelReply>>;
 
-    /// What a first attempt would send, for a dry run. An error says why nothing would be sent.
+    /// Returns what a first attempt would send, for a dry run. The error says why nothing would be
+    /// sent.
     fn preview(
         &self,
         message: &EnvelopeMessage<'_>,
@@ -25,22 +26,21 @@ pub trait DeliveryChannel: Debug + Send + Sync {
     ) -> Result<RenderedBody, String>;
 }
 
-/// What an attempt is made with.
+/// The input of an attempt.
 pub struct ChannelCall<'a> {
-    /// Reaches the network, to addresses that deliveries may go to, and says whose certificates are
-    /// trusted.
+    /// Connects to addresses that deliveries may go to, and decides which certificates to trust.
     pub client: &'a DeliveryClient,
-    /// What the delivery says. `delivery_id` is the same at every attempt.
+    /// The message to deliver. `delivery_id` is the same in every attempt.
     pub message: EnvelopeMessage<'a>,
-    /// The envelope, for kinds that send one.
+    /// The rendered envelope, for kinds that send one.
     pub body: Option<RenderedBody>,
-    /// The number of the attempt: 1, 2, …
+    /// The number of the attempt, from 1.
     pub number: i32,
     /// When the attempt began.
     pub at: Timestamp,
-    /// How long it may take in all.
+    /// Longest time for the whole attempt.
     pub timeout: Duration,
-    /// Ends when the delivery must not begin any more. Drop it when it begins.
+    /// Completes when the delivery must not begin any more. Drop it when the delivery begins.
     pub withdrawn: BoxFuture<'a, ()>,
 }
 
@@ -53,50 +53,51 @@ impl Debug for ChannelCall<'_> {
     }
 }
 
-/// What an attempt means for its delivery.
+/// The outcome of an attempt for its delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelOutcome {
-    /// The receiver has it.
+    /// The receiver has accepted the delivery.
     Delivered,
-    /// It failed, and is tried again on the schedule.
+    /// The attempt failed. The delivery is retried on the schedule.
     Again {
         class: ErrorClass,
-        /// The wait that the receiver asked for; obeyed where it is later than the schedule.
+        /// The wait that the receiver asked for. It is obeyed if it ends later than the schedule's.
         after: Option<Duration>,
     },
-    /// The receiver asks for time, for the whole endpoint. No step of the schedule is used up.
+    /// The receiver asks for time, which holds back the whole endpoint. No step of the schedule is
+    /// used up.
     HeldBack {
         class: ErrorClass,
-        /// How long, if it says so.
+        /// The wait, if the receiver names one.
         asked: Option<Duration>,
     },
-    /// The receiver refuses this message for good: it becomes a dead letter.
+    /// The receiver will never accept this message. The delivery becomes a dead letter.
     Dead { class: ErrorClass },
 }
 
-/// What came of an attempt.
+/// The result of an attempt, and what its record shows.
 #[derive(Debug)]
 pub struct ChannelReply {
-    /// What it means for the delivery.
+    /// The outcome for the delivery.
     pub outcome: ChannelOutcome,
-    /// The status of the answer, if it has one: of HTTP or SMTP, 100 to 999.
+    /// The status code of the answer, of HTTP or SMTP, 100 to 999. `None` if the answer has none.
     pub status: Option<u16>,
-    /// What the trace shows of the request, as names and values without secrets.
+    /// What the trace shows of the request: names and values, without secrets.
     pub request: Vec<(&'static str, String)>,
     /// The headers of the answer, if it has some.
     pub headers: Option<HeaderMap>,
-    /// What the receiver answered, at most 16 KiB of it.
+    /// The receiver's answer, at most 16 KiB of it.
     pub answer: Option<Bytes>,
-    /// Whether there is more of the answer than that.
+    /// Whether the answer was longer than that.
     pub truncated: bool,
-    /// Why it failed, in a sentence without secrets.
+    /// The failure in one sentence, without secrets.
     pub error: Option<String>,
-    /// From the start of the sending to the end of the reading.
+    /// The time from the start of sending to the end of reading.
     pub duration: Duration,
 }
 
 impl ChannelReply {
-    /// A delivery that was made.
+    /// Returns the reply of a successful delivery.
     pub const fn delivered(duration: Duration) -> Self {
         Self {
             outcome: ChannelOutcome::Delivered,
@@ -110,18 +111,18 @@ impl ChannelReply {
         }
     }
 
-    /// An attempt that failed; the detail is a sentence without secrets.
+    /// Returns the reply of a failed attempt. `detail` is a sentence without secrets.
     pub fn failed(outcome: ChannelOutcome, detail: String, duration: Duration) -> Self {
         Self { outcome, error: Some(detail), ..Self::delivered(duration) }
     }
 
-    /// A receiver that was not reached, or did not answer.
+    /// Returns the reply of an attempt whose receiver was not reached or did not answer.
     pub fn unreached(error: SendError) -> Self {
         let outcome = ChannelOutcome::Again { class: error.class, after: None };
         Self::failed(outcome, error.detail, error.duration)
     }
 
-    /// The same reply, with what the trace shows of the request.
+    /// Adds what the trace shows of the request.
     #[must_use]
     pub fn with_request(mut self, request: Vec<(&'static str, String)>) -> Self {
         self.request = request;

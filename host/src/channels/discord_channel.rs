@@ -1,7 +1,7 @@
-//! Kind `discord`: a webhook of a channel of Discord.
+//! The kind `discord`: posts to a webhook of a Discord channel.
 //!
-//! Every character that Discord's Markdown reads is escaped, and `allowed_mentions` permits nobody to
-//! be mentioned.
+//! Every character with a meaning in Discord's Markdown is escaped, and `allowed_mentions` lets no
+//! message mention anybody.
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use super::chat_post::{ChatChannel, ChatWriter, cut_escaped};
@@ -14,38 +14,38 @@ use http::Uri;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// Longest parts of an embed, and of all together (Discord, "Embed limits"): the ten members with
-/// 380 characters each, the heading, the text and the footer have at most 6000.
+/// Longest parts of an embed, in characters. Ten fields of 380 characters each, the heading, the
+/// text and the footer stay below 6,000 together (Discord, "Embed limits").
 const MAX_TITLE: usize = 256;
 const MAX_TEXT: usize = 1_500;
 const MAX_NAME: usize = 80;
 const MAX_VALUE: usize = 300;
 const MAX_FOOTER: usize = 200;
-/// Longest name of a sender.
+/// Longest name of a sender, in characters.
 const MAX_USERNAME: usize = 80;
 
-/// The kind for Discord.
+/// Endpoints of the kind `discord`.
 #[derive(Debug)]
 pub struct DiscordChannel;
 
-/// Settings of Discord.
+/// The settings of an endpoint of kind `discord`, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiscordSettings {
-    /// The heading. Members of the event stand in braces: `Invoice {data.number} is paid`. Where
-    /// left out it is the event type and the record.
+    /// The heading. Fields of the event are written in braces: `Invoice {data.number} is paid`. If
+    /// left out, the event type and the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 16_384)]
     title: Option<String>,
-    /// A text under the heading, with members of the event in braces; none where left out.
+    /// A text below the heading, with fields of the event in braces. If left out, there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 16_384)]
     text: Option<String>,
-    /// Whether the first ten members of the data that are texts, numbers or booleans are listed.
+    /// Whether to list the first ten fields of the data that are texts, numbers or booleans.
     #[serde(default = "crate::model::endpoint::yes")]
     #[schema(default = true)]
     facts: bool,
-    /// The name that messages are sent under; the webhook's own where left out.
+    /// The name that messages are sent under. If left out, the webhook's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 80)]
     username: Option<String>,
@@ -57,10 +57,10 @@ impl ChannelKind for DiscordChannel {
         label: "Discord",
         url_schemes: &["https", "http"],
         url_hint: "a webhook of a channel, such as https://discord.com/api/webhooks/…/…",
-        delivered_when: "Discord answers with a 2xx: it has stored the message (wait=true)",
+        delivered_when: "Discord answers with a 2xx, after it has stored the message (wait=true)",
         dead_when: "400, 413 and 422: Discord refuses the message as it is",
-        repeat_known_by: "nothing; a repeat shows twice",
-        limits: "heading 256 characters, text 1500, each of ten members 300; longer ones are cut and end with …",
+        repeat_known_by: "not recognised: a repeat is shown twice",
+        limits: "heading 256 characters, text 1500, each of ten fields 300; longer texts are cut and end with …",
         capabilities: ChannelCapabilities {
             signs: false,
             headers: false,
@@ -79,7 +79,7 @@ impl ChannelKind for DiscordChannel {
         ]);
         let name = settings.username.as_deref().map(str::to_lowercase).unwrap_or_default();
         if ["discord", "clyde"].iter().any(|reserved| name.contains(reserved)) {
-            let message = "Discord takes no name that contains `discord` or `clyde`";
+            let message = "Discord refuses names that contain `discord` or `clyde`";
             faults.push(InputFault::new("username", message));
         }
         faults
@@ -97,13 +97,13 @@ impl ChannelKind for DiscordChannel {
     }
 }
 
-/// The address at which Discord answers once the message is stored.
+/// Adds the parameter that makes Discord answer only after the message is stored.
 fn waiting(uri: &Uri) -> Result<Uri, String> {
     let separator = if uri.query().is_some() { '&' } else { '?' };
     format!("{uri}{separator}wait=true").parse().map_err(|why| format!("its URL: {why}"))
 }
 
-/// Writes embeds.
+/// Writes events as embeds.
 #[derive(Debug)]
 struct DiscordWriter {
     username: Option<String>,
@@ -116,7 +116,7 @@ impl ChatWriter for DiscordWriter {
         });
         let fields: Vec<Value> = fields.collect();
         let more = if digest.has_more { "… · " } else { "" };
-        // A footer is shown as it is.
+        // Discord reads no Markdown in a footer.
         let footer = format!("{more}{}", digest.footer);
         let mut embed = Map::new();
         embed.insert("title".to_owned(), cut(&digest.title, MAX_TITLE).into());
@@ -141,7 +141,7 @@ fn cut(text: &str, most: usize) -> String {
     cut_escaped(text, most, escape)
 }
 
-/// Discord reads a backslash before any punctuation of ASCII as "no markup".
+/// Escapes with a backslash, which turns off the meaning of any ASCII punctuation.
 fn escape(character: char, out: &mut String) {
     if matches!(
         character,
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn discord_is_asked_to_wait() {
+    fn discord_answers_after_the_message_is_stored() {
         let waiting = |uri: &str| waiting(&uri.parse().unwrap()).unwrap().to_string();
         assert_eq!(waiting("https://d.example/api/1/x"), "https://d.example/api/1/x?wait=true");
         assert_eq!(

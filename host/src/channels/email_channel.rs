@@ -1,4 +1,4 @@
-//! Kind `email`: a message to an SMTP server.
+//! The kind `email`: sends messages over an SMTP server.
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use super::delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
@@ -21,10 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// The scheme of an SMTP server's address.
+/// The URL scheme of an SMTP server.
 const SCHEMES: &[&str] = &["smtp"];
 
-/// The kind for e-mail.
+/// Endpoints of the kind `email`.
 #[derive(Debug)]
 pub struct EmailChannel;
 
@@ -33,11 +33,11 @@ impl ChannelKind for EmailChannel {
         kind: "email",
         label: "E-mail (SMTP)",
         url_schemes: SCHEMES,
-        url_hint: "the mail server, such as smtp://mail.example:587; without a port 587, and 465 with `tls`",
+        url_hint: "the mail server, such as smtp://mail.example:587; the default port is 587, or 465 with `tls`",
         delivered_when: "the server answers the message with 250",
-        dead_when: "a 5xx to the message, its sender or a recipient; an address or a message that cannot be written",
-        repeat_known_by: "the Message-ID, made of the delivery's id",
-        limits: "subject 250 characters, text and HTML 100000 each; longer ones are cut and end with …",
+        dead_when: "a 5xx for the message, its sender or a recipient; an invalid address; a message that cannot be written",
+        repeat_known_by: "the Message-ID, which contains the delivery's id",
+        limits: "subject 250 characters, text and HTML 100000 each; longer texts are cut and end with …",
         capabilities: ChannelCapabilities {
             signs: false,
             headers: false,
@@ -117,11 +117,11 @@ impl DeliveryChannel for EmailSender {
     }
 }
 
-/// What a server answered: the code and the text.
+/// A server's answer: the code and the text.
 type SmtpAnswer = (u16, String);
 
 impl EmailSender {
-    /// `None` where the delivery was withdrawn while the connection was made.
+    /// Sends a message. Returns `None` if the delivery was withdrawn while the connection was made.
     async fn send(
         &self,
         call: ChannelCall<'_>,

@@ -1,4 +1,4 @@
-//! An event as an e-mail.
+//! Writes events as e-mail messages.
 
 use super::email_settings::EmailSettings;
 use super::event_digest::{DigestTexts, EventDigest, changes_of, subject_of};
@@ -33,11 +33,11 @@ pub struct EmailWriter {
     unsubscribe: Option<TextTemplate>,
 }
 
-/// A message, ready to be sent.
+/// A message that is ready to be sent.
 #[derive(Debug)]
 pub struct WrittenEmail {
     pub envelope: Envelope,
-    /// As RFC 5322 has it.
+    /// The message with its headers, in the format of RFC 5322.
     pub message: Vec<u8>,
     id: String,
     subject: String,
@@ -57,7 +57,7 @@ impl WrittenEmail {
 }
 
 impl EmailWriter {
-    /// Reads the templates of settings.
+    /// Reads the templates of an endpoint's settings.
     pub fn open(settings: &EmailSettings) -> Result<Self, String> {
         let mailbox =
             |text: &str| text.parse::<Mailbox>().map_err(|why| format!("`{text}`: {why}"));
@@ -78,7 +78,7 @@ impl EmailWriter {
         })
     }
 
-    /// Returns the domain of the sender.
+    /// Returns the domain of the sender's address.
     pub fn domain(&self) -> &str {
         self.from.email.domain()
     }
@@ -100,7 +100,7 @@ impl EmailWriter {
             .date(SystemTime::UNIX_EPOCH + since_epoch)
             .message_id(Some(id.clone()))
             .subject(title.clone())
-            // Answers of machines are not sent to what says this (RFC 3834, section 5).
+            // Tells mail servers and mailboxes not to send automatic replies (RFC 3834, section 5).
             .raw_header(header("Auto-Submitted", "auto-generated".to_owned()));
         if let Some(reply_to) = &self.reply_to {
             builder = builder.reply_to(reply_to.clone());
@@ -137,7 +137,7 @@ impl EmailWriter {
         let Some(template) = &self.unsubscribe else { return builder };
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let address = template.render(subject, encode);
-        // One click needs https (RFC 8058, section 3.1).
+        // One-click unsubscription requires https (RFC 8058, section 3.1).
         let has_one_click = address.starts_with("https://");
         let builder = builder.raw_header(header("List-Unsubscribe", format!("<{address}>")));
         if !has_one_click {
@@ -175,7 +175,7 @@ fn header(name: &'static str, value: String) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
 }
 
-/// Reads a recipient: an address, or a name and an address in angle brackets.
+/// Renders and parses a recipient: an address, or a name followed by an address in angle brackets.
 fn recipient(template: &TextTemplate, subject: &EventSubject<'_>) -> Result<Mailbox, String> {
     let text = template.render(subject, clean_address);
     let named =
@@ -187,14 +187,14 @@ fn recipient(template: &TextTemplate, subject: &EventSubject<'_>) -> Result<Mail
     Ok(Mailbox::new(name, address))
 }
 
-/// Replaces the characters of a value that have a meaning in an address (RFC 5322, section 3.2.3), so
-/// that a value can neither end an address nor begin another.
+/// Replaces the characters that have a meaning in an address (RFC 5322, section 3.2.3), so that a
+/// value can neither end an address nor begin another.
 fn clean_address(text: &str) -> String {
     let special = |c: char| c.is_control() || "<>()[]\\,;:\"".contains(c);
     text.chars().map(|c| if special(c) { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
-/// Replaces line breaks and control characters: a header is one line.
+/// Replaces line breaks and other control characters, because a header is one line.
 fn on_one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn no_event_writes_a_header_or_a_recipient() {
+    fn no_event_can_add_a_header_or_a_recipient() {
         let evil = "x\r\nBcc: evil@evil.example\r\n\r\n<evil@evil.example>, evil@evil.example";
         let settings = json!({"from": "a@h.example", "to": ["{data.evil} <b@h.example>"],
             "subject": "About {data.evil}", "text": "t",
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_missing_makes_no_message() {
+    fn a_missing_address_is_an_error() {
         let settings = json!({"from": "a@h.example", "to": ["{data.email}"]});
         let why = write(settings, &json!({"email": null})).unwrap_err();
         assert!(why.starts_with("a recipient is not an address"), "{why}");

@@ -14,52 +14,52 @@ pub enum SmtpSecurity {
     /// By STARTTLS, which the server must offer.
     #[default]
     Starttls,
-    /// From the start (SMTPS).
+    /// From the start of the connection (SMTPS).
     Tls,
-    /// Not at all, where `channels.smtp_without_tls` permits it.
+    /// Not at all. Only if `channels.smtp_without_tls` permits it.
     None,
 }
 
-/// Settings of e-mail.
+/// The settings of an endpoint of kind `email`, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmailSettings {
-    /// The sender: `books@example.com` or `Books <books@example.com>`. Its domain is also the name by
-    /// which Waybill greets the server.
+    /// The sender: `books@example.com` or `Books <books@example.com>`. Its domain is also the name
+    /// that Waybill uses to greet the server.
     #[schema(min_length = 3, max_length = 320)]
     pub from: String,
-    /// The recipients, each one address; members of the event may stand in it in braces:
+    /// The recipients, one address each. An address may contain fields of the event in braces:
     /// `{data.email}`.
     #[schema(min_items = 1, max_items = 50)]
     pub to: Vec<String>,
-    /// Further recipients, whom all see.
+    /// Further recipients (Cc), visible to all.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub cc: Vec<String>,
-    /// Further recipients, whom nobody sees.
+    /// Further recipients (Bcc), hidden from the others.
     #[serde(default)]
     #[schema(max_items = 50)]
     pub bcc: Vec<String>,
-    /// Where answers go; to the sender where left out.
+    /// The address for replies. If left out, replies go to the sender.
     #[serde(default)]
     #[schema(max_length = 320)]
     pub reply_to: Option<String>,
-    /// The subject, with members of the event in braces: `Invoice {data.number} is paid`. Where left
-    /// out it is the event type and the record.
+    /// The subject, with fields of the event in braces: `Invoice {data.number} is paid`. If left
+    /// out, the event type and the record.
     #[serde(default)]
     #[schema(max_length = 16_384)]
     pub subject: Option<String>,
-    /// The text, with members of the event in braces. Where both it and `html` are left out, both
-    /// list the first ten members of the data.
+    /// The plain text, with fields of the event in braces. If both this and `html` are left out,
+    /// both forms list the first ten fields of the data.
     #[serde(default)]
     #[schema(max_length = 16_384)]
     pub text: Option<String>,
-    /// The same as HTML; what stands in the event is escaped.
+    /// The HTML text, with fields of the event in braces. Their values are escaped.
     #[serde(default)]
     #[schema(max_length = 16_384)]
     pub html: Option<String>,
-    /// Where a recipient says that no more is wanted: an https or a mailto address, with members of
-    /// the event in braces. It goes into `List-Unsubscribe`.
+    /// Where a recipient can unsubscribe: an https or a mailto address, with fields of the event in
+    /// braces. It is sent as `List-Unsubscribe`.
     #[serde(default)]
     #[schema(max_length = 2_048)]
     pub unsubscribe: Option<String>,
@@ -67,11 +67,11 @@ pub struct EmailSettings {
     #[serde(default)]
     #[schema(inline, default = "starttls")]
     pub tls: SmtpSecurity,
-    /// The user to log in as; without it Waybill does not log in.
+    /// The user to log in as. If left out, Waybill does not log in.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 320)]
     pub username: Option<String>,
-    /// The password of the user.
+    /// The user's password.
     #[serde(default)]
     #[schema(write_only, min_length = 1, max_length = 1_024)]
     pub password: Option<String>,
@@ -121,7 +121,8 @@ fn check_mailbox(text: &str) -> Option<String> {
     Some(format!("this is not an address such as `Books <books@example.com>`: {why}"))
 }
 
-/// Checks a recipient. A template with members of the event becomes an address only with an event.
+/// Checks a recipient. A template with fields of the event can only be checked when there is an
+/// event.
 fn check_recipient(text: &str) -> Option<String> {
     match TextTemplate::read(text) {
         Err(why) => Some(why),

@@ -1,4 +1,4 @@
-//! An event in a few words, for people who read it in a chat or an inbox.
+//! Summarises an event for people who read it in a chat or an inbox.
 
 use crate::expression::event_subject::{EventSubject, SubjectValue};
 use crate::expression::text_template::{TextTemplate, show_value};
@@ -7,21 +7,21 @@ use crate::model::envelope::EnvelopeMessage;
 use crate::model::fault::InputFault;
 use std::sync::OnceLock;
 
-/// Most members of the data that are listed.
+/// Most fields of the data that are listed.
 pub const MAX_FACTS: usize = 10;
 
 /// The texts of a message that an operator may set.
 #[derive(Debug, Default)]
 pub struct DigestTexts {
-    /// `invoice.paid: invoice 17` where it is `None`.
+    /// The heading. If `None`, it reads like `invoice.paid: invoice 17`.
     pub title: Option<TextTemplate>,
     pub text: Option<TextTemplate>,
-    /// Whether the members of the data are listed.
+    /// Whether the fields of the data are listed.
     pub lists_facts: bool,
 }
 
 impl DigestTexts {
-    /// Reads the templates of an endpoint's settings, which were checked when they were set.
+    /// Reads the templates of an endpoint's settings, which were checked when they were stored.
     pub fn read(title: Option<&str>, text: Option<&str>, facts: bool) -> Result<Self, String> {
         let read = |text: Option<&str>| text.map(TextTemplate::read).transpose();
         Ok(Self { title: read(title)?, text: read(text)?, lists_facts: facts })
@@ -37,17 +37,17 @@ pub fn check_templates(templates: &[(&str, Option<&str>)]) -> Vec<InputFault> {
     templates.iter().filter_map(fault).collect()
 }
 
-/// An event in words. The texts are as they stand in the event: whoever writes them into a message
+/// The summary of an event. The texts are not escaped; the code that writes them into a message
 /// escapes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventDigest {
     pub title: String,
     pub text: Option<String>,
-    /// Names and values of members of the data; none is empty.
+    /// Names and values of fields of the data. None is empty.
     pub facts: Vec<(String, String)>,
-    /// Whether there are more members than are listed.
+    /// Whether the data has more fields than are listed.
     pub has_more: bool,
-    /// Where it came from and when.
+    /// The source and the time of the event.
     pub footer: String,
 }
 
@@ -75,7 +75,8 @@ pub fn changes_of(message: &EnvelopeMessage<'_>) -> Option<String> {
     Some(format!(r#"{{"changed":{changed},"previous":{previous}}}"#))
 }
 
-/// Returns a message as expressions see it. The data has passed the field map of the endpoint.
+/// Returns a message as expressions see it. The data must have passed the field map of the
+/// endpoint.
 pub fn subject_of<'a>(message: &EnvelopeMessage<'a>, changes: Option<&'a str>) -> EventSubject<'a> {
     EventSubject {
         event_type: message.event_type,
@@ -96,8 +97,8 @@ fn default_title(message: &EnvelopeMessage<'_>) -> String {
     }
 }
 
-/// Returns the first members of the data that are neither empty nor objects nor lists, and whether
-/// more follow.
+/// Returns the first fields of the data that are not empty, objects or lists, and whether more
+/// follow.
 fn list_facts(data: &str) -> (Vec<(String, String)>, bool) {
     let Ok(members) = JsonMembers::read(data) else { return (Vec::new(), false) };
     let mut facts = Vec::new();
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_templates_lists_its_members() {
+    fn an_event_without_templates_lists_its_fields() {
         let texts = DigestTexts::read(None, None, true).unwrap();
         let data =
             r#"{"number":"A-1","total":12.50,"paid":true,"note":"","client":{"id":3},"x":null}"#;
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_take_the_place_of_the_words() {
+    fn templates_replace_the_default_texts() {
         let texts = DigestTexts::read(Some("Paid: {data.n}"), Some("{changed}"), false).unwrap();
         let changed = EnvelopeMessage { changed: Some(r#"["n"]"#), ..message(r#"{"n":5}"#) };
         let digest = EventDigest::new(&texts, &changed);
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn more_members_than_are_listed_are_told() {
+    fn a_digest_tells_that_there_are_more_fields() {
         let data: serde_json::Map<_, _> = (0..30).map(|n| (format!("m{n}"), n.into())).collect();
         let data = serde_json::Value::Object(data).to_string();
         let texts = DigestTexts::read(None, None, true).unwrap();

@@ -1,13 +1,13 @@
-//! What a column of a table or of a CSV file holds: a value of the event, by its place.
+//! Finds values of an event by their place, for the columns of a table or a CSV file.
 
 use crate::json::pointer::take_step;
 use crate::model::envelope::EnvelopeMessage;
 use serde_json::value::RawValue;
 
-/// Longest place, in bytes.
+/// Longest text of a place, in bytes.
 const MAX_TEXT: usize = 255;
 
-/// A place of a value in a delivery.
+/// The place of a value in a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventPlace {
     DeliveryId,
@@ -18,25 +18,25 @@ pub enum EventPlace {
     RecordId,
     /// When the event happened.
     Time,
-    /// Names that lead into the data; none for all of it.
+    /// The field names that lead to a value in the data. Empty for the whole data.
     Data(Vec<String>),
 }
 
-/// A value as it is written.
+/// A value that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventValue {
-    /// There is none, or it is null.
+    /// The value does not exist or is null.
     Absent,
     /// A text.
     Text(String),
-    /// A number or a boolean, as it is written.
+    /// A number or a boolean, as its JSON literal.
     Literal(String),
     /// An object or an array, as JSON.
     Json(String),
 }
 
 impl EventPlace {
-    /// Parses a place. The error lists the known ones.
+    /// Parses a place. The error lists the valid ones.
     pub fn parse(text: &str) -> Result<Self, String> {
         let known = match text {
             "delivery_id" => Self::DeliveryId,
@@ -53,7 +53,7 @@ impl EventPlace {
                     path.unwrap_or_default().split('.').map(str::to_owned).collect();
                 if names.iter().any(String::is_empty) {
                     return Err(format!(
-                        "`{text}` is not a value of an event; there are type, source, resource, id, time, \
+                        "`{text}` is not a place of an event; the places are type, source, resource, id, time, \
                          event_id, delivery_id, data and data.FIELD"
                     ));
                 }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_there_is_not_is_refused() {
+    fn an_unknown_place_is_refused() {
         for text in ["", "payload", "data.", "data..x", "where"] {
             assert!(EventPlace::parse(text).unwrap_err().contains("data.FIELD"), "{text}");
         }

@@ -1,8 +1,8 @@
-//! The kind `file`: each delivery is a line of a file, NDJSON or CSV, in a folder that the
+//! The kind `file`: appends each delivery as a line to an NDJSON or CSV file, in a folder that the
 //! configuration permits.
 //!
-//! A delivery is made when its line was synchronised to the disk. The file it stands in gets its
-//! name when it is finished; see [`segment`].
+//! A delivery succeeds when its line has been synchronised to the disk. A file gets its final name
+//! when it is finished; see [`segment`].
 
 mod appender;
 mod line;
@@ -28,22 +28,22 @@ use std::time::Duration;
 
 /// Most columns of a CSV file.
 const MAX_COLUMNS: usize = 200;
-/// How long a file grows if nothing else is set.
+/// Default longest time for which a file grows.
 const AGE: Duration = Duration::from_mins(5);
-/// The longest time for which a file may grow.
+/// Highest setting for the time for which a file grows.
 const MAX_AGE: Duration = Duration::from_hours(24);
-/// Bytes after which a file is finished if nothing else is set: 64 MiB.
+/// Default size at which a file is finished, in bytes: 64 MiB.
 const BYTES: u64 = 64 * 1024 * 1024;
 
 /// Endpoints of the kind `file`.
 #[derive(Debug)]
 pub struct FileChannel;
 
-/// The form of the files.
+/// The format of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
-    /// The body of each delivery, JSON on one line.
+    /// The body of each delivery as JSON on one line.
     #[default]
     Ndjson,
     /// Comma-separated values (RFC 4180).
@@ -54,40 +54,40 @@ pub enum FileFormat {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CsvColumn {
-    /// Its name in the first line.
+    /// The column's name, written in the first line of each file.
     #[schema(min_length = 1, max_length = 255)]
     name: String,
-    /// What stands in it: `type`, `source`, `resource`, `id`, `time`, `event_id`, `data` or
+    /// The value of the column: `type`, `source`, `resource`, `id`, `time`, `event_id`, `data` or
     /// `data.FIELD`.
     #[schema(max_length = 255)]
     value: String,
 }
 
-/// What an operator sets of an endpoint of the kind `file`, beside its `url`.
+/// The settings of an endpoint of kind `file`, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSettings {
-    /// The form of the files: `ndjson` or `csv`.
+    /// The format of the files: `ndjson` or `csv`.
     #[serde(default)]
     #[schema(value_type = String, default = "ndjson")]
     format: FileFormat,
-    /// What the names of the files begin with. The id of their first delivery follows.
+    /// The beginning of the files' names. The id of the first delivery in the file follows.
     #[serde(default = "file_name")]
     #[schema(default = "events", max_length = 64)]
     name: String,
-    /// The columns of a CSV file, after `delivery_id`, which is always the first.
+    /// The columns of a CSV file. `delivery_id` is always the first column and is not named here.
     #[serde(default)]
     #[schema(inline)]
     columns: Vec<CsvColumn>,
-    /// Whether texts that a spreadsheet would take for a formula stay as they are in a CSV file. If
-    /// not, a `'` is put before them.
+    /// Whether texts that a spreadsheet would run as a formula are written unchanged into a CSV
+    /// file. If not, they get a leading `'`.
     #[serde(default)]
     keep_formulas: bool,
-    /// Bytes after which a file is finished and the next one begins, 1 KiB to 1 GiB.
+    /// The size at which a file is finished and the next one begins, in bytes: 1 KiB to 1 GiB.
     #[serde(default = "bytes")]
     #[schema(default = 67_108_864, minimum = 1024, maximum = 1_073_741_824)]
     max_bytes: u64,
-    /// How long a file grows at most, 1 s to 24 h.
+    /// The time after which a file is finished, 1 s to 24 h.
     #[serde(default = "age")]
     #[schema(value_type = String, default = "5m")]
     max_age: TimeSpan,
@@ -111,7 +111,7 @@ impl ChannelKind for FileChannel {
         label: "Files (NDJSON, CSV)",
         url_schemes: &["file"],
         url_hint: "a folder inside one of `channels.file_directories`, such as file:///var/lib/waybill/out",
-        delivered_when: "the line is synchronised to the disk; the file gets its name when it is finished",
+        delivered_when: "the line is synchronised to the disk; the file gets its final name when it is finished",
         dead_when: "the body is not JSON and the format is ndjson",
         repeat_known_by: "delivery_id, in the body or in the first column",
         limits: "max_bytes and max_age of a file; above them the next one begins",
@@ -142,7 +142,7 @@ impl ChannelKind for FileChannel {
         let is_csv = settings.format == FileFormat::Csv;
         if is_csv == settings.columns.is_empty() || settings.columns.len() > MAX_COLUMNS {
             let message =
-                format!("a CSV file has 1 to {MAX_COLUMNS} columns, and no other has any");
+                format!("a CSV file has 1 to {MAX_COLUMNS} columns; other formats have none");
             faults.push(InputFault::new("columns", message));
         }
         for (n, column) in settings.columns.iter().enumerate() {
@@ -182,7 +182,7 @@ impl ChannelKind for FileChannel {
     }
 }
 
-/// Returns the folder of a URL: absolute, and without `..`.
+/// Returns the folder of a URL. It must be absolute and must not contain `..`.
 fn read_folder(url: &str) -> Result<PathBuf, String> {
     let example = "write it as file:///var/lib/waybill/out";
     let url = read_url(url, &["file"])?;
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_written_only_where_the_configuration_permits_it() {
+    fn files_are_written_only_to_permitted_folders() {
         let none = ChannelsSection::default();
         assert_eq!(faults(&json!({}), &none), [""]);
         let rules = ChannelsSection { file_directories: vec!["/data".into()], ..none };
@@ -278,7 +278,7 @@ mod tests {
         for url in ["file://host/data", "file:data", "/data", "file:///data?x=1"] {
             assert!(read_folder(url).is_err(), "{url}");
         }
-        // The parser of URLs takes `..` away.
+        // The URL parser resolves `..`.
         assert_eq!(read_folder("file:///data/../etc").unwrap(), PathBuf::from("/etc"));
         assert_eq!(read_folder("file:///data/%2e%2e/etc").unwrap(), PathBuf::from("/etc"));
     }

@@ -1,8 +1,9 @@
-//! The kind `mqtt`: each delivery is published with QoS 1, and is made when the server's PUBACK has
-//! come.
+//! The kind `mqtt`: publishes each delivery with QoS 1. The delivery succeeds when the server's
+//! PUBACK arrives.
 //!
-//! With MQTT 5 the user property `webhook-id` holds the delivery's id; with 3.1.1 only the body
-//! does. The server may hand a message to its subscribers twice; they tell a repeat by that id.
+//! With MQTT 5 the user property `webhook-id` holds the delivery's id. With 3.1.1 only the body
+//! holds it. The server may hand a message to its subscribers twice; they recognise a repeat by
+//! that id.
 
 mod mqtt_session;
 mod wire;
@@ -30,9 +31,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use wire::{ConnectPacket, MqttPacket, MqttVersion, take_packet, write_connect};
 
-/// How long a server may take from the first byte to the end of the log-in.
+/// Longest time from opening a connection to the end of the log-in.
 const GREETING: Duration = Duration::from_secs(10);
-/// The schemes of MQTT, and their ports.
+/// The URL schemes of MQTT with and without TLS, with their default ports.
 const SECURE: (&str, u16) = ("mqtts", 8883);
 const PLAIN: (&str, u16) = ("mqtt", 1883);
 
@@ -40,22 +41,23 @@ const PLAIN: (&str, u16) = ("mqtt", 1883);
 #[derive(Debug)]
 pub struct MqttChannel;
 
-/// What an operator sets of an endpoint of the kind `mqtt`, beside its `url`.
+/// The settings of an endpoint of kind `mqtt`, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MqttSettings {
-    /// The topic. `{type}`, `{source}`, `{resource}` and `{id}` stand for values of the event.
+    /// The topic. `{type}`, `{source}`, `{resource}` and `{id}` are replaced by values of the
+    /// event.
     #[schema(example = "crm/{resource}/{id}", max_length = 255)]
     topic: String,
-    /// The version of MQTT: `5` or `3.1.1`.
+    /// The version of the protocol: `5` or `3.1.1`.
     #[serde(default)]
     #[schema(value_type = String, default = "5")]
     version: MqttVersion,
     /// Whether the server stores the last message of a topic for later subscribers.
     #[serde(default)]
     retain: bool,
-    /// The client id; a new one for each connection if left out. A server closes the older of two
-    /// connections with one id, so leave it out if several nodes deliver.
+    /// The client id. If left out, each connection uses a new one. A server closes the older of two
+    /// connections with the same id, so leave it out if several nodes deliver.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 1024)]
     client_id: Option<String>,
@@ -76,8 +78,8 @@ impl ChannelKind for MqttChannel {
         url_schemes: &["mqtts", "mqtt"],
         url_hint: "the server, such as mqtts://mqtt.example:8883; mqtt:// does not encrypt",
         delivered_when: "the server acknowledges the message (QoS 1, PUBACK)",
-        dead_when: "the message is larger than the server takes, or it refuses its topic or its form",
-        repeat_known_by: "the user property webhook-id in MQTT 5, delivery_id of the body in 3.1.1",
+        dead_when: "the message is larger than the server accepts, or the server refuses its topic or its payload",
+        repeat_known_by: "the user property webhook-id in MQTT 5, delivery_id in the body in 3.1.1",
         limits: "the server's maximum packet size: a larger message is a dead letter",
         capabilities: ChannelCapabilities {
             signs: false,
@@ -164,7 +166,10 @@ impl MqttPublisher {
             self.greet(stream).await
         });
         greeted.await.unwrap_or_else(|_| {
-            Err(PublishError::new(ErrorClass::Timeout, "the server did not let us in within 10 s"))
+            Err(PublishError::new(
+                ErrorClass::Timeout,
+                "the server did not complete the log-in within 10 s",
+            ))
         })
     }
 
@@ -176,7 +181,7 @@ impl MqttPublisher {
             client_id: self.settings.client_id.as_deref().unwrap_or(&made_up),
             user: self.settings.username.as_deref(),
             password: self.settings.password.as_ref().map(SettingSecret::reveal),
-            // A server ends a connection after one and a half of this.
+            // A server closes a connection that is silent for one and a half times this.
             keep_alive: u16::try_from(SILENCE.as_secs() * 3).unwrap_or(u16::MAX),
         });
         stream.write_all(&hello).await.map_err(PublishError::lost)?;
@@ -187,7 +192,9 @@ impl MqttPublisher {
                 break packet;
             }
             if stream.read_buf(&mut bytes).await.map_err(PublishError::lost)? == 0 {
-                return Err(PublishError::lost("the server closed it during the log-in"));
+                return Err(PublishError::lost(
+                    "the server closed the connection during the log-in",
+                ));
             }
         };
         match packet {
@@ -195,13 +202,13 @@ impl MqttPublisher {
                 Ok(MqttSession::open(stream, bytes, version, limits))
             }
             MqttPacket::Connected { reason: 0, .. } => {
-                Err(PublishError::refused("the server acknowledges no message (QoS 0 only)"))
+                Err(PublishError::refused("the server does not acknowledge messages (QoS 0 only)"))
             }
             MqttPacket::Connected { reason, .. } => Err(refused_login(version, reason)),
             MqttPacket::Acknowledged { .. }
             | MqttPacket::Disconnected { .. }
             | MqttPacket::Pong => {
-                Err(PublishError::protocol("the server does not greet as MQTT does"))
+                Err(PublishError::protocol("the server did not answer the log-in as MQTT requires"))
             }
         }
     }
@@ -211,9 +218,9 @@ impl MqttPublisher {
 fn refused_login(version: MqttVersion, reason: u8) -> PublishError {
     let what = match (version, reason) {
         (_, 0x01 | 0x84) => "it does not speak this version of MQTT; set `version`",
-        (_, 0x02 | 0x85) => "it does not take the client id; set another `client_id`",
+        (_, 0x02 | 0x85) => "it refuses the client id; set another `client_id`",
         (_, 0x03 | 0x88 | 0x89) => "it is not ready",
-        (_, 0x04 | 0x86) => "user or password are wrong",
+        (_, 0x04 | 0x86) => "the user or the password is wrong",
         (_, 0x05 | 0x87) => "the user may not connect",
         (_, 0x8a) => "the client is banned",
         (_, 0x97 | 0x9f) => "a quota is used up",

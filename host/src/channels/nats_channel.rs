@@ -1,8 +1,8 @@
-//! The kind `nats`: each delivery is a message in a stream of JetStream.
+//! The kind `nats`: publishes each delivery to a stream of JetStream.
 //!
-//! A delivery is made when the stream has acknowledged it. The header `Nats-Msg-Id` holds the
-//! delivery's id, so a repeat within the stream's duplicate window is stored once, and a later one
-//! can be told by its header.
+//! A delivery succeeds when a stream has acknowledged it. The header `Nats-Msg-Id` holds the
+//! delivery's id, so the stream stores a repeat within its duplicate window only once. A consumer
+//! can recognise a later repeat by the header.
 
 pub mod nats_login;
 mod nats_session;
@@ -31,14 +31,15 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct NatsChannel;
 
-/// What an operator sets of an endpoint of the kind `nats`, beside its `url`.
+/// The settings of an endpoint of kind `nats`, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NatsSettings {
-    /// The subject. `{type}`, `{source}`, `{resource}` and `{id}` stand for values of the event.
+    /// The subject. `{type}`, `{source}`, `{resource}` and `{id}` are replaced by values of the
+    /// event.
     #[schema(example = "crm.{type}", max_length = 255)]
     subject: String,
-    /// The stream that must take the message; any stream if left out.
+    /// The stream that must store the message. If left out, any stream may.
     #[serde(default)]
     #[schema(max_length = 255)]
     stream: Option<String>,
@@ -54,7 +55,7 @@ pub struct NatsSettings {
     #[serde(default)]
     #[schema(write_only, value_type = Option<String>)]
     token: Option<SettingSecret>,
-    /// The seed of a user's key (`SU…`), or the contents of a `.creds` file.
+    /// The seed of a user's key (`SU…`), or the contents of a `.creds` file, to log in with.
     #[serde(default)]
     #[schema(write_only, value_type = Option<String>)]
     private_key: Option<SettingSecret>,
@@ -67,7 +68,7 @@ impl ChannelKind for NatsChannel {
         url_schemes: &["tls", "nats"],
         url_hint: "the server, such as tls://nats.example:4222; nats:// does not encrypt",
         delivered_when: "a stream of JetStream acknowledges the message",
-        dead_when: "the message is larger than the server or the stream takes",
+        dead_when: "the message is larger than the server or the stream accepts",
         repeat_known_by: "the header Nats-Msg-Id: the stream drops a repeat within its duplicate window",
         limits: "the server's max_payload, 1 MiB by default: a larger message is a dead letter",
         capabilities: ChannelCapabilities {
@@ -90,12 +91,15 @@ impl ChannelKind for NatsChannel {
                 .push(InputFault::new("stream", "the name of a stream, without `.`, `*` and `>`"));
         }
         if settings.username.is_some() != settings.password.is_some() {
-            faults.push(InputFault::new("username", "`username` and `password` belong together"));
+            faults.push(InputFault::new(
+                "username",
+                "set both `username` and `password`, or neither",
+            ));
         }
         let ways =
             [settings.username.is_some(), settings.token.is_some(), settings.private_key.is_some()];
         if ways.into_iter().filter(|is_set| *is_set).count() > 1 {
-            let message = "log in by one of `username`, `token` and `private_key`";
+            let message = "set only one of `username`, `token` and `private_key`";
             faults.push(InputFault::new("username", message));
         }
         if let Some(Err(why)) = settings.private_key.as_ref().map(read_key) {
@@ -190,7 +194,7 @@ impl NatsPublisher {
             ("webhook-id", message.delivery_id),
             ("Content-Type", &*body.content_type),
         ];
-        // CloudEvents in binary mode: the NATS binding has the names of HTTP's.
+        // The attributes of CloudEvents in binary mode have the same names as in HTTP.
         let further = body.headers.iter();
         headers.extend(
             further.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))),

@@ -1,5 +1,5 @@
-//! The two directions of a connection to a queue, each with a task of its own, so that a delivery
-//! that is given up never leaves half a frame behind.
+//! A connection to a queue, with one task for each direction. A delivery that is given up therefore
+//! never leaves half a frame behind.
 
 use super::publish::PublishError;
 use super::session::{OwnedTask, PendingAnswers};
@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Frames that wait to be written; more make their deliveries wait.
+/// Most frames that wait to be written. Further deliveries wait for room.
 const FRAMES: usize = 64;
-/// How long nothing is written before a sign of life is sent. Brokers and firewalls close what is
-/// silent for a minute or more.
+/// Longest time without a written frame before a sign of life is sent. Brokers and firewalls close
+/// connections that are silent for a minute or more.
 pub const SILENCE: Duration = Duration::from_secs(20);
-/// The most bytes of one frame that a server may send: acknowledgements are far smaller.
+/// Longest frame that is accepted from a server, in bytes. Acknowledgements are far smaller.
 const MAX_FRAME: usize = 256 * 1024;
 
 /// A connection, with or without TLS.
@@ -26,7 +26,7 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
-/// Where a server is, as the `url` of an endpoint says it.
+/// The address of a server, as the `url` of an endpoint gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerPlace {
     /// The host, in brackets if it is an IPv6 address.
@@ -34,17 +34,18 @@ pub struct ServerPlace {
     pub port: u16,
     /// Whether the connection is encrypted.
     pub is_secure: bool,
-    /// What follows the host and its `/`, decoded.
+    /// The decoded path, without the leading `/`.
     pub path: String,
 }
 
 impl ServerPlace {
-    /// Reads a URL. `secure` is the scheme with TLS and its port, `plain` the one without.
+    /// Reads a URL. `secure` is the scheme with TLS and its default port, `plain` the one without
+    /// TLS.
     pub fn read(url: &str, secure: (&str, u16), plain: (&str, u16)) -> Result<Self, String> {
         let url = read_url(url, &[secure.0, plain.0])?;
         if url.query().is_some() {
             return Err(
-                "nothing but a path may follow the host; the rest are `settings`".to_owned()
+                "only a path may follow the host; everything else belongs in `settings`".to_owned()
             );
         }
         let is_secure = url.scheme() == secure.0;
@@ -52,7 +53,7 @@ impl ServerPlace {
         let path = url.path().trim_start_matches('/');
         let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned();
         let host = url.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or("it names no host")?.to_owned();
+        let host = host.ok_or("the URL has no host")?.to_owned();
         Ok(Self { host, port: url.port().unwrap_or(usual), is_secure, path })
     }
 
@@ -62,7 +63,7 @@ impl ServerPlace {
         if place.path.is_empty() {
             Ok(place)
         } else {
-            Err("no path may follow the host".to_owned())
+            Err("the URL must not have a path".to_owned())
         }
     }
 
@@ -80,29 +81,30 @@ impl ServerPlace {
     }
 }
 
-/// Writes frames, and reads answers, until either fails.
+/// Writes frames and reads answers until either direction fails.
 #[derive(Debug)]
 pub struct SessionPipe {
     frames: FrameSender,
     _tasks: [OwnedTask; 2],
 }
 
-/// Where frames go that are to be written.
+/// The queue of frames to be written.
 #[derive(Debug, Clone)]
 pub struct FrameSender(mpsc::Sender<Bytes>);
 
 impl FrameSender {
     /// Queues a frame if there is room, and drops it otherwise.
     pub fn offer(&self, frame: &'static [u8]) {
-        // Without room the other side has not read for a while: it does not wait for this.
+        // A full queue means that the other side has not read for a while, so it does not miss this
+        // frame.
         drop(self.0.try_send(Bytes::from_static(frame)));
     }
 }
 
 impl SessionPipe {
     /// Starts the tasks of a connection. `read` removes whole frames from the bytes it gets. `rest`
-    /// holds bytes that were read already, and `sign_of_life` is sent after [`SILENCE`]. If either
-    /// direction fails, all of `answers` end.
+    /// holds bytes that were already read. `sign_of_life` is sent after [`SILENCE`]. If either
+    /// direction fails, all `answers` end.
     pub fn open<K, A>(
         stream: Box<dyn ByteStream>,
         rest: BytesMut,
@@ -132,7 +134,7 @@ impl SessionPipe {
 
     /// Queues a frame, and waits until there is room.
     pub async fn send(&self, frame: Bytes) -> Result<(), PublishError> {
-        let ended = |_| PublishError::lost("nothing more can be written");
+        let ended = |_| PublishError::lost("the session has ended");
         self.frames.0.send(frame).await.map_err(ended)
     }
 }
@@ -148,17 +150,19 @@ async fn read_frames(
             return why;
         }
         if bytes.len() > MAX_FRAME {
-            return PublishError::protocol("the server sent more than an acknowledgement has");
+            return PublishError::protocol(
+                "the server sent a frame that is too long for an acknowledgement",
+            );
         }
         match stream.read_buf(&mut bytes).await {
-            Ok(0) => return PublishError::lost("the server closed it"),
+            Ok(0) => return PublishError::lost("the server closed the connection"),
             Ok(_) => {}
             Err(why) => return PublishError::lost(why),
         }
     }
 }
 
-/// Writes all that is queued before it flushes, so that many frames share a system call.
+/// Writes all queued frames before it flushes, so that many frames share a system call.
 async fn write_frames(
     mut stream: impl AsyncWrite + Unpin,
     mut queued: mpsc::Receiver<Bytes>,

@@ -1,27 +1,27 @@
-//! Subjects, topics and routing keys that hold something of the event: `crm.{type}.{id}`.
+//! Subjects, topics and routing keys with values of the event: `crm.{type}.{id}`.
 //!
-//! A value is percent-encoded if it holds a character that means something to a queue, so no
-//! event can choose another subject than the one that its operator wrote. The dots of an event
-//! type stay: they separate the parts of a subject as they separate those of a type.
+//! Characters of a value that have a meaning to a queue are percent-encoded, so no event can choose
+//! another subject than the one the operator wrote. The dots of an event type stay, because they
+//! separate the parts of a subject as they separate those of a type.
 
 use crate::model::envelope::EnvelopeMessage;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// Longest template, and longest rendered place, in bytes. AMQP's routing keys have 255 at most.
+/// Longest template and longest rendered place, in bytes. AMQP allows routing keys of at most 255
+/// bytes.
 pub const MAX_PLACE: usize = 255;
 
-/// What stands in the place of a value that the event does not have.
+/// Written in place of a value that the event does not have.
 const ABSENT: &str = "-";
 
-/// Separators and wildcards of NATS, MQTT and AMQP. `$` begins names that brokers keep for
-/// themselves.
+/// The separators and wildcards of NATS, MQTT and AMQP. `$` begins names that brokers reserve.
 const MEANINGFUL: &AsciiSet =
     &CONTROLS.add(b' ').add(b'%').add(b'*').add(b'>').add(b'#').add(b'+').add(b'/').add(b'$');
 
-/// The same, for a value that is one part of a place.
+/// The characters to encode in a value that forms one part of a place.
 const ONE_PART: &AsciiSet = &MEANINGFUL.add(b'.');
 
-/// A place with values of the event in it.
+/// A template of a place with values of the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaceTemplate(Vec<PlacePart>);
 
@@ -31,7 +31,7 @@ enum PlacePart {
     Value(PlaceValue),
 }
 
-/// What a placeholder stands for.
+/// The value that a placeholder stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PlaceValue {
     EventType,
@@ -67,7 +67,7 @@ impl PlaceTemplate {
     /// Parses a template. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.len() > MAX_PLACE {
-            return Err(format!("has 1 to {MAX_PLACE} bytes"));
+            return Err(format!("must have 1 to {MAX_PLACE} bytes"));
         }
         let mut parts = Vec::new();
         let mut rest = text;
@@ -75,7 +75,7 @@ impl PlaceTemplate {
             push_literal(&mut parts, literal)?;
             let (name, after) = after.split_once('}').ok_or("a `{` is not closed")?;
             let value = PlaceValue::named(name).ok_or_else(|| {
-                format!("`{{{name}}}` is not known; there are {{type}}, {{source}}, {{resource}} and {{id}}")
+                format!("`{{{name}}}` is not a placeholder; the placeholders are {{type}}, {{source}}, {{resource}} and {{id}}")
             })?;
             parts.push(PlacePart::Value(value));
             rest = after;
@@ -84,7 +84,7 @@ impl PlaceTemplate {
         Ok(Self(parts))
     }
 
-    /// Renders the place of a delivery. The error says that it is too long.
+    /// Renders the place of a delivery. Fails if it is longer than [`MAX_PLACE`].
     pub fn render(&self, message: &EnvelopeMessage<'_>) -> Result<String, String> {
         let mut place = String::new();
         for part in &self.0 {
@@ -104,11 +104,11 @@ fn push_literal(parts: &mut Vec<PlacePart>, literal: &str) -> Result<(), String>
     let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !"{}*>#+".contains(c);
     if let Some(odd) = literal.chars().find(|c| !is_plain(*c)) {
         return Err(format!(
-            "holds {odd:?}; wildcards, spaces and control characters have no place in it"
+            "contains {odd:?}; wildcards, spaces and control characters are not allowed"
         ));
     }
     if parts.is_empty() && (literal.starts_with('$') || literal.starts_with("_INBOX")) {
-        return Err("begins with a name that the server keeps for itself".to_owned());
+        return Err("begins with a name that servers reserve".to_owned());
     }
     if !literal.is_empty() {
         parts.push(PlacePart::Literal(literal.to_owned()));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_the_event_are_put_in_and_change_no_structure() {
+    fn values_of_the_event_do_not_change_the_structure_of_a_place() {
         assert_eq!(place("crm.{type}").unwrap(), "crm.invoice.paid");
         assert_eq!(place("{source}/{resource}").unwrap(), "my%20crm/invoice");
         assert_eq!(place("x.{id}").unwrap(), "x.a%2Eb%2F%2A%3E%23%2B%20%25%C3%BC");
@@ -145,17 +145,17 @@ mod tests {
     }
 
     #[test]
-    fn an_event_cannot_reach_what_the_server_keeps_for_itself() {
+    fn an_event_cannot_reach_reserved_names() {
         let odd = EnvelopeMessage { event_type: "$JS.API.STREAM.DELETE.x", ..message() };
         let rendered = PlaceTemplate::parse("{type}").unwrap().render(&odd).unwrap();
         assert_eq!(rendered, "%24JS.API.STREAM.DELETE.x");
         for template in ["$JS.API.STREAM.DELETE.x", "$SYS/x", "_INBOX.x"] {
-            assert!(place(template).unwrap_err().contains("keeps for itself"), "{template}");
+            assert!(place(template).unwrap_err().contains("servers reserve"), "{template}");
         }
     }
 
     #[test]
-    fn what_cannot_be_a_place_is_refused_in_words() {
+    fn invalid_templates_are_refused_with_a_reason() {
         for (template, word) in [
             ("", "1 to 255"),
             ("a.*", "wildcards"),

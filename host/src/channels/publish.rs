@@ -1,4 +1,4 @@
-//! An attempt of a kind that publishes over a connection of its own.
+//! Attempts of the kinds that publish over a connection of their own.
 
 use super::delivery_channel::{ChannelOutcome, ChannelReply};
 use crate::net::error_class::ErrorClass;
@@ -9,22 +9,24 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishOutcome {
-    /// The receiver has it for good.
+    /// The receiver has stored the message.
     Delivered {
-        /// What the receiver said, for the record of the attempt.
+        /// The receiver's answer, for the record of the attempt.
         answer: String,
     },
-    /// The receiver does not have it, or nobody knows; another attempt may help.
+    /// The receiver does not have the message, or its answer is unknown. Another attempt may
+    /// succeed.
     TryAgain(PublishError),
-    /// The receiver can never take it; why, in a sentence without secrets.
+    /// The receiver will never accept the message. The text says why, in a sentence without
+    /// secrets.
     Dead(String),
 }
 
 impl PublishOutcome {
-    /// Returns the outcome of a delivery that the receiver has, with its answer.
+    /// Returns the outcome of a successful delivery with the receiver's answer.
     pub fn delivered(answer: impl Into<String>) -> Self {
         Self::Delivered { answer: answer.into() }
     }
@@ -52,7 +54,7 @@ impl PublishOutcome {
     }
 }
 
-/// Why a delivery was not made.
+/// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct PublishError {
@@ -63,7 +65,7 @@ pub struct PublishError {
 }
 
 impl PublishError {
-    /// Returns a failure of that class.
+    /// Returns a failure of a class.
     pub fn new(class: ErrorClass, detail: impl fmt::Display) -> Self {
         Self { class, detail: detail.to_string() }
     }
@@ -78,7 +80,7 @@ impl PublishError {
         Self::new(ErrorClass::Protocol, why)
     }
 
-    /// Returns the failure of a receiver that refuses and may accept later.
+    /// Returns the failure of a receiver that refuses now and may accept later.
     pub fn refused(why: impl fmt::Display) -> Self {
         Self::new(ErrorClass::Deferred, why)
     }
@@ -95,11 +97,11 @@ impl From<SendError> for PublishError {
     }
 }
 
-/// How long an attempt may take, and whether it may still begin.
+/// How long an attempt may take, and when it must not begin any more.
 pub struct AttemptTime<'a> {
-    /// How long it may take in all.
+    /// Longest time for the whole attempt.
     pub limit: Duration,
-    /// Ends when it must not begin any more.
+    /// Completes when the attempt must not begin any more.
     pub withdrawn: BoxFuture<'a, ()>,
 }
 

@@ -1,5 +1,5 @@
-//! One connection for each endpoint, shared by its deliveries, and the deliveries that wait on it
-//! for their acknowledgements.
+//! Shares one connection of an endpoint among its deliveries, and matches acknowledgements with the
+//! deliveries that wait for them.
 
 use super::publish::PublishError;
 use std::collections::HashMap;
@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 
 /// A connection that several deliveries use at once.
 pub trait QueueSession {
-    /// Whether the session can still be used. An ended session never opens again.
+    /// Whether the session can still be used. A session that has ended stays ended.
     fn is_open(&self) -> bool;
 }
 
-/// Holds the one connection of an endpoint. It is opened by the first delivery that needs it, and
+/// Holds the one connection of an endpoint. The first delivery that needs it opens it, and it is
 /// dropped with its endpoint.
 #[derive(Debug)]
 pub struct SessionKeeper<S>(tokio::sync::Mutex<Option<Arc<S>>>);
@@ -25,8 +25,8 @@ impl<S> Default for SessionKeeper<S> {
 }
 
 impl<S: QueueSession> SessionKeeper<S> {
-    /// Returns the open session, or the one that `open` creates. Deliveries that come in the
-    /// meantime wait for the same one.
+    /// Returns the open session, or opens one with `open`. Deliveries that arrive in the meantime
+    /// wait for the same session.
     pub async fn get_or_open(
         &self,
         open: impl Future<Output = Result<S, PublishError>>,
@@ -42,7 +42,7 @@ impl<S: QueueSession> SessionKeeper<S> {
     }
 }
 
-/// Deliveries that were sent and not acknowledged yet.
+/// The deliveries that were sent and are not acknowledged yet.
 #[derive(Debug)]
 pub struct PendingAnswers<K, A>(Mutex<PendingState<K, A>>);
 
@@ -66,7 +66,7 @@ impl<K: Hash + Eq, A> PendingAnswers<K, A> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a key, and returns the wait for its answer.
+    /// Registers a key and returns the wait for its answer. Fails if the session has ended.
     pub fn expect_answer(&self, key: K) -> Result<PendingAnswer<A>, PublishError> {
         match &mut *self.lock() {
             PendingState::Open(waiting) => {
@@ -78,7 +78,7 @@ impl<K: Hash + Eq, A> PendingAnswers<K, A> {
         }
     }
 
-    /// Whether a delivery waits under that key.
+    /// Whether a delivery waits under a key.
     pub fn is_expected(&self, key: &K) -> bool {
         matches!(&*self.lock(), PendingState::Open(waiting) if waiting.contains_key(key))
     }
@@ -99,7 +99,8 @@ impl<K: Hash + Eq, A> PendingAnswers<K, A> {
         }
     }
 
-    /// Ends all waits, and all later ones, with this reason. A second call changes nothing.
+    /// Ends all waits with this reason. Later calls of [`Self::expect_answer`] fail with it too. A
+    /// second call changes nothing.
     pub fn end(&self, why: &PublishError) {
         let mut state = self.lock();
         if let PendingState::Open(waiting) = &mut *state {
@@ -116,7 +117,7 @@ impl<K: Hash + Eq, A> PendingAnswers<K, A> {
     }
 }
 
-/// A task that ends with its owner.
+/// A task that is aborted when its owner is dropped.
 #[derive(Debug)]
 pub struct OwnedTask(tokio::task::JoinHandle<()>);
 
@@ -139,7 +140,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[tokio::test]
-    async fn answers_reach_those_who_wait_and_an_end_reaches_all() {
+    async fn answers_reach_their_waiters_and_an_end_reaches_all() {
         let answers = PendingAnswers::<u16, &str>::default();
         let first = answers.expect_answer(1).unwrap();
         let second = answers.expect_answer(2).unwrap();

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use std::fmt;
 
-/// A secret that is read from the settings of an endpoint and never printed.
+/// A secret from the settings of an endpoint. It is never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SettingSecret(String);

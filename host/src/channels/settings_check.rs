@@ -1,4 +1,4 @@
-//! The settings of an endpoint against what its kind says of them.
+//! Checks the settings of an endpoint against the description of its kind.
 
 use super::api_channel::API;
 use super::channel_kind::{ChannelDescription, ChannelKind};
@@ -12,11 +12,11 @@ use crate::model::signature_scheme::SignatureScheme;
 use crate::net::http_url::read_url;
 use serde_json::{Map, Value};
 
-/// Most faults of a schema that one answer lists.
+/// Most schema faults that one answer lists.
 const MAX_FAULTS: usize = 20;
 
-/// Returns the faults of an endpoint that depend on its kind: the kind itself, the address, fields
-/// that the kind does not use, and `settings`.
+/// Returns the faults of an endpoint that depend on its kind: an unknown kind, the URL, fields that
+/// the kind does not use, and `settings`.
 pub fn check_channel(endpoint: &EndpointSettings, rules: &ChannelsSection) -> Vec<InputFault> {
     let Some(channel) = find_channel(&endpoint.kind) else {
         return vec![InputFault::new("kind", unknown_kind(&endpoint.kind))];
@@ -37,7 +37,7 @@ fn unknown_kind(given: &str) -> String {
     let nearest = kinds.clone().min_by_key(distance).filter(|kind| distance(kind) <= 2);
     let hint = nearest.map(|kind| format!("; did you mean `{kind}`?")).unwrap_or_default();
     let kinds: Vec<&str> = kinds.collect();
-    format!("`{given}` is not a kind of endpoint; there are {}{hint}", kinds.join(", "))
+    format!("`{given}` is not a kind of endpoint; the kinds are {}{hint}", kinds.join(", "))
 }
 
 /// Returns a fault for each field that is set although the kind does not use it.
@@ -70,7 +70,7 @@ fn unused_fields(
     })
 }
 
-/// Returns the JSON Schema of a type of settings.
+/// Returns the JSON Schema of a settings type.
 pub fn settings_schema<S: utoipa::PartialSchema>() -> Value {
     let mut schema = serde_json::to_value(S::schema()).unwrap_or_default();
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
@@ -78,8 +78,8 @@ pub fn settings_schema<S: utoipa::PartialSchema>() -> Value {
     schema
 }
 
-/// Merges the parts of an inline type into one schema. For such a field utoipa 6 writes `allOf` with the
-/// schema of the type and an object with the field's default, which no enumeration fits.
+/// Merges the parts of an inline type into one schema. For such a field utoipa 6 writes an `allOf`
+/// of the type's schema and an object with the field's default, and no enumeration fits both.
 fn merge_parts(property: &mut Value) {
     let Some(Value::Array(parts)) = property.get_mut("allOf") else { return };
     let mut merged = Map::new();
@@ -99,7 +99,7 @@ pub fn secret_fields(schema: &Value) -> Vec<String> {
     secret.map(|(name, _)| name.clone()).collect()
 }
 
-/// Checks `settings` of a kind: by the schema first, and if they fit it by the kind's own check.
+/// Checks `settings` against the schema, and if they fit, with the kind's own check.
 pub fn check_settings<K: ChannelKind>(
     settings: &Map<String, Value>,
     rules: &ChannelsSection,
@@ -125,11 +125,13 @@ fn schema_faults(schema: &Value, settings: &Value) -> Vec<InputFault> {
             let faults = validator.iter_errors(settings).take(MAX_FAULTS);
             faults.map(|fault| schema_fault(&fault)).collect()
         }
-        Err(why) => vec![InputFault::new("settings", format!("they cannot be checked: {why}"))],
+        Err(why) => {
+            vec![InputFault::new("settings", format!("the settings cannot be checked: {why}"))]
+        }
     }
 }
 
-/// Names the place of a fault. The message does not repeat the value, which may be a secret.
+/// Converts a schema fault. The message does not repeat the value, which may be a secret.
 fn schema_fault(fault: &jsonschema::ValidationError<'_>) -> InputFault {
     let path = dotted_path(fault.instance_path().as_str());
     InputFault::new(path, fault.masked_with("the value").to_string()).within("settings")

@@ -1,7 +1,8 @@
-//! Kind `slack`: an incoming webhook of Slack, and of those that take the same messages.
+//! The kind `slack`: posts to an incoming webhook of Slack, or of a chat that accepts the same
+//! messages.
 //!
-//! Every text is a `plain_text` object, so nothing in an event is markup. `&`, `<` and `>` are
-//! escaped as Slack asks for, which takes the meaning from `<!channel>` and `<@U1>`.
+//! Every text is a `plain_text` object, so nothing in an event is read as markup. `&`, `<` and `>`
+//! are escaped as Slack requires, so `<!channel>` and `<@U1>` mention nobody.
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use super::chat_post::{ChatChannel, ChatSettings, ChatWriter, cut_escaped};
@@ -12,14 +13,14 @@ use crate::model::fault::InputFault;
 use crate::net::http_url::read_http_url;
 use serde_json::{Value, json};
 
-/// Longest text of a header block, of a section, of a field, and of a notification (Slack, "Block
-/// Kit reference", "Sending messages using incoming webhooks").
+/// Longest text of a header block, of a section, of a field and of a notification, in characters
+/// (Slack, "Block Kit reference", "Sending messages using incoming webhooks").
 const MAX_HEADER: usize = 150;
 const MAX_SECTION: usize = 3_000;
 const MAX_FIELD: usize = 2_000;
 const MAX_TEXT: usize = 4_000;
 
-/// The kind for Slack.
+/// Endpoints of the kind `slack`.
 #[derive(Debug)]
 pub struct SlackChannel;
 
@@ -31,8 +32,8 @@ impl ChannelKind for SlackChannel {
         url_hint: "an incoming webhook, such as https://hooks.slack.com/services/T…/B…/…",
         delivered_when: "Slack answers with a 2xx",
         dead_when: "400, 413 and 422: Slack refuses the message as it is",
-        repeat_known_by: "nothing; a repeat shows twice",
-        limits: "heading 150 characters, text 3000, each of ten members 2000; longer ones are cut and end with …",
+        repeat_known_by: "not recognised: a repeat is shown twice",
+        limits: "heading 150 characters, text 3000, each of ten fields 2000; longer texts are cut and end with …",
         capabilities: ChannelCapabilities {
             signs: false,
             headers: false,
@@ -59,7 +60,7 @@ impl ChannelKind for SlackChannel {
     }
 }
 
-/// Writes blocks.
+/// Writes events as blocks.
 #[derive(Debug)]
 struct SlackWriter;
 
@@ -86,7 +87,7 @@ impl ChatWriter for SlackWriter {
 }
 
 fn plain(text: &str, most: usize) -> Value {
-    // A text object has at least one character.
+    // A text object must have at least one character.
     let text = if text.trim().is_empty() { "–" } else { text };
     json!({"type": "plain_text", "emoji": false, "text": cut_escaped(text, most, escape)})
 }

@@ -1,8 +1,8 @@
 //! Connections to one SMTP server.
 //!
-//! `lettre` speaks SMTP; the connection is dialled here, so that it goes to allowed addresses only
-//! and trusts whom deliveries trust. STARTTLS is asked for before `lettre` gets the connection: its
-//! own has no way to verify certificates as deliveries do.
+//! `lettre` speaks SMTP. The connection is dialled here, so that it goes only to allowed addresses
+//! and trusts the same certificates as other deliveries. STARTTLS is negotiated before `lettre`
+//! gets the connection, because `lettre` itself cannot verify certificates as deliveries do.
 
 use super::email_settings::SmtpSecurity;
 use crate::net::error_class::ErrorClass;
@@ -23,21 +23,21 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Most connections that are kept for the next message.
+/// Most idle connections that are kept for the next message.
 const MOST_KEPT: usize = 4;
-/// How long one is kept: servers close theirs after five minutes (RFC 5321, section 4.5.3.2.7), and
-/// many after less than one.
+/// How long an idle connection is kept. Servers close theirs after five minutes (RFC 5321, section
+/// 4.5.3.2.7), and many after less than one.
 const KEPT_FOR: Duration = Duration::from_secs(20);
 /// Longest reply before TLS, in bytes.
 const MAX_REPLY: usize = 8_192;
 
-/// Where mail goes and as whom.
+/// The mail server, and how to log in there.
 pub struct SmtpPlace {
     pub host: String,
     pub port: u16,
     pub security: SmtpSecurity,
     pub credentials: Option<Credentials>,
-    /// The name that Waybill greets with.
+    /// The name in `EHLO`.
     pub hello: ClientId,
 }
 
@@ -47,14 +47,15 @@ pub struct SmtpFailure {
     pub class: ErrorClass,
     /// The code of the server's answer, if it answered.
     pub code: Option<u16>,
-    /// What it answered.
+    /// The server's answer, if it answered.
     pub answer: Option<String>,
     /// The failure in a sentence.
     pub detail: String,
 }
 
 impl SmtpFailure {
-    /// Reads a failure before the message. The operator can mend it, whatever the code.
+    /// Classifies a failure before the message was sent. The operator can mend it, whatever the
+    /// code.
     fn of_connection(error: &SmtpError) -> Self {
         let failure = Self::of_message(error);
         if failure.class == ErrorClass::Rejected {
@@ -63,11 +64,12 @@ impl SmtpFailure {
         failure
     }
 
-    /// Reads a failure of the message itself.
+    /// Classifies a failure of the message itself.
     pub fn of_message(error: &SmtpError) -> Self {
         let code = error.status().map(u16::from);
         let class = match code {
-            // The server asks for a log-in (RFC 4954, section 6) or closes: not the message's fault.
+            // The server requires a log-in (RFC 4954, section 6) or closes. That is not the
+            // message's fault.
             Some(530 | 534 | 535 | 538) => ErrorClass::Deferred,
             Some(500..) => ErrorClass::Rejected,
             Some(_) => ErrorClass::Deferred,
@@ -90,7 +92,7 @@ impl From<SendError> for SmtpFailure {
     }
 }
 
-/// Connections that are open for the next message.
+/// The idle connections to one server.
 pub struct SmtpPool {
     place: SmtpPlace,
     kept: Mutex<Vec<(AsyncSmtpConnection, Instant)>>,
@@ -108,7 +110,8 @@ impl SmtpPool {
         Self { place, kept: Mutex::new(Vec::new()) }
     }
 
-    /// Returns a connection that is ready for a message: an open one that still answers, or a new one.
+    /// Returns a connection that is ready for a message: an idle one that still answers, or a new
+    /// one.
     pub async fn take_connection(
         &self,
         client: &DeliveryClient,
@@ -127,7 +130,7 @@ impl SmtpPool {
         kept.pop().map(|(connection, _)| connection)
     }
 
-    /// Stores a connection for the next message.
+    /// Keeps a connection for the next message.
     pub fn keep_connection(&self, connection: AsyncSmtpConnection) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(_, since)| since.elapsed() < KEPT_FOR);
@@ -164,15 +167,14 @@ async fn connect(
     Ok(connection)
 }
 
-/// Speaks to a server until it waits for the TLS handshake (RFC 3207).
+/// Negotiates STARTTLS up to the TLS handshake (RFC 3207).
 async fn ask_for_tls(tcp: &mut TcpStream, hello: &ClientId) -> Result<(), SmtpFailure> {
     read_reply(tcp, "220").await?;
     write_line(tcp, &format!("EHLO {hello}\r\n")).await?;
     let offers = read_reply(tcp, "250").await?;
     let offers_tls = offers.lines().filter_map(|line| line.get(4..));
     if !offers_tls.into_iter().any(|offer| offer.trim().eq_ignore_ascii_case("STARTTLS")) {
-        let detail =
-            "the server offers no STARTTLS; `tls: \"tls\"` is for servers with TLS from the start";
+        let detail = "the server does not offer STARTTLS; set `tls` to `tls` if it expects TLS from the start";
         return Err(SmtpFailure { class: ErrorClass::Tls, ..SmtpFailure::protocol(detail) });
     }
     write_line(tcp, "STARTTLS\r\n").await?;
@@ -188,7 +190,7 @@ fn lost(error: &io::Error) -> SmtpFailure {
     SmtpFailure { class: ErrorClass::ConnectionLost, ..SmtpFailure::protocol(detail) }
 }
 
-/// Reads one reply with this code. Bytes that follow the reply are refused: they came in plain text
+/// Reads one reply with this code. Bytes after the reply are refused: they arrived in plain text
 /// and would be read as if TLS had protected them.
 async fn read_reply(tcp: &mut TcpStream, code: &str) -> Result<String, SmtpFailure> {
     let mut reply = Vec::new();
@@ -202,7 +204,9 @@ async fn read_reply(tcp: &mut TcpStream, code: &str) -> Result<String, SmtpFailu
         }
         if let Some(end) = find_end(&reply) {
             if end < reply.len() {
-                return Err(SmtpFailure::protocol("the server speaks out of turn before TLS"));
+                return Err(SmtpFailure::protocol(
+                    "the server sent more than its reply before TLS",
+                ));
             }
             break;
         }
@@ -217,7 +221,8 @@ async fn read_reply(tcp: &mut TcpStream, code: &str) -> Result<String, SmtpFailu
     Err(SmtpFailure { class: ErrorClass::Deferred, code: given, answer: Some(answer), detail })
 }
 
-/// Returns the end of a reply. Its last line has no dash after the code (RFC 5321, section 4.2.1).
+/// Returns the length of a complete reply. Its last line has no dash after the code (RFC 5321,
+/// section 4.2.1).
 fn find_end(reply: &[u8]) -> Option<usize> {
     let mut end = 0;
     for line in reply.split_inclusive(|byte| *byte == b'\n') {
@@ -229,8 +234,8 @@ fn find_end(reply: &[u8]) -> Option<usize> {
     None
 }
 
-/// A connection over TLS that begins with a greeting of Waybill's own: a server sends none after
-/// STARTTLS, and `lettre` waits for one.
+/// A TLS connection that begins with a made-up greeting. A server sends none after STARTTLS, but
+/// `lettre` waits for one.
 #[derive(Debug)]
 struct GreetedStream<S> {
     greeting: &'static [u8],

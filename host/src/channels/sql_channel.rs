@@ -1,9 +1,9 @@
-//! The kind `sql`: each delivery is written to a table of PostgreSQL, MySQL or MariaDB, exactly
-//! once.
+//! The kind `sql`: writes each delivery to a table of PostgreSQL, MySQL or MariaDB, exactly once.
 //!
-//! In one transaction a delivery is written and its id is put into the table `waybill_inbox`, of
-//! which the id is the primary key. When an attempt is repeated because its end was not recorded,
-//! the id is there already: nothing is written, and the delivery counts as made.
+//! One transaction writes the delivery and inserts its id into the table `waybill_inbox`, where the
+//! id is the primary key. If an attempt is repeated because its end was not recorded, the id
+//! already
+//! exists: nothing is written, and the delivery counts as successful.
 
 mod database_route;
 mod driver_error;
@@ -27,7 +27,7 @@ use write_plan::{RowWrite, SqlEngine, WritePlan};
 
 /// Most columns of a row.
 const MAX_COLUMNS: usize = 200;
-/// The schemes of each server, with its port.
+/// The URL schemes of each server with its default port.
 const POSTGRES: [(&str, u16); 2] = [("postgres", 5432), ("postgresql", 5432)];
 const MYSQL: [(&str, u16); 2] = [("mysql", 3306), ("mariadb", 3306)];
 
@@ -39,16 +39,16 @@ pub struct SqlChannel;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SqlTls {
-    /// Encrypted, and the certificate must be for the host of `url`.
+    /// Encrypted. The certificate must be valid for the host of `url`.
     #[default]
     Verify,
-    /// Encrypted, whatever the certificate.
+    /// Encrypted. The certificate is not verified.
     Require,
     /// Not encrypted.
     Off,
 }
 
-/// What an operator sets of an endpoint of the kind `sql`, beside its `url`.
+/// The settings of an endpoint of kind `sql`, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SqlSettings {
@@ -62,28 +62,31 @@ pub struct SqlSettings {
     #[serde(default)]
     #[schema(value_type = String, default = "verify")]
     tls: SqlTls,
-    /// Certificates (PEM) of authorities that may have issued the database's, beside Mozilla's.
+    /// Certificates of further authorities that may have issued the database's certificate, in PEM.
+    /// Mozilla's are always trusted.
     #[serde(default)]
     #[schema(max_length = 65536)]
     ca: Option<String>,
-    /// The table that gets a row, with or without its schema: `sales.invoices`.
+    /// The table to write rows to, with or without its schema: `sales.invoices`.
     #[serde(default)]
     #[schema(max_length = 200, example = "sales.invoices")]
     table: Option<String>,
-    /// The values of the row, or of the parameters of `statement`, by the name of their column:
-    /// `type`, `source`, `resource`, `id`, `time`, `event_id`, `delivery_id`, `data` or `data.FIELD`.
+    /// The values of the row, or of the parameters of `statement`, by column name. A value is
+    /// `type`, `source`, `resource`, `id`, `time`, `event_id`, `delivery_id`, `data` or
+    /// `data.FIELD`.
     #[schema(example = json!({"number": "data.number", "total": "data.total", "paid_at": "time"}))]
     columns: BTreeMap<String, String>,
-    /// The columns that identify a row. With them a row that is there is replaced; they need a
-    /// unique constraint. Without them rows are only inserted.
+    /// The columns that identify a row. If set, an existing row with the same keys is replaced; the
+    /// columns need a unique constraint. If left out, rows are only inserted.
     #[serde(default)]
     #[schema(example = json!(["number"]))]
     keys: Vec<String>,
-    /// A statement in the place of `table`, with parameters such as `:total` that `columns` names.
+    /// A statement to run instead of writing to `table`, with parameters such as `:total` that
+    /// `columns` defines.
     #[serde(default)]
     #[schema(max_length = 16384)]
     statement: Option<String>,
-    /// The table in which the ids of made deliveries stand; it is created if it does not exist.
+    /// The table that records the ids of successful deliveries. It is created if it does not exist.
     #[serde(default = "inbox")]
     #[schema(max_length = 200, default = "waybill_inbox")]
     inbox: String,
@@ -100,9 +103,9 @@ impl ChannelKind for SqlChannel {
         url_schemes: &["postgres", "postgresql", "mysql", "mariadb"],
         url_hint: "the database, such as postgres://db.example:5432/erp or mysql://db.example:3306/erp",
         delivered_when: "the transaction that writes the row and the delivery's id is committed",
-        dead_when: "the database does not take the values: a type, a length or a constraint",
-        repeat_known_by: "the table waybill_inbox: a delivery is written once",
-        limits: "those of the columns",
+        dead_when: "the database rejects the values because of a type, a length or a constraint",
+        repeat_known_by: "the table waybill_inbox, so a delivery is written once",
+        limits: "the limits of the columns",
         capabilities: ChannelCapabilities {
             signs: false,
             headers: false,
@@ -126,16 +129,16 @@ impl ChannelKind for SqlChannel {
         }
         for (n, key) in settings.keys.iter().enumerate() {
             if !settings.columns.contains_key(key) {
-                let message = "a key is one of `columns`";
+                let message = "a key must be one of `columns`";
                 faults.push(InputFault::new(format!("keys[{n}]"), message));
             }
         }
         if settings.statement.is_some() && !settings.keys.is_empty() {
-            faults.push(InputFault::new("keys", "a statement has no use for this"));
+            faults.push(InputFault::new("keys", "a statement does not use `keys`; leave it out"));
         }
         match settings.row_write() {
             Ok((path, write)) => {
-                // The quotes differ between the servers; what is wrong does not.
+                // The servers quote names differently, but both find the same faults.
                 let engines = [SqlEngine::Postgres, SqlEngine::Mysql];
                 let plans = engines.map(|engine| WritePlan::new(engine, &settings.inbox, write));
                 if let [Err(why), Err(_)] = plans {
@@ -168,7 +171,7 @@ impl ChannelKind for SqlChannel {
 }
 
 impl SqlSettings {
-    /// Returns the setting that says what is written, and what it says.
+    /// Returns the name and the contents of the setting that says what to write.
     fn row_write(&self) -> Result<(&'static str, RowWrite<'_>), String> {
         match (&self.table, &self.statement) {
             (Some(table), None) => {

@@ -1,7 +1,8 @@
-//! Kind `teams`: a workflow of Microsoft Teams that posts an Adaptive Card.
+//! The kind `teams`: posts an Adaptive Card to a workflow of Microsoft Teams.
 //!
-//! Every text is a `TextRun` of a `RichTextBlock`, which knows no Markdown. A mention needs an entity
-//! of its own in a card, and none is ever written.
+//! Every text is a `TextRun` of a `RichTextBlock`, which does not read Markdown. A mention would
+//! need
+//! an entity of its own in the card, and none is ever written.
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use super::chat_post::{ChatChannel, ChatSettings, ChatWriter, cut_escaped};
@@ -12,14 +13,15 @@ use crate::model::fault::InputFault;
 use crate::net::http_url::read_http_url;
 use serde_json::{Value, json};
 
-/// A message has at most 28 KB (Microsoft, "Limits and specifications for Microsoft Teams"). The
-/// texts together stay below that, also where each character takes three bytes.
+/// Longest texts, in characters. A message may have at most 28 KB (Microsoft, "Limits and
+/// specifications for Microsoft Teams"). The texts together stay below that, even if each character
+/// takes three bytes.
 const MAX_TITLE: usize = 300;
 const MAX_TEXT: usize = 4_000;
 const MAX_NAME: usize = 80;
 const MAX_VALUE: usize = 250;
 
-/// The kind for Teams.
+/// Endpoints of the kind `teams`.
 #[derive(Debug)]
 pub struct TeamsChannel;
 
@@ -29,10 +31,10 @@ impl ChannelKind for TeamsChannel {
         label: "Microsoft Teams",
         url_schemes: &["https", "http"],
         url_hint: "the address of a workflow that begins with \"When a Teams webhook request is received\"",
-        delivered_when: "the workflow answers with a 2xx: it has taken the card, which may not be shown yet",
+        delivered_when: "the workflow answers with a 2xx: it has accepted the card, but may not have shown it yet",
         dead_when: "400, 413 and 422: the workflow refuses the message as it is",
-        repeat_known_by: "nothing; a repeat shows twice",
-        limits: "a card has 28 KB: heading 300 characters, text 4000, each of ten members 250; longer ones are cut and end with …",
+        repeat_known_by: "not recognised: a repeat is shown twice",
+        limits: "a card may have 28 KB: heading 300 characters, text 4000, each of ten fields 250; longer texts are cut and end with …",
         capabilities: ChannelCapabilities {
             signs: false,
             headers: false,
@@ -59,7 +61,7 @@ impl ChannelKind for TeamsChannel {
     }
 }
 
-/// Writes a card.
+/// Writes events as Adaptive Cards.
 #[derive(Debug)]
 struct TeamsWriter;
 
@@ -98,7 +100,8 @@ fn block(inlines: &[Value]) -> Value {
 }
 
 fn run(text: &str, most: usize) -> Value {
-    // `{{DATE(…)}}` is a function of Adaptive Cards, and `${…}` an expression of their templates.
+    // `{{DATE(…)}}` is a function of Adaptive Cards and `${…}` an expression of their templates. A
+    // zero-width space breaks both.
     let text = text.replace("{{", "{\u{200b}{").replace("${", "$\u{200b}{");
     json!({"type": "TextRun", "text": cut_escaped(&text, most, |character, out| out.push(character))})
 }

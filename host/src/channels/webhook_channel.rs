@@ -1,4 +1,4 @@
-//! Kind `webhook`: a signed `POST` of an envelope. `delivery::attempt` makes it.
+//! The kind `webhook`: a signed HTTP request with an envelope. `delivery::attempt` makes it.
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use crate::config::ChannelsSection;
@@ -6,11 +6,11 @@ use crate::model::endpoint::{EndpointSettings, WEBHOOK};
 use crate::model::fault::InputFault;
 use serde::Deserialize;
 
-/// The kind of endpoints that name none.
+/// Endpoints of the kind `webhook`, the default.
 #[derive(Debug)]
 pub struct WebhookChannel;
 
-/// A webhook has no settings beside the fields of an endpoint.
+/// The settings of a webhook: none beside the fields of an endpoint.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoSettings {}
@@ -22,7 +22,7 @@ impl ChannelKind for WebhookChannel {
         url_schemes: &["https", "http"],
         url_hint: "where deliveries are posted, such as https://erp.example/hooks/waybill",
         delivered_when: "the receiver answers with a 2xx",
-        dead_when: "none; a 410 where `on_gone` is `disable`",
+        dead_when: "none, except a 410 if `on_gone` is `disable`",
         repeat_known_by: "the header webhook-id",
         limits: "none",
         capabilities: ChannelCapabilities {

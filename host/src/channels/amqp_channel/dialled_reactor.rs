@@ -1,5 +1,5 @@
-//! The runtime that lapin works on: tokio, without a way to dial. Its TLS would bring 26 more
-//! crates, and its dialling would not check addresses, so it gets connections that are ready.
+//! The runtime for lapin: tokio without a way to dial. lapin's own TLS would bring 26 more crates,
+//! and its dialling would not check addresses, so lapin gets connections that are already open.
 
 use crate::channels::pipe::ByteStream;
 use async_compat::Compat;
@@ -11,28 +11,31 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A connection as lapin uses it.
+/// A connection in the form that lapin uses.
 pub type DialledStream = Compat<Box<dyn ByteStream>>;
 
-/// The timers of tokio, and connections that were dialled elsewhere.
+/// The timers of tokio, without its sockets.
 #[derive(Debug, Clone)]
 pub struct DialledReactor(Tokio);
 
-/// Returns lapin's runtime, on the present one of tokio.
+/// Returns the runtime for lapin, on the current tokio runtime.
 pub fn current_runtime() -> Runtime<RuntimeParts<Tokio, DialledReactor>> {
     let tokio = Tokio::current();
     Runtime::new(RuntimeParts::new(tokio.clone(), DialledReactor(tokio)))
 }
 
 fn refuse() -> io::Result<DialledStream> {
-    Err(io::Error::other("only connections to checked addresses are used"))
+    Err(io::Error::other("connections are only opened to checked addresses"))
 }
 
 impl Reactor for DialledReactor {
     type TcpStream = DialledStream;
     type Sleep = <Tokio as Reactor>::Sleep;
 
-    #[expect(refining_impl_trait, reason = "it makes none, of whatever type")]
+    #[expect(
+        refining_impl_trait,
+        reason = "it never creates a stream, so the type does not matter"
+    )]
     fn register<H: Read + Write + Send + 'static>(&self, _socket: H) -> io::Result<DialledStream> {
         refuse()
     }

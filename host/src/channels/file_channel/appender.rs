@@ -1,4 +1,4 @@
-//! The one task that writes the files of an endpoint. Lines that came while it waited for the disk
+//! The one task that writes the files of an endpoint. Lines that arrive while it waits for the disk
 //! share the next wait.
 
 use super::line::LineForm;
@@ -12,24 +12,24 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// Lines that wait to be written.
+/// Most lines that wait to be written. Further deliveries wait for room.
 const QUEUED: usize = 1_000;
 /// Most lines that share one wait for the disk.
 const BATCH: usize = 1_000;
 
-/// What holds for the files of an endpoint.
+/// The rules for the files of an endpoint.
 #[derive(Debug)]
 pub struct FileRules {
-    /// Where they go, as the URL says it.
+    /// The folder of the URL, before symbolic links are resolved.
     pub folder: PathBuf,
     /// The folders that the configuration permits.
     pub permitted: Vec<PathBuf>,
-    /// What their names begin with.
+    /// The beginning of the files' names.
     pub name: String,
     pub form: LineForm,
-    /// Bytes after which a file is finished.
+    /// The size at which a file is finished, in bytes.
     pub max_bytes: u64,
-    /// How long a file grows at most.
+    /// The time after which a file is finished.
     pub max_age: Duration,
 }
 
@@ -41,12 +41,12 @@ struct QueuedLine {
     written: oneshot::Sender<PublishOutcome>,
 }
 
-/// Hands lines to the task.
+/// The sending side of the task's queue.
 #[derive(Debug, Clone)]
 pub struct FileAppender(mpsc::Sender<QueuedLine>);
 
 impl FileAppender {
-    /// Starts the task. It finishes its file and ends when the last appender is dropped.
+    /// Starts the task. When the last appender is dropped, the task finishes its file and ends.
     pub fn start(rules: Arc<FileRules>) -> Self {
         let (queue, queued) = mpsc::channel(QUEUED);
         drop(tokio::spawn(append_lines(rules, queued)));
@@ -107,7 +107,7 @@ async fn finish_in_background(segment: FileSegment) {
     }
 }
 
-/// Writes lines and answers each. Returns the file if more goes into it.
+/// Writes lines and reports the outcome to each. Returns the file if it can take more lines.
 fn write_batch(
     rules: &FileRules,
     segment: Option<FileSegment>,
@@ -141,7 +141,7 @@ fn write_batch(
     None
 }
 
-/// Finishes the files that a killed process left in the folder, and creates one.
+/// Finishes the files that a killed process left in the folder, and creates a new one.
 fn open_segment(rules: &FileRules, delivery_id: &str) -> io::Result<FileSegment> {
     let folder = permitted_folder(&rules.folder, &rules.permitted)?;
     finish_left_files(&folder, &rules.name, &rules.form)?;
@@ -149,7 +149,7 @@ fn open_segment(rules: &FileRules, delivery_id: &str) -> io::Result<FileSegment>
 }
 
 /// Creates the folder if it does not exist, and returns it with all symbolic links resolved. Fails
-/// if it does not lie in a permitted one.
+/// if it is not inside a permitted folder.
 fn permitted_folder(folder: &Path, permitted: &[PathBuf]) -> io::Result<PathBuf> {
     let refused = || {
         let why = "it is not in a folder that `channels.file_directories` names";
@@ -158,7 +158,7 @@ fn permitted_folder(folder: &Path, permitted: &[PathBuf]) -> io::Result<PathBuf>
     let roots: Vec<PathBuf> =
         permitted.iter().filter_map(|root| root.canonicalize().ok()).collect();
     let is_inside = |path: &Path| roots.iter().any(|root| path.starts_with(root));
-    // The nearest part that exists says where the rest would be created.
+    // The nearest existing ancestor decides where the missing folders would be created.
     let existing = folder.ancestors().find(|part| part.exists()).ok_or_else(refused)?;
     if !is_inside(&existing.canonicalize()?) {
         return Err(refused());
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_are_durable_before_they_are_answered_and_files_are_rotated() {
+    async fn lines_are_durable_before_they_succeed_and_files_are_rotated() {
         let folder = tempfile::tempdir().unwrap();
         let rules = FileRules {
             folder: folder.path().to_owned(),

@@ -1,23 +1,23 @@
-//! One delivery as one line of a file.
+//! Writes a delivery as one line of a file.
 
 use crate::channels::event_value::{EventPlace, EventValue};
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
 use serde_json::value::RawValue;
 
-/// The form of a file's lines.
+/// The format of a file's lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineForm {
-    /// The body of the delivery, JSON on one line.
+    /// The body of the delivery as JSON on one line.
     Ndjson,
     /// Comma-separated values (RFC 4180).
     Csv {
         columns: Vec<(String, EventPlace)>,
-        /// Whether texts that a spreadsheet would take for a formula stay as they are.
+        /// Whether texts that a spreadsheet would run as a formula are written unchanged.
         keep_formulas: bool,
     },
 }
 
-/// The column that tells a repeat; it comes first in every CSV file.
+/// The first column of every CSV file, by which a reader recognises a repeat.
 const DELIVERY_ID: &str = "delivery_id";
 
 impl LineForm {
@@ -29,7 +29,7 @@ impl LineForm {
         }
     }
 
-    /// Returns the first line of each file; NDJSON has none.
+    /// Returns the first line of each file. NDJSON files have none.
     pub fn header(&self) -> Vec<u8> {
         match self {
             Self::Ndjson => Vec::new(),
@@ -40,7 +40,8 @@ impl LineForm {
         }
     }
 
-    /// Renders the line of a delivery, including its end. The error says why there is none.
+    /// Renders the line of a delivery with its line end. The error says why the delivery cannot be
+    /// written.
     pub fn render(
         &self,
         message: &EnvelopeMessage<'_>,
@@ -58,8 +59,8 @@ impl LineForm {
     }
 }
 
-/// Puts JSON on one line and leaves every value as it is written. The envelope `raw` may have
-/// several lines.
+/// Puts JSON on one line without changing any value. Only the envelope `raw` may span several
+/// lines.
 fn json_line(body: &[u8]) -> Result<Vec<u8>, String> {
     serde_json::from_slice::<&RawValue>(body)
         .map_err(|why| format!("the body is not JSON: {why}"))?;
@@ -73,7 +74,7 @@ fn json_line(body: &[u8]) -> Result<Vec<u8>, String> {
     Ok(line)
 }
 
-/// Removes the spaces and line breaks between the parts of JSON.
+/// Removes the whitespace between the tokens of JSON.
 fn without_spaces(json: &[u8]) -> impl Iterator<Item = u8> {
     let (mut is_text, mut is_escaped) = (false, false);
     json.iter().copied().filter(move |byte| {
@@ -93,8 +94,8 @@ fn join_fields(fields: impl Iterator<Item = String>) -> Vec<u8> {
     line.into_bytes()
 }
 
-/// Returns a value as a field. A spreadsheet would run a text that begins like a formula, so the
-/// text gets a `'` before it (OWASP, "CSV Injection").
+/// Returns a value as the text of a field. A text that a spreadsheet would run as a formula gets a
+/// leading `'` (OWASP, "CSV Injection").
 fn csv_text(value: EventValue, keep_formulas: bool) -> String {
     let is_formula = matches!(&value, EventValue::Text(text)
         if !keep_formulas && text.starts_with(['=', '+', '-', '@', '\t', '\r']));

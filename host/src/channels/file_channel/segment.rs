@@ -1,8 +1,8 @@
-//! A file that lines are appended to, until it is finished and gets its name.
+//! A file that grows line by line, and gets its final name when it is finished.
 //!
-//! While it grows, its name ends with `.part`. Finishing it renames it, so whoever reads the
-//! folder sees only whole files. A file that a killed process left is cut after its last whole line
-//! and finished.
+//! While the file grows, its name ends with `.part`. Finishing it renames it, so programs that read
+//! the folder see only complete files. A file that a killed process left is cut after its last
+//! complete line and finished.
 
 use super::line::LineForm;
 use std::ffi::OsStr;
@@ -11,11 +11,11 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// What the name of an unfinished file ends with.
+/// The extension of an unfinished file.
 const PART: &str = "part";
-/// Owner and group may read it.
+/// The mode of the files: the owner may read and write, the group may read.
 const MODE: u32 = 0o640;
-/// Names that are tried for one file.
+/// Most names that are tried for one file.
 const NAMES: u32 = 1_000;
 
 /// A file that grows.
@@ -24,9 +24,9 @@ pub struct FileSegment {
     file: File,
     /// The unfinished file.
     part: PathBuf,
-    /// The name that it gets.
+    /// The final path of the file.
     finished: PathBuf,
-    /// Bytes that are durable.
+    /// The number of bytes that are durable.
     length: u64,
 }
 
@@ -45,7 +45,8 @@ impl FileSegment {
                 Err(why) if why.kind() == io::ErrorKind::AlreadyExists => continue,
                 created => created?,
             };
-            // Held until the file is closed: another process does not take it for left behind.
+            // The lock is held until the file is closed, so another process does not finish it as
+            // left behind.
             lock(&file)?;
             let mut segment = Self { file, part, finished, length: 0 };
             segment.append(&form.header())?;
@@ -58,7 +59,7 @@ impl FileSegment {
         ))
     }
 
-    /// Appends lines and synchronises them. After an error the file ends as it did before.
+    /// Appends lines and synchronises them. After an error the file has its previous length.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
         if let Err(why) = written {
@@ -75,7 +76,7 @@ impl FileSegment {
         self.length
     }
 
-    /// Gives the file its name.
+    /// Gives the file its final name.
     pub fn finish(self) -> io::Result<()> {
         finish_file(&self.part, &self.finished)
     }
@@ -97,18 +98,19 @@ fn lock(file: &File) -> io::Result<()> {
 
 /// Renames a file. Fails if another file has the name.
 fn finish_file(part: &Path, finished: &Path) -> io::Result<()> {
-    // A rename would replace a file of that name; a link does not.
+    // A rename would replace an existing file of that name. A hard link fails instead.
     fs::hard_link(part, finished)?;
     fs::remove_file(part)?;
     finished.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Synchronises the names in a folder.
+/// Synchronises a folder, so that the names in it are durable.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Finishes the files of that name that a killed process left. A running process locks its own.
+/// Finishes the files with a name that a killed process left. A running process holds a lock on its
+/// own.
 pub fn finish_left_files(folder: &Path, name: &str, form: &LineForm) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let part = entry?.path();
@@ -139,8 +141,8 @@ fn finish_left_file(part: &Path, finished: &Path, form: &LineForm) -> io::Result
     finish_file(part, finished)
 }
 
-/// Returns the length up to the end of the last whole line. A quoted field of CSV may hold line
-/// breaks.
+/// Returns the length up to the end of the last complete line, in bytes. A quoted CSV field may
+/// hold line breaks.
 fn whole_length(file: &mut File, form: &LineForm) -> io::Result<u64> {
     let has_quotes = matches!(form, LineForm::Csv { .. });
     let (mut whole, mut at, mut is_quoted) = (0, 0_u64, false);

@@ -1,4 +1,4 @@
-//! A connection to a server of MQTT that is logged in, and the messages that wait for their PUBACK.
+//! A logged-in connection to an MQTT server, and the messages that wait for their PUBACK.
 
 use super::wire::{
     MqttPacket, MqttVersion, PING, PublishPacket, ServerLimits, take_packet, write_publish,
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use tokio::sync::Semaphore;
 
-/// Most messages of one connection that are not acknowledged yet.
+/// Most unacknowledged messages of one connection.
 const IN_FLIGHT: u16 = 1_000;
 
-/// A connection that is logged in.
+/// A logged-in connection.
 #[derive(Debug)]
 pub struct MqttSession {
     version: MqttVersion,
@@ -35,7 +35,7 @@ impl QueueSession for MqttSession {
 }
 
 impl MqttSession {
-    /// Opens a session on a connection that is logged in.
+    /// Opens a session on a logged-in connection.
     pub fn open(
         stream: Box<dyn ByteStream>,
         rest: BytesMut,
@@ -90,7 +90,7 @@ impl MqttSession {
         let most = self.limits.packet_size;
         if u32::try_from(frame.len()).is_ok_and(|length| length > most) {
             return PublishOutcome::dead(format!(
-                "it is larger than the server takes ({most} bytes)"
+                "the message is larger than the server accepts ({most} bytes)"
             ));
         }
         let wait = match self.answers.expect_answer(id) {
@@ -122,8 +122,8 @@ impl MqttSession {
     }
 }
 
-/// Returns the user properties of a message of MQTT 5. CloudEvents in binary mode has its
-/// attributes there, by their own names (MQTT binding 1.0.2, section 3.1).
+/// Returns the user properties of a message for MQTT 5. The attributes of CloudEvents in binary
+/// mode are among them, under their own names (MQTT binding 1.0.2, section 3.1).
 fn user_properties(delivery_id: &str, body: &RenderedBody) -> Vec<(String, String)> {
     let attributes = body.headers.iter().filter_map(|(name, value)| {
         let name = name.as_str().strip_prefix(HEADER_PREFIX)?.to_owned();
@@ -133,8 +133,8 @@ fn user_properties(delivery_id: &str, body: &RenderedBody) -> Vec<(String, Strin
     std::iter::once(id).chain(attributes).collect()
 }
 
-/// Ends the session if a delivery is given up before its PUBACK came. Its packet id must not be used
-/// for another message, and a connection that does not answer must not be used again.
+/// Ends the session if a delivery is given up before its PUBACK arrived. Its packet id must not be
+/// used for another message, and a connection that does not answer must not be used again.
 struct GivenUpPublish<'a> {
     answers: &'a PendingAnswers<u16, u8>,
     is_over: bool,
@@ -148,20 +148,20 @@ impl Drop for GivenUpPublish<'_> {
     }
 }
 
-/// Judges the reason of a PUBACK (MQTT 5.0, table 3-4).
+/// Judges the reason code of a PUBACK (MQTT 5.0, table 3-4).
 fn judge_reason(reason: u8, topic: &str) -> PublishOutcome {
     match reason {
         0x00 => PublishOutcome::delivered("PUBACK"),
-        0x10 => {
-            PublishOutcome::delivered("PUBACK: the server has it; nobody subscribed to the topic")
-        }
+        0x10 => PublishOutcome::delivered(
+            "PUBACK: the server has the message; the topic has no subscribers",
+        ),
         0x87 => PublishOutcome::TryAgain(PublishError::refused(format!(
             "the user may not publish to `{topic}` (0x87)"
         ))),
         0x90 => {
-            PublishOutcome::dead(format!("the server does not take the topic `{topic}` (0x90)"))
+            PublishOutcome::dead(format!("the server does not accept the topic `{topic}` (0x90)"))
         }
-        0x99 => PublishOutcome::dead("the server does not take this payload (0x99)"),
+        0x99 => PublishOutcome::dead("the server does not accept this payload (0x99)"),
         0x97 => PublishOutcome::TryAgain(PublishError::refused("a quota is used up (0x97)")),
         _ => PublishOutcome::TryAgain(PublishError::refused(format!(
             "the server refused the message ({reason:#04x})"
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_of_a_puback_decides() {
+    fn the_reason_of_a_puback_decides_the_outcome() {
         for reason in [0, 0x10] {
             assert!(matches!(judge_reason(reason, "t"), PublishOutcome::Delivered { .. }));
         }

@@ -1,13 +1,14 @@
-//! MQTT's packets, as far as a publisher needs them (OASIS MQTT 5.0, and 3.1.1).
+//! The packets of MQTT that a publisher needs (OASIS MQTT 5.0 and 3.1.1).
 
 use super::super::publish::PublishError;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::Deserialize;
 
-/// Which version is spoken.
+/// The version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum MqttVersion {
-    /// MQTT 5: a server says why it refuses, and a message carries the delivery's id beside its body.
+    /// MQTT 5. The server gives reasons for refusals, and a message carries the delivery's id
+    /// beside its body.
     #[default]
     #[serde(rename = "5")]
     V5,
@@ -16,21 +17,21 @@ pub enum MqttVersion {
     V3,
 }
 
-/// Asks for a sign of life.
+/// A PINGREQ packet.
 pub const PING: &[u8] = &[0xc0, 0];
 
-/// What a connection begins with.
+/// The contents of a CONNECT packet.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectPacket<'a> {
     pub version: MqttVersion,
     pub client_id: &'a str,
     pub user: Option<&'a str>,
     pub password: Option<&'a str>,
-    /// Seconds within which the server hears something.
+    /// The longest silence of the client that the server tolerates, in seconds.
     pub keep_alive: u16,
 }
 
-/// What is published, with QoS 1.
+/// The contents of a PUBLISH packet with QoS 1.
 #[derive(Debug, Clone, Copy)]
 pub struct PublishPacket<'a> {
     pub version: MqttVersion,
@@ -38,32 +39,32 @@ pub struct PublishPacket<'a> {
     pub id: u16,
     pub is_retained: bool,
     pub content_type: &'a str,
-    /// User properties; MQTT 3.1.1 has none.
+    /// The user properties. MQTT 3.1.1 has none and ignores them.
     pub properties: &'a [(String, String)],
     pub payload: &'a [u8],
 }
 
-/// What a server sends.
+/// A packet from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MqttPacket {
-    /// Whether the connection is accepted, and its limits.
+    /// CONNACK: the answer to the log-in, and the server's limits.
     Connected { reason: u8, limits: ServerLimits },
-    /// A message is the server's now, or the reason why not.
+    /// PUBACK: the server has the message, or refuses it with a reason.
     Acknowledged { id: u16, reason: u8 },
-    /// The server ends the connection.
+    /// DISCONNECT: the server ends the connection.
     Disconnected { reason: u8 },
     /// The answer to [`PING`].
     Pong,
 }
 
-/// What a server takes at most. MQTT 3.1.1 does not say.
+/// The limits of a server. MQTT 3.1.1 does not transmit any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Messages that are not acknowledged yet.
+    /// Most unacknowledged messages.
     pub receive_maximum: u16,
-    /// Bytes of one packet.
+    /// Largest packet, in bytes.
     pub packet_size: u32,
-    /// 0 if the server acknowledges nothing.
+    /// The highest QoS. 0 if the server does not acknowledge messages.
     pub qos: u8,
 }
 
@@ -73,7 +74,7 @@ impl Default for ServerLimits {
     }
 }
 
-/// Longest packet that a server sends us, in bytes.
+/// Longest packet that is accepted from a server, in bytes.
 const MAX_PACKET: usize = 64 * 1024;
 
 /// Removes one packet from the bytes. Returns `None` until the packet is complete.
@@ -116,11 +117,12 @@ fn read_packet(
         }
         13 => Ok(MqttPacket::Pong),
         14 => Ok(MqttPacket::Disconnected { reason: packet.try_get_u8().unwrap_or_default() }),
-        _ => Err(invalid("a packet that no publisher gets")),
+        _ => Err(invalid("a packet that is not meant for a publisher")),
     }
 }
 
-/// Reads the remaining length, and the place where the rest begins (MQTT 5.0, section 1.5.5).
+/// Reads the remaining length and the offset at which the rest of the packet begins (MQTT 5.0,
+/// section 1.5.5).
 fn read_length(bytes: &BytesMut) -> Result<Option<(usize, usize)>, PublishError> {
     let mut length = 0_usize;
     for (n, byte) in bytes.iter().skip(1).take(4).enumerate() {
@@ -150,7 +152,7 @@ fn read_limits(packet: &mut Bytes) -> Result<ServerLimits, PublishError> {
                 skip_text(&mut properties)?;
                 skip_text(&mut properties)?;
             }
-            _ => return Err(invalid("a property that it does not have")),
+            _ => return Err(invalid("a property that CONNACK does not have")),
         }
     }
     Ok(limits)
@@ -188,7 +190,7 @@ fn invalid(why: &str) -> PublishError {
     PublishError::protocol(format!("the server does not speak MQTT as expected: {why}"))
 }
 
-/// Writes a `CONNECT` that begins without a stored session (section 3.1).
+/// Writes a `CONNECT` that asks for a clean session (section 3.1).
 pub fn write_connect(connect: &ConnectPacket<'_>) -> Bytes {
     const CLEAN: u8 = 0x02;
     let mut body = BytesMut::new();
@@ -254,7 +256,7 @@ fn put_length(bytes: &mut BytesMut, mut length: usize) {
     }
 }
 
-/// Appends a text and its length. Settings and headers are bounded below 64 KiB; a longer text is
+/// Appends a text with its length. Settings and headers are shorter than 64 KiB; a longer text is
 /// cut.
 fn put_text(bytes: &mut BytesMut, text: &str) {
     let end = text.floor_char_boundary(usize::from(u16::MAX));
@@ -268,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_read_whole_or_not_yet() {
+    fn an_incomplete_packet_is_not_read() {
         let mut bytes = BytesMut::new();
         // CONNACK with a receive maximum of 10 and an assigned client id, PUBACK, PINGRESP,
         // DISCONNECT.
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_is_refused() {
+    fn invalid_packets_are_refused() {
         for sent in [
             &[0x20, 0xff, 0xff, 0xff, 0xff][..],
             &[0x50, 0],
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_has_its_lengths() {
+    fn written_packets_carry_their_lengths() {
         let connect = ConnectPacket {
             version: MqttVersion::V5,
             client_id: "w",

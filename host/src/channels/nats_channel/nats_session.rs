@@ -1,4 +1,4 @@
-//! A connection to NATS that is logged in, and the messages that wait for their streams.
+//! A logged-in connection to NATS, and the messages that wait for the answers of their streams.
 
 use super::nats_login::NatsConnection;
 use super::wire::{Oversize, ServerFrame, take_frame, write_publish};
@@ -10,21 +10,21 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The message is larger than the stream takes (nats-server, `errors.json`).
+/// The error code of a message that is larger than the stream accepts (nats-server, `errors.json`).
 const TOO_LARGE: i64 = 10_054;
 
-/// What came on a delivery's own answer subject.
+/// An answer on a delivery's own answer subject.
 #[derive(Debug)]
 enum NatsAnswer {
     /// The answer of a stream.
     Stream(Bytes),
-    /// Nobody listens on the subject.
+    /// No stream or subscriber listens on the subject.
     NoResponders,
     /// The user may not publish there.
     Forbidden(String),
 }
 
-/// A connection that is logged in.
+/// A logged-in connection.
 #[derive(Debug)]
 pub struct NatsSession {
     inbox: String,
@@ -38,7 +38,7 @@ pub struct NatsSession {
 #[derive(Debug, Default)]
 struct NatsWaits {
     answers: Arc<PendingAnswers<u64, NatsAnswer>>,
-    /// The subjects of the same: a refusal names nothing else.
+    /// The subjects of the waiting messages, because a refusal names only the subject.
     subjects: Mutex<Vec<(u64, String)>>,
 }
 
@@ -49,7 +49,7 @@ impl QueueSession for NatsSession {
 }
 
 impl NatsSession {
-    /// Opens a session on a connection that is logged in.
+    /// Opens a session on a logged-in connection.
     pub fn open(connection: NatsConnection) -> Self {
         let NatsConnection { stream, bytes: rest, inbox, max_payload } = connection;
         let waits = Arc::new(NatsWaits::default());
@@ -75,7 +75,7 @@ impl NatsSession {
         let frame = write_publish(subject, &format!("{}.{number}", self.inbox), headers, body);
         let most = self.max_payload;
         if most > 0 && frame.counted > most {
-            let why = format!("headers and body are larger than the server takes ({most} bytes)");
+            let why = format!("headers and body are larger than the server accepts ({most} bytes)");
             return PublishOutcome::dead(why);
         }
         let wait = match self.waits.expect_answer(number, subject) {
@@ -96,7 +96,7 @@ impl NatsSession {
     }
 }
 
-/// Ends the session if a delivery is given up before its answer came, because a connection that
+/// Ends the session if a delivery is given up before its answer arrived, because a connection that
 /// does not answer must not be used again.
 struct GivenUpWait<'a> {
     waits: &'a NatsWaits,
@@ -180,19 +180,21 @@ fn judge_answer(answer: NatsAnswer, subject: &str) -> PublishOutcome {
     let payload = match answer {
         NatsAnswer::Stream(payload) => payload,
         NatsAnswer::NoResponders => {
-            let why = format!("no stream takes `{subject}`; create one, or mend `subject`");
+            let why = format!(
+                "no stream takes messages for `{subject}`; create one, or correct `subject`"
+            );
             return PublishOutcome::TryAgain(PublishError::refused(why));
         }
         NatsAnswer::Forbidden(why) => return PublishOutcome::TryAgain(PublishError::refused(why)),
     };
     let text = String::from_utf8_lossy(&payload).into_owned();
     let Ok(said) = serde_json::from_str::<Value>(&text) else {
-        let why = format!("what answered on `{subject}` is not a stream of JetStream");
+        let why = format!("the answer on `{subject}` is not from a stream of JetStream");
         return PublishOutcome::TryAgain(PublishError::protocol(why));
     };
     if let Some(error) = said.get("error") {
         let what = error.get("description").and_then(Value::as_str).unwrap_or("it refused");
-        let why = format!("the stream did not take it: {what}");
+        let why = format!("the stream refused the message: {what}");
         let is_final = error.get("err_code").and_then(Value::as_i64) == Some(TOO_LARGE);
         return if is_final {
             PublishOutcome::dead(why)
@@ -203,7 +205,7 @@ fn judge_answer(answer: NatsAnswer, subject: &str) -> PublishOutcome {
     if said.get("seq").is_some_and(Value::is_u64) {
         return PublishOutcome::delivered(text);
     }
-    let why = format!("what answered on `{subject}` did not acknowledge as JetStream does");
+    let why = format!("the answer on `{subject}` is not an acknowledgement of JetStream");
     PublishOutcome::TryAgain(PublishError::protocol(why))
 }
 
@@ -212,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_of_a_stream_decides() {
+    fn the_answer_of_a_stream_decides_the_outcome() {
         let judged = |text: &'static str| {
             judge_answer(NatsAnswer::Stream(Bytes::from_static(text.as_bytes())), "a")
         };

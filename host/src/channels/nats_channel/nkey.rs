@@ -1,22 +1,22 @@
-//! NATS's keys: an Ed25519 seed in base32 with a type and a checksum, which signs the nonce of a
-//! connection (nats-io/nkeys, README "Specification").
+//! The keys of NATS: an Ed25519 seed in base32 with a type and a checksum, which signs the nonce of
+//! a connection (nats-io/nkeys, README "Specification").
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-/// The first five bits of a seed: `S`.
+/// The first five bits of a seed, which spell `S`.
 const SEED: u8 = 18 << 3;
 /// Length of a decoded seed: two bytes of type, the seed, two bytes of checksum.
 const SEED_LENGTH: usize = 2 + 32 + 2;
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
-/// A user's key, and the token that says whose it is.
+/// A user's key, and the user's token if the server uses accounts.
 pub struct NatsCredentials {
     keys: Ed25519KeyPair,
-    /// The public key in NATS's form.
+    /// The public key in the format of NATS.
     public: String,
-    /// The JWT of the user, if the server works with accounts.
+    /// The JWT of the user, if the server uses accounts.
     pub jwt: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl NatsCredentials {
     }
 
     fn of_seed(seed: &str, jwt: Option<String>) -> Result<Self, &'static str> {
-        const WRONG: &str = "this is not a seed of NATS (`SU…`), nor the contents of a .creds file";
+        const WRONG: &str = "this is neither a NATS seed (`SU…`) nor the contents of a .creds file";
         let bytes = decode_base32(seed).filter(|bytes| bytes.len() == SEED_LENGTH).ok_or(WRONG)?;
         let (keyed, checksum) = bytes.split_at(SEED_LENGTH - 2);
         let ([first, second, seed @ ..], [low, high]) = (keyed, checksum) else {
@@ -60,12 +60,12 @@ impl NatsCredentials {
         Ok(Self { keys, public: encode_base32(&public), jwt })
     }
 
-    /// Returns the public key in NATS's form.
+    /// Returns the public key in the format of NATS.
     pub fn public(&self) -> &str {
         &self.public
     }
 
-    /// Signs a server's nonce, as `CONNECT` carries it.
+    /// Signs a server's nonce for `CONNECT`.
     pub fn sign(&self, nonce: &str) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.keys.sign(nonce.as_bytes()))
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_gives_its_public_key() {
+    fn the_public_key_is_derived_from_the_seed() {
         let credentials = read(SEED_TEXT).unwrap();
         assert_eq!(credentials.public(), PUBLIC);
         assert!(credentials.jwt.is_none());

@@ -1,38 +1,38 @@
-//! NATS's protocol, as far as publishers and sources need it (docs.nats.io, "Client Protocol").
+//! The part of the NATS protocol that publishers and sources need (docs.nats.io, "Client Protocol").
 
 use super::super::publish::PublishError;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Deserialize;
 
-/// Longest line of the protocol, in bytes. Only `INFO` of a large cluster comes near.
+/// Longest line of the protocol, in bytes. Only the `INFO` of a large cluster comes near.
 const MAX_LINE: usize = 64 * 1024;
 
-/// What a server says of itself when a connection begins.
+/// The server's `INFO` at the beginning of a connection.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ServerInfo {
-    /// The most bytes of a message, headers included.
+    /// Largest message, in bytes, including its headers.
     pub max_payload: usize,
-    /// Whether it speaks only over TLS.
+    /// Whether the server requires TLS.
     pub tls_required: bool,
-    /// Whether it can speak over TLS.
+    /// Whether the server offers TLS.
     pub tls_available: bool,
     /// Whether messages may have headers.
     pub headers: bool,
-    /// What a key signs.
+    /// The nonce that a key must sign.
     pub nonce: Option<String>,
 }
 
-/// What a server sends.
+/// A frame from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerFrame {
-    /// What the server says of itself, as JSON.
+    /// The server's `INFO`, as JSON.
     Info(String),
-    /// A message on a subject that was subscribed to.
+    /// A message on a subscribed subject.
     Message(ServerMessage),
     Ping,
     Pong,
-    /// A refusal, without its quotes.
+    /// The text of an `-ERR`, without its quotes.
     Refusal(String),
 }
 
@@ -98,10 +98,10 @@ pub fn take_frame(
         "MSG" | "HMSG" => return take_message(bytes, end + 2, verb.len() == 4, rest, oversize),
         "INFO" => ServerFrame::Info(rest.to_owned()),
         "PING" => ServerFrame::Ping,
-        // The server says `+OK` only to clients that ask for it.
+        // The server sends `+OK` only to clients that request it.
         "PONG" | "+OK" => ServerFrame::Pong,
         "-ERR" => ServerFrame::Refusal(rest.trim().trim_matches('\'').to_owned()),
-        _ => return Err(invalid(&format!("`{verb}` is not a word of NATS"))),
+        _ => return Err(invalid(&format!("`{verb}` is not a verb of NATS"))),
     };
     drop(bytes.split_to(end + 2));
     Ok(Some(frame))
@@ -157,15 +157,15 @@ fn invalid(why: &str) -> PublishError {
     PublishError::protocol(format!("the server does not speak NATS as expected: {why}"))
 }
 
-/// A message as it is sent.
+/// A message in the format of the protocol.
 #[derive(Debug, Clone)]
 pub struct PublishFrame {
     pub bytes: Bytes,
-    /// What counts against `max_payload`: headers and body.
+    /// The number of bytes that count against `max_payload`: those of the headers and the body.
     pub counted: usize,
 }
 
-/// Writes a message with headers for `subject`, which is answered on `reply`.
+/// Writes a message with headers to `subject`. The stream answers on `reply`.
 pub fn write_publish(
     subject: &str,
     reply: &str,
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_read_whole_or_not_yet() {
+    fn an_incomplete_frame_is_not_read() {
         let mut bytes = BytesMut::new();
         let sent = b"INFO {\"max_payload\":1}\r\nPING\r\nMSG _INBOX.a.1 1 5\r\nhello\r\n\
             HMSG _INBOX.a.2 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n-ERR 'No'\r\n";
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_refused_and_bounded() {
+    fn invalid_frames_are_refused_and_bounded() {
         for sent in [
             "HTTP/1.1 400 Bad Request\r\n",
             "MSG a 1 x\r\n",
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_carries_its_lengths_and_no_value_ends_a_header() {
+    fn a_message_carries_its_lengths_and_no_value_can_end_a_header() {
         let frame = write_publish("a.b", "r.1", &[("Nats-Msg-Id", "dlv_1\r\nX: y")], b"{}");
         let head = "NATS/1.0\r\nNats-Msg-Id: dlv_1X: y\r\n\r\n";
         let expected = format!("HPUB a.b r.1 {} {}\r\n{head}{{}}\r\n", head.len(), head.len() + 2);

@@ -1,8 +1,9 @@
-//! How a database is reached at an address that was checked.
+//! Routes sqlx to a database at a checked address.
 //!
-//! sqlx dials by itself and takes the name for the certificate from the host that it dials. It is
-//! given an address in the place of the name. Where the certificate must hold the name, it is given
-//! a socket of this process, behind which stands a connection that was dialled with the check.
+//! sqlx dials by itself and takes the name for the certificate from the host that it dials. It
+//! normally gets a checked address in place of the host name. If the certificate must be verified
+//! against the name, sqlx gets the name and a socket of this process instead, which is bridged to a
+//! connection that was dialled with the check.
 
 use super::super::pipe::ServerPlace;
 use super::super::publish::PublishError;
@@ -16,16 +17,16 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixListener};
 
-/// Where sqlx connects to.
+/// The place that sqlx connects to.
 #[derive(Debug)]
 pub enum DatabaseRoute {
     /// An address that deliveries may go to.
     Address(SocketAddr),
-    /// A socket in a folder of its own, which leads to the database.
+    /// A socket in a folder of its own that leads to the database.
     Bridge(SocketBridge),
 }
 
-/// A socket that takes one connection and passes its bytes on.
+/// A socket that accepts one connection and forwards its bytes.
 #[derive(Debug)]
 pub struct SocketBridge {
     folder: TempDir,
@@ -42,7 +43,8 @@ impl SocketBridge {
 }
 
 impl DatabaseRoute {
-    /// Finds an address, or builds a bridge if the certificate must hold the host's name.
+    /// Finds an address, or builds a bridge if the certificate must be verified against the host's
+    /// name.
     pub async fn find(
         client: &DeliveryClient,
         place: &ServerPlace,
@@ -51,7 +53,7 @@ impl DatabaseRoute {
         if verifies_name && literal_address(&place.host).is_none() {
             let stream = client.dial(&place.host, place.port).await?;
             let unusable = |why| {
-                PublishError::new(ErrorClass::Connect, format!("no socket can be made: {why}"))
+                PublishError::new(ErrorClass::Connect, format!("no socket can be created: {why}"))
             };
             return Ok(Self::Bridge(build_bridge(stream, place.port).map_err(unusable)?));
         }
@@ -70,7 +72,7 @@ fn build_bridge(mut stream: TcpStream, port: u16) -> io::Result<SocketBridge> {
     let task = OwnedTask::spawn(async move {
         let Ok((mut near, _)) = listener.accept().await else { return };
         drop(listener);
-        // Either end that breaks ends the other: the database's client sees it.
+        // When either end breaks, the other ends too, and the database's client reports it.
         drop(tokio::io::copy_bidirectional(&mut near, &mut stream).await);
     });
     Ok(SocketBridge { folder, file, _task: task })

@@ -1,21 +1,21 @@
-//! Errors of the driver that are not a database's own answer.
+//! Classifies errors of the driver that are not the database's own answer.
 
 use super::sql_publisher::WriteFailure;
 use crate::channels::publish::{PublishError, PublishOutcome};
 use crate::net::error_class::ErrorClass;
 use std::io::ErrorKind;
 
-/// Judges an error after which the connection cannot be used.
+/// Classifies an error after which the connection cannot be used.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds variants")]
 pub fn explain_driver(error: &sqlx::Error) -> WriteFailure {
     let (class, what) = match error {
-        // A certificate that is refused comes as this.
+        // The driver reports a refused certificate as this error.
         sqlx::Error::Io(why) if why.kind() == ErrorKind::InvalidData => (
             ErrorClass::Tls,
             "the database's certificate is not trusted: check `ca` and the host of `url`",
         ),
         sqlx::Error::Io(why) if why.kind() == ErrorKind::ConnectionRefused => {
-            (ErrorClass::Connect, "the database does not take connections: check `url`")
+            (ErrorClass::Connect, "the database refuses connections: check `url`")
         }
         sqlx::Error::Io(_) => {
             (ErrorClass::ConnectionLost, "the database cannot be reached, or the connection broke")

@@ -1,4 +1,4 @@
-//! A connection to MySQL or MariaDB that writes deliveries.
+//! Writes deliveries over a connection to MySQL or MariaDB.
 
 use super::SqlTls;
 use super::database_route::DatabaseRoute;
@@ -9,14 +9,13 @@ use crate::channels::publish::{PublishError, PublishOutcome};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
-/// What holds for the session. Without strict mode a server cuts values that do not fit and says
-/// nothing.
+/// The settings of the session. Without strict mode a server silently cuts values that do not fit.
 const SESSION: &str = "SET SESSION innodb_lock_wait_timeout = 30, \
     SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')";
 
-/// A row with that key is there.
+/// The error number of a duplicate key.
 const DUPLICATE: u16 = 1062;
-/// The table is not there.
+/// The error number of a missing table.
 const NO_TABLE: u16 = 1146;
 
 /// A connection to MySQL or MariaDB.
@@ -27,7 +26,7 @@ pub struct MysqlWriter {
 }
 
 impl MysqlWriter {
-    /// Connects, and creates the inbox if there is none.
+    /// Connects, and creates the inbox if it does not exist.
     pub async fn connect(
         login: &DatabaseLogin,
         route: DatabaseRoute,
@@ -50,8 +49,8 @@ impl MysqlWriter {
         Ok(Self { connection, _route: route })
     }
 
-    /// Writes a delivery and its row of the inbox in one transaction. `values` are those of the
-    /// statement's parameters, in their order.
+    /// Writes a delivery and its row of the inbox in one transaction. `values` holds the values of
+    /// the statement's parameters in their order.
     pub async fn write(
         &mut self,
         plan: &WritePlan,
@@ -93,14 +92,14 @@ fn options(login: &DatabaseLogin, route: &DatabaseRoute) -> MySqlConnectOptions 
         .port(login.place.port)
         .username(&login.user)
         .database(&login.place.path)
-        // A statement of an operator means what it means to other clients.
+        // An operator's statement must mean the same as in other clients.
         .pipes_as_concat(false)
         .ssl_mode(match login.tls {
             SqlTls::Verify => MySqlSslMode::VerifyIdentity,
             SqlTls::Require => MySqlSslMode::Required,
             SqlTls::Off => MySqlSslMode::Disabled,
         });
-    // An empty password is none, which is not the same to MySQL.
+    // MySQL distinguishes an empty password from no password. Empty means none here.
     let options = match login.password.reveal() {
         "" => options,
         password => options.password(password),
@@ -121,7 +120,7 @@ fn number(error: &sqlx::Error) -> Option<u16> {
     Some(error.number())
 }
 
-/// Judges an error. Numbers: MariaDB's error reference; MySQL has the same.
+/// Classifies an error. The numbers are in MariaDB's error reference; MySQL uses the same.
 fn explain(error: &sqlx::Error) -> WriteFailure {
     let Some(number) = number(error) else {
         return explain_driver(error);
@@ -139,15 +138,15 @@ fn explain(error: &sqlx::Error) -> WriteFailure {
         }
         NO_TABLE | 1054 => refused("a table or a column does not exist"),
         1064 | 1305 => refused("the statement does not fit the database"),
-        // A row that this one refers to may come later.
-        1216 | 1452 => refused("a row that it refers to does not exist yet"),
-        // Null, a duplicate, out of range, cut off, no such date or number, too long, no text of
-        // the character set, no JSON, a constraint.
+        // The referenced row may be written later.
+        1216 | 1452 => refused("a referenced row does not exist yet"),
+        // The values do not fit: null, a duplicate, out of range, cut off, an invalid date or
+        // number, too long, text outside the character set, invalid JSON, or a constraint.
         1048 | DUPLICATE | 1264 | 1265 | 1292 | 1364 | 1366 | 1406 | 3140 | 3819 | 3988 | 4025 => {
-            PublishOutcome::dead(format!("the database does not take these values ({message})"))
+            PublishOutcome::dead(format!("the database rejects these values ({message})"))
         }
-        _ => refused("the database did not take it"),
+        _ => refused("the database refused the write"),
     };
-    // The server is shutting down, or ended the connection.
+    // The server is shutting down, or has ended the connection.
     WriteFailure { outcome, is_lost: matches!(number, 1053 | 1927 | 4031) }
 }

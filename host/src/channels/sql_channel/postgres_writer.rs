@@ -1,4 +1,4 @@
-//! A connection to PostgreSQL that writes deliveries.
+//! Writes deliveries over a connection to PostgreSQL.
 
 use super::SqlTls;
 use super::database_route::DatabaseRoute;
@@ -9,7 +9,7 @@ use crate::channels::publish::{PublishError, PublishOutcome};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
-/// What holds for the session: a bound on each statement, on each wait for a lock, and on a
+/// The settings of the session: bounds on each statement, on each wait for a lock, and on a
 /// transaction that this process left open.
 const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '30s'; \
     SET idle_in_transaction_session_timeout = '60s'; SET TimeZone = 'UTC'";
@@ -22,7 +22,7 @@ pub struct PostgresWriter {
 }
 
 impl PostgresWriter {
-    /// Connects, and creates the inbox if there is none.
+    /// Connects, and creates the inbox if it does not exist.
     pub async fn connect(
         login: &DatabaseLogin,
         route: DatabaseRoute,
@@ -45,8 +45,8 @@ impl PostgresWriter {
         Ok(Self { connection, _route: route })
     }
 
-    /// Writes a delivery and its row of the inbox in one transaction. `row` holds its values, a
-    /// JSON object.
+    /// Writes a delivery and its row of the inbox in one transaction. `row` is a JSON object with
+    /// the values.
     pub async fn write(
         &mut self,
         plan: &WritePlan,
@@ -108,7 +108,7 @@ fn code(error: &sqlx::Error) -> Option<&str> {
     Some(PgDatabaseError::code(error))
 }
 
-/// Judges an error. Codes: PostgreSQL's documentation, appendix A.
+/// Classifies an error. The codes are in PostgreSQL's documentation, appendix A.
 fn explain(error: &sqlx::Error) -> WriteFailure {
     let Some(code) = code(error) else { return explain_driver(error) };
     let message = error.as_database_error().map_or("", |error| error.message());
@@ -125,14 +125,14 @@ fn explain(error: &sqlx::Error) -> WriteFailure {
         "42P01" | "42703" | "42704" => refused("a table or a column does not exist"),
         "42P10" => refused("`keys` needs a unique constraint on exactly these columns"),
         "42601" | "42883" => refused("the statement does not fit the database"),
-        // A row that this one refers to may come later.
-        "23503" => refused("a row that it refers to does not exist yet"),
+        // The referenced row may be written later.
+        "23503" => refused("a referenced row does not exist yet"),
         _ if code.starts_with("22") || code.starts_with("23") => {
-            PublishOutcome::dead(format!("the database does not take these values ({message})"))
+            PublishOutcome::dead(format!("the database rejects these values ({message})"))
         }
-        _ => refused("the database did not take it"),
+        _ => refused("the database refused the write"),
     };
-    // The server is about to close it.
+    // The server is about to close the connection, or has lost it.
     let is_lost = code.starts_with("57P") || code.starts_with("08");
     WriteFailure { outcome, is_lost }
 }

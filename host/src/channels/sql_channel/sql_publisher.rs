@@ -19,12 +19,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a database may take from the first byte until it can be written to.
+/// Longest time from opening a connection until it can be written to.
 const GREETING: Duration = Duration::from_secs(10);
-/// Idle connections of one endpoint that are held open.
+/// Most idle connections of one endpoint that are kept open.
 const IDLE: usize = 16;
 
-/// Where a database is, and as whom it is written to.
+/// The address of a database, and how to log in there.
 #[derive(Debug)]
 pub struct DatabaseLogin {
     pub place: ServerPlace,
@@ -34,20 +34,20 @@ pub struct DatabaseLogin {
     pub ca: Option<String>,
 }
 
-/// What a transaction came to.
+/// The result of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommittedRow {
-    /// Rows that were written.
+    /// The number of rows that were written.
     pub rows: u64,
-    /// Whether an earlier attempt had committed it.
+    /// Whether an earlier attempt had already committed the delivery.
     pub is_repeat: bool,
 }
 
-/// Why nothing was committed, as far as is known.
+/// Why a write failed. Nothing was committed, as far as is known.
 #[derive(Debug)]
 pub struct WriteFailure {
     pub outcome: PublishOutcome,
-    /// Whether the connection is of no use any more.
+    /// Whether the connection cannot be used any more.
     pub is_lost: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct SqlPublisher {
     idle: Mutex<Vec<SqlWriter>>,
 }
 
-/// A connection.
+/// A connection to either kind of server.
 #[derive(Debug)]
 enum SqlWriter {
     Postgres(PostgresWriter),
@@ -143,7 +143,7 @@ impl SqlPublisher {
                 }
             })
         };
-        let late = "the database did not let us in within 10 s";
+        let late = "the database did not complete the log-in within 10 s";
         let late = || Err(PublishError::new(ErrorClass::Timeout, late));
         timeout(GREETING, connecting).await.unwrap_or_else(|_| late())
     }
@@ -156,7 +156,8 @@ impl SqlPublisher {
         message: &EnvelopeMessage<'_>,
     ) -> PublishOutcome {
         match self.write(writer, message).await {
-            // It was closed while it was idle. Writing again is safe: the inbox tells a repeat.
+            // The connection was closed while it was idle. Writing again is safe, because the inbox
+            // detects a repeat.
             Err(WriteFailure { is_lost: true, .. }) if was_idle => {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 match self.connect(client).await {
@@ -172,7 +173,7 @@ impl SqlPublisher {
         }
     }
 
-    /// Writes a delivery, and stores the connection as idle if that succeeded.
+    /// Writes a delivery, and keeps the connection as idle if that succeeded.
     async fn write(
         &self,
         mut writer: SqlWriter,
@@ -214,12 +215,12 @@ impl SqlPublisher {
 
 fn delivered(committed: CommittedRow) -> PublishOutcome {
     if committed.is_repeat {
-        return PublishOutcome::delivered("an earlier attempt had committed it");
+        return PublishOutcome::delivered("an earlier attempt had already committed it");
     }
     PublishOutcome::delivered(format!("committed; rows: {}", committed.rows))
 }
 
-/// Returns a value for MySQL, which does not accept `true` as a number, nor `T` and `Z` in a time.
+/// Returns a value for MySQL, which accepts neither `true` as a number nor `T` and `Z` in a time.
 fn mysql_text(place: &EventPlace, message: &EnvelopeMessage<'_>) -> Option<String> {
     match (place, place.find(message)) {
         (EventPlace::Time, EventValue::Text(time)) => {
@@ -236,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mysql_gets_times_and_booleans_as_it_knows_them() {
+    fn mysql_gets_times_and_booleans_in_its_own_form() {
         let message = EnvelopeMessage {
             timestamp: "2026-01-02T03:04:05.678Z",
             data: r#"{"paid": true, "total": 10.10}"#,

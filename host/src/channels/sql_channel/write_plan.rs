@@ -1,12 +1,13 @@
-//! The statements of an endpoint of kind `sql`, and the names that stand in them.
+//! Builds the statements of an endpoint of kind `sql` and checks the names in them.
 //!
-//! Names of tables and columns are quoted, and values never stand in a statement. PostgreSQL gets
+//! Names of tables and columns are quoted, and values never appear in a statement. PostgreSQL gets
 //! all values of a row as one JSON object and casts each to the type of its column
-//! (`json_populate_record`); MySQL and MariaDB get a text for each.
+//! (`json_populate_record`). MySQL and MariaDB get one text for each value.
 
 use std::collections::BTreeMap;
 
-/// Longest name of a table or a column, in characters: MySQL's. PostgreSQL's are shorter.
+/// Longest name of a table or a column, in characters. This is MySQL's limit; PostgreSQL's is
+/// lower.
 const MAX_NAME: usize = 64;
 
 /// The kind of server.
@@ -17,10 +18,10 @@ pub enum SqlEngine {
     Mysql,
 }
 
-/// What is written, as the settings say it.
+/// What the settings say to write.
 #[derive(Debug, Clone, Copy)]
 pub enum RowWrite<'a> {
-    /// One row of a table. With keys, a row that has the same keys is replaced.
+    /// One row of a table. If there are keys, a row with the same keys is replaced.
     Row { table: &'a str, columns: &'a BTreeMap<String, String>, keys: &'a [String] },
     /// A statement with parameters such as `:total`.
     Statement { text: &'a str, parameters: &'a BTreeMap<String, String> },
@@ -29,16 +30,17 @@ pub enum RowWrite<'a> {
 /// The statements, ready to be prepared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WritePlan {
-    /// Writes the delivery.
+    /// The statement that writes the delivery.
     pub write: String,
-    /// Which value each parameter of `write` takes, in MySQL; PostgreSQL has one for all.
+    /// The names of the values for the parameters of `write`, in order, for MySQL. PostgreSQL has
+    /// one parameter for all values.
     pub parameters: Vec<String>,
-    /// Records that a delivery was made. If it was made before, it inserts no row (PostgreSQL) or
-    /// fails as a duplicate (MySQL).
+    /// The statement that records a delivery. For a recorded delivery it inserts no row
+    /// (PostgreSQL) or fails as a duplicate (MySQL).
     pub inbox_insert: String,
-    /// Fails if there is no inbox.
+    /// A statement that fails if the inbox does not exist.
     pub inbox_probe: String,
-    /// Creates the inbox.
+    /// The statement that creates the inbox.
     pub inbox_create: String,
 }
 
@@ -65,8 +67,8 @@ impl WritePlan {
             SqlEngine::Postgres => {
                 format!("INSERT INTO {inbox} (delivery_id) VALUES ($1) ON CONFLICT DO NOTHING")
             }
-            // The error of a duplicate is looked for. IGNORE would hide other faults, and the row
-            // count of ON DUPLICATE KEY is 1 for both on connections that count found rows.
+            // Relies on the error for a duplicate. IGNORE would hide other faults, and on
+            // connections that count found rows, ON DUPLICATE KEY reports one row in both cases.
             SqlEngine::Mysql => format!("INSERT INTO {inbox} (delivery_id) VALUES (?)"),
         };
         let transactional = if engine == SqlEngine::Mysql { " ENGINE=InnoDB" } else { "" };
@@ -118,7 +120,7 @@ fn mysql_row(table: &str, names: &[&str], keys: &[String]) -> String {
     if keys.is_empty() {
         return insert;
     }
-    // Which unique key is meant, MySQL decides by itself; the first key stays as it is.
+    // MySQL decides by itself which unique key applies. The first key keeps its value.
     let others: Vec<&str> = names.iter().copied().filter(|name| !is_key(name, keys)).collect();
     let kept: Vec<&str> = keys.iter().map(String::as_str).take(1).collect();
     let set = if others.is_empty() {
@@ -179,9 +181,7 @@ fn read_statement(
             continue;
         }
         if first == ';' && !rest.trim_start_matches(';').trim().is_empty() {
-            return Err(
-                "one statement only; a function of the database can hold several".to_owned()
-            );
+            return Err("write only one statement; a stored function can hold several".to_owned());
         }
         if first == '$' || first == '?' {
             return Err(format!("write parameters as `:name`, not with `{first}`"));
@@ -196,7 +196,7 @@ fn read_statement(
             return Err(format!("`:{name}` is not among `columns`"));
         }
         match engine {
-            // Its names are letters, digits and `_` only.
+            // The names consist of letters, digits and `_` only.
             SqlEngine::Postgres => written.extend(["($1::json ->> '", name, "')"]),
             SqlEngine::Mysql => written.push('?'),
         }
@@ -204,7 +204,8 @@ fn read_statement(
         rest = rest.get(1 + name.len()..).unwrap_or_default();
     }
     if engine == SqlEngine::Postgres && names.is_empty() {
-        return Err("it takes no value of the event; name one of `columns` as `:name`".to_owned());
+        return Err("the statement uses no value of the event; write one of `columns` as `:name`"
+            .to_owned());
     }
     Ok((written, names))
 }
@@ -217,8 +218,8 @@ fn parameter_name(text: &str) -> &str {
     if name.starts_with(|c: char| c.is_ascii_digit()) { "" } else { name }
 }
 
-/// Returns the length of the quoted text, the comment or the `::` at the beginning of a text, in
-/// which nothing is a parameter; 0 if there is none.
+/// Returns the length of the quoted text, the comment or the `::` at the beginning of a text, where
+/// nothing is a parameter. Returns 0 if there is none.
 fn skipped_length(text: &str) -> Result<usize, String> {
     if text.starts_with("::") {
         return Ok(2);
@@ -241,10 +242,8 @@ fn skipped_length(text: &str) -> Result<usize, String> {
     let length = inner.find(end).ok_or_else(|| format!("a {begin} has no end"))?;
     let quoted = inner.get(..length).unwrap_or_default();
     if begin == "'" && quoted.contains('\\') {
-        // Whether it escapes is a setting of the server.
-        return Err(
-            "a backslash in a text means different things to servers; leave it out".to_owned()
-        );
+        // Whether a backslash escapes is a setting of the server.
+        return Err("servers read a backslash in a string differently; leave it out".to_owned());
     }
     Ok(begin.len() + length + end.len())
 }
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_one_statement_is_refused() {
+    fn anything_but_one_statement_is_refused() {
         for text in [
             "SELECT :no; DROP TABLE t",
             "SELECT :other",
