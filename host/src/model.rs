@@ -1,8 +1,9 @@
-//! The vocabulary: what everything else talks about, without I/O, clock or randomness.
+//! The nouns of Waybill as types, without I/O, clock or randomness.
 //!
-//! An [`event::Event`] is captured, a [`flow::Flow`] says which modules and endpoints it passes,
-//! each endpoint gets a [`delivery::NewDelivery`], and each try of it is a [`delivery::Attempt`].
-//! The words are the ones of ARCHITECTURE.md; tables, JSON and pages use the same.
+//! An [`event::Event`] is captured. A [`flow::Flow`] says which modules and endpoints it passes.
+//! Each endpoint gets a [`delivery::NewDelivery`], and each try of a delivery is a
+//! [`delivery::Attempt`]. The words are those of ARCHITECTURE.md; tables, JSON and pages use the
+//! same ones.
 
 pub mod alert;
 pub mod alert_rule;

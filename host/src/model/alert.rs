@@ -1,15 +1,15 @@
-//! Alerts: what a rule found about one thing, and what became of it.
+//! Alerts: what a rule found about one thing, and the state of that finding.
 
 use super::alert_rule::{AlertMetric, AlertSeverity};
 use super::id::AlertId;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The source that notices come from.
+/// The source of the events that carry notices.
 pub const NOTICE_SOURCE: &str = "waybill";
-/// The event type of a notice that an alert fires.
+/// The event type of a notice that an alert has begun to fire.
 pub const FIRING: &str = "waybill.alert.firing";
-/// The event type of a notice that an alert is over.
+/// The event type of a notice that an alert is resolved.
 pub const RESOLVED: &str = "waybill.alert.resolved";
 
 /// The kind of thing that an alert is about.
@@ -49,44 +49,44 @@ impl SubjectKind {
     }
 }
 
-/// What an alert is about.
+/// The thing that an alert is about.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
 pub struct AlertSubject {
     /// The kind of thing.
     pub kind: SubjectKind,
-    /// Its id; of the server `server`.
+    /// The id of the thing. For the server it is `server`.
     pub id: String,
-    /// Its name; of the server the folder or what else is meant.
+    /// The name of the thing. For the server it names the part, such as a folder.
     pub name: String,
 }
 
-/// Where an alert stands.
+/// The state of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertState {
-    /// The value is at its limit, but not for long enough.
+    /// The value has reached its limit, but not for long enough.
     Pending,
-    /// It was there for long enough.
+    /// The value has been at or beyond its limit for long enough.
     Firing,
-    /// It is over.
+    /// The value is clear again, or the rule does not look at the thing any more.
     Resolved,
 }
 
-/// One value that a rule looked at.
+/// A value that was measured for a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertMeasurement {
     pub metric: AlertMetric,
     pub subject: AlertSubject,
     pub value: i64,
-    /// The limit that was learnt, where the rule has none.
+    /// The limit that was learnt. It counts if the rule sets none.
     pub learnt: Option<i64>,
-    /// What is known beside the value, in a few words.
+    /// Further information about the value, in a few words.
     pub detail: String,
 }
 
-/// What a rule found about one thing. Only the evaluation changes it.
+/// What a rule found about one thing. Only the evaluation of rules changes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertFinding {
     pub metric: AlertMetric,
@@ -98,19 +98,19 @@ pub struct AlertFinding {
     pub value: i64,
     pub limit: i64,
     pub detail: String,
-    /// Since when the value has been clear, while the alert still fires.
+    /// Since when the value has been clear while the alert still fires.
     #[serde(default)]
     pub clear_since: Option<Timestamp>,
-    /// When the last notice was made, and of which value.
+    /// The time of the last notice, and the value that it reported.
     #[serde(default)]
     pub notified: Option<(Timestamp, i64)>,
 }
 
-/// What people said about an alert.
+/// What people did about an alert.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlertReaction {
     pub acknowledged_at: Option<Timestamp>,
-    /// The name of the token.
+    /// The name of the token that acknowledged the alert.
     pub acknowledged_by: Option<String>,
     pub silenced_until: Option<Timestamp>,
 }
@@ -121,6 +121,6 @@ pub struct StoredAlert {
     pub id: AlertId,
     pub finding: AlertFinding,
     pub reaction: AlertReaction,
-    /// The notice that the last-resort webhook has yet to get, as JSON.
+    /// The notice that has still to be sent to the last-resort webhook, as JSON.
     pub unsent: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Rules of alerts: what is measured, and from when on it is an alert.
+//! The rules of alerts: what is measured, and which values make an alert.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::time::Duration;
 const MINUTE: u64 = 60;
 const HOUR: i64 = 3_600;
 
-/// What a rule measures.
+/// The value that a rule measures.
 #[derive(
     Debug,
     Clone,
@@ -23,35 +23,35 @@ const HOUR: i64 = 3_600;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum AlertMetric {
-    /// Dead letters of an endpoint, a flow or a source that nobody has replayed.
+    /// Number of dead letters of an endpoint, a flow or a source that nobody has replayed.
     DeadLetters,
-    /// Percent of an endpoint's attempts that failed, of its newest deliveries.
+    /// Percentage of failed attempts among an endpoint's newest deliveries.
     FailureRate,
-    /// How long the oldest delivery of an endpoint has waited.
+    /// How long an endpoint's oldest delivery has been waiting.
     OldestWaiting,
-    /// For how long no attempt at an endpoint has succeeded.
+    /// How long no attempt at an endpoint has succeeded.
     EndpointFailing,
-    /// For how long a source has sent nothing.
+    /// How long a source has sent nothing.
     SourceSilent,
-    /// For how long a source that Waybill runs has not come to the end of a run.
+    /// How long a source that Waybill runs has not completed a run.
     SourceDown,
-    /// Events of a flow whose modules failed lately.
+    /// Number of a flow's recent events whose modules failed.
     ModuleFailures,
-    /// Percent of the disk of the data folder that is free.
+    /// Percentage of free space on the disk of the data folder.
     DiskFree,
-    /// Days until the server's certificate ends.
+    /// Days until the server's certificate expires.
     CertificateDays,
 }
 
-/// How bad an alert is.
+/// How urgent an alert is.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum AlertSeverity {
-    /// Wants a look today.
+    /// Somebody should look at it today.
     Warning,
-    /// Wants a person now.
+    /// Somebody must act now.
     Critical,
 }
 
@@ -64,24 +64,24 @@ pub enum AlertUnit {
     Days,
 }
 
-/// A rule as it is in force.
+/// A rule in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertRule {
     pub metric: AlertMetric,
     pub enabled: bool,
-    /// The value at which it fires, in the metric's unit. A source's silence has none unless one is
-    /// set: it is learnt.
+    /// The value at which the rule fires, in the metric's unit. If `None`, the limit is learnt, as
+    /// for a source's silence.
     pub limit: Option<i64>,
-    /// The value at which it clears; the limit where it is left out.
+    /// The value at which the alert clears. If `None`, any value before the limit clears it.
     pub clear: Option<i64>,
-    /// For how long the value must be there before it fires.
+    /// How long the value must be at its limit before the alert fires.
     pub wait: Duration,
-    /// For how long the value must be clear before it is resolved.
+    /// How long the value must be clear before the alert is resolved.
     pub keep: Duration,
     pub severity: AlertSeverity,
-    /// Limits of single things, by name.
+    /// Limits for single things, by name.
     pub limits: BTreeMap<String, i64>,
-    /// Names that it does not look at.
+    /// Names of things that the rule ignores.
     pub except: Vec<String>,
 }
 
@@ -107,7 +107,7 @@ impl AlertMetric {
         Self::CertificateDays,
     ];
 
-    /// Its name in the configuration, in the table and in answers.
+    /// Returns the name in the configuration, in the table and in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DeadLetters => "dead_letters",
@@ -137,12 +137,12 @@ impl AlertMetric {
         }
     }
 
-    /// Whether it fires where the value is at the limit or below.
+    /// Whether a value at the limit or below it fires, instead of at the limit or above.
     pub const fn fires_below(self) -> bool {
         matches!(self, Self::DiskFree | Self::CertificateDays)
     }
 
-    /// The rule where nothing else is set.
+    /// Returns the default rule of the metric.
     pub const fn usual_rule(self) -> AlertRule {
         let (limit, clear, wait, severity) = match self {
             Self::DeadLetters => (Some(1), None, 5 * MINUTE, AlertSeverity::Warning),
@@ -180,23 +180,24 @@ impl AlertMetric {
 }
 
 impl AlertRule {
-    /// Whether it looks at a thing of this name.
+    /// Whether the rule looks at a thing with this name.
     pub fn looks_at(&self, name: &str) -> bool {
         self.enabled && !self.except.iter().any(|other| other == name)
     }
 
-    /// The limit for a thing of this name: its own, the rule's, or the one that was learnt.
+    /// Returns the limit for a thing: its own, or the rule's, or the learnt one.
     pub fn limit_for(&self, name: &str, learnt: Option<i64>) -> Option<i64> {
         self.limits.get(name).copied().or(self.limit).or(learnt)
     }
 
-    /// Whether a value is at the limit or beyond.
+    /// Whether a value is at or beyond the limit.
     pub const fn is_reached(&self, value: i64, limit: i64) -> bool {
         if self.metric.fires_below() { value <= limit } else { value >= limit }
     }
 
-    /// Whether a value is so far from the limit that a firing alert ends. Between the two it goes
-    /// on, so that a value that swings around the limit does not fire again and again.
+    /// Whether a value is far enough from the limit to end a firing alert. Between that value and
+    /// the limit the alert stays, so that a value that swings around the limit does not fire
+    /// repeatedly.
     pub fn is_clear(&self, value: i64, limit: i64) -> bool {
         if self.metric.fires_below() {
             value > limit && self.clear.is_none_or(|clear| value >= clear)

@@ -1,30 +1,29 @@
-//! What comes of a value that a rule looked at: an alert begins, fires, is told again or is over.
+//! Decides what a measured value does to an alert: it may begin, fire, send a reminder or end.
 
 use super::alert::{AlertFinding, AlertMeasurement, AlertState, FIRING, RESOLVED, StoredAlert};
 use super::alert_rule::{AlertRule, AlertUnit};
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
-/// By which factor a value must have grown since the last notice for the next one to come before
-/// its time.
+/// The factor by which a count must have grown since the last notice to send the next one early.
 const MUCH_WORSE: i64 = 10;
 
-/// What follows from a measurement.
+/// The result of a measurement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AlertStep {
-    /// Nothing is stored.
+    /// Nothing changes.
     Nothing,
-    /// The finding is stored, with a notice where it is one.
+    /// The finding is stored, and the notice is sent if there is one.
     Keep { finding: AlertFinding, notice: Option<AlertNotice> },
-    /// The row goes: what was pending is over.
+    /// The row is deleted, because a pending alert is over.
     Forget,
 }
 
-/// What a notice says.
+/// The kind of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlertNotice {
     Firing,
-    /// It still fires.
+    /// The alert still fires.
     Reminder,
     Resolved,
 }
@@ -38,7 +37,8 @@ impl AlertNotice {
     }
 }
 
-/// What comes of a value: pure, so that a test drives it through hours.
+/// Decides what a value does to an alert. This function is pure, so a test can drive it through
+/// hours.
 pub fn step_alert(
     known: Option<&StoredAlert>,
     measured: &AlertMeasurement,
@@ -100,8 +100,8 @@ fn begin_alert(
     }
 }
 
-/// An alert whose value is at its limit: it fires once it was there for long enough, and a notice
-/// follows unless somebody wants none.
+/// Continues an alert with a value at its limit. It fires after the rule's wait, and sends a notice
+/// unless it is silenced, acknowledged or recently reported.
 fn go_on(
     mut finding: AlertFinding,
     known: Option<&StoredAlert>,
@@ -135,8 +135,9 @@ fn go_on(
     AlertStep::Keep { finding, notice }
 }
 
-/// Ends an open alert, because its value is clear, or what it is about is gone or looked at no more.
-/// Whoever was told that it fires is told that it is over.
+/// Ends an open alert, because its value is clear, its subject no longer exists, or the rule does
+/// not look at the subject any more. If a notice said that the alert fires, another says that it is
+/// over.
 pub fn end_alert(known: &StoredAlert, now: Timestamp) -> AlertStep {
     if known.finding.state != AlertState::Firing {
         return AlertStep::Forget;
@@ -165,7 +166,7 @@ mod tests {
         Timestamp::from_micros(0).after(Duration::from_mins(minute))
     }
 
-    /// Steps an alert and keeps what it became; what was said.
+    /// Applies a value to an alert, stores the result and returns the notice.
     struct Course {
         rule: AlertRule,
         known: Option<StoredAlert>,
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_before_its_time_is_forgotten() {
+    fn an_alert_that_ends_while_pending_is_forgotten() {
         let mut course = Course::of(AlertMetric::DeadLetters);
         course.step(3, 0);
         assert_eq!(course.step(0, 4), None);
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_silenced_is_told_when_the_silence_ends() {
+    fn a_silenced_alert_is_reported_when_the_silence_ends() {
         let mut course = Course::of(AlertMetric::EndpointFailing);
         course.step(601, 0);
         let mut again = Course::of(AlertMetric::EndpointFailing);
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_times_as_many_are_told_at_once() {
+    fn a_tenfold_count_is_reported_at_once() {
         let mut course = Course::of(AlertMetric::DeadLetters);
         course.step(2, 0);
         assert_eq!(course.step(2, 5), Some(AlertNotice::Firing));

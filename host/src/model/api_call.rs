@@ -1,40 +1,40 @@
-//! A call of the API, as it stays on record.
+//! The record of a call of the API.
 
 use super::id::{RequestId, TokenId};
 use crate::time::timestamp::Timestamp;
 use core::net::IpAddr;
 use std::time::Duration;
 
-/// Who called what, from where, and what came of it; never what was sent.
+/// Records who called which route, from where, and the result. It never holds what was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiCall {
-    /// The request's id, as its answer carried it; tells the time too.
+    /// The request's id, as the answer carried it. It also contains the time.
     pub id: RequestId,
-    /// The token that was shown, if it is known.
+    /// The token of the call, if it is known.
     pub token: Option<TokenId>,
-    /// Where it came from.
+    /// The address of the caller.
     pub address: IpAddr,
     /// The HTTP method.
     pub method: String,
-    /// The route, with its parameters' names in place of what was asked for.
+    /// The route with the names of its parameters, not their values.
     pub route: String,
     /// The status of the answer.
     pub status: u16,
     /// How long the answer took.
     pub duration: Duration,
-    /// More than one where a row stands for all calls of an address in a minute that nobody known
-    /// made.
+    /// The number of calls. It exceeds 1 if the row stands for all unauthenticated calls of an
+    /// address within a minute.
     pub calls: u32,
 }
 
-/// How a token is being used: what must not begin anew with a restart.
+/// The use of a token that must survive a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenUsage {
     pub token: TokenId,
-    /// When its present window of calls began, in seconds since 1970.
+    /// When the present window of calls began, in seconds since 1970.
     pub window_began: i64,
-    /// Calls in that window.
+    /// The number of calls in that window.
     pub calls: u32,
-    /// When it was last used.
+    /// When the token was last used.
     pub last_used_at: Timestamp,
 }

@@ -1,26 +1,26 @@
-//! Attributes of an event that Waybill gives a meaning: what a sender said beside the data, kept so
-//! that a relay says it again.
+//! Attributes of an event that have a meaning for Waybill: what a sender said beside the data. They
+//! are stored so that a relay can send them again.
 //!
-//! They stand among the CloudEvents extensions of an event. Their names are lower-case letters and
-//! digits.
+//! They are stored among the CloudEvents extensions of an event. Their names are lower-case letters
+//! and digits.
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// The `subject`, where it is more than the record's id.
+/// The `subject`, if it is more than the record's id.
 pub const SUBJECT: &str = "subject";
-/// The content type of the data, where it is not plain `application/json`.
+/// The content type of the data, if it is not plain `application/json`.
 pub const CONTENT_TYPE: &str = "datacontenttype";
 /// The schema of the data.
 pub const SCHEMA: &str = "dataschema";
-/// `base64` where the data is a text that stands for bytes. CloudEvents 0.3 had an attribute of
-/// this name.
+/// `base64` if the data is a string that encodes bytes. CloudEvents 0.3 had an attribute of this
+/// name.
 pub const ENCODING: &str = "datacontentencoding";
 /// The value of [`ENCODING`].
 pub const BASE64: &str = "base64";
-/// The type that the sender gave, where that is not an event type of Waybill.
+/// The type that the sender gave, if it is not a valid event type of Waybill.
 pub const SENT_TYPE: &str = "senttype";
-/// How often the event was delivered and captured again.
+/// The number of times the event was delivered and captured again.
 pub const HOPS: &str = "waybillhops";
 
 /// The id of what caused the event: the delivery whose answer became the event, or the event during
@@ -30,13 +30,14 @@ pub const CAUSED_BY: &str = "waybill-caused-by";
 /// What a module sets on a dispatch to an endpoint of kind `api`: the operation to run.
 pub const OPERATION: &str = "waybill-operation";
 
-/// Header that says the same of a request: each delivery has it, and what comes in may.
+/// The header with the same number. Each delivery has it, and incoming requests may have it.
 pub const HOPS_HEADER: &str = "x-waybill-hops";
 
-/// All of them: none is an extension that a module may set or a relay sends as one.
+/// All attributes of this module. None of them is an extension that a module may set or a relay
+/// sends.
 pub const RESERVED: [&str; 6] = [SUBJECT, CONTENT_TYPE, SCHEMA, ENCODING, SENT_TYPE, HOPS];
 
-/// How the names of attributes begin that only the host sets.
+/// The prefix of attribute names that only the host sets.
 const HOST_PREFIX: &str = "waybill-";
 /// How many events lead from the first one to this one. [`HOPS`] says the same and counts deliveries
 /// that were captured again, too.
@@ -47,23 +48,23 @@ pub fn is_reserved_for_host(name: &str) -> bool {
     name.get(..HOST_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(HOST_PREFIX))
 }
 
-/// How often an event may be delivered and captured again. A chain of systems is shorter; a loop is
-/// not.
+/// Most times an event may be delivered and captured again. Chains of systems are shorter than
+/// this; loops are not.
 pub const MAX_HOPS: u32 = 8;
 
-/// What the attributes of an event say of it.
+/// The attributes of an event that have a meaning for Waybill.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SentWith {
     pub subject: Option<String>,
-    /// The content type of its data.
+    /// The content type of the data.
     pub content_type: Option<String>,
-    /// The schema of its data.
+    /// The schema of the data.
     pub schema: Option<String>,
-    /// Whether its data is bytes in base64.
+    /// Whether the data is base64 of bytes.
     pub is_base64: bool,
-    /// The type that its sender gave it.
+    /// The type that the sender gave the event.
     pub event_type: Option<String>,
-    /// How often it was delivered and captured again.
+    /// The number of times the event was delivered and captured again.
     pub hops: u32,
 }
 
@@ -85,7 +86,7 @@ impl SentWith {
     }
 }
 
-/// The hops that a value says: a number, or its digits.
+/// Reads a number of hops: a number, or its digits as a text.
 pub fn hops(value: &Value) -> Option<u32> {
     match value {
         Value::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
@@ -94,13 +95,13 @@ pub fn hops(value: &Value) -> Option<u32> {
     }
 }
 
-/// Whether a content type is one of JSON (RFC 6839, section 3.1).
+/// Whether a content type denotes JSON (RFC 6839, section 3.1).
 pub fn is_json(content_type: &str) -> bool {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     media.ends_with("/json") || media.ends_with("+json")
 }
 
-/// Whether a content type is that of a form. Its case does not matter (RFC 9110, section 8.3.1).
+/// Whether a content type denotes a form. Its case does not matter (RFC 9110, section 8.3.1).
 pub fn is_form(content_type: &str) -> bool {
     let media = content_type.split(';').next().unwrap_or_default().trim();
     media.eq_ignore_ascii_case("application/x-www-form-urlencoded")
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_is_read_and_the_rest_left() {
+    fn known_attributes_are_read_and_others_ignored() {
         let text = r#"{"subject":"a/b","tenant":"x","waybillhops":"3","datacontentencoding":"base64","dataschema":5}"#;
         let raw = RawValue::from_string(text.to_owned()).unwrap();
         let read = SentWith::read(Some(&raw));

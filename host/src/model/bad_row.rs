@@ -1,21 +1,21 @@
-//! Rows of a source that cannot be read, or of which no event can be made.
+//! Rows of a source that cannot be read or cannot become an event.
 
 use crate::time::timestamp::Timestamp;
 
-/// Longest name of a row, and longest description of what is wrong with it, in characters.
+/// Longest name of a row and longest description of its fault, in characters.
 const LONGEST: (usize, usize) = (255, 2_000);
 
 /// Why a row is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadRowReason {
-    /// The database or the API does not give it in a form that can be read.
+    /// The database or the API returned a form that cannot be read.
     Unreadable,
-    /// It can be read, and no valid event can be made of it.
+    /// The row was read, but no valid event can be made of it.
     Invalid,
 }
 
 impl BadRowReason {
-    /// The word for it in a dead letter.
+    /// Returns the reason's word in a dead letter.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unreadable => "row_unreadable",
@@ -23,28 +23,28 @@ impl BadRowReason {
         }
     }
 
-    /// The reason behind the word.
+    /// Returns the reason with a word.
     pub fn named(word: &str) -> Option<Self> {
         [Self::Unreadable, Self::Invalid].into_iter().find(|reason| reason.as_str() == word)
     }
 }
 
-/// A row that is set aside, so that it does not stop the others.
+/// A row that was set aside so that it does not stop the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRow {
-    /// Its key; where the key cannot be read, where it stands.
+    /// The row's key, or its position if the key cannot be read.
     pub row_id: String,
-    /// Why, in a word.
+    /// The reason as a word.
     pub reason: BadRowReason,
-    /// Why, in a sentence.
+    /// The reason in a sentence.
     pub detail: String,
-    /// When the row is from, where it says so.
+    /// The time of the row, if it has one.
     pub row_at: Option<Timestamp>,
 }
 
 impl BadRow {
-    /// A row of that name, with that wrong. What neither database stores is replaced, and long
-    /// texts are cut.
+    /// Creates a row with a name and a fault. Control characters, which not every database can
+    /// store, are replaced, and long texts are cut.
     pub fn new(row_id: &str, reason: BadRowReason, detail: &str) -> Self {
         let (longest_id, longest_detail) = LONGEST;
         let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };

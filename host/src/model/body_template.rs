@@ -1,7 +1,7 @@
-//! Bodies that operators write: a JSON value with expressions in the place of texts.
+//! Bodies that operators write: a JSON value with expressions in place of some strings.
 //!
-//! A text that begins with `=` is an expression in CEL over the event. Everything else is sent as it
-//! is written. A template is read once, into pieces of JSON with expressions between them.
+//! A string that begins with `=` is a CEL expression over the event. Everything else is sent as it
+//! is written. A template is parsed once into pieces of JSON with expressions between them.
 
 use crate::expression::event_subject::EventSubject;
 use crate::expression::value_expression::{ValueBudget, ValueExpression};
@@ -9,7 +9,7 @@ use crate::json::canonical::{write_canonical, write_string};
 use crate::model::fault::InputFault;
 use serde_json::Value;
 
-/// Begins a text that is an expression.
+/// The first character of a string that is an expression.
 const EXPRESSION: char = '=';
 /// Longest template, in bytes of JSON.
 const MAX_TEMPLATE: usize = 64 * 1024;
@@ -22,12 +22,12 @@ const MAX_LEVELS: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{place}` cannot be computed: {why}")]
 pub struct TemplateFault {
-    /// Which part of the template: `body.lead.name`.
+    /// The part of the template, such as `body.lead.name`.
     pub place: String,
     pub why: String,
 }
 
-/// A body that is made anew for each event.
+/// A template of a body, rendered for each event.
 #[derive(Debug, Default)]
 pub struct BodyTemplate {
     parts: Vec<BodyPart>,
@@ -47,7 +47,7 @@ pub struct TemplateValue {
 }
 
 impl TemplateValue {
-    /// Reads an expression that follows `skipped` characters of the text at a place.
+    /// Parses an expression that follows `skipped` characters of the text at a place.
     pub fn read(text: &str, skipped: usize, place: String) -> Result<Self, InputFault> {
         match ValueExpression::read(text, skipped) {
             Ok(expression) => Ok(Self { place, expression: Box::new(expression) }),
@@ -55,13 +55,14 @@ impl TemplateValue {
         }
     }
 
-    /// Reads a text of a template: an expression if it begins with `=`.
+    /// Parses a string of a template. Returns `None` if it does not begin with `=` and so is not an
+    /// expression.
     pub fn read_marked(text: &str, place: &str) -> Option<Result<Self, InputFault>> {
         let expression = text.strip_prefix(EXPRESSION)?;
         Some(Self::read(expression, 1, place.to_owned()))
     }
 
-    /// The value as a text; `None` for null.
+    /// Computes the value as a text, or `None` if it is null.
     pub fn write_text(
         &self,
         subject: &EventSubject<'_>,
@@ -70,14 +71,14 @@ impl TemplateValue {
         self.expression.write_text(subject, budget).map_err(|why| self.fault(why))
     }
 
-    /// What is wrong with the value.
+    /// Returns a fault of this value.
     pub fn fault(&self, why: impl Into<String>) -> TemplateFault {
         TemplateFault { place: self.place.clone(), why: why.into() }
     }
 }
 
 impl BodyTemplate {
-    /// Reads a template. The faults name the places of those expressions that cannot be read.
+    /// Parses a template. The faults name the places of the expressions that cannot be parsed.
     pub fn read(body: &Value) -> Result<Self, Vec<InputFault>> {
         if body.to_string().len() > MAX_TEMPLATE {
             return Err(vec![InputFault::new("body", format!("at most {MAX_TEMPLATE} bytes"))]);
@@ -93,7 +94,7 @@ impl BodyTemplate {
         if faults.is_empty() { Ok(Self { parts }) } else { Err(faults) }
     }
 
-    /// The body for an event, in the canonical form of JSON.
+    /// Renders the body for an event, in the canonical form of JSON.
     pub fn render(
         &self,
         subject: &EventSubject<'_>,
@@ -110,7 +111,7 @@ impl BodyTemplate {
             }
         }
         let mut body = Vec::new();
-        // All parts are JSON; together they may nest too deep.
+        // Each part is JSON, but the whole may be nested too deeply.
         write_canonical(&String::from_utf8(json).unwrap_or_default(), &mut body)
             .map_err(|why| TemplateFault { place: "body".to_owned(), why: why.to_string() })?;
         Ok(body)
@@ -176,7 +177,8 @@ impl BodyReader {
             return;
         }
         self.expressions += 1;
-        // A template with too many is refused as a whole, and parsing each costs up to 1 ms.
+        // A template with too many expressions is refused as a whole, so the rest need not be
+        // parsed, which costs up to 1 ms each.
         if self.expressions > MAX_EXPRESSIONS {
             return;
         }

@@ -1,4 +1,4 @@
-//! A table that a source reads and that is none of the CRM's: which one, and what identifies a row.
+//! Settings of a custom table: a table of the database that is not one of the CRM's.
 
 use crate::model::fault::InputFault;
 use crate::model::type_pattern::is_event_type;
@@ -7,21 +7,22 @@ use serde_json::Value;
 
 /// Most tables of one source.
 const MAX_TABLES: usize = 100;
-/// Most columns of one table that are not read.
+/// Most excluded columns of one table.
 const MAX_EXCLUDED: usize = 500;
-/// Longest name that MySQL and MariaDB know, in characters; PostgreSQL's are shorter.
+/// Longest name in MySQL and MariaDB, in characters. PostgreSQL's limit is lower.
 const MAX_NAME: usize = 64;
 
-/// A table that is none of the CRM's.
+/// A table to read that is not one of the CRM's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct OwnTable {
-    /// Its name as the database keeps it, with or without a schema: `orders`, `sales.orders`.
+    /// The table's name as the database stores it, with or without a schema: `orders` or
+    /// `sales.orders`.
     #[schema(example = "orders")]
     pub table: String,
-    /// The column that identifies a row; the primary key where left out.
+    /// The column that identifies a row. If left out, the primary key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// What its rows are, such as `order`; the table's own name where left out.
+    /// What a row is, such as `order`. If left out, the table's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// Columns that are never read.
@@ -29,7 +30,7 @@ pub struct OwnTable {
     pub exclude: Vec<String>,
 }
 
-/// A table as it may be written: only its name, or all of it.
+/// A table as settings may write it: as an object. A plain name is converted first.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WholeTable {
@@ -53,7 +54,7 @@ impl<'de> Deserialize<'de> for OwnTable {
 }
 
 impl OwnTable {
-    /// The schema, if it names one, and the name.
+    /// Returns the schema, if the name has one, and the name of the table.
     pub fn place(&self) -> (Option<&str>, &str) {
         match self.table.split_once('.') {
             Some((schema, name)) => (Some(schema), name),
@@ -61,7 +62,7 @@ impl OwnTable {
         }
     }
 
-    /// What its rows are called.
+    /// Returns the resource of the rows.
     pub fn resource(&self) -> &str {
         self.resource.as_deref().unwrap_or_else(|| self.place().1)
     }
@@ -74,7 +75,7 @@ impl OwnTable {
             let message = "a table's name such as `orders` or `sales.orders`, as the database keeps it and without quotes";
             fault("table", message);
         } else if !is_event_type(&format!("{}.created", self.resource())) {
-            let message = "say what its rows are in letters, digits, `_` and `-`, such as `order`";
+            let message = "name what a row is, in letters, digits, `_` and `-`, such as `order`";
             fault("resource", message);
         }
         if self.key.as_deref().is_some_and(|key| !is_name(key)) {
@@ -88,14 +89,14 @@ impl OwnTable {
             if !is_name(column) {
                 fault(&place, "the name of a column");
             } else if Some(column) == self.key.as_ref() {
-                fault(&place, "what identifies a row has to be read");
+                fault(&place, "the key cannot be excluded, because it identifies a row");
             }
         }
         faults
     }
 }
 
-/// What is wrong with a list of tables, if anything.
+/// Returns the faults of a list of tables.
 pub fn check_tables(tables: &[OwnTable]) -> Vec<InputFault> {
     let mut faults = Vec::new();
     if tables.len() > MAX_TABLES {
@@ -108,7 +109,7 @@ pub fn check_tables(tables: &[OwnTable]) -> Vec<InputFault> {
             found.push(InputFault::new("table", "this table is named twice"));
         } else if others.any(|other| other.resource() == table.resource()) {
             let message = format!(
-                "rows of another table are called `{}` too; call one of them otherwise",
+                "another table also has the resource `{}`; give one of them another",
                 table.resource()
             );
             found.push(InputFault::new("resource", message));
@@ -119,7 +120,7 @@ pub fn check_tables(tables: &[OwnTable]) -> Vec<InputFault> {
     faults
 }
 
-/// Whether a database may have a table or column of that name.
+/// Whether a table or a column may have this name.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control)
 }

@@ -1,4 +1,4 @@
-//! What an operator sets of a source that reads a database: a CRM's tables, or tables that it names.
+//! Settings of a source that reads a database: a CRM's tables, or tables that the settings name.
 
 use super::timing::SourceTiming;
 use crate::model::custom_table;
@@ -8,22 +8,22 @@ use crate::time::span::TimeSpan;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How often the tables are read where nothing else is set.
+/// Default interval between two runs.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// Where a source begins.
+/// What the first run does with existing rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Beginning)]
 pub enum BackfillStart {
-    /// With what happens from now on.
+    /// Makes no events of them. Events begin with changes from now on.
     #[default]
     Now,
-    /// With an event for each row that is there, as if it were new.
+    /// Makes an event of each row, as if it were new.
     Backfill,
 }
 
-/// The kind of server that a database is on.
+/// The kind of database server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseEngine {
     /// MySQL or MariaDB.
@@ -41,8 +41,8 @@ impl DatabaseEngine {
         }
     }
 
-    /// The one parameter that may stand behind an address, and its values. Others name files of this machine, or go
-    /// into a statement as they are.
+    /// Returns the only parameter that a URL may have, with its values. Other parameters would name
+    /// files of this machine or be put into a statement unchecked.
     const fn encryption(self) -> (&'static str, [&'static str; 5]) {
         match self {
             Self::Mysql => {
@@ -55,39 +55,39 @@ impl DatabaseEngine {
     }
 }
 
-/// What an operator sets of a source that reads a database.
+/// The settings of a source that reads a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
-    /// Where it is, without the password: that is the source's `secret`.
+    /// The address of the database, without the password. The password is the source's `secret`.
     #[schema(example = "mysql://waybill@127.0.0.1:3306/perfex")]
     pub url: String,
-    /// What the names of the CRM's tables begin with.
+    /// The prefix of the CRM's table names.
     #[serde(default = "prefix")]
     pub prefix: String,
-    /// The CRM's tables to read, without prefix; all that the rules know where left out.
+    /// The CRM's tables to read, without the prefix. If left out, all tables that Waybill has rules
+    /// for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(example = json!(["invoices", "leads"]))]
     pub tables: Vec<String>,
-    /// Tables to read that are none of the CRM's, in PostgreSQL, MySQL or MariaDB: names such as `orders`, or objects. With
-    /// them nothing of a CRM is read.
+    /// Tables to read that are not the CRM's, in PostgreSQL, MySQL or MariaDB: names such as
+    /// `orders`, or objects. If set, none of the CRM's tables are read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub own_tables: Vec<OwnTable>,
-    /// How often they are read; `30s` where neither this nor `cron` is set.
+    /// How often the tables are read. If neither this nor `cron` is set, every `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub every: Option<TimeSpan>,
-    /// When they are read, instead of `every`.
+    /// The times at which the tables are read, instead of `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
-    /// The time zone that the CRM's times are in; what its own settings say where left out.
+    /// The time zone of the CRM's times. If left out, the one in the CRM's own settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// What the first run makes of what is there already.
+    /// What the first run does with existing rows.
     #[serde(default)]
     pub start: BackfillStart,
-    /// How long the database is left alone after each thousand rows; as long as it took to read them
-    /// where left out.
+    /// The pause after each thousand rows. If left out, as long as reading them took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub pause: Option<TimeSpan>,
@@ -98,7 +98,7 @@ fn prefix() -> String {
 }
 
 impl DatabaseSettings {
-    /// What is wrong with it, if anything; which tables there are is not known here.
+    /// Returns the faults of the settings. Whether the tables exist is not checked here.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = self.timing().err().into_iter().collect();
         faults.extend(self.check_url().err());
@@ -107,7 +107,7 @@ impl DatabaseSettings {
             faults.push(InputFault::new("prefix", "at most 32 letters, digits and `_`"));
         }
         if !self.own_tables.is_empty() {
-            let message = "is about the CRM's tables; with `own_tables` none of those are read";
+            let message = "applies to the CRM's tables, which are not read if `own_tables` is set";
             let is_set = [("tables", !self.tables.is_empty()), ("prefix", self.prefix != prefix())];
             let set = is_set.into_iter().filter(|(_, is_set)| *is_set);
             faults.extend(set.map(|(field, _)| InputFault::new(field, message)));
@@ -124,13 +124,13 @@ impl DatabaseSettings {
         Ok(())
     }
 
-    /// What kind of server it is.
+    /// Returns the kind of server that the URL names.
     pub fn engine(&self) -> DatabaseEngine {
         let scheme = self.url.split_once("://").and_then(|(scheme, _)| DatabaseEngine::of(scheme));
         scheme.unwrap_or(DatabaseEngine::Mysql)
     }
 
-    /// When it runs.
+    /// Returns when the source runs.
     pub fn timing(&self) -> Result<SourceTiming, InputFault> {
         SourceTiming::read(self.every, self.cron.as_deref(), self.time_zone.as_deref(), EVERY)
     }
@@ -143,11 +143,11 @@ fn check_url(url: &str) -> Result<DatabaseEngine, InputFault> {
     let Some((scheme, rest)) = url.split_once("://") else { return fault(example) };
     let Some(engine) = DatabaseEngine::of(scheme) else { return fault(example) };
     let Some((user, place)) = rest.rsplit_once('@') else {
-        return fault(&format!("it names no user; {example}"));
+        return fault(&format!("the address has no user; {example}"));
     };
     if user.contains(':') {
         return fault(
-            "a password does not belong in an address that is shown; give it as `secret`",
+            "the address must not contain the password, because it is shown; set the password as `secret`",
         );
     }
     let (place, query) = place.split_once('?').unwrap_or((place, ""));
@@ -157,7 +157,7 @@ fn check_url(url: &str) -> Result<DatabaseEngine, InputFault> {
     };
     let port = address.rsplit_once(':').filter(|_| !address.ends_with(']'));
     if ![user, address, database].into_iter().all(named)
-        // What a library makes a path of is no host.
+        // Libraries read an encoded host as the path of a socket.
         || address.contains('%')
         || port.is_some_and(|(_, port)| port.parse::<u16>().is_err())
     {
@@ -166,7 +166,10 @@ fn check_url(url: &str) -> Result<DatabaseEngine, InputFault> {
     let (name, modes) = engine.encryption();
     let is_mode = |(key, mode): (&str, &str)| key == name && modes.contains(&mode);
     if !query.is_empty() && !query.split_once('=').is_some_and(is_mode) {
-        return fault(&format!("only `?{name}=` may stand behind it, with {}", modes.join(", ")));
+        return fault(&format!(
+            "the only parameter allowed is `?{name}=`, with {}",
+            modes.join(", ")
+        ));
     }
     Ok(engine)
 }

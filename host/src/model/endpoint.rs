@@ -1,4 +1,4 @@
-//! Endpoints: where deliveries go, and how.
+//! Settings of endpoints: where deliveries go, and how they are made.
 
 use super::cloud_events;
 use super::endpoint_auth::EndpointAuth;
@@ -17,71 +17,73 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How a delivery is sent relative to its capture.
+/// When a delivery is sent, relative to the capture of its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Mode)]
 pub enum DeliveryMode {
-    /// The capturing request waits for the first attempt.
+    /// At once. The capturing request waits for the first attempt.
     Immediate,
-    /// Deliveries for one record collapse while they keep coming; the last state is sent.
+    /// After a pause. While deliveries for the same record keep coming they collapse, and only the
+    /// last state is sent.
     Smart,
-    /// Queued, sent by workers at once.
+    /// At once, in the background.
     #[default]
     Async,
 }
 
-/// What a `410 Gone` does.
+/// What happens after a `410 Gone`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnGone {
-    /// It is a failure like any other.
+    /// The attempt counts as a failure like any other.
     #[default]
     Retry,
-    /// The delivery dies and the endpoint is disabled (Standard Webhooks 1.0 recommends this).
+    /// The delivery becomes a dead letter and the endpoint is disabled (as Standard Webhooks 1.0
+    /// recommends).
     Disable,
 }
 
-/// When failed deliveries are tried again. What is left out is as the configuration has it.
+/// When failed deliveries are retried. A field that is left out has the configured value.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetrySettings {
-    /// The wait before each further attempt; after the last one the delivery is dead.
+    /// The wait before each further attempt. After the last one the delivery becomes a dead letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>, example = json!(["30s", "5m", "1h"]))]
     pub schedule: Option<Vec<TimeSpan>>,
-    /// The share of each wait, 0 to 1, that is added to it at random, at most a minute; 0.1 where
-    /// left out, and 0 turns it off.
+    /// The share of each wait, 0 to 1, that is added to it at random, at most one minute. If left
+    /// out, 0.1; 0 adds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<f64>,
 }
 
-/// A bound on requests a second.
+/// A limit on the requests per second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
-    /// Requests a second, over time: above 0, at most 1,000,000.
+    /// Requests per second on average: above 0, at most 1,000,000.
     pub per_second: f64,
-    /// Requests that may go at once before the rate holds; 1 where left out.
+    /// Requests that may be sent at once before the rate applies. If left out, 1.
     #[serde(default = "one")]
     pub burst: u32,
 }
 
-/// How long deliveries of one record collapse.
+/// How long deliveries of one record collapse in mode `smart`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SmartSettings {
-    /// How long it must be quiet before the last state is sent.
+    /// How long a record must not change before its last state is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "2s")]
     pub window: Option<TimeSpan>,
-    /// The longest wait since the first.
+    /// Longest wait since the first change, even if further changes keep coming.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "10s")]
     pub max_wait: Option<TimeSpan>,
 }
 
-/// Serde default for switches that are on.
+/// The serde default for switches that are on.
 pub const fn yes() -> bool {
     true
 }
@@ -90,87 +92,92 @@ const fn one() -> u32 {
     1
 }
 
-/// What an operator sets of an endpoint, but for its secret.
+/// The settings of an endpoint, without its signing secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointSettings {
-    /// Its name.
+    /// The name of the endpoint, unique among endpoints.
     pub name: String,
-    /// What kind of system it is: `webhook`, or another that `GET /api/v1/channels` lists.
+    /// The kind of the receiving system: `webhook`, or another kind that `GET /api/v1/channels`
+    /// lists.
     #[serde(default = "webhook_kind", skip_serializing_if = "is_webhook")]
     #[schema(default = "webhook", example = "webhook")]
     pub kind: String,
-    /// Where deliveries go. For most kinds that is an `http` or `https` address; the description of
-    /// the kind names its schemes. What is not ASCII is encoded when sending.
+    /// The address that deliveries go to. For most kinds this is an `http` or `https` URL; the
+    /// description of the kind names its schemes. Characters outside of ASCII are encoded when
+    /// sending.
     #[schema(example = "https://erp.example/hooks/waybill")]
     pub url: String,
-    /// What its kind needs beside the address: an object by the kind's `settings_schema`.
+    /// Further settings of the endpoint's kind: an object that fits the kind's `settings_schema`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub settings: Map<String, Value>,
-    /// Event types it takes without a flow: exact names, `invoice.*` or `*`.
+    /// The event types that the endpoint receives without a flow: exact names, prefixes such as
+    /// `invoice.*`, or `*`.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub events: Vec<TypePattern>,
-    /// Which events and drafts it takes of those: an expression in CEL over `type`, `source`,
-    /// `resource`, `id`, `data`, `changed`, `previous` and `attributes`.
+    /// A condition that events and the results of modules must meet: a CEL expression over `type`,
+    /// `source`, `resource`, `id`, `data`, `changed`, `previous` and `attributes`.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     #[schema(example = "double(data.total) >= 1000.0")]
     pub condition: Option<String>,
-    /// How its deliveries are sent.
+    /// When deliveries are sent: `async` (at once, in the background), `immediate` (the capturing
+    /// request waits for the first attempt) or `smart` (changes of a record collapse).
     #[serde(default)]
     pub mode: DeliveryMode,
-    /// Which fields of the data it gets, and under which names.
+    /// Which fields of the data are sent, and under which names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub field_map: Option<FieldMap>,
-    /// Further request headers, over HTTP/1.1 in the case in which they are written here. Their
+    /// Further request headers. Over HTTP/1.1 their names are sent in the case written here. Their
     /// values are never shown again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The signing schemes, all on one request.
+    /// The signing schemes. A request carries the signatures of all of them.
     #[serde(default = "default_schemes")]
     #[schema(value_type = Vec<String>)]
     pub signing: Vec<SignatureScheme>,
-    /// The form of the body.
+    /// The format of the body.
     #[serde(default)]
     #[schema(value_type = String)]
     pub envelope: EnvelopeForm,
-    /// Who Waybill says it is. Its secrets are never shown again.
+    /// How Waybill authenticates to the receiver. The secrets are never shown again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<EndpointAuth>,
-    /// How its receiver is spoken to over TLS.
+    /// TLS settings for connections to the receiver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<EndpointTls>,
-    /// The method of its requests.
+    /// The HTTP method of the requests.
     #[serde(default, skip_serializing_if = "DeliveryMethod::is_post")]
     pub method: DeliveryMethod,
-    /// What is appended to the path of the URL. Expressions in CEL stand in braces; their values are
-    /// percent-encoded.
+    /// A path to append to the path of the URL. CEL expressions are written in braces; their values
+    /// are percent-encoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "/leads/{data.id}")]
     pub path: Option<String>,
-    /// What is appended to the query of the URL: texts, or expressions that begin with `=`. A value
-    /// of null leaves its member out.
+    /// Parameters to append to the query of the URL: texts, or expressions that begin with `=`. A
+    /// parameter with a null value is left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(example = json!({"email": "=data.email"}))]
     pub query: BTreeMap<String, String>,
-    /// The body in the place of an envelope: any JSON value. Texts in it that begin with `=` are
-    /// expressions in CEL over what `where` may name.
+    /// A body to send instead of an envelope: any JSON value. Strings in it that begin with `=` are
+    /// CEL expressions over the names that `where` may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, example = json!({"name": "=data.name", "source": "web"}))]
     pub body: Option<Value>,
-    /// How long one attempt may take; the configured `delivery.timeout` where left out.
+    /// Longest time for one attempt. If left out, the configured `delivery.timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "30s")]
     pub timeout: Option<TimeSpan>,
-    /// When failed deliveries are tried again.
+    /// When failed deliveries are retried.
     #[serde(default)]
     pub retry: RetrySettings,
-    /// A bound on requests a second.
+    /// A limit on the requests per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
-    /// Most requests under way at once; the configured `delivery.max_in_flight` where left out.
+    /// Most requests in flight at once, 1 to 1,000. If left out, the configured
+    /// `delivery.max_in_flight`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
     /// How long deliveries of one record collapse, in mode `smart`.
@@ -179,15 +186,16 @@ pub struct EndpointSettings {
     /// Whether deliveries of one record are made one after the other, in the order of capture.
     #[serde(default)]
     pub ordered: bool,
-    /// What a `410 Gone` does.
+    /// What happens after a `410 Gone`: `retry` treats it as any failure, `disable` disables the
+    /// endpoint.
     #[serde(default)]
     pub on_gone: OnGone,
-    /// Whether it takes deliveries.
+    /// Whether deliveries are sent to this endpoint.
     #[serde(default = "yes")]
     pub enabled: bool,
 }
 
-/// The kind of endpoints that say none: a `POST` of an envelope.
+/// The kind of endpoints that name none: an HTTP request with an envelope.
 pub const WEBHOOK: &str = "webhook";
 
 fn webhook_kind() -> String {
@@ -206,7 +214,7 @@ fn default_schemes() -> Vec<SignatureScheme> {
 const MAX_URL: usize = 2_048;
 /// Most further headers.
 const MAX_HEADERS: usize = 32;
-/// Most requests under way at once.
+/// Most requests in flight at once.
 const MAX_IN_FLIGHT: u32 = 1_000;
 /// Longest time-out of an attempt.
 const MAX_TIMEOUT: Duration = Duration::from_mins(5);
@@ -216,7 +224,7 @@ const MAX_WAIT: Duration = Duration::from_hours(30 * 24);
 const MAX_RETRIES: usize = 50;
 
 impl EndpointSettings {
-    /// What is wrong with it whatever its kind, each fault with where.
+    /// Returns the faults that do not depend on the endpoint's kind.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         if self.url.len() > MAX_URL {
@@ -263,7 +271,7 @@ impl EndpointSettings {
         }
         let smart = self.smart.window.zip(self.smart.max_wait);
         if smart.is_some_and(|(window, max_wait)| window.get() > max_wait.get()) {
-            // The configuration file refuses it in the same words.
+            // The configuration file refuses this with the same words.
             faults
                 .push(InputFault::new("smart.max_wait", "must not be shorter than `smart.window`"));
         }
@@ -287,20 +295,20 @@ impl EndpointSettings {
     }
 }
 
-/// What is wrong with a header that settings add. `path` is where it stands.
+/// Checks a header that settings add. `path` is the place of the header in the settings.
 pub fn check_header(name: &str, value: &str, path: &str) -> Option<InputFault> {
     let why = match http::HeaderName::try_from(name) {
         Err(_) => "this is not an HTTP header name",
         Ok(known) if is_reserved(known.as_str()) => "Waybill sets this header itself",
         Ok(_) if http::HeaderValue::try_from(value).is_err() => {
-            "the value has characters no header may carry"
+            "the value has characters that a header cannot contain"
         }
         Ok(_) => return None,
     };
     Some(InputFault::new(path, why))
 }
 
-/// Headers of the protocol and of the connection, which settings may not replace.
+/// Whether a header belongs to the protocol or to Waybill, so that settings must not set it.
 fn is_reserved(name: &str) -> bool {
     const RESERVED: [&str; 12] = [
         "host",
@@ -325,13 +333,11 @@ fn is_reserved(name: &str) -> bool {
 /// A stored endpoint, without its secret.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Its id.
     pub id: EndpointId,
-    /// What the operator set.
     pub settings: EndpointSettings,
-    /// When it was made.
+    /// When the endpoint was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the endpoint was last changed.
     pub updated_at: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! Who Waybill says it is to a receiver.
+//! How Waybill authenticates to a receiver.
 
 use crate::model::endpoint::check_header;
 use crate::model::fault::InputFault;
@@ -10,37 +10,38 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How a request shows who sends it. Its secrets are stored encrypted and never shown again.
+/// How Waybill authenticates to the receiver. The secrets are stored encrypted and never shown
+/// again.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum EndpointAuth {
-    /// A name and a password (RFC 7617).
+    /// HTTP Basic authentication with a name and a password (RFC 7617).
     Basic {
-        /// Never shown: many services take their API key here.
+        /// The user's name. Never shown, because many services take their API key here.
         username: String,
-        /// May be empty.
+        /// The password. May be empty. Never shown.
         #[serde(default)]
         password: String,
     },
-    /// A token in `Authorization` (RFC 6750).
+    /// A fixed token in `Authorization` (RFC 6750).
     Bearer { token: String },
-    /// A key in a header or in the query of the URL.
+    /// An API key in a header or in the query of the URL.
     ApiKey {
-        /// Where the key stands.
+        /// Where the key is sent: `header` or `query`.
         #[serde(rename = "in", default)]
         place: KeyPlace,
-        /// The name of the header or of the member of the query.
+        /// The name of the header or the query parameter.
         name: String,
-        /// The key.
+        /// The key. Never shown.
         value: String,
     },
-    /// A token that a token server gives out (RFC 6749).
+    /// A token from a token server (OAuth 2.0, RFC 6749).
     Oauth2(Box<OauthSettings>),
-    /// A certificate that is shown in the TLS handshake.
+    /// A client certificate that is shown in the TLS handshake.
     Mtls(ClientCertificate),
 }
 
-/// Where an API key stands.
+/// Where an API key is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPlace {
@@ -51,16 +52,16 @@ pub enum KeyPlace {
     Query,
 }
 
-/// A certificate with its key.
+/// A client certificate with its key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientCertificate {
-    /// The certificate and those between it and its authority, in PEM, the own one first.
+    /// The client certificate in PEM, followed by the certificates between it and its authority.
     pub certificate: String,
-    /// Its private key in PEM. Never shown.
+    /// The private key of the certificate in PEM. Never shown.
     pub key: String,
-    /// Certificates in PEM that the receiver's is trusted by, beside Mozilla's and those of
-    /// `delivery.ca_file`.
+    /// Certificates of further authorities to trust for the receiver's certificate, in PEM.
+    /// Mozilla's and those of `delivery.ca_file` are always trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
 }
@@ -77,11 +78,11 @@ impl fmt::Debug for ClientCertificate {
     }
 }
 
-/// Longest secret, in bytes. Keys of RSA have 3 KiB and more.
+/// Longest secret, in bytes. RSA keys have 3 KiB and more.
 const MAX_SECRET: usize = 16 * 1024;
 
 impl EndpointAuth {
-    /// The word for its kind.
+    /// Returns the name of the kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Basic { .. } => "basic",
@@ -92,14 +93,14 @@ impl EndpointAuth {
         }
     }
 
-    /// What is wrong with it, each fault with where below `auth`. Keys and certificates are looked
-    /// at where they are used.
+    /// Returns the faults, with paths relative to `auth`. Keys and certificates are checked by
+    /// [`EndpointSettings::check_keys`](crate::model::endpoint::EndpointSettings::check_keys).
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         match self {
             Self::Basic { username, .. } => {
                 if username.contains(':') {
-                    faults.push(InputFault::new("username", "a name has no `:`"));
+                    faults.push(InputFault::new("username", "a name cannot contain `:`"));
                 }
             }
             Self::Bearer { token } => {
@@ -124,7 +125,7 @@ impl EndpointAuth {
         faults
     }
 
-    /// The header that it sets at each request, where that is always the same.
+    /// Returns the header to set on each request, if it is always the same.
     pub fn fixed_header(&self) -> Option<(String, String)> {
         let authorization = |value: String| Some(("authorization".to_owned(), value));
         match self {
@@ -140,7 +141,7 @@ impl EndpointAuth {
         }
     }
 
-    /// The name of the header that it sets, in lower case.
+    /// Returns the name of the header that authentication sets, in lower case.
     pub fn header_name(&self) -> Option<String> {
         match self {
             Self::Oauth2(_) => Some("authorization".to_owned()),
@@ -150,7 +151,7 @@ impl EndpointAuth {
         }
     }
 
-    /// The further parameters of a token request, which may be secrets too.
+    /// Returns the further parameters of a token request, which may be secrets too.
     pub fn extra(&self) -> Option<&BTreeMap<String, String>> {
         match self {
             Self::Oauth2(oauth) => Some(&oauth.extra),
@@ -158,7 +159,7 @@ impl EndpointAuth {
         }
     }
 
-    /// Masks its secrets.
+    /// Masks the secrets.
     pub fn mask(&mut self) {
         if let Self::Oauth2(oauth) = self {
             oauth.extra.values_mut().for_each(|value| MASK.clone_into(value));
@@ -167,7 +168,8 @@ impl EndpointAuth {
         self.secrets_mut().into_iter().for_each(|(_, secret)| MASK.clone_into(secret));
     }
 
-    /// Its secrets, each with its place below `auth`. [`SECRET_PLACES`] names the same ones.
+    /// Returns the secrets with their places relative to `auth`. [`SECRET_PLACES`] names the same
+    /// ones.
     pub fn secrets_mut(&mut self) -> Vec<(String, &mut String)> {
         match self {
             Self::Basic { username, password } => {
@@ -181,8 +183,8 @@ impl EndpointAuth {
     }
 }
 
-/// The places of all secrets in an endpoint's `auth` and `tls`, as JSON pointers into its settings,
-/// but for those of `/auth/extra`.
+/// The places of all secrets in an endpoint's `auth` and `tls`, except those in `/auth/extra`, as
+/// JSON pointers into its settings.
 pub const SECRET_PLACES: [&str; 9] = [
     "/auth/username",
     "/auth/password",
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn fixed_credentials_stand_in_a_header() {
+    fn fixed_credentials_are_sent_in_a_header() {
         for (settings, header) in [
             (
                 json!({"kind": "basic", "username": "sk_live", "password": ""}),
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn every_secret_has_a_place_that_is_sealed() {
+    fn every_secret_has_a_sealed_place() {
         for settings in [
             json!({"kind": "basic", "username": "u", "password": "p"}),
             json!({"kind": "bearer", "token": "t"}),

@@ -1,4 +1,4 @@
-//! How an endpoint's receiver is spoken to over TLS.
+//! TLS settings for connections to an endpoint's receiver.
 
 use crate::crypto::assertion_key::AssertionKey;
 use crate::error_chain::error_chain;
@@ -11,22 +11,24 @@ use crate::net::tls_trust::TlsVersion;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// TLS settings of one endpoint.
+/// TLS settings for connections to the receiver.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointTls {
-    /// The lowest version that is spoken; 1.2 where left out.
+    /// The lowest accepted version of TLS. If left out, 1.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_version: Option<TlsVersion>,
-    /// Certificates in PEM that the receiver's is trusted by, beside Mozilla's and those of
-    /// `delivery.ca_file`.
+    /// Certificates of further authorities to trust for the receiver's certificate, in PEM.
+    /// Mozilla's and those of `delivery.ca_file` are always trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
-    /// The name that the receiver's certificate must have, if not the host of the URL.
+    /// The name that the receiver's certificate must be valid for. If left out, the host of the
+    /// URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "erp.internal")]
     pub server_name: Option<String>,
-    /// A certificate to show to the receiver, and those between it and its authority, in PEM.
+    /// A client certificate to show to the receiver, in PEM, followed by the certificates between
+    /// it and its authority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
     /// The private key of `certificate` in PEM. Never shown.
@@ -44,7 +46,7 @@ impl fmt::Debug for EndpointTls {
 const MAX_PEM: usize = 64 * 1024;
 
 impl EndpointSettings {
-    /// How its receiver is spoken to over TLS; `None` where that is as for all others.
+    /// Returns the TLS profile of the endpoint, or `None` if it uses the defaults.
     pub fn tls_profile(&self) -> Option<TlsProfile> {
         let tls = self.tls.clone().unwrap_or_default();
         let own = match &self.auth {
@@ -66,7 +68,7 @@ impl EndpointSettings {
         Some(TlsProfile { authorities, identity, min_version, server_name: tls.server_name })
     }
 
-    /// Masks the secrets of its `auth` and `tls`.
+    /// Masks the secrets of `auth` and `tls`.
     pub fn mask_auth(&mut self) {
         self.auth.iter_mut().for_each(EndpointAuth::mask);
         if let Some(key) = self.tls.as_mut().and_then(|tls| tls.key.as_mut()) {
@@ -74,7 +76,8 @@ impl EndpointSettings {
         }
     }
 
-    /// What is wrong with its `auth` and `tls`, but for what keys and certificates hold.
+    /// Returns the faults of `auth` and `tls`, except those of the contents of keys and
+    /// certificates.
     pub fn check_auth(&self) -> Vec<InputFault> {
         let auth = self.auth.iter().flat_map(EndpointAuth::check);
         let mut faults: Vec<InputFault> = auth.map(|fault| fault.within("auth")).collect();
@@ -100,11 +103,11 @@ impl EndpointSettings {
     fn check_tls(&self, tls: &EndpointTls) -> Vec<InputFault> {
         let mut faults = Vec::new();
         if tls.certificate.is_some() != tls.key.is_some() {
-            let why = "`certificate` and `key` go together";
+            let why = "set both `certificate` and `key`, or neither";
             faults.push(InputFault::new("tls.certificate", why));
         }
         if tls.certificate.is_some() && matches!(self.auth, Some(EndpointAuth::Mtls(_))) {
-            let why = "`auth` has a certificate already; leave one of them out";
+            let why = "`auth` already has a certificate; leave one of them out";
             faults.push(InputFault::new("tls.certificate", why));
         }
         for (place, pem) in [("tls.ca", &tls.ca), ("tls.certificate", &tls.certificate)] {
@@ -115,7 +118,8 @@ impl EndpointSettings {
         faults
     }
 
-    /// What is wrong with its keys and certificates, once stored ones stand in the place of masks.
+    /// Returns the faults of the keys and certificates. Call it after masks are replaced by stored
+    /// values.
     pub fn check_keys(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         if let Some(EndpointAuth::Oauth2(oauth)) = &self.auth

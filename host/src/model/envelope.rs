@@ -1,37 +1,38 @@
-//! What a delivery says, and the five forms of its body, by name. `delivery::envelope` renders them.
+//! The message of a delivery, and the names of the five formats of its body. `delivery::envelope`
+//! renders them.
 
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The form of a delivery's body.
+/// The format of a delivery's body.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = Envelope)]
 pub enum EnvelopeForm {
-    /// Waybill's own.
+    /// Waybill's own format.
     #[default]
     Default,
-    /// As Standard Webhooks recommends it.
+    /// The format that Standard Webhooks recommends.
     Standard,
-    /// CloudEvents, structured mode.
+    /// CloudEvents in structured mode.
     #[serde(rename = "cloudevents")]
     CloudEvents,
-    /// CloudEvents, binary mode.
+    /// CloudEvents in binary mode.
     #[serde(rename = "cloudevents-binary")]
     CloudEventsBinary,
-    /// The data alone, as it was captured.
+    /// Only the data, as it was captured.
     Raw,
 }
 
 impl EnvelopeForm {
-    /// Every form.
+    /// All formats.
     pub const ALL: [Self; 5] =
         [Self::Default, Self::Standard, Self::CloudEvents, Self::CloudEventsBinary, Self::Raw];
 
-    /// Its name.
+    /// Returns the name of the format.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -43,66 +44,66 @@ impl EnvelopeForm {
     }
 }
 
-/// What a delivery says. JSON texts are valid JSON.
+/// The message of a delivery. All JSON texts are valid JSON.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EnvelopeMessage<'a> {
     /// The delivery's id.
     pub delivery_id: &'a str,
-    /// The event's id; of one that a module made, its own.
+    /// The event's id. An event that a module made has an id of its own.
     pub event_id: &'a str,
-    /// The id of the captured event that a module made it of.
+    /// The id of the captured event, if a module made this event of it.
     pub parent_id: Option<&'a str>,
     pub event_type: &'a str,
-    /// When it happened, RFC 3339.
+    /// When the event happened, in RFC 3339.
     pub timestamp: &'a str,
     /// The source's name.
     pub source: &'a str,
-    /// What kind of thing it is about.
+    /// The kind of record that the event is about.
     pub resource: Option<&'a str>,
-    /// Which one.
+    /// The id of that record.
     pub resource_id: Option<&'a str>,
     /// The data, as JSON text.
     pub data: &'a str,
-    /// Which fields changed, as JSON text.
+    /// The names of the changed fields, as JSON text.
     pub changed: Option<&'a str>,
-    /// What was before, as JSON text.
+    /// The old values of the changed fields, as JSON text.
     pub previous: Option<&'a str>,
-    /// How many events collapsed into this one.
+    /// The number of events that collapsed into this one.
     pub collapsed: Option<u32>,
-    /// The type that its sender gave it (CloudEvents), if that is not `event_type`.
+    /// The CloudEvents type that the sender gave, if it differs from `event_type`.
     pub sent_type: Option<&'a str>,
-    /// The subject that its sender gave it (CloudEvents), if that is not `resource_id`.
+    /// The CloudEvents subject that the sender gave, if it differs from `resource_id`.
     pub subject: Option<&'a str>,
-    /// The content type of the data; `application/json` where it is `None`. Data that is not JSON
-    /// is a text in `data`.
+    /// The content type of the data. `None` means `application/json`. Data that is not JSON is a
+    /// string in `data`.
     pub content_type: Option<&'a str>,
     /// The schema of the data.
     pub schema: Option<&'a str>,
-    /// Whether that text is the data in base64.
+    /// Whether that string is base64 of the data.
     pub is_base64: bool,
-    /// How often the event was delivered, this time included.
+    /// The number of times the event was delivered, including this one.
     pub hops: Option<u32>,
-    /// CloudEvents extension attributes of the event, as the JSON text of an object.
+    /// The CloudEvents extension attributes of the event, as the JSON text of an object.
     pub extensions: Option<&'a str>,
-    /// Attributes that modules set; each takes the place of the extension of its name.
+    /// Attributes that modules set. Each replaces the extension with its name.
     pub attributes: &'a [(String, String)],
 }
 
-/// A body and what its request says about it.
+/// A body with the headers that describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedBody {
     pub body: Vec<u8>,
-    /// The value of `Content-Type`; empty for a request without a body.
+    /// The value of `Content-Type`. Empty for a request without a body.
     pub content_type: Cow<'static, str>,
-    /// Further headers: `ce-*` in CloudEvents' binary mode.
+    /// Further headers, such as `ce-*` in the binary mode of CloudEvents.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The content type of data that says none.
+/// The default content type of data.
 pub const JSON: &str = "application/json";
 
 impl RenderedBody {
-    /// A body of JSON.
+    /// Returns a JSON body.
     pub fn json(body: Vec<u8>) -> Self {
         Self { body, content_type: JSON.into(), headers: Vec::new() }
     }

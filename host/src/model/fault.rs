@@ -1,25 +1,26 @@
-//! What is wrong with an input: one line a field, each with where and how to mend it.
+//! Faults of an input, each with its place and a message that says how to correct it.
 
 use crate::expression::check_where;
 use serde::Serialize;
 
-/// One fault in an input. `path` is dotted, with `[n]` for list positions (`events[2].type`).
+/// A fault in an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = Fault)]
 pub struct InputFault {
-    /// Where in the input.
+    /// The place in the input, with dots between names and `[n]` for positions in lists:
+    /// `events[2].type`.
     pub path: String,
-    /// What is wrong there and what would be right.
+    /// What is wrong there, and what would be right.
     pub message: String,
 }
 
 impl InputFault {
-    /// A fault at `path`.
+    /// Creates a fault at `path`.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into() }
     }
 
-    /// The same fault, seen from one level further out.
+    /// Returns the same fault with its path below `outer`.
     #[must_use]
     pub fn within(mut self, outer: &str) -> Self {
         self.path = match self.path.as_str() {
@@ -31,7 +32,7 @@ impl InputFault {
     }
 }
 
-/// Checks a `where`.
+/// Checks the condition of a `where`.
 pub fn check_condition(text: Option<&str>) -> Option<InputFault> {
     check_where(text).err().map(|message| InputFault::new("where", message))
 }

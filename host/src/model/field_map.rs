@@ -1,15 +1,19 @@
-//! Which fields of an event's data an endpoint gets, and under which names.
+//! Selects and renames the fields of an event's data that an endpoint gets.
 //!
-//! A path is field names with dots between them (`client.address.city`). Where a path meets an array it goes on into each
-//! element: `items.rate` names the rate of every item. Paths that meet nothing are no fault, as events differ.
+//! A path is field names with dots between them (`client.address.city`). A path applies to every
+//! element of an array it meets: `items.rate` names the rate of every item. A path that finds
+//! nothing is not a fault, because events differ.
 //!
-//! First `include` keeps what it names (everything, if it names nothing), then `exclude` removes, then `rename` gives
-//! fields new names. A new name is one name, not a path: a field stays in its object and in its place; a field that had the
-//! new name already is replaced. All paths, those of `rename` too, are names as the event has them.
+//! First `include` keeps the fields that it names, or everything if it is empty. Then `exclude`
+//! removes fields, and `rename` gives fields new names. A new name is one field name, not a path,
+//! so
+//! a field stays in its object and at its position. It replaces a field that already had the new
+//! name. All paths, including those of `rename`, use the names of the event.
 //!
-//! Values that no path goes into are passed on as they are written, so no number loses a digit. Where an included path goes on
-//! but the value is not an object (a text instead of a client, a number among items), the path does not name the value, and it is
-//! not sent. Data that is not an object or array as a whole passes unchanged.
+//! Values that no path goes into are passed on as they are written, so no number loses a digit. If
+//! an included path leads further but the value is not an object (a text in place of a client, a
+//! number among items), the path does not name the value, and the value is not sent. Data that is
+//! neither an object nor an array passes unchanged.
 
 use crate::model::fault::InputFault;
 use indexmap::IndexMap;
@@ -22,19 +26,19 @@ const MAX_PATHS: usize = 500;
 /// Longest path or new name, in bytes.
 const MAX_PATH: usize = 255;
 
-/// Which fields of the data are sent, and under which names.
+/// Selects which fields of the data are sent, and under which names.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldMap {
-    /// Paths to keep; empty keeps everything.
+    /// Paths of the fields to keep. If empty, all fields are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(example = json!(["id", "client.company", "items.rate"]))]
     pub include: Vec<String>,
-    /// Paths to remove.
+    /// Paths of the fields to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(example = json!(["client.password"]))]
     pub exclude: Vec<String>,
-    /// New names by path.
+    /// New names of fields, by the path of the field.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(example = json!({"client.company": "customer"}))]
     pub rename: BTreeMap<String, String>,
@@ -46,19 +50,19 @@ pub struct FieldMap {
 pub struct InvalidData(#[source] serde_json::Error);
 
 impl InvalidData {
-    /// For that reason.
+    /// Creates the error for a reason.
     pub fn new(why: serde_json::Error) -> Self {
         Self(why)
     }
 }
 
 impl FieldMap {
-    /// Whether it changes nothing.
+    /// Whether the map changes nothing.
     pub fn is_empty(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty() && self.rename.is_empty()
     }
 
-    /// What is wrong with it, each fault with where.
+    /// Returns the faults of the map.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         let lists = [("include", &self.include), ("exclude", &self.exclude)];
@@ -81,7 +85,7 @@ impl FieldMap {
         faults
     }
 
-    /// Applies the map to data; compact where it changed something.
+    /// Applies the map to data. Changed parts are written without white space.
     pub fn apply(&self, data: &RawValue) -> Result<Box<RawValue>, InvalidData> {
         let plan = FieldRule::of(self);
         let mapped = plan.apply(data, self.include.is_empty()).map_err(InvalidData)?;
@@ -101,7 +105,7 @@ fn check_path(path: &str, place: &str, faults: &mut Vec<InputFault>) {
         format!("`{path}` has an empty part; write field names with one dot between them")
     } else if path.contains(['[', ']', '*']) {
         format!(
-            "`{path}` has no need of `[`, `]` or `*`; a path goes into every element of an array by itself"
+            "`{path}` must not contain `[`, `]` or `*`; a path applies to every element of an array by itself"
         )
     } else {
         return;
@@ -109,7 +113,7 @@ fn check_path(path: &str, place: &str, faults: &mut Vec<InputFault>) {
     faults.push(InputFault::new(place, why));
 }
 
-/// What the map says about one field and those below it.
+/// The rules for one field and the fields below it.
 #[derive(Debug, Default)]
 struct FieldRule<'a> {
     include: bool,
@@ -139,8 +143,8 @@ impl<'a> FieldRule<'a> {
         path.split('.').fold(self, |rule, name| rule.below.entry(name).or_default())
     }
 
-    /// The value as the rules below leave it, or nothing where they leave it as it is. `kept` says that an ancestor, or the lack of
-    /// any `include`, keeps it as a whole.
+    /// Applies the rules below to a value. Returns `None` if they do not change it. `kept` says
+    /// that the value is kept as a whole, because an ancestor is included or there is no `include`.
     fn apply(&self, value: &RawValue, kept: bool) -> Result<Option<String>, serde_json::Error> {
         if self.below.is_empty() {
             return Ok(None);
@@ -168,7 +172,7 @@ impl<'a> FieldRule<'a> {
         for (name, value) in &fields {
             let Some(text) = self.field(name, value, kept)? else { continue };
             let new_name = self.below.get(name.as_str()).and_then(|rule| rule.rename);
-            // A field that was renamed to a name outranks the one that had it.
+            // A field that is renamed to this name replaces the field that has it.
             let taken = new_name.is_none() && self.renames_to(name, &fields, kept);
             if !taken {
                 renamed.insert(new_name.unwrap_or(name), text);
@@ -177,7 +181,7 @@ impl<'a> FieldRule<'a> {
         write_object(&renamed)
     }
 
-    /// A field's value, or nothing if the field is not sent.
+    /// Returns the value of a field, or `None` if the field is not sent.
     fn field(
         &self,
         name: &str,
@@ -195,7 +199,8 @@ impl<'a> FieldRule<'a> {
         Ok(Some(changed.unwrap_or_else(|| value.get().to_owned())))
     }
 
-    /// Whether the field is sent: not excluded, and itself, what it is in, or something in it included.
+    /// Whether the field is sent: it is not excluded, and it, an ancestor or something in it is
+    /// included.
     fn passes(&self, kept: bool) -> bool {
         !self.exclude && (kept || self.includes_any())
     }
@@ -204,7 +209,7 @@ impl<'a> FieldRule<'a> {
         self.include || self.below.values().any(Self::includes_any)
     }
 
-    /// Whether another field of these is sent under that name.
+    /// Whether another field is sent under this name.
     fn renames_to(&self, name: &str, fields: &FieldRules<'_>, kept: bool) -> bool {
         self.below.iter().any(|(old, rule)| {
             rule.rename == Some(name)
@@ -251,7 +256,7 @@ mod tests {
         "items":[{"rate":100.00,"qty":1},{"rate":12345678901234567890,"note":"n"},7],"total":"1.50"}"#;
 
     #[test]
-    fn nothing_set_changes_nothing() {
+    fn an_empty_map_changes_nothing() {
         assert!(FieldMap::default().is_empty());
         assert_eq!(applied(json!({}), INVOICE), INVOICE);
     }
@@ -273,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn exclude_removes_from_what_is_kept() {
+    fn exclude_removes_fields_that_include_keeps() {
         assert_eq!(
             applied(
                 json!({"include": ["client"], "exclude": ["client.password", "client.address.zip"]}),
@@ -289,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn rename_keeps_the_place_and_goes_into_arrays() {
+    fn rename_keeps_the_position_and_applies_to_arrays() {
         assert_eq!(
             applied(
                 json!({"include": ["id", "items"], "rename": {"id": "number", "items.rate": "price"}}),
@@ -322,14 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_no_object_passes() {
+    fn data_that_is_not_an_object_passes() {
         assert_eq!(applied(json!({"exclude": ["a"]}), "[1,2]"), "[1,2]");
         assert_eq!(applied(json!({"include": ["a"]}), r#""text""#), r#""text""#);
         assert_eq!(applied(json!({"include": ["a"]}), r#"[{"a":1,"b":2},3]"#), r#"[{"a":1}]"#);
     }
 
     #[test]
-    fn names_with_escapes_are_met_and_written_back() {
+    fn names_with_escapes_are_found_and_written_back() {
         assert_eq!(applied(json!({"rename": {"é": "\"q\""}}), r#"{"\u00e9":1}"#), r#"{"\"q\"":1}"#);
     }
 

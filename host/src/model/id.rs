@@ -1,8 +1,8 @@
 //! Typed ids: a version 7 UUID (RFC 9562, section 5.7) behind a short prefix that names the type.
 //!
-//! Version 7 starts with the time, so ids sort by creation and indexes on them grow at one end.
-//! Within one process they are strictly ascending. The prefix is part of the text form only; the
-//! journal stores the sixteen bytes.
+//! A version 7 UUID begins with the time, so ids sort by creation and indexes on them grow at one
+//! end. Within one process ids are strictly ascending. Only the text form has the prefix; the store
+//! holds the sixteen bytes.
 
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -26,17 +26,17 @@ macro_rules! ids {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id, greater than every id this process made before.
+            /// Creates an id that is greater than every id this process created before.
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
             }
 
-            /// The id behind a stored UUID.
+            /// Returns the id of a stored UUID.
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
             }
 
-            /// What the journal stores.
+            /// Returns the UUID to store.
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
@@ -83,37 +83,38 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A captured event.
+    /// The id of a captured event.
     EventId = "evt_";
-    /// One event for one endpoint; the `webhook-id` on the wire.
+    /// The id of a delivery: one event for one endpoint. Sent as `webhook-id`.
     DeliveryId = "dlv_";
-    /// Where deliveries go.
+    /// The id of an endpoint.
     EndpointId = "end_";
-    /// Which events pass which modules to which endpoints.
+    /// The id of a flow.
     FlowId = "flw_";
-    /// A secret that modules use by name.
+    /// The id of a secret that modules use by name.
     ModuleSecretId = "sec_";
-    /// A system that events come from.
+    /// The id of a source.
     SourceId = "src_";
-    /// One uploaded version of a module.
+    /// The id of one uploaded version of a module.
     ModuleId = "mod_";
-    /// An access token.
+    /// The id of an access token.
     TokenId = "tok_";
-    /// What will not be tried again by itself.
+    /// The id of a dead letter.
     DeadLetterId = "dlt_";
-    /// One request to the API, in `X-Request-Id`.
+    /// The id of a request to the API, sent as `X-Request-Id`.
     RequestId = "req_";
-    /// What a rule found about one thing.
+    /// The id of an alert.
     AlertId = "alr_";
-    /// A short-lived token.
+    /// The id of a grant, a short-lived token.
     GrantId = "grt_";
 }
 
-/// The time in an id: a version 7 UUID begins with it.
+/// Ids that give the time of their creation.
 macro_rules! ids_tell_their_time {
     ($($name:ident)*) => {$(
         impl $name {
-            /// When it was made, to the millisecond: the first 48 bits of a version 7 UUID.
+            /// Returns when the id was created, to the millisecond. The first 48 bits of a version
+            /// 7 UUID hold the time.
             pub fn created_at(self) -> Timestamp {
                 let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
                 Timestamp::from_micros(millis * 1_000)
@@ -126,9 +127,9 @@ macro_rules! ids_tell_their_time {
 macro_rules! ids_begin_at_a_time {
     ($($name:ident)*) => {$(
         impl $name {
-            /// No id that was made at that millisecond or later is lower.
+            /// Returns an id that is not greater than any id created in that millisecond or later.
             pub const fn first_at(at: Timestamp) -> Self {
-                // The time has 48 bits, which end in the year 10889.
+                // The time has 48 bits, which suffice until the year 10889.
                 const LAST: u128 = (1 << 48) - 1;
                 let millis = at.micros().div_euclid(1_000);
                 let millis = if millis < 0 { 0 } else { millis.cast_unsigned() as u128 };
@@ -139,11 +140,13 @@ macro_rules! ids_begin_at_a_time {
     )*};
 }
 
-/// Ids that others are put in order by: made at a time that all nodes agree on.
+/// Ids that define the order of events and deliveries. They are created with a time that all nodes
+/// agree on.
 macro_rules! ids_are_made_at_a_time {
     ($($name:ident)*) => {$(
         impl $name {
-            /// A new id of that time, greater than every id that this process made so before.
+            /// Creates an id of that time that is greater than every id this process created with
+            /// this function before.
             pub fn generate_at(at: Timestamp) -> Self {
                 Self(make_uuid_at(&MAKER, at))
             }
@@ -151,7 +154,8 @@ macro_rules! ids_are_made_at_a_time {
     )*};
 }
 
-/// With twelve more bits of the time, so that ids of two nodes are in order within a millisecond too.
+/// Makes UUIDs with twelve more bits of the time, so that ids of two nodes are in order even within
+/// a millisecond.
 static MAKER: LazyLock<Mutex<ContextV7>> =
     LazyLock::new(|| Mutex::new(ContextV7::new().with_additional_precision()));
 
@@ -184,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_made_at_a_time_are_in_its_order_and_never_go_back() {
+    fn ids_of_a_time_follow_its_order_and_never_go_back() {
         let new = || Mutex::new(ContextV7::new().with_additional_precision());
         let (one, other) = (new(), new());
         let at = |maker, micros: i64| {

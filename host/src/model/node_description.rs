@@ -1,17 +1,17 @@
-//! What a process says of itself to others that share its database.
+//! The description of a process for the other processes that share its database.
 
 use crate::crypto::digest::ShortDigest;
 use crate::time::timestamp::Timestamp;
 
-/// What a process says of itself.
+/// The description of a process.
 #[derive(Debug, Clone)]
 pub struct NodeDescription {
-    /// The address and port that it listens on.
+    /// The address and port that the process listens on.
     pub address: String,
     pub version: &'static str,
     pub started_at: Timestamp,
-    /// By this other nodes see whether they read stored secrets with the same key.
+    /// A digest by which other nodes see whether they read stored secrets with the same key.
     pub key_mark: ShortDigest,
-    /// The same of the key that it takes too, while the key is being changed.
+    /// The digest of the next key, while the key is being changed.
     pub next_key_mark: Option<ShortDigest>,
 }

@@ -1,4 +1,4 @@
-//! Tokens that a token server gives out (OAuth 2.0, RFC 6749, 7521 and 7523): how to ask for one.
+//! Settings for requesting tokens from a token server (OAuth 2.0, RFC 6749, 7521 and 7523).
 
 use crate::model::fault::InputFault;
 use crate::net::http_url::read_http_url;
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How to ask a token server for a token.
+/// How to request a token from a token server.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OauthSettings {
-    /// Where tokens are given out.
+    /// The address of the token server.
     #[schema(example = "https://login.example/oauth2/token")]
     pub token_url: String,
-    /// What entitles to a token.
+    /// The grant: what entitles Waybill to a token.
     #[serde(default)]
     pub grant: OauthGrant,
     /// The client's id.
@@ -22,42 +22,42 @@ pub struct OauthSettings {
     /// The client's secret. Never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
-    /// How the client shows who it is: `basic` where left out, and `none` for `jwt_bearer` without
-    /// a `client_secret`.
+    /// How the client authenticates to the token server. If left out, `basic`, or `none` for
+    /// `jwt_bearer` without a `client_secret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<ClientAuth>,
     /// The private key in PEM that signs assertions: RSA (`RS256`), P-256 (`ES256`), P-384
     /// (`ES384`) or Ed25519 (`EdDSA`). Never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<String>,
-    /// The `kid` of assertions.
+    /// The key id (`kid`) of assertions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
-    /// The `iss` of the assertion of `jwt_bearer`; `client_id` where left out.
+    /// The issuer (`iss`) of the assertion of `jwt_bearer`. If left out, `client_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// The `sub` of the assertion of `jwt_bearer`.
+    /// The subject (`sub`) of the assertion of `jwt_bearer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// The `aud` of assertions; `token_url` where left out.
+    /// The audience (`aud`) of assertions. If left out, `token_url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assertion_audience: Option<String>,
-    /// The refresh token. One that the token server gives in its place is stored. Never shown.
+    /// The refresh token. If the token server issues a new one, the new one is stored. Never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
-    /// What the token is to be good for.
+    /// The scope of the token, with spaces between its parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// The parameter `audience`, which some token servers ask for.
+    /// The parameter `audience`, which some token servers require.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
     /// Further parameters of the token request. Their values are never shown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, String>,
-    /// The word before the token in `Authorization`.
+    /// The word before the token in `Authorization`. If left out, `Bearer`.
     #[serde(default = "bearer", skip_serializing_if = "is_bearer")]
     pub scheme: String,
-    /// Where the token stands in the answer.
+    /// Where to find the token in the answer.
     #[serde(default, skip_serializing_if = "TokenPlaces::is_usual")]
     pub response: TokenPlaces,
 }
@@ -68,7 +68,7 @@ impl fmt::Debug for OauthSettings {
     }
 }
 
-/// What entitles to a token.
+/// What entitles Waybill to a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OauthGrant {
@@ -77,11 +77,11 @@ pub enum OauthGrant {
     ClientCredentials,
     /// A signed assertion (RFC 7523, section 2.1).
     JwtBearer,
-    /// A refresh token that a person got.
+    /// A refresh token that a person obtained.
     RefreshToken,
 }
 
-/// How a client shows a token server who it is.
+/// How a client authenticates to a token server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
@@ -91,20 +91,20 @@ pub enum ClientAuth {
     Post,
     /// A signed assertion (RFC 7523, section 2.2).
     PrivateKeyJwt,
-    /// Not at all, or by the endpoint's certificate (RFC 8705). The id stands in the form.
+    /// Not at all, or by the endpoint's certificate (RFC 8705). The id is sent in the form.
     None,
 }
 
-/// Where in a token server's answer the parts are, as JSON pointers (RFC 6901).
+/// Where to find the parts of a token server's answer, as JSON pointers (RFC 6901).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenPlaces {
-    /// The token.
+    /// The place of the token.
     #[serde(default = "token_place")]
     #[schema(default = "/access_token")]
     pub token: String,
-    /// How long it is good: seconds from now, a time in seconds or milliseconds since 1970, or an
-    /// RFC 3339 time.
+    /// The place of the token's lifetime: seconds from now, a time in seconds or milliseconds since
+    /// 1970, or an RFC 3339 time.
     #[serde(default = "expiry_place")]
     #[schema(default = "/expires_in")]
     pub expires: String,
@@ -117,7 +117,7 @@ impl Default for TokenPlaces {
 }
 
 impl TokenPlaces {
-    /// Whether the parts are where RFC 6749 has them.
+    /// Whether the parts are in the places that RFC 6749 defines.
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
     }
@@ -139,7 +139,7 @@ fn is_bearer(scheme: &str) -> bool {
     scheme == "Bearer"
 }
 
-/// Parameters that follow from other settings.
+/// Parameters that Waybill sets from other settings.
 const OWN_PARAMETERS: [&str; 9] = [
     "grant_type",
     "client_id",
@@ -157,13 +157,13 @@ const MAX_EXTRA: usize = 32;
 const MAX_TEXT: usize = 2_048;
 
 impl OauthSettings {
-    /// How the client shows who it is.
+    /// Returns how the client authenticates.
     pub fn client_auth(&self) -> ClientAuth {
         let is_alone = self.grant == OauthGrant::JwtBearer && self.client_secret.is_none();
         self.client_auth.unwrap_or(if is_alone { ClientAuth::None } else { ClientAuth::Basic })
     }
 
-    /// What is wrong with it, each fault with where.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         let url = read_http_url(&self.token_url).err();
@@ -197,41 +197,50 @@ impl OauthSettings {
         faults
     }
 
-    /// What the grant and the client's authentication need and is not there.
+    /// Returns the settings that the grant and the client's authentication need and that are
+    /// missing, each with the reason.
     fn missing_parts(&self) -> Vec<(&'static str, &'static str)> {
         let mut missing = Vec::new();
         match self.grant {
             OauthGrant::ClientCredentials => {}
             OauthGrant::JwtBearer => {
                 if self.private_key.is_none() {
-                    missing.push(("private_key", "the grant `jwt_bearer` signs with a key"));
+                    missing
+                        .push(("private_key", "the grant `jwt_bearer` needs a key to sign with"));
                 }
                 if self.issuer.is_none() && self.client_id.is_none() {
-                    missing.push(("issuer", "the grant `jwt_bearer` names who signs"));
+                    missing.push((
+                        "issuer",
+                        "the grant `jwt_bearer` needs an issuer or a `client_id`",
+                    ));
                 }
             }
             OauthGrant::RefreshToken => {
                 if self.refresh_token.is_none() {
-                    missing.push(("refresh_token", "the grant `refresh_token` sends one"));
+                    missing
+                        .push(("refresh_token", "the grant `refresh_token` needs a refresh token"));
                 }
             }
         }
         let client_auth = self.client_auth();
         let needs_secret = matches!(client_auth, ClientAuth::Basic | ClientAuth::Post);
         if needs_secret && self.client_secret.is_none() {
-            missing.push(("client_secret", "`client_auth` sends a secret; give one, or `none`"));
+            missing.push((
+                "client_secret",
+                "`client_auth` needs a secret; set one, or set `client_auth` to `none`",
+            ));
         }
         if client_auth != ClientAuth::None && self.client_id.is_none() {
-            missing.push(("client_id", "`client_auth` names the client"));
+            missing.push(("client_id", "`client_auth` needs the client's id"));
         }
         let signs = client_auth == ClientAuth::PrivateKeyJwt;
         if signs && self.private_key.is_none() && self.grant != OauthGrant::JwtBearer {
-            missing.push(("private_key", "`private_key_jwt` signs with a key"));
+            missing.push(("private_key", "`private_key_jwt` needs a key to sign with"));
         }
         missing
     }
 
-    /// Its secrets, each with its place.
+    /// Returns the secrets with their places.
     pub fn secrets_mut(&mut self) -> Vec<(String, &mut String)> {
         let named = [
             ("client_secret", &mut self.client_secret),
@@ -260,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_grant_needs_is_asked_for() {
+    fn missing_settings_of_a_grant_are_reported() {
         let none: [&str; 0] = [];
         assert_eq!(places(&json!({"client_id": "c", "client_secret": "s"})), none);
         assert_eq!(places(&json!({})), ["client_secret", "client_id"]);
@@ -277,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_settings_are_refused_at_their_place() {
+    fn invalid_settings_are_refused_with_their_place() {
         let base = json!({"client_id": "c", "client_secret": "s"});
         for (name, value, place) in [
             ("token_url", json!("ftp://t.example"), "token_url"),

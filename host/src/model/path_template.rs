@@ -8,11 +8,12 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 
 /// Longest template, in bytes.
 const MAX_PATH: usize = 2_048;
-/// Where a path's faults are.
+/// The place of a path's faults.
 const PLACE: &str = "path";
-/// What a computed value keeps of its characters: the unreserved ones (RFC 3986, section 2.3).
+/// The characters to encode in a computed value: all but the unreserved ones (RFC 3986, section
+/// 2.3).
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What a written path encodes, as the URL Standard has it.
+/// The characters to encode in a written path, as in the URL Standard.
 const WRITTEN: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -25,7 +26,7 @@ const WRITTEN: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A path that is made anew for each event, to be appended to the path of a URL.
+/// A template of a path to append to the path of a URL, rendered for each event.
 #[derive(Debug)]
 pub struct PathTemplate {
     parts: Vec<PathPart>,
@@ -37,13 +38,13 @@ enum PathPart {
     Computed(TemplateValue),
 }
 
-/// Encodes a value for one part of a path, or for a name or a value of a query.
+/// Percent-encodes a value for one segment of a path, or for a name or a value of a query.
 pub fn encode_component(text: &str) -> String {
     utf8_percent_encode(text, COMPONENT).to_string()
 }
 
 impl PathTemplate {
-    /// Reads a template. The faults name the columns.
+    /// Parses a template. The faults give the column.
     pub fn read(text: &str) -> Result<Self, Vec<InputFault>> {
         let fault = |why: &str| Err(vec![InputFault::new(PLACE, why)]);
         if text.len() > MAX_PATH {
@@ -76,7 +77,8 @@ impl PathTemplate {
         if faults.is_empty() { Ok(Self { parts }) } else { Err(faults) }
     }
 
-    /// The path for an event, percent-encoded.
+    /// Renders the path for an event, percent-encoded. Fails if a computed part is empty, or if a
+    /// segment is `.` or `..`.
     pub fn render(
         &self,
         subject: &EventSubject<'_>,
@@ -88,7 +90,7 @@ impl PathTemplate {
                 PathPart::Written(text) => path.push_str(text),
                 PathPart::Computed(value) => {
                     let text = value.write_text(subject, budget)?.unwrap_or_default();
-                    // `/leads/` with no id would be the list of all.
+                    // `/leads/` without an id would name the list of all leads.
                     if text.is_empty() {
                         return Err(value.fault("a part of the path is null or empty"));
                     }
@@ -97,14 +99,14 @@ impl PathTemplate {
             }
         }
         if path.split('/').any(is_dots) {
-            let why = "a part of the path is `.` or `..`, which leads to another place";
+            let why = "a part of the path is `.` or `..`, which would lead to another path";
             return Err(TemplateFault { place: PLACE.to_owned(), why: why.to_owned() });
         }
         Ok(path)
     }
 }
 
-/// Whether a part of a path leads elsewhere.
+/// Whether a segment of a path leads to another path.
 fn is_dots(part: &str) -> bool {
     matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
@@ -114,7 +116,7 @@ fn check_written(part: &PathPart) -> Option<InputFault> {
     let why = if text.contains(['?', '#']) {
         "a path has no `?` or `#`; name the members of the query in `query`"
     } else if text.contains('}') {
-        "`}` stands without `{`; an expression stands in braces"
+        "`}` stands without `{`; write expressions in braces"
     } else if text.chars().any(char::is_control) {
         "a path has no line breaks or control characters"
     } else {
@@ -131,7 +133,8 @@ fn encode_written(parts: &mut [PathPart]) {
     }
 }
 
-/// Where the brace is that ends an expression. Braces within it, and those in texts, are its own.
+/// Returns the offset of the brace that ends an expression. Skips braces and quoted texts inside
+/// the expression.
 fn find_end(text: &str) -> Option<usize> {
     let (mut depth, mut quote, mut is_escaped) = (0_usize, None, false);
     for (at, character) in text.char_indices() {

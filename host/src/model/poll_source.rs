@@ -1,4 +1,4 @@
-//! What an operator sets of a source that asks a REST API for what is new.
+//! Settings of a source that polls a REST API for new and changed rows.
 
 use super::private_values::mask_url;
 use super::timing::SourceTiming;
@@ -14,16 +14,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use std::time::Duration;
 
-/// How often a list is asked for where nothing else is set.
+/// Default interval between two runs.
 const EVERY: Duration = Duration::from_mins(1);
-/// How far before the newest row a run asks again where nothing else is set, and at most.
+/// Default and longest overlap of a run with the one before.
 const OVERLAP: (Duration, Duration) = (Duration::from_mins(10), Duration::from_hours(24 * 31));
 /// Most lists of one source.
 const MAX_LISTS: usize = 50;
-/// Lists of Themesic's polling API.
+/// The lists of Themesic's polling API.
 const THEMESIC: [&str; 5] = ["customers", "invoices", "leads", "tasks", "tickets"];
 
-/// Whose REST API it is.
+/// A REST API that Waybill knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = Preset)]
@@ -35,25 +35,25 @@ pub enum ApiPreset {
     /// PerfexAPI by OBS Technologies: `/api/v1/{list}`, without `since`.
     #[serde(rename = "perfexapi")]
     PerfexApi,
-    /// Any other: everything is said by the settings.
+    /// Any other API. The settings describe it.
     #[default]
     Custom,
 }
 
-/// Where a source begins.
+/// From when on rows become events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PollStart {
-    /// With what comes from now on.
+    /// From now on.
     #[default]
     Now,
-    /// With what came since then.
+    /// From this time on.
     At(Timestamp),
-    /// With what came since that day began, in the source's time zone.
+    /// From the beginning of this day on, in the source's time zone.
     On(Date),
 }
 
 impl PollStart {
-    /// The time, if it is not now.
+    /// Returns the time, or `None` for now.
     pub fn instant(self, zone: &TimeZone) -> Option<Timestamp> {
         match self {
             Self::Now => None,
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for PollStart {
         if let Ok(time) = Timestamp::parse(&text) {
             return Ok(Self::At(time));
         }
-        // A date and no more: the library would take one out of a longer text too.
+        // Accepts nothing but a date; the library would also find one in a longer text.
         let date = text.parse::<Date>().ok().filter(|_| text.len() == 10);
         date.map(Self::On).ok_or_else(|| {
             de::Error::custom(format!("`{text}` is neither `now` nor a date such as `2026-03-01`"))
@@ -94,40 +94,40 @@ impl<'de> Deserialize<'de> for PollStart {
     }
 }
 
-/// How `since` is written.
+/// The format of the `since` parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SinceFormat {
-    /// As RFC 3339.
+    /// A time in RFC 3339.
     #[default]
     Iso,
-    /// As seconds since 1970.
+    /// Seconds since 1970.
     Unix,
-    /// Not at all: every run reads the whole list.
+    /// No parameter. Every run reads the whole list.
     None,
 }
 
-/// The header that says who asks.
+/// The header that authenticates Waybill to the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Auth)]
 pub struct AuthHeader {
-    /// Its name.
+    /// The name of the header.
     pub header: String,
-    /// What stands before the secret in it.
+    /// The text before the secret in the header, such as `Bearer `.
     #[serde(default)]
     pub prefix: String,
 }
 
-/// How the API is asked for what is new.
+/// The parameter that limits an answer to new and changed rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Since)]
 pub struct SinceParameter {
-    /// The parameter.
+    /// The name of the query parameter.
     #[serde(default = "since")]
     pub parameter: String,
-    /// How it is written.
+    /// The format of its value.
     #[serde(default)]
     pub format: SinceFormat,
 }
@@ -136,18 +136,19 @@ fn since() -> String {
     "since".to_owned()
 }
 
-/// How the API gives long lists in pieces.
+/// How the API divides long lists into pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Paging)]
 pub struct PagingParameters {
-    /// The parameter for the number of the page, from 1; empty for an API without pages, which is asked for longer and longer answers.
+    /// The parameter for the number of the page, counted from 1. Leave it empty for an API without
+    /// pages; Waybill then requests longer and longer answers.
     #[serde(default = "page")]
     pub page: String,
-    /// The parameter for how many rows a page has; empty where there is none.
+    /// The parameter for the number of rows on a page. Leave it empty if the API has none.
     #[serde(default = "size")]
     pub size: String,
-    /// How many rows a page has.
+    /// The number of rows on a page, 1 to 10,000.
     #[serde(default = "rows")]
     pub rows: u32,
 }
@@ -164,32 +165,33 @@ const fn rows() -> u32 {
     100
 }
 
-/// A list of the API.
+/// A list of the API to poll.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ListSettings {
-    /// The name that the preset knows it by, or the path below the `url`.
+    /// The list's name in the preset, or its path below `url`.
     pub path: String,
-    /// What its rows are, such as `invoice`; by the path where left out.
+    /// What a row is, such as `invoice`. If left out, it follows from the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
-    /// The event type for a row that was not seen before; `RESOURCE.created` where left out.
+    /// The event type for a new row. If left out, `RESOURCE.created`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    /// The event type for a row that has another content than before; `RESOURCE.updated` where left out.
+    /// The event type for a changed row. If left out, `RESOURCE.updated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated: Option<String>,
-    /// Where the rows stand in the answer, as a JSON pointer; where such APIs have them where left out.
+    /// The place of the rows in the answer, as a JSON pointer. If left out, Waybill tries the usual
+    /// places.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<String>,
-    /// The field that identifies a row; found out where left out.
+    /// The field that identifies a row. If left out, Waybill tries the usual names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The field that tells when a row is from; found out where left out.
+    /// The field with the time of a row's last change. If left out, Waybill tries the usual names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
 }
 
-/// A list as it may be written: only its name, or all of it.
+/// A list as settings may write it: as an object. A plain name is converted first.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WholeList {
@@ -203,14 +205,14 @@ struct WholeList {
 }
 
 impl ListSettings {
-    /// The last part of its path.
+    /// Returns the last segment of the path.
     pub fn name(&self) -> &str {
         let path = self.path.split('?').next().unwrap_or_default();
         path.trim_matches('/').rsplit('/').next().unwrap_or_default()
     }
 
-    /// Returns the path without private values, and with a digest behind it if there are any. No
-    /// other list has this name, whatever else the settings have.
+    /// Returns the path without private values, followed by a digest if it has any. No other list
+    /// has this name, whatever the settings contain.
     pub fn own_name(&self) -> String {
         let masked = mask_url(&self.path);
         if masked == self.path {
@@ -233,42 +235,43 @@ impl<'de> Deserialize<'de> for ListSettings {
     }
 }
 
-/// What an operator sets of a source that asks a REST API for what is new.
+/// The settings of a source that polls a REST API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PollSettings {
-    /// Whose API it is.
+    /// The API's vendor. `custom` is any API that the other settings describe.
     #[serde(default)]
     pub preset: ApiPreset,
-    /// The site, such as `https://crm.example.com`.
+    /// The address of the site, such as `https://crm.example.com`.
     pub url: String,
-    /// The lists: names such as `invoices`, or objects.
+    /// The lists to poll: names such as `invoices`, or objects.
     pub lists: Vec<ListSettings>,
-    /// How often; `1m` where neither this nor `cron` is set.
+    /// How often the lists are polled. If neither this nor `cron` is set, every `1m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub every: Option<TimeSpan>,
-    /// When, instead of `every`.
+    /// The times at which the lists are polled, instead of `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
-    /// The time zone of `cron` and of times that name none; UTC where left out.
+    /// The time zone of `cron` and of times without one. If left out, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// `now`, or a date from which on rows that are there already become events.
+    /// `now`, or a date from which on existing rows become events.
     #[serde(default)]
     #[schema(value_type = String)]
     pub start: PollStart,
-    /// How far before the newest row a run asks again, for rows that appear late.
+    /// How far before the newest known row a run begins, to find rows that appear late. At most
+    /// `31d`.
     #[serde(default = "overlap")]
     #[schema(value_type = String)]
     pub overlap: TimeSpan,
-    /// The header with the secret; the preset's where left out.
+    /// The header with the secret. If left out, the preset's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthHeader>,
-    /// How it is asked for what is new; the preset's where left out.
+    /// How the API is asked for new rows. If left out, as the preset does it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<SinceParameter>,
-    /// How it gives long lists; the preset's where left out.
+    /// How the API divides long lists. If left out, as the preset does it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paging: Option<PagingParameters>,
 }
@@ -277,22 +280,22 @@ const fn overlap() -> TimeSpan {
     TimeSpan::new(OVERLAP.0)
 }
 
-/// Digits of the digest in the name of a list. They tell apart the lists of one source, and are too few
-/// to find a secret by.
+/// Digits of the digest in the name of a list. They distinguish the lists of one source, and are
+/// too few to find a secret with.
 const LIST_DIGEST: usize = 6;
 
 impl PollSettings {
-    /// Returns the name under which a list's rows, dead letters and messages are kept: its path
-    /// without private values. Where the settings have several such paths, this is the name of the
-    /// first list, and the others have digests in their names. So a list that is added behind
-    /// another does not rename it.
+    /// Returns the name under which a list's rows, dead letters and messages are stored: its path
+    /// without private values. If several paths look the same without them, the first list has this
+    /// name and the others have digests in their names. So adding a list after another does not
+    /// rename the first.
     pub fn list_name(&self, list: &ListSettings) -> String {
         let masked = mask_url(&list.path);
         let first = self.lists.iter().find(|one| mask_url(&one.path) == masked);
         if first.is_none_or(|first| first.path == list.path) { masked } else { list.own_name() }
     }
 
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = self.timing().err().into_iter().collect();
         faults.extend(check_url(&self.url).err());
@@ -329,7 +332,7 @@ impl PollSettings {
         faults.extend(message.map(|message| InputFault::new("path", message)));
         let named = list.resource.as_deref().unwrap_or_else(|| list.name());
         if !is_event_type(&format!("{named}.created")) {
-            let message = "say what its rows are in letters, digits, `_` and `-`, such as `order`";
+            let message = "name what a row is, in letters, digits, `_` and `-`, such as `order`";
             faults.push(InputFault::new("resource", message));
         }
         if self.lists.iter().take(n).any(|other| other.path == list.path) {
@@ -378,7 +381,7 @@ impl PollSettings {
         faults
     }
 
-    /// When it runs.
+    /// Returns when the source runs.
     pub fn timing(&self) -> Result<SourceTiming, InputFault> {
         SourceTiming::read(self.every, self.cron.as_deref(), self.time_zone.as_deref(), EVERY)
     }

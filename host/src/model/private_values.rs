@@ -1,11 +1,13 @@
-//! The private parts of settings: values that neither rest in plain text nor are shown to those who
-//! only read. For an endpoint these are the values of its headers and of its URL's query, the parts of
-//! its URL's path that look like secrets, and the secrets of `settings`, `auth` and `tls`. For a source
-//! they are the same parts of the lists that it polls. For a flow they are all texts in the
+//! The private values of settings. They are stored encrypted, and not shown to callers that may
+//! only read.
+//!
+//! For an endpoint these are the values of its headers and of its URL's query, the segments of its
+//! URL's path that look like secrets, and the secrets of `settings`, `auth` and `tls`. For a source
+//! they are the same parts of the paths that it polls. For a flow they are all strings in the
 //! configuration of its modules.
 //!
-//! A private value that is not shown is masked. A mask that comes back stands for the stored value,
-//! as long as that goes where it was meant to go.
+//! A private value is shown as a mask. A mask that comes back with changed settings stands for the
+//! stored value, as long as the value still goes to the receiver that it was set for.
 
 pub mod keep;
 pub mod keep_auth;
@@ -17,25 +19,25 @@ use std::collections::BTreeMap;
 
 pub use keep::{keep_endpoint, keep_flow, keep_source};
 
-/// Stands in the place of a private value.
+/// Shown in place of a private value.
 pub const MASK: &str = "***";
 
-/// The names of secrets in the `settings` of an endpoint, whatever its kind. By name, so that a
-/// version that does not know a kind hides its secrets too.
+/// The names of secrets in the `settings` of an endpoint, whatever its kind. A version that does
+/// not know a kind thereby hides its secrets too.
 pub const SECRET_SETTINGS: [&str; 6] =
     ["password", "secret", "token", "access_key", "secret_key", "private_key"];
 
 /// Private values by their place in the settings, a JSON pointer (RFC 6901).
 pub type PrivateValues = BTreeMap<String, String>;
 
-/// Whose settings they are.
+/// What the settings belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsKind {
-    /// An endpoint's.
+    /// An endpoint.
     Endpoint,
-    /// A source's.
+    /// A source.
     Source,
-    /// A flow's.
+    /// A flow.
     Flow,
 }
 
@@ -93,7 +95,7 @@ pub fn reveal_values(settings: &mut Value, values: &PrivateValues) {
     }
 }
 
-/// Settings as JSON with their private values masked.
+/// Returns settings as JSON with their private values masked.
 pub fn mask_values<S: Serialize>(
     kind: SettingsKind,
     settings: &S,
@@ -127,7 +129,7 @@ impl ValueHider {
         }
     }
 
-    /// Masks every text in a value.
+    /// Masks every string in a value.
     fn below(&mut self, value: &mut Value, place: &str) {
         match value {
             Value::String(text) => {
@@ -156,8 +158,8 @@ impl ValueHider {
     }
 }
 
-/// Masks the password of a URL or a path, the values of its query and the parts of its path that look
-/// like secrets.
+/// Masks the user and password of a URL or a path, the values of its query, and the segments of its
+/// path that look like secrets.
 pub fn mask_url(url: &str) -> String {
     let (url, fragment) = url.split_at(url.find('#').unwrap_or(url.len()));
     let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
@@ -178,7 +180,7 @@ pub fn mask_url(url: &str) -> String {
     format!("{place}?{}{fragment}", pairs.join("&"))
 }
 
-/// Where the path of a URL, or of what has no origin, begins.
+/// Returns the offset at which the path begins: after the origin, or 0 without one.
 fn path_begin(place: &str) -> usize {
     let origin = place.find("://").map_or(0, |at| at + "://".len());
     let rest = place.get(origin..).unwrap_or_default();
@@ -190,13 +192,14 @@ fn mask_path(path: &str) -> String {
     segments.collect::<Vec<&str>>().join("/")
 }
 
-/// The fewest characters of a secret in a path. Slack's have 24, Make's 32, Discord's 68, a UUID 36.
+/// Fewest characters of a secret in a path. Those of Slack have 24, of Make 32, of Discord 68, and
+/// a UUID has 36.
 const SHORTEST_SECRET: usize = 16;
-/// Digits that a name of words does not have.
+/// The number of digits that names made of words do not reach.
 const DIGITS_OF_SECRET: usize = 3;
 
-/// Whether a part of a path looks like a secret. The addresses of incoming webhooks of Slack,
-/// Discord, Make and n8n contain one. A long name made of words has few digits, and no digit beside
+/// Whether a segment of a path looks like a secret, as in the addresses of incoming webhooks of
+/// Slack, Discord, Make and n8n. A long name made of words has few digits, and no digit beside
 /// letters of both cases.
 fn is_secret_segment(segment: &str) -> bool {
     let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '~' | '.');
@@ -218,13 +221,13 @@ fn mask_pair(pair: &str) -> String {
     }
 }
 
-/// User, host and port of a URL.
+/// Returns user, host and port of a URL.
 fn url_authority(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     rest.split(['/', '?', '#', '\\']).next()
 }
 
-/// Scheme, host and port of a URL: who gets to see what is sent there.
+/// Returns scheme, host and port of a URL, which decide who sees what is sent there.
 pub fn url_origin(url: &str) -> String {
     let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
     let authority = url_authority(url).unwrap_or_default();
@@ -237,8 +240,8 @@ pub fn url_origin(url: &str) -> String {
     format!("{scheme}://{}", host.strip_suffix(usual).unwrap_or(&host))
 }
 
-/// The secrets of a URL, as they are written and decoded, for finding them elsewhere: those in its
-/// path and the values of its query.
+/// Returns the secrets of a URL, both as they are written and decoded, so that they can be found in
+/// other texts: those in its path and the values of its query.
 pub fn url_secrets(url: &str) -> Vec<String> {
     let place = url.split(['?', '#']).next().unwrap_or_default();
     let path = place.get(path_begin(place)..).unwrap_or_default();
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_shows_where_it_goes_and_no_secret() {
+    fn a_masked_url_shows_its_place_and_no_secret() {
         for (url, shown) in [
             ("https://h.example/in?a=1&b=&c", "https://h.example/in?a=***&b=&***"),
             ("https://u:p@h.example/in", "https://***@h.example/in"),

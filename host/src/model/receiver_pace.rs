@@ -1,80 +1,82 @@
-//! How fast a receiver takes requests, learnt from its refusals (`429`, `503` with `Retry-After`).
+//! Learns how fast a receiver accepts requests from its refusals (`429`, `503` with `Retry-After`).
 //!
-//! A refusal holds back the whole endpoint for as long as the receiver asks. What it had taken in
-//! the time up to the end of that hold is the rate that it takes: 5 requests in 50 ms and then
-//! `Retry-After: 1` are 4.8 a second. Requests go at that rate from then on, one by one. From
-//! [`STEADY`] after the hold on, the rate grows by [`GROWTH`] a second, until a request is refused
-//! again. A rest counts for [`REST`] or two turns of growth at most: an endpoint that is sent
-//! nothing learns nothing.
+//! A refusal holds back the whole endpoint for as long as the receiver asks. The rate that the
+//! receiver accepts is the number of requests it accepted, divided by the time up to the end of
+//! that hold: 5 requests in 50 ms and then `Retry-After: 1` make 4.8 requests a second. From then
+//! on requests are sent one by one at that rate. From [`STEADY`] after the hold on, the rate grows
+//! by [`GROWTH`] a second until a request is refused again. A pause without requests counts as
+//! growth for at most [`REST`] or two turns, because an endpoint without requests learns nothing.
 //!
-//! If the receiver took nothing since the last hold, the rate is at most one request in the time of
-//! the new hold. It was halved at each such refusal: an outage of 20 s with `Retry-After: 1` made
-//! one request a day of it.
+//! If the receiver accepted nothing since the last hold, the rate is at most one request in the
+//! time of the new hold. The rate is not halved at each such refusal: when it was, an outage of
+//! 20 s with `Retry-After: 1` reduced it to one request a day.
 //!
-//! Times are of the monotonic clock, so a step of the wall clock neither lengthens nor ends a hold.
+//! All times are of the monotonic clock, so a step of the wall clock neither lengthens nor ends a
+//! hold.
 
 use crate::model::retry_schedule::MAX_RETRY_AFTER;
 use std::time::{Duration, Instant};
 
-/// The hold after a refusal that names no time; doubled at each further one, up to [`LONGEST`].
+/// The hold after a refusal without a time. It doubles at each further one, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest hold that the receiver did not ask for.
+/// Longest hold that the receiver did not ask for.
 const LONGEST: Duration = Duration::from_mins(1);
-/// How long the learnt rate stays as it is after a hold.
+/// How long the learnt rate stays constant after a hold.
 const STEADY: Duration = Duration::from_secs(10);
 /// The share by which the rate grows in each second after that.
 const GROWTH: f64 = 0.05;
-/// The least time that a hold counts for, so that `Retry-After: 0` makes a rate too.
+/// The shortest time that a hold counts for, so that `Retry-After: 0` leads to a rate too.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// A rate that was learnt longer ago than this counts no more.
+/// How long a learnt rate applies after the last refusal.
 const FORGOTTEN: Duration = Duration::from_hours(1);
-/// A rest between two requests after which counting begins anew.
+/// The pause between two requests after which counting starts anew.
 const REST: Duration = Duration::from_secs(2);
-/// How far a turn may come early because the one before came late: timers wake up to this late.
+/// How early a turn may begin because the one before was late. Timers wake up late by up to this.
 const SLACK: Duration = Duration::from_millis(10);
 
-/// What is known of how fast one receiver takes requests.
+/// What is known about how fast one receiver accepts requests.
 #[derive(Debug, Default)]
 pub struct ReceiverPace {
-    /// Since when requests go to this receiver, where they went to another one before.
+    /// Since when requests go to this receiver, if they went to another one before.
     since: Option<Instant>,
     held_until: Option<Instant>,
-    /// When the receiver refused. A refusal of a request that was sent before tells nothing new.
+    /// When the receiver refused. A refusal of a request that was sent before this time tells
+    /// nothing new.
     refused_at: Option<Instant>,
-    /// Requests a second, with the growth up to `grown_at`.
+    /// The rate in requests per second, including growth up to `grown_at`.
     rate: Option<f64>,
     grown_at: Option<Instant>,
-    /// The rate before the refusal, until a request begins after it: what the receiver has taken by
-    /// then is not known before, because answers come in any order.
+    /// The rate before the refusal, until a request begins after it. Until then the number of
+    /// accepted requests is not final, because answers arrive in any order.
     learning: Option<PaceLearning>,
     next_turn: Option<Instant>,
-    /// Requests that were taken since `counted_from`.
+    /// The number of requests accepted since `counted_from`.
     taken: u32,
     counted_from: Option<Instant>,
     last_turn: Option<Instant>,
-    /// Refusals in a row that named no time.
+    /// The number of consecutive refusals without a time.
     unstated: u32,
 }
 
-/// What was known at a refusal.
+/// The state of knowledge at a refusal.
 #[derive(Debug, Clone, Copy)]
 struct PaceLearning {
     rate_before: Option<f64>,
 }
 
 impl ReceiverPace {
-    /// The pace of a receiver that takes the place of another one.
+    /// Creates the pace of a receiver that replaces another one.
     pub fn starting_at(since: Instant) -> Self {
         Self { since: Some(since), ..Self::default() }
     }
 
-    /// How long the endpoint is held back yet; nothing if it is not.
+    /// Returns the rest of the hold, or `None` if the endpoint is not held back.
     pub fn remaining_hold(&self, now: Instant) -> Option<Duration> {
         let left = self.held_until?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
 
-    /// The rate that was learnt, in requests a second, with its growth up to now.
+    /// Returns the learnt rate in requests per second, with its growth up to now.
     pub fn learnt_rate(&self, now: Instant) -> Option<f64> {
         let (rate, refused) = (self.rate?, self.refused_at?);
         if now.saturating_duration_since(refused) >= FORGOTTEN {
@@ -86,14 +88,14 @@ impl ReceiverPace {
         Some(rate * (1.0 + GROWTH * grown.as_secs_f64()))
     }
 
-    /// How long the next request has to wait.
+    /// Returns how long the next request must wait.
     pub fn time_to_next_request(&self, now: Instant) -> Duration {
         let turn = self.next_turn.filter(|_| self.learnt_rate(now).is_some());
         let turn = turn.map_or(Duration::ZERO, |turn| turn.saturating_duration_since(now));
         turn.max(self.remaining_hold(now).unwrap_or_default())
     }
 
-    /// A request begins.
+    /// Records that a request begins.
     pub fn begin_request(&mut self, now: Instant) {
         if self.learning.take().is_some() {
             self.counted_from = None;
@@ -114,8 +116,9 @@ impl ReceiverPace {
         });
     }
 
-    /// The longest wait between two requests: the last hold, or [`LONGEST`] after a shorter one. A
-    /// wait is fixed when it begins, so growth of the rate meanwhile does not shorten it.
+    /// Returns the longest wait between two requests: the last hold, or [`LONGEST`] after a shorter
+    /// one. A wait is fixed when it begins, so growth of the rate in the meantime does not shorten
+    /// it.
     fn longest_wait(&self) -> Duration {
         let hold = self.held_until.zip(self.refused_at);
         hold.map_or(LONGEST, |(until, refused)| {
@@ -123,7 +126,7 @@ impl ReceiverPace {
         })
     }
 
-    /// The receiver took a request, whatever it answered.
+    /// Records that the receiver accepted a request, whatever it answered.
     pub fn note_acceptance(&mut self, begun: Instant) {
         self.unstated = 0;
         let before = self.refused_at.is_some_and(|refused| begun <= refused);
@@ -136,8 +139,8 @@ impl ReceiverPace {
         }
     }
 
-    /// The receiver refused a request that began then and asked for that time. How long the
-    /// endpoint is held back from now on.
+    /// Records that the receiver refused a request that began at `begun` and asked for a wait.
+    /// Returns how long the endpoint is held back from now on.
     pub fn note_refusal(
         &mut self,
         begun: Instant,
@@ -160,9 +163,9 @@ impl ReceiverPace {
         self.remaining_hold(now).unwrap_or_default()
     }
 
-    /// Holds the endpoint back for that time, as another process or an earlier one was asked to.
-    /// If the reading of the hold began before this receiver took the place of another one, the
-    /// hold belongs to the other one and is ignored.
+    /// Holds the endpoint back for a time that another process, or an earlier one, was asked to
+    /// wait. If the hold was read before this receiver replaced another one, it belongs to the
+    /// other one and is ignored.
     pub fn hold_for(&mut self, read_from: Instant, now: Instant, left: Duration) {
         if self.since.is_none_or(|since| read_from >= since) {
             self.hold_until(now + left.min(MAX_RETRY_AFTER));
@@ -179,7 +182,7 @@ impl ReceiverPace {
         hold
     }
 
-    /// Reckons the rate from what was taken up to the end of the hold.
+    /// Computes the rate from the requests that were accepted up to the end of the hold.
     fn learn_rate(&mut self) {
         let (Some(learning), Some(refused)) = (self.learning, self.refused_at) else { return };
         let until = self.held_until.unwrap_or(refused).max(refused + SHORTEST);
@@ -192,12 +195,12 @@ impl ReceiverPace {
     }
 }
 
-/// The longest rest between two requests at a rate that does not begin the counting anew.
+/// Returns the longest pause between two requests at a rate that does not restart the counting.
 fn longest_rest(rate: f64) -> Duration {
     REST.max(per(rate) * 2)
 }
 
-/// The time between two requests at a rate.
+/// Returns the time between two requests at a rate.
 fn per(rate: f64) -> Duration {
     Duration::try_from_secs_f64(1.0 / rate).unwrap_or(MAX_RETRY_AFTER)
 }
@@ -210,8 +213,8 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    /// A receiver that takes `limit` requests in each second and answers the others with 429 and
-    /// `Retry-After: 1`, asked for `seconds` by a sender with that many requests at once.
+    /// Simulates a receiver that accepts `limit` requests in each second and answers the others
+    /// with 429 and `Retry-After: 1`, for `seconds`, with a sender of that many requests at once.
     fn taken_and_refused(limit: u32, at_once: u32, seconds: u64) -> (u32, u32, ReceiverPace) {
         let start = Instant::now();
         let (mut pace, mut taken, mut refused) = (ReceiverPace::default(), 0, 0);
@@ -256,7 +259,7 @@ mod tests {
         pace.begin_request(start);
         pace.note_refusal(start, start, Some(ms(1_000)));
         assert_eq!(pace.learnt_rate(start), Some(1.0));
-        // The hold of a second, and `STEADY` after it.
+        // The hold of one second, followed by `STEADY`.
         let steady = start + ms(11_000);
         pace.begin_request(steady);
         pace.note_acceptance(steady);
@@ -269,7 +272,7 @@ mod tests {
         assert_eq!(pace.learnt_rate(start + FORGOTTEN), None);
     }
 
-    /// How long the second request waits after the end of an outage in which the receiver refused
+    /// Returns how long the second request waits after an outage in which the receiver refused
     /// every request and asked for that time.
     fn wait_after_outage(outage: Duration, asked: Option<Duration>) -> Duration {
         let start = Instant::now();
@@ -298,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_requests_under_way_are_one_refusal() {
+    fn refusals_of_requests_in_flight_are_one_refusal() {
         let start = Instant::now();
         let mut pace = ReceiverPace::default();
         for _ in 0..3 {
@@ -318,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_before_the_refusal_was_known_counts() {
+    fn requests_accepted_before_the_refusal_was_known_count() {
         let start = Instant::now();
         let mut pace = ReceiverPace::default();
         for _ in 0..6 {

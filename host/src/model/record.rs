@@ -1,4 +1,5 @@
-//! Records: the latest state of what events are about, as automation platforms poll it.
+//! Records: the latest state of the things that events are about, for automation platforms that
+//! poll.
 
 use super::event::Event;
 use crate::json::members::JsonMembers;
@@ -6,14 +7,13 @@ use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Data with fewer members than this tells of a record, but does not hold it: some senders give
-/// little more than its id.
+/// Fewest members of data that hold a whole record. Some senders give little more than an id.
 const WHOLE: usize = 3;
-/// Data longer than this, in bytes, is taken for a record without being read, unless a hook's
-/// arguments may stand in it.
+/// Data longer than this, in bytes, counts as a record without being parsed, unless it may hold a
+/// hook's arguments.
 const LONG: usize = 256;
-/// What Perfex CRM's hooks pass beside an id, and what the modules that send them add. None of
-/// these is a column of a record.
+/// The members that Perfex CRM's hooks, and the modules that send them, pass beside an id. None of
+/// them is a column of a record.
 const ARGUMENTS: [&str; 17] = [
     "_source_hook",
     "admin",
@@ -34,21 +34,21 @@ const ARGUMENTS: [&str; 17] = [
     "with_contact",
 ];
 
-/// What an event says of its record.
+/// What an event says about its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordChange {
-    /// The id as a number, 0 where it is none.
+    /// The id as a number, or 0 if it is not a number.
     pub ordinal: i64,
     /// Whether the event holds the whole record.
     pub whole: bool,
-    /// Whether the record is gone.
+    /// Whether the record was deleted.
     pub deleted: bool,
 }
 
 impl RecordChange {
-    /// What an event of a type of the catalogue says of its record; `None` where it says not which
-    /// one, or has no object to say it with. `holds_record` is false where the data is known to be
-    /// about the record only.
+    /// Reads what an event of a catalogued type says about its record. Returns `None` if the event
+    /// has no record id or its data is not an object. `holds_record` is false if the data is known
+    /// to be only about the record.
     pub fn of(event: &Event, holds_record: bool) -> Option<Self> {
         let id = event.resource_id.as_deref()?;
         let data = event.data.get();
@@ -60,12 +60,12 @@ impl RecordChange {
     }
 }
 
-/// A record's id as a number, by which lists by id are in order; 0 where it is not a number.
+/// Returns a record's id as a number, by which lists by id are ordered, or 0 if it is not a number.
 pub fn record_ordinal(resource_id: &str) -> i64 {
     resource_id.parse().unwrap_or(0)
 }
 
-/// Spares long data the reading: nearly all of it are records.
+/// Whether long data holds a record, decided without parsing it. Nearly all long data does.
 fn is_plainly_whole(data: &str) -> bool {
     data.len() > LONG && !data.contains("\"data\":") && !data.contains("\"updated\":")
 }
@@ -74,43 +74,42 @@ fn is_whole_text(data: &str) -> bool {
     JsonMembers::read(data).is_ok_and(|members| is_whole(&members))
 }
 
-/// Whether an object holds a record: it has enough members that are not arguments of a hook.
+/// Whether an object holds a whole record: it has enough members that are not arguments of a hook.
 pub fn is_whole(members: &JsonMembers<'_>) -> bool {
     members.names().filter(|name| !ARGUMENTS.contains(name)).nth(WHOLE - 1).is_some()
 }
 
-/// A record as it stands.
+/// The present state of a record.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Which one, as its source numbers them.
+    /// The record's id in its source.
     pub resource_id: String,
-    /// Where it comes from.
+    /// The name of the source.
     pub source: String,
-    /// Its id as a number, 0 where the id is not a number.
+    /// The id as a number, or 0 if it is not a number.
     pub ordinal: i64,
-    /// When it was first heard of.
+    /// When the first event about the record came.
     pub created_at: Timestamp,
-    /// When it was last heard of.
+    /// When the last event about the record came.
     pub updated_at: Timestamp,
-    /// Its state: a JSON object.
+    /// The state, a JSON object.
     pub data: Box<RawValue>,
 }
 
 impl Record {
-    /// Names the record among all records of its resource, whatever their sources: `SOURCE:ID`,
-    /// with `%` and `:` of the source escaped as in a URL, so that no two records have the same
-    /// key.
+    /// Returns the record's name among all records of its resource, over all sources: `SOURCE:ID`.
+    /// `%` and `:` in the source are escaped as in a URL, so that no two records have the same key.
     pub fn key(&self) -> String {
         record_name(&self.source, &self.resource_id)
     }
 
-    /// Names this state of the record: [`Record::key`] and the microsecond in which it was last
-    /// heard of.
+    /// Returns a name for this state of the record: [`Record::key`] and the microsecond of the last
+    /// event about it.
     pub fn revision(&self) -> String {
         format!("{}@{}", self.key(), self.updated_at.micros())
     }
 
-    /// Where it stands in a list of this order.
+    /// Returns the record's position in a list of this order.
     pub fn position(&self, order: RecordOrder) -> RecordPosition {
         let at = match order {
             RecordOrder::Created => self.created_at.micros(),
@@ -127,7 +126,7 @@ impl Record {
     }
 }
 
-/// The name of a record that is unique over all sources.
+/// Returns a name of a record that is unique over all sources.
 pub fn record_name(source: &str, resource_id: &str) -> String {
     let source = source.replace('%', "%25").replace(':', "%3A");
     format!("{source}:{resource_id}")
@@ -137,29 +136,28 @@ pub fn record_name(source: &str, resource_id: &str) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordOrder {
-    /// First heard of last, which no update changes.
+    /// By the first event, newest last. Updates do not change this order.
     #[default]
     Created,
-    /// Last heard of first.
+    /// By the last event, newest first.
     Newest,
-    /// Last heard of last.
+    /// By the last event, newest last.
     Oldest,
-    /// By id.
+    /// By id, the lowest first.
     Id,
-    /// By id, the greatest first.
+    /// By id, the highest first.
     IdDescending,
 }
 
-/// The place of a record in a list: the next page begins after it, wherever records moved
-/// meanwhile.
+/// A position in a list. The next page begins after it, even if records have moved in the meantime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordPosition {
     /// The order of the list.
     pub order: RecordOrder,
-    /// The time that the order goes by, in microseconds; 0 in an order by id.
+    /// The time that the order uses, in microseconds. 0 in an order by id.
     pub at: i64,
-    /// The record's id as a number, 0 where the id is not a number.
+    /// The record's id as a number, or 0 if it is not a number.
     pub ordinal: i64,
     /// The record's id.
     pub resource_id: String,

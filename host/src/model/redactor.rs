@@ -1,14 +1,14 @@
-//! Keeping secrets out of what receivers answer: a receiver that echoes a request sends its secrets
-//! back, and answers are stored and shown.
+//! Masks secrets in what receivers answer. A receiver that echoes a request sends its secrets back,
+//! and answers are stored and shown.
 
 use crate::model::private_values::MASK;
 use bytes::Bytes;
 use memchr::memmem;
 use std::borrow::Cow;
 
-/// Shorter values are not looked for: they are everywhere by chance.
+/// Fewest bytes of a value to look for. Shorter ones appear everywhere by chance.
 const SHORTEST: usize = 6;
-/// Fewest bytes of a secret that a cut-off text must end with to be cut further.
+/// Fewest bytes of a secret's beginning that are masked at the end of a cut-off text.
 const SHORTEST_TAIL: usize = 4;
 
 /// Finds the secrets of one endpoint in texts.
@@ -24,24 +24,24 @@ impl std::fmt::Debug for SecretRedactor {
 }
 
 impl SecretRedactor {
-    /// A redactor of these values. Each is found as it is, and with `/` and `"` escaped as JSON has
-    /// them.
+    /// Creates a redactor of these values. Each is found as it is, and with `"`, `\` and `/`
+    /// escaped as in JSON.
     pub fn new(values: impl IntoIterator<Item = String>) -> Self {
         let mut secrets = Vec::new();
         for value in values.into_iter().filter(|value| value.len() >= SHORTEST) {
             let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
-            // PHP and others escape the slash too, which is common in base64.
+            // PHP and others also escape the slash, which is common in base64.
             for form in [escaped.replace('/', "\\/"), escaped, value] {
                 secrets.push(form.into_bytes());
             }
         }
-        // The longest first, so that no part of one is left where another is part of it.
+        // The longest first: if one secret is part of another, nothing of the longer one is left.
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         secrets.dedup();
         Self { secrets }
     }
 
-    /// The text without secrets.
+    /// Returns a text with its secrets masked.
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.find_all(text.as_bytes(), false) {
             None => Cow::Borrowed(text),
@@ -49,8 +49,8 @@ impl SecretRedactor {
         }
     }
 
-    /// The start of a body without secrets. `truncated` says that it was cut off, perhaps within
-    /// one.
+    /// Returns the beginning of a body with its secrets masked. `truncated` says that the body was
+    /// cut off, perhaps inside a secret.
     pub fn body(&self, body: Bytes, truncated: bool) -> Bytes {
         self.find_all(&body, truncated).map_or(body, Bytes::from)
     }
@@ -59,7 +59,7 @@ impl SecretRedactor {
         let mut clean: Option<Vec<u8>> = None;
         for secret in &self.secrets {
             let present = clean.as_deref().unwrap_or(text);
-            // Most answers and header values are shorter than any secret, and cost nothing.
+            // Most answers and header values are shorter than the secrets, and cost nothing.
             if present.len() >= secret.len() && memmem::find(present, secret).is_some() {
                 clean = Some(replace(present, secret));
             }
@@ -76,7 +76,7 @@ impl SecretRedactor {
         }
     }
 
-    /// How many bytes at the end of a text are the beginning of a secret.
+    /// Returns the number of bytes at the end of a text that are the beginning of a secret.
     fn tail(&self, text: &[u8]) -> Option<usize> {
         let tails = self.secrets.iter().filter_map(|secret| {
             let longest = secret.len().min(text.len());
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_masked_wherever_they_stand() {
+    fn secrets_are_masked_wherever_they_appear() {
         let redactor = redactor();
         for (text, clean) in [
             ("authorization: Bearer abc/def+ghi!", "authorization: ***!"),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_off_within_a_secret_is_cut_before_it() {
+    fn a_text_that_ends_inside_a_secret_is_cut_before_it() {
         let body =
             |text: &'static str, cut| redactor().body(Bytes::from_static(text.as_bytes()), cut);
         assert_eq!(body("you sent Bearer abc/d", true), "you sent ***");

@@ -1,5 +1,4 @@
-//! What a delivery's request looks like where its endpoint says so: its method, what is appended to
-//! the URL, and its body.
+//! The request that an endpoint defines: its method, what is appended to the URL, and its body.
 
 use crate::expression::event_subject::EventSubject;
 use crate::expression::value_expression::ValueBudget;
@@ -13,30 +12,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Most bytes of JSON that the expressions of one request make.
+/// Most bytes of JSON that the expressions of one request may produce.
 const MAX_COMPUTED: usize = 4 * 1024 * 1024;
 /// Longest path with its query, in bytes.
 const MAX_ADDRESS: usize = 8 * 1024;
-/// Most members of a query.
+/// Most parameters of a query.
 const MAX_QUERY: usize = 32;
 
 /// The method of a delivery's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum DeliveryMethod {
-    /// Sends something new.
+    /// Creates something.
     #[default]
     Post,
-    /// Puts something in the place of what is there.
+    /// Replaces something.
     Put,
-    /// Changes a part of what is there.
+    /// Changes a part of something.
     Patch,
-    /// Removes something. It has a body only where the endpoint has a `body`.
+    /// Deletes something. The request has a body only if the endpoint sets `body`.
     Delete,
 }
 
 impl DeliveryMethod {
-    /// The method as HTTP names it.
+    /// Returns the HTTP method.
     pub const fn http_method(self) -> Method {
         match self {
             Self::Post => Method::POST,
@@ -46,14 +45,14 @@ impl DeliveryMethod {
         }
     }
 
-    /// Whether it is the one that deliveries have by themselves.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    /// Whether this is the default method.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub fn is_post(&self) -> bool {
         *self == Self::Post
     }
 }
 
-/// An endpoint's method and templates, read once.
+/// An endpoint's method and templates, parsed once.
 #[derive(Debug)]
 pub struct RequestTemplate {
     /// Whether there is no body where no template makes one.
@@ -79,19 +78,19 @@ pub struct RequestParts<'a> {
     pub is_bodiless: bool,
 }
 
-/// What the templates make of one event.
+/// The result of rendering the templates for one event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TemplatedRequest {
-    /// Appended to the path of the URL, percent-encoded; empty without a template.
+    /// The text to append to the path of the URL, percent-encoded. Empty without a template.
     pub path: String,
-    /// Appended to the query of the URL, percent-encoded; empty without a template.
+    /// The text to append to the query of the URL, percent-encoded. Empty without a template.
     pub query: String,
     /// The body, if a template makes it.
     pub body: Option<Vec<u8>>,
 }
 
 impl RequestTemplate {
-    /// Whether an endpoint has more than a URL to post to.
+    /// Whether an endpoint has a method or a template of its own.
     pub fn is_used(settings: &EndpointSettings) -> bool {
         !settings.method.is_post()
             || settings.path.is_some()
@@ -99,7 +98,7 @@ impl RequestTemplate {
             || settings.body.is_some()
     }
 
-    /// Reads the templates of an endpoint. The faults name the places.
+    /// Parses the templates of an endpoint. The faults name their places.
     pub fn read(settings: &EndpointSettings) -> Result<Self, Vec<InputFault>> {
         let read = Self::read_parts(RequestParts {
             path: settings.path.as_deref(),
@@ -139,7 +138,7 @@ impl RequestTemplate {
         self.is_bodiless && self.body.is_none()
     }
 
-    /// Computes the request for an event, all of it or nothing.
+    /// Renders the request for an event. Fails if any part cannot be computed.
     pub fn render(&self, subject: &EventSubject<'_>) -> Result<TemplatedRequest, TemplateFault> {
         let mut budget = ValueBudget::new(MAX_COMPUTED);
         let path = match &self.path {
@@ -166,7 +165,7 @@ impl RequestTemplate {
                 QueryValue::Text(text) => Some(text.clone()),
                 QueryValue::Computed(value) => value.write_text(subject, budget)?,
             };
-            // Null leaves the member out.
+            // A parameter with a null value is left out.
             let pair =
                 |value: String| format!("{}={}", encode_component(name), encode_component(&value));
             pairs.extend(value.map(pair));
@@ -180,7 +179,7 @@ fn read_query(
     faults: &mut Vec<InputFault>,
 ) -> Vec<(String, QueryValue)> {
     if written.len() > MAX_QUERY {
-        faults.push(InputFault::new("query", format!("at most {MAX_QUERY} members")));
+        faults.push(InputFault::new("query", format!("at most {MAX_QUERY} parameters")));
         return Vec::new();
     }
     let mut query = Vec::new();

@@ -1,31 +1,32 @@
-//! When a failed delivery is tried again.
+//! Computes when a failed delivery is retried.
 
 use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
-/// The longest wait a receiver can ask for with `Retry-After`: 24 h. What asks for more is tried
-/// after 24 h.
+/// Longest wait that a receiver can ask for with `Retry-After`. A longer one counts as this.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
-/// The share of a wait that jitter adds at most, where an endpoint does not say otherwise.
+/// The largest share of a wait that jitter adds, unless an endpoint sets another.
 pub const DEFAULT_JITTER: f64 = 0.1;
 
-/// The longest time that jitter adds to a wait.
+/// Longest time that jitter adds to a wait.
 pub const MAX_JITTER: Duration = Duration::from_mins(1);
 
-/// The waits before each further attempt, and how much each varies.
+/// The waits before the further attempts, and how much they vary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetrySchedule {
-    /// The wait before the second attempt, the third, …; after the last one the delivery is dead.
+    /// The waits before the second attempt, the third, and so on. After the last one the delivery
+    /// is dead.
     pub steps: Vec<TimeSpan>,
-    /// The share of each wait, 0 to 1, that is added to it at random, at most [`MAX_JITTER`].
-    /// A value out of range counts as the nearest bound.
+    /// The largest share of each wait, 0 to 1, that is added to it at random, at most
+    /// [`MAX_JITTER`]. A value out of range counts as the nearest bound.
     pub jitter: f64,
 }
 
 impl Default for RetrySchedule {
-    /// 30s, 1m, 5m, 15m, 1h, 6h, 12h, 24h: nine attempts over 43 h 21 min 30 s and the jitter.
+    /// Returns 30s, 1m, 5m, 15m, 1h, 6h, 12h, 24h: nine attempts over 43 h 21 min 30 s plus the
+    /// jitter.
     fn default() -> Self {
         const SECONDS: [u64; 8] = [30, 60, 300, 900, 3_600, 21_600, 43_200, 86_400];
         let steps = SECONDS.into_iter().map(|s| TimeSpan::new(Duration::from_secs(s))).collect();
@@ -34,11 +35,11 @@ impl Default for RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// When to try again after `attempts` attempts that all failed (1 after the first), or nothing
-    /// when the schedule is over.
+    /// Returns when to retry after `attempts` failed attempts (1 after the first), or `None` if the
+    /// schedule is over.
     ///
-    /// `retry_after` is what the receiver asked for; it counts where it is later than the schedule,
-    /// up to [`MAX_RETRY_AFTER`]. `random` is uniform in `0..1`; 0 gives the wait as it stands.
+    /// `retry_after` is the wait that the receiver asked for. It counts if it ends later than the
+    /// schedule's wait, up to [`MAX_RETRY_AFTER`]. `random` is uniform in `0..1`; 0 adds no jitter.
     pub fn next(
         &self,
         attempts: u32,
@@ -49,13 +50,13 @@ impl RetrySchedule {
         let step = usize::try_from(attempts.max(1) - 1).ok()?;
         let wait = self.steps.get(step)?.get();
         let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-        // Added to what the receiver asked for too, or all that failed together would come back
-        // together.
+        // Jitter is also added to the wait that the receiver asked for. Otherwise all deliveries
+        // that failed together would be retried together.
         Some(now.after(wait.max(asked) + self.added(wait, random)))
     }
 
-    /// Full jitter: anything from nothing to the share of the wait, alike likely. Deliveries that
-    /// failed together are spread over the whole of it.
+    /// Returns the jitter: any time from zero to the share of the wait, with equal probability, so
+    /// that deliveries that failed together spread over all of it.
     fn added(&self, wait: Duration, random: f64) -> Duration {
         let jitter = self.jitter.clamp(0.0, 1.0);
         let most = Duration::try_from_secs_f64(wait.as_secs_f64() * jitter).unwrap_or_default();
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_counts_where_it_is_later_up_to_a_day() {
+    fn retry_after_counts_if_it_is_later_up_to_a_day() {
         let after = |seconds| {
             RetrySchedule::default().next(1, NOW, Some(Duration::from_secs(seconds)), 0.0).unwrap()
         };

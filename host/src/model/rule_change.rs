@@ -1,11 +1,11 @@
-//! What the configuration changes of the rules of alerts.
+//! Changes of the alert rules by the configuration.
 
 use super::alert_rule::{AlertMetric, AlertRule, AlertSeverity, AlertUnit};
 use crate::time::span::TimeSpan;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What the configuration changes of a rule; what is left out stays as it is by default.
+/// The changes of one rule. A field that is left out keeps its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RuleChange {
@@ -20,7 +20,7 @@ pub struct RuleChange {
     except: Vec<String>,
 }
 
-/// A limit as it is written: a number, or a span where the metric is one.
+/// A limit as it is written: a number, or a duration if the metric is measured in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 enum RuleLimit {
@@ -47,22 +47,22 @@ impl RuleLimit {
     }
 }
 
-/// The rules, as the configuration changes them.
+/// The rules with the changes of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlertRules(BTreeMap<AlertMetric, RuleChange>);
 
 impl AlertRules {
-    /// Changes the rule of a metric. The error says what is wrong.
+    /// Changes the rule of a metric. The error says what is wrong with the change.
     pub fn change(&mut self, metric: AlertMetric, change: RuleChange) -> Result<(), String> {
         if change == RuleChange::default() {
-            return Err("names nothing to change; write for example { enabled = false }".to_owned());
+            return Err("changes nothing; write for example { enabled = false }".to_owned());
         }
         let given =
             change.limit.into_iter().chain(change.clear).chain(change.limits.values().copied());
         if !given.into_iter().all(|limit| limit.fits(metric.unit())) {
             return Err(match metric.unit() {
                 AlertUnit::Seconds => "limits of this rule are durations such as \"10m\"",
-                AlertUnit::Percent => "limits of this rule are percent, 0 to 100",
+                AlertUnit::Percent => "limits of this rule are percentages, 0 to 100",
                 AlertUnit::Count => "limits of this rule are numbers, 0 or more",
                 AlertUnit::Days => "limits of this rule are days, 0 or more",
             }
@@ -72,12 +72,12 @@ impl AlertRules {
         Ok(())
     }
 
-    /// The rule of a metric.
+    /// Returns the rule of a metric.
     pub fn rule(&self, metric: AlertMetric) -> AlertRule {
         let usual = metric.usual_rule();
         let Some(change) = self.0.get(&metric) else { return usual };
         let limit = change.limit.map(RuleLimit::value);
-        // A clear value of the default would not fit another limit.
+        // The default value for clearing would not fit another limit.
         let usual_clear = if limit.is_some() { None } else { usual.clear };
         AlertRule {
             metric,
@@ -96,7 +96,7 @@ impl AlertRules {
         }
     }
 
-    /// All rules, those that are off included.
+    /// Returns all rules, including disabled ones.
     pub fn list(&self) -> Vec<AlertRule> {
         AlertMetric::ALL.into_iter().map(|metric| self.rule(metric)).collect()
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_stays() {
+    fn fields_that_are_left_out_keep_their_defaults() {
         let usual = AlertRules::default().rule(AlertMetric::EndpointFailing);
         let rule = changed(AlertMetric::EndpointFailing, "limits = { erp = '2h' }").unwrap();
         assert_eq!(rule.limit_for("erp", None), Some(7_200));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_serde() {
+    fn metric_names_match_serde() {
         for metric in AlertMetric::ALL {
             assert_eq!(serde_json::to_value(metric).unwrap(), metric.as_str());
             assert_eq!(AlertMetric::named(metric.as_str()), Some(metric));

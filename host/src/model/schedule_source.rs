@@ -1,4 +1,4 @@
-//! What an operator sets of a source that is a clock.
+//! Settings of a source that captures events at scheduled times.
 
 use crate::model::fault::InputFault;
 use crate::model::type_pattern::is_event_type;
@@ -9,43 +9,44 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// How late a time may be taken where nothing else is set: a server starts again in less.
+/// Default for how late a time may be used. A server restarts in less.
 const GRACE: Duration = Duration::from_mins(1);
 
-/// What becomes of times that nobody was there for.
+/// What happens with times that were missed because the server did not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Missed)]
 pub enum MissedTimes {
-    /// Nothing: the next time is as planned.
+    /// They are skipped. The next time is as scheduled.
     #[default]
     Skip,
-    /// One event for all of them.
+    /// One event is captured for all of them.
     Once,
 }
 
-/// What an operator sets of a source that emits an event at certain times.
+/// The settings of a source that captures an event at scheduled times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleSettings {
-    /// When: a cron expression of five fields, or of six with seconds first.
+    /// The times, as a cron expression of five fields, or of six with seconds first.
     #[schema(example = "0 9 * * MON-FRI")]
     pub cron: String,
-    /// The time zone of the expression, an IANA name; UTC where left out.
+    /// The time zone of the expression, an IANA name. If left out, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "Europe/Athens")]
     pub time_zone: Option<String>,
-    /// The type of the event.
+    /// The type of the events.
     #[serde(default = "event")]
     pub event: String,
-    /// What its data holds besides `scheduled_at` and `missed`.
+    /// Members of the events' data, beside `scheduled_at` and `missed`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub data: Map<String, Value>,
-    /// What becomes of times that nobody was there for, because the server did not run.
+    /// What happens with times that were missed because the server did not run: `skip` drops them,
+    /// `once` captures one event for all of them.
     #[serde(default)]
     pub missed: MissedTimes,
-    /// How late a time may still be taken as if it were now.
+    /// How late a time may be used without counting as missed.
     #[serde(default = "grace")]
     #[schema(value_type = String)]
     pub grace: TimeSpan,
@@ -60,7 +61,7 @@ const fn grace() -> TimeSpan {
 }
 
 impl ScheduleSettings {
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = self.cron().err().into_iter().collect();
         if !is_event_type(&self.event) {
@@ -70,7 +71,7 @@ impl ScheduleSettings {
         faults
     }
 
-    /// Its times.
+    /// Returns the scheduled times.
     pub fn cron(&self) -> Result<CronSchedule, InputFault> {
         let zone = cron::read_zone(self.time_zone.as_deref());
         let zone = zone.map_err(|why| InputFault::new("time_zone", why))?;

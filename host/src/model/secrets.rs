@@ -1,15 +1,16 @@
-//! Secrets of endpoints and sources, and how long a rotated one is still good.
+//! Secrets of endpoints and sources, and the time of grace of a rotated one.
 
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The secrets of an endpoint or a source: stored encrypted, never shown again after creation.
+/// The secrets of an endpoint or a source. They are stored encrypted and never shown again after
+/// creation.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningSecrets {
-    /// What new deliveries are signed with.
+    /// The secret that signs new deliveries.
     pub current: String,
-    /// What they are also signed with until its time is over.
+    /// The rotated secret that also signs new deliveries until its time of grace ends.
     pub previous: Option<GracedSecret>,
 }
 
@@ -17,7 +18,7 @@ pub struct SigningSecrets {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GracedSecret {
     pub secret: String,
-    /// Until when deliveries still carry its signature.
+    /// When the time of grace ends.
     pub until: Timestamp,
 }
 
@@ -55,7 +56,7 @@ impl<K> RotatedKeys<K> {
         &self.current
     }
 
-    /// Returns the keys that are good at that time, the current one first. The previous one is good
+    /// Returns the keys that are valid at a time, the current one first. The previous one is valid
     /// until its time of grace ends.
     pub fn valid_at(&self, at: Timestamp) -> impl Iterator<Item = &K> {
         let graced = self.previous.iter().filter(move |(_, until)| at < *until);
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rotated_secret_is_good_until_its_grace_ends() {
+    fn a_rotated_secret_is_valid_until_its_grace_ends() {
         let until = Timestamp::from_micros(100);
         let previous = Some(GracedSecret { secret: "old".to_owned(), until });
         let secrets = SigningSecrets { current: "new".to_owned(), previous };

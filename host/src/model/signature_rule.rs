@@ -1,8 +1,8 @@
-//! How requests are signed: one table for the deliveries that are sent, for their verification, and
-//! for the webhooks of the senders that sign the same way.
+//! The rules by which requests are signed. One table serves sending deliveries, verifying them, and
+//! webhooks of senders that sign the same way.
 //!
 //! Sources: Standard Webhooks 1.0 (`spec/standard-webhooks.md`), GitHub "Validating webhook
-//! deliveries", stripe-node `Webhooks.ts`, the vendors' pages for the two Perfex forms.
+//! deliveries", stripe-node `Webhooks.ts`, the vendors' pages for the two Perfex formats.
 
 use super::signature_scheme::SignatureScheme;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 #[schema(as = Algorithm)]
 pub enum HashAlgorithm {
-    /// SHA-1, which some senders have not left yet. Nobody can forge an HMAC with it.
+    /// SHA-1, which some senders still use. An HMAC with SHA-1 has not been broken.
     Sha1,
     /// SHA-256.
     #[default]
@@ -23,7 +23,7 @@ pub enum HashAlgorithm {
     Sha512,
 }
 
-/// How a signature is written.
+/// The encoding of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = Encoding)]
@@ -35,18 +35,18 @@ pub enum SignatureEncoding {
     Base64,
 }
 
-/// What bytes the secret stands for.
+/// How the bytes of the key are read from the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyForm {
-    /// Those of its text, whatever it looks like.
+    /// The bytes of the secret's text, whatever it looks like.
     #[default]
     Text,
-    /// Those that it writes in hexadecimal.
+    /// The secret is hexadecimal.
     Hex,
-    /// Those that it writes in base64.
+    /// The secret is base64.
     Base64,
-    /// As Standard Webhooks has it: base64 behind `whsec_`, else those of the text.
+    /// As in Standard Webhooks: base64 after `whsec_`, or else the bytes of the text.
     Standard,
 }
 
@@ -57,19 +57,20 @@ pub struct HmacRule<'a> {
     pub algorithm: HashAlgorithm,
     /// The header with the signature. It may hold several with white space or commas between them.
     pub header: &'a str,
-    /// How the signature is written.
+    /// The encoding of the signature.
     pub encoding: SignatureEncoding,
-    /// What stands before the signature.
+    /// The text before the signature.
     pub prefix: &'a str,
-    /// The name of the signature in a header such as `t=…,v1=…`.
+    /// The name of the signature's value in a header such as `t=…,v1=…`.
     pub part: Option<&'a str>,
-    /// Where the signed time stands: `header:NAME`, or `part:NAME` of the signature's header.
+    /// The place of the signed time: `header:NAME`, or `part:NAME` of the signature's header.
     pub timestamp: Option<&'a str>,
     /// The header with the signed id.
     pub id: Option<&'a str>,
-    /// What is signed, as [`parse_template`](super::webhook_source::template::parse_template) reads it.
+    /// The signed text, in the syntax of
+    /// [`parse_template`](super::webhook_source::template::parse_template).
     pub signed: &'a str,
-    /// What bytes the secret stands for.
+    /// How the bytes of the key are read from the secret.
     pub key: KeyForm,
 }
 
@@ -92,7 +93,7 @@ pub const HEX: HmacRule<'static> = HmacRule {
     signed: SIGNED_BODY,
     key: KeyForm::Text,
 };
-/// The same in base64.
+/// [`HEX`] in base64.
 pub const BASE64: HmacRule<'static> = HmacRule { encoding: SignatureEncoding::Base64, ..HEX };
 /// `t=SECONDS,v1=HEX` over `SECONDS.BODY`.
 pub const TIMED: HmacRule<'static> =
@@ -108,22 +109,22 @@ pub const STANDARD: HmacRule<'static> = HmacRule {
     key: KeyForm::Standard,
     ..BASE64
 };
-/// Standard Webhooks 1.0, asymmetric: the same content, signed by a key pair and not by an HMAC.
+/// Standard Webhooks 1.0, asymmetric: the same text, signed with a key pair instead of an HMAC.
 const ED25519: HmacRule<'static> = HmacRule { prefix: "v1a,", ..STANDARD };
-/// As PerfexAPI documents it.
+/// PerfexAPI, as its vendor documents it.
 pub const PERFEXAPI: HmacRule<'static> = HmacRule { header: "x-perfexapi-signature", ..HEX };
-/// As PerfexAPI's n8n node reads it.
+/// PerfexAPI, as its n8n node reads it.
 pub const WEBHOOK: HmacRule<'static> = HmacRule { header: "x-webhook-signature", ..HEX };
-/// Stripe's.
+/// Stripe.
 pub const STRIPE: HmacRule<'static> = HmacRule { header: "stripe-signature", ..TIMED };
-/// GitHub's.
+/// GitHub.
 pub const GITHUB: HmacRule<'static> =
     HmacRule { header: "x-hub-signature-256", prefix: "sha256=", ..HEX };
-/// As the REST API module of Themesic signs.
+/// The REST API module of Themesic.
 pub const THEMESIC: HmacRule<'static> = HmacRule { header: "x-perfex-signature", ..TIMED };
 
 impl SignatureScheme {
-    /// How it signs.
+    /// Returns the rule of the scheme.
     pub const fn rule(self) -> &'static HmacRule<'static> {
         match self {
             Self::Standard => &STANDARD,
@@ -136,7 +137,8 @@ impl SignatureScheme {
         }
     }
 
-    /// Whether its header may hold the signatures of two secrets. Themesic's receiver reads one.
+    /// Whether the header may hold the signatures of two secrets. Themesic's receiver reads only
+    /// one.
     pub const fn takes_two_signatures(self) -> bool {
         matches!(self, Self::Standard | Self::Ed25519 | Self::Stripe)
     }

@@ -1,11 +1,11 @@
-//! The signing schemes by name.
+//! The names of the signing schemes.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// How a delivery is signed; [`super`] tells how each one reads the secret.
+/// How a delivery is signed. The module [`signature_rule`](super::signature_rule) has the details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, utoipa::ToSchema)]
 #[schema(as = Scheme, rename_all = "lowercase")]
 pub enum SignatureScheme {
@@ -25,7 +25,7 @@ pub enum SignatureScheme {
     Ed25519,
 }
 
-/// No scheme has that name.
+/// The text does not name a signing scheme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is not a signing scheme{}; there are standard, perfexapi, webhook, stripe, github, themesic, ed25519", hint(*.nearest))]
 pub struct UnknownScheme {
@@ -38,7 +38,7 @@ fn hint(nearest: Option<SignatureScheme>) -> String {
 }
 
 impl SignatureScheme {
-    /// Every scheme.
+    /// All schemes.
     pub const ALL: [Self; 7] = [
         Self::Standard,
         Self::PerfexApi,
@@ -49,10 +49,10 @@ impl SignatureScheme {
         Self::Ed25519,
     ];
 
-    /// What an endpoint signs with that says nothing else, all on one request.
+    /// The default schemes of an endpoint, all on one request.
     pub const DEFAULT: [Self; 3] = [Self::Standard, Self::PerfexApi, Self::Webhook];
 
-    /// Its name.
+    /// Returns the name of the scheme.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Standard => "standard",

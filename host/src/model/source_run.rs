@@ -1,28 +1,28 @@
-//! How a run of a source goes.
+//! Reports about the runs of a source.
 
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// How the last run of a source went, or how the present one goes.
+/// The state of a source's present run, or the result of its last one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 #[schema(as = Report)]
 pub struct RunReport {
-    /// When the last run ended, well or badly.
+    /// When the last run ended, whether it succeeded or failed.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
-    /// When the last run began that came to its end: what happened before that is captured.
+    /// When the last successful run began. All changes before that time are captured.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub complete_until: Option<Timestamp>,
-    /// Rows read in this run.
+    /// The number of rows that this run has read.
     pub rows: u64,
-    /// Events captured in this run.
+    /// The number of events that this run has captured.
     pub events: u64,
-    /// Why the last run did not come to its end, and what to do.
+    /// Why the last run failed, and what to do.
     pub error: Option<String>,
-    /// What does not stop it, and is worth knowing.
+    /// Problems that do not stop the source but should be known.
     pub warnings: Vec<String>,
-    /// How far the present run is.
+    /// The progress of the present run.
     pub progress: Option<RunProgress>,
     /// Where a source that takes messages stands in its stream or queue.
     pub stream: Option<StreamPosition>,
@@ -50,14 +50,14 @@ pub struct StreamPosition {
     pub last_at: Option<Timestamp>,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = Progress)]
 pub struct RunProgress {
-    /// The table or list that is being read.
+    /// The table or list that is being read now.
     pub table: String,
-    /// Tables that are done.
+    /// The number of tables or lists that are done.
     pub done: u32,
-    /// Tables in all.
+    /// The number of all tables or lists.
     pub of: u32,
 }

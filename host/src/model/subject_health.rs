@@ -1,4 +1,4 @@
-//! What is remembered of the health of an endpoint, a flow or a source from one look to the next.
+//! What is remembered about the health of an endpoint, a flow or a source between two evaluations.
 
 use super::alert::SubjectKind;
 use crate::time::timestamp::Timestamp;
@@ -6,32 +6,34 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Silences of a source that are known before they say anything about the next one.
+/// The number of silences of a source that must be known before they say anything about the next
+/// one.
 const ENOUGH_GAPS: u64 = 50;
-/// By how much longer than the longest usual silence of its hour a source must be silent.
+/// The factor by which a source must be silent for longer than its longest usual silence.
 const TOLERANCE: u64 = 3;
-/// No source is silent before this.
+/// Shortest time, in seconds, after which a source counts as silent.
 const SHORTEST_SILENCE: u64 = 3_600;
 const HOUR: i64 = 3_600;
-/// Hours of a week. The first of 1970 was on a Thursday, which matters to nobody here.
+/// The number of hours in a week. The count begins on a Thursday, with 1970, which does not matter
+/// here.
 const WEEK: i64 = 168;
 
-/// What is remembered of one thing.
+/// What is remembered about one thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HealthMemory {
-    /// Since when it has been failing.
+    /// Since when the thing has been failing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
-    /// Why, in a few words.
+    /// The reason in a few words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How often a source sends.
+    /// How often the source sends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rhythm: Option<SourceRhythm>,
 }
 
-/// A memory and what it is of.
+/// A memory with the thing that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptHealth {
     pub kind: SubjectKind,
@@ -40,14 +42,14 @@ pub struct KeptHealth {
     pub memory: HealthMemory,
 }
 
-/// How often a source sends, as far as that was seen: for each hour of the week the longest silence
-/// that began in it, in seconds. A night's silence begins in the evening and is long each evening,
-/// so it alarms nobody.
+/// How often a source sends, as far as was seen: for each hour of the week the longest silence that
+/// began in it, in seconds. The silence of a night begins in the evening and is long every evening,
+/// so it raises no alert.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceRhythm {
     pub last_event_at: Option<Timestamp>,
-    /// Silences that were seen.
+    /// The number of silences that were seen.
     gaps: u64,
     longest: BTreeMap<u8, u64>,
 }
@@ -57,14 +59,15 @@ fn hour_of_week(at: Timestamp) -> u8 {
 }
 
 impl SourceRhythm {
-    /// Notes events of which the first and the last came then.
+    /// Records a group of events with the times of its first and last event.
     pub fn note_events(&mut self, first: Timestamp, last: Timestamp) {
         if let Some(before) = self.last_event_at {
-            // Events may be looked at twice; the first is then no later than the last one known.
+            // Events may be evaluated twice. The first one is then not later than the last known
+            // one.
             let gap = first.since(before).as_secs();
             let known = self.longest.entry(hour_of_week(before)).or_default();
-            // An eighth is forgotten each week, with the one silence that leads out of the hour, so
-            // that one long outage does not blind the rule.
+            // An eighth is forgotten each week, with the one silence that leads out of the hour. So
+            // one long outage does not blind the rule for ever.
             let leaves_hour = hour_of_week(first) != hour_of_week(before) || gap >= 3_600;
             let kept = if leaves_hour { *known - *known / 8 } else { *known };
             *known = gap.max(kept);
@@ -73,8 +76,8 @@ impl SourceRhythm {
         self.last_event_at = self.last_event_at.max(Some(last));
     }
 
-    /// The silence that is too long for one that began with the last event, in seconds; `None` where
-    /// too little is known.
+    /// Returns the time, in seconds, after which a silence that began with the last event is too
+    /// long, or `None` if too little is known.
     pub fn longest_silence(&self) -> Option<u64> {
         let began = hour_of_week(self.last_event_at?);
         let hours = [began, (began + 1) % 168, began.checked_sub(1).unwrap_or(167)];
@@ -82,7 +85,7 @@ impl SourceRhythm {
         (self.gaps >= ENOUGH_GAPS).then(|| (usual * TOLERANCE).max(SHORTEST_SILENCE))
     }
 
-    /// How long the source has been silent.
+    /// Returns how long the source has been silent.
     pub fn silence(&self, now: Timestamp) -> Option<Duration> {
         self.last_event_at.map(|at| now.since(at))
     }
@@ -99,7 +102,7 @@ mod tests {
         Timestamp::from_micros(0).after(Duration::from_secs(seconds))
     }
 
-    /// Office hours: an event every ten minutes from eight to six, on five days of the week.
+    /// Learns office hours: an event every ten minutes from eight to six, on five days of the week.
     fn learnt(weeks: u64) -> SourceRhythm {
         let mut rhythm = SourceRhythm::default();
         for day in (0..weeks * 7).filter(|day| day % 7 < 5) {
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_night_is_no_silence_and_a_morning_is() {
+    fn a_quiet_night_is_usual_and_a_quiet_morning_is_not() {
         let mut rhythm = learnt(2);
         // The last event came on Friday evening: the weekend is usual.
         assert!(rhythm.longest_silence().unwrap() > 60 * 3_600);
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_is_known_at_first() {
+    fn a_new_source_has_no_limit_for_its_silence() {
         let mut rhythm = SourceRhythm::default();
         assert_eq!(rhythm.longest_silence(), None);
         rhythm.note_events(at(0, 8, 0), at(0, 8, 0));

@@ -1,4 +1,4 @@
-//! When a source runs.
+//! Computes when a source runs.
 
 use crate::model::fault::InputFault;
 use crate::time::cron;
@@ -13,17 +13,17 @@ const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hou
 /// When a source runs.
 #[derive(Debug, Clone)]
 pub enum SourceTiming {
-    /// So long after the last run began.
+    /// This long after the last run began.
     Every(Duration),
-    /// At these times.
+    /// At the times of a schedule.
     Cron(Box<CronSchedule>),
     /// All the time: a run goes on until it fails or is told to stop.
     Always,
 }
 
 impl SourceTiming {
-    /// From what is set: one of `every` and `cron`, else `usual`. The faults name the fields of the
-    /// settings.
+    /// Reads the settings: either `every` or `cron`, or else the default `usual`. The faults name
+    /// the settings' fields.
     pub fn read(
         every: Option<TimeSpan>,
         cron: Option<&str>,
@@ -32,7 +32,7 @@ impl SourceTiming {
     ) -> Result<Self, InputFault> {
         let zone = cron::read_zone(time_zone).map_err(|why| InputFault::new("time_zone", why))?;
         match (every, cron) {
-            (Some(_), Some(_)) => Err(InputFault::new("cron", "give `every` or `cron`, not both")),
+            (Some(_), Some(_)) => Err(InputFault::new("cron", "set `every` or `cron`, not both")),
             (None, Some(text)) => {
                 let cron =
                     CronSchedule::parse(text, zone).map_err(|why| InputFault::new("cron", why))?;
@@ -47,7 +47,8 @@ impl SourceTiming {
         }
     }
 
-    /// When the next run is due, given when the last one began.
+    /// Returns when the next run is due, given when the last one began. `since` is when the source
+    /// was set up.
     pub fn next(&self, last: Option<Timestamp>, since: Timestamp) -> Option<Timestamp> {
         match (self, last) {
             (Self::Every(_), None) => Some(since),

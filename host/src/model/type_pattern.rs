@@ -3,13 +3,13 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// How the types of Waybill's own events begin.
+/// The prefix of the types of Waybill's own events.
 pub const OWN_TYPES: &str = "waybill.";
 
-/// The longest event type, in bytes.
+/// Longest event type, in bytes.
 pub const MAX_EVENT_TYPE: usize = 128;
 
-/// The text is no pattern, and why.
+/// The text is not a pattern of event types.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{given}` is not an event pattern: use an exact type (`invoice.paid`), a prefix (`invoice.*`) or `*`"
@@ -18,15 +18,15 @@ pub struct InvalidPattern {
     given: String,
 }
 
-/// Chooses event types.
+/// A pattern that selects event types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypePattern {
-    /// `*`: every type but those of Waybill itself, such as `waybill.alert.firing`: who takes a
-    /// CRM's events has not asked for notices to its operators.
+    /// `*`: every type except Waybill's own, such as `waybill.alert.firing`. A receiver of a CRM's
+    /// events has not asked for notices to its operators.
     Any,
-    /// `invoice.*`: every type that begins with `invoice.`; the text holds the final dot.
+    /// `invoice.*`: every type that begins with `invoice.`. The text includes the final dot.
     Prefix(String),
-    /// `invoice.paid`: that type.
+    /// `invoice.paid`: exactly this type.
     Exact(String),
 }
 
@@ -44,7 +44,7 @@ pub fn is_event_type(text: &str) -> bool {
 }
 
 impl TypePattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         if text == "*" {
             return Ok(Self::Any);
@@ -59,7 +59,7 @@ impl TypePattern {
         }
     }
 
-    /// Whether it chooses `event_type`.
+    /// Whether the pattern selects an event type.
     pub fn matches(&self, event_type: &str) -> bool {
         match self {
             Self::Any => !event_type.starts_with(OWN_TYPES),
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_choose() {
+    fn patterns_select_event_types() {
         let matches =
             |pattern: &str, name: &str| TypePattern::parse(pattern).unwrap().matches(name);
         assert!(matches("*", "invoice.paid"));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn invalid_patterns_are_refused() {
         for text in ["", "invoice", "*.paid", "invoice*", "in voice.paid", ".x", "a..b", "a.**"] {
             assert!(TypePattern::parse(text).is_err(), "{text}");
         }

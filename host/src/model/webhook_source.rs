@@ -1,4 +1,4 @@
-//! What an operator sets of a source that receives webhooks, and what is known of those who send them.
+//! Settings of a source that receives webhooks, and the table of known senders.
 
 pub mod proof;
 pub mod repeats;
@@ -22,32 +22,32 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How far a signed time may be from now where nothing else is set, and at most.
+/// Default and largest difference between a signed time and now.
 const TOLERANCE: (Duration, Duration) = (Duration::from_mins(5), Duration::from_hours(24));
-/// Most names that a source gives a meaning of its own.
+/// Most event names that a source renames.
 const MAX_RENAMES: usize = 500;
-/// Most networks that a source is limited to.
+/// Most networks that a source can be limited to.
 const MAX_NETWORKS: usize = 200;
 
-/// Where the parts of an event stand in a body, as JSON pointers (RFC 6901), or in a header, as
-/// `header:NAME`. What is left out is where the scheme's senders put it.
+/// Where to find the parts of an event: JSON pointers (RFC 6901) into the body, or `header:NAME`. A
+/// place that is left out is the one that the scheme's senders use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Places)]
 pub struct WebhookPlaces {
-    /// The event's name.
+    /// The place of the event's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// The data; the whole body where nothing stands there.
+    /// The place of the data. If nothing is found there, the whole body is the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The sender's id for the event.
+    /// The place of the sender's id for the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// When it happened.
+    /// The place of the time at which the event happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
-    /// Which record it is about.
+    /// The place of the id of the record that the event is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_id: Option<String>,
 }
@@ -71,46 +71,48 @@ impl WebhookPlaces {
     }
 }
 
-/// What an operator sets of a source that receives webhooks at `/in/{source}`.
+/// The settings of a source that receives webhooks at `/in/{source}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookSettings {
-    /// Who sends.
+    /// The sender, which decides how requests are verified and read.
     pub scheme: SenderScheme,
-    /// How the scheme `hmac` signs.
+    /// How requests are signed, for the scheme `hmac`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hmac: Option<HmacSettings>,
-    /// Who logs in, for the schemes `basic` and `pipedrive`.
+    /// The login, for the schemes `basic` and `pipedrive`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<BasicSettings>,
-    /// Where the scheme `token` looks for the secret.
+    /// Where to look for the secret, for the scheme `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<WebhookTokenSettings>,
-    /// What the scheme `paypal` checks by.
+    /// How to verify PayPal's signatures, for the scheme `paypal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paypal: Option<PayPalSettings>,
-    /// Networks that requests may come from, such as `192.0.2.0/24`; any where empty. The scheme `ip` needs one.
+    /// Networks that requests may come from, such as `192.0.2.0/24`. If empty, any. The scheme `ip`
+    /// needs at least one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub from: Vec<IpNet>,
-    /// The address that the sender calls, where it is signed and differs from what arrives here, as behind a proxy that
-    /// changes the host or the path.
+    /// The address that the sender calls. Set it if the address is signed and differs from the one
+    /// that arrives here, as behind a proxy that changes the host or the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "https://waybill.example/in/crm")]
     pub url: Option<String>,
-    /// How far a signed time may be from now, at most a day.
+    /// Largest difference between a signed time and now, at most a day.
     #[serde(default = "tolerance")]
     #[schema(value_type = String)]
     pub tolerance: TimeSpan,
-    /// Where the parts of an event stand.
+    /// Where to find the parts of an event.
     #[serde(default)]
     pub places: WebhookPlaces,
-    /// What makes a request the repeat of an earlier one: `id`, `header:NAME`, `signature` or `none`. Left out, it is
-    /// `id`. A request without the id, or without the header, is a repeat only of the identical request just before it.
+    /// How a repeated request is recognised: by `id`, `header:NAME` or `signature`, or not at all
+    /// (`none`). If left out, by `id`. A request without the id or the header counts as a repeat
+    /// only of an identical request just before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "header:X-Delivery-Id")]
     pub repeats: Option<RepeatRule>,
-    /// Event types for names that mean something else here.
+    /// Event types for event names that have another meaning here, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
 }
@@ -120,12 +122,12 @@ const fn tolerance() -> TimeSpan {
 }
 
 impl WebhookSettings {
-    /// Whether its requests prove who sends them: by a signature, a secret, a certificate or an address.
+    /// Whether requests prove their sender: by a signature, a secret, a certificate or an address.
     pub fn proves_sender(&self) -> bool {
         self.scheme.has_secret() || self.scheme.is_signed() || !self.from.is_empty()
     }
 
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let places = self.places.check().into_iter().map(|fault| fault.within("places"));
         let mut faults: Vec<InputFault> = places.collect();
@@ -151,7 +153,8 @@ impl WebhookSettings {
         faults
     }
 
-    /// The JSON pointer at which the body has the secret itself, if that is how a request is proved.
+    /// Returns the JSON pointer to the secret in the body, if a secret in the body proves the
+    /// sender.
     pub fn token_in_body(&self) -> Option<&str> {
         let set = self.token.as_ref().and_then(WebhookTokenSettings::place);
         match (self.scheme.sender().proof, set) {
@@ -161,7 +164,7 @@ impl WebhookSettings {
         }
     }
 
-    /// The headers by which a request is proved.
+    /// Returns the headers that prove the sender of a request.
     pub fn proof_headers(&self) -> Vec<&str> {
         let set = self.token.as_ref().and_then(WebhookTokenSettings::place);
         match self.scheme.sender().proof {
@@ -176,7 +179,7 @@ impl WebhookSettings {
         }
     }
 
-    /// What the scheme needs, and what it has no use for.
+    /// Checks that the settings that the scheme needs are set, and no others.
     fn check_scheme(&self, faults: &mut Vec<InputFault>) {
         let (name, proof) = (self.scheme.as_str(), self.scheme.sender().proof);
         let parts = [
@@ -190,8 +193,10 @@ impl WebhookSettings {
                     faults.extend(found.into_iter().map(|fault| fault.within(part)));
                 }
                 (Some(_), false) => {
-                    faults
-                        .push(InputFault::new(part, format!("goes with the scheme `{part}` only")));
+                    faults.push(InputFault::new(
+                        part,
+                        format!("only the scheme `{part}` uses this; leave it out"),
+                    ));
                 }
                 (None, true) => {
                     faults.push(InputFault::new(part, format!("the scheme `{part}` needs it")));
@@ -204,7 +209,10 @@ impl WebhookSettings {
                 faults.extend(basic.check().into_iter().map(|fault| fault.within("basic")));
             }
             (Some(_), false) => {
-                faults.push(InputFault::new("basic", "goes with HTTP Basic authentication only"));
+                faults.push(InputFault::new(
+                    "basic",
+                    "only HTTP Basic authentication uses this; leave it out",
+                ));
             }
             (None, _) => {}
         }
@@ -223,7 +231,7 @@ impl WebhookSettings {
     }
 }
 
-/// Whether a text is an absolute address of HTTP.
+/// Whether a text is an absolute HTTP address.
 fn is_address(url: &str) -> bool {
     let scheme = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     scheme.is_some() && url.parse::<Uri>().is_ok_and(|uri| uri.authority().is_some())

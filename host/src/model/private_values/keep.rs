@@ -1,5 +1,5 @@
-//! Masks that come back with changed settings: each stands for the stored value, as long as that
-//! goes where it was given for.
+//! Replaces masks that come back with changed settings by the stored values, as long as the values
+//! still go to the receivers that they were set for.
 
 use super::keep_auth::keep_auth;
 use super::{MASK, mask_url, url_authority, url_origin};
@@ -10,8 +10,8 @@ use crate::model::source::SourceSettings;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// A URL with stored values in the place of its masks, if the stored URL is of the same origin and
-/// has them all.
+/// Returns a URL with its masks replaced by stored values, or `None` if the stored URL has another
+/// origin or lacks a value.
 pub fn unmask_url(url: &str, stored: &str) -> Option<String> {
     if mask_url(stored) == url {
         return Some(stored.to_owned());
@@ -38,7 +38,8 @@ pub fn unmask_url(url: &str, stored: &str) -> Option<String> {
     Some(format!("{place}?{}", pairs?.join("&"))).filter(|url| !is_masked_url(url))
 }
 
-/// A place with stored parts of the path where it has masks, if the stored one has as many parts.
+/// Replaces the masks in a path by stored segments, or returns `None` if the stored path has
+/// another number of segments.
 fn unmask_path(place: &str, stored: &str) -> Option<String> {
     let known: Vec<&str> = stored.split('/').collect();
     let given: Vec<&str> = place.split('/').collect();
@@ -53,7 +54,7 @@ fn unmask_path(place: &str, stored: &str) -> Option<String> {
     parts.map(|parts| parts.join("/"))
 }
 
-/// Whether part of a URL is a mask.
+/// Whether a part of a URL is a mask.
 pub fn is_masked_url(url: &str) -> bool {
     url.split(['?', '#']).next().is_some_and(|place| place.split('/').any(|part| part == MASK))
         || url_authority(url).is_some_and(|authority| authority.starts_with("***@"))
@@ -62,7 +63,7 @@ pub fn is_masked_url(url: &str) -> bool {
         })
 }
 
-/// Puts stored values in the place of an endpoint's masks, from the first of `stored` that has them,
+/// Replaces the masks of an endpoint by stored values. Uses the first of `stored` that has a value,
 /// is of the same kind and goes to the same scheme, host and port. The faults name the masks that
 /// are left.
 pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -> Vec<InputFault> {
@@ -99,25 +100,28 @@ pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -
     faults
 }
 
+/// Returns the message for a mask that no stored value replaces.
 pub fn again(what: &str, stored: Option<&&EndpointSettings>, goes_to: &str) -> String {
     match stored.map(|stored| url_origin(&stored.url)) {
         Some(known) if known != url_origin(goes_to) => {
-            format!("give the {what} again: the stored one was given for {known}")
+            format!("enter the {what} again: the stored one was entered for {known}")
         }
         _ => {
-            format!("give the whole {what}: `{MASK}` stands for a stored one, and none can be read")
+            format!(
+                "enter the whole {what}: `{MASK}` stands for a stored one, and no stored one can be used"
+            )
         }
     }
 }
 
-/// The same for the lists that a source asks for.
+/// Replaces the masks in the paths of the lists that a source polls.
 pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<InputFault> {
     let goes_to = new.asked().map(url_origin);
     let Some(poll) = &mut new.poll else { return Vec::new() };
     let same = stored.iter().filter(|stored| stored.asked().map(url_origin) == goes_to);
     let known: Vec<_> = same.filter_map(|stored| stored.poll.as_ref()).collect();
-    // Two lists may differ in nothing but a masked value, so each stored path is used once, and the
-    // one at the same place first.
+    // Two lists may differ only in a masked value, so each stored path is used once, and the one at
+    // the same position is tried first.
     let mut used: BTreeSet<String> = poll.lists.iter().map(|list| list.path.clone()).collect();
     let mut faults = Vec::new();
     for (n, list) in poll.lists.iter_mut().enumerate().filter(|(_, l)| is_masked_url(&l.path)) {
@@ -131,7 +135,7 @@ pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<
             used.insert(stored.clone());
         } else {
             let message = format!(
-                "give the whole path: `{MASK}` stands for a stored one, and none can be read"
+                "enter the whole path: `{MASK}` stands for a stored one, and no stored one can be used"
             );
             faults.push(InputFault::new(format!("poll.lists[{n}].path"), message));
         }
@@ -139,7 +143,8 @@ pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<
     faults
 }
 
-/// The same for the configuration of a flow's modules, each from that of the module of its name.
+/// Replaces the masks in the configuration of a flow's modules, each by the values of the stored
+/// module with the same name.
 pub fn keep_flow(new: &mut FlowSettings, stored: &[&FlowSettings]) -> Vec<InputFault> {
     let mut faults = Vec::new();
     for (n, module) in new.modules.iter_mut().enumerate() {
@@ -157,14 +162,15 @@ pub fn keep_flow(new: &mut FlowSettings, stored: &[&FlowSettings]) -> Vec<InputF
 fn keep_config(module: &mut FlowModule, known: &[Value], n: usize, faults: &mut Vec<InputFault>) {
     let Ok(Value::Object(mut config)) = serde_json::to_value(&module.config) else { return };
     for name in keep_members(&mut config, known) {
-        let message =
-            format!("give the value: `{MASK}` stands for a stored one, and none can be read");
+        let message = format!(
+            "enter the value: `{MASK}` stands for a stored one, and no stored one can be used"
+        );
         faults.push(InputFault::new(format!("modules[{n}].config.{name}"), message));
     }
     module.config = config.into_iter().collect();
 }
 
-/// Puts stored values in the place of all masks in an object. The names of those that are left.
+/// Replaces all masks in an object by stored values. Returns the names of the masks that are left.
 fn keep_members(object: &mut Map<String, Value>, known: &[Value]) -> Vec<String> {
     let mut whole = Value::Object(std::mem::take(object));
     let (mut masks, mut left) = (Vec::new(), Vec::new());
@@ -184,7 +190,7 @@ fn keep_members(object: &mut Map<String, Value>, known: &[Value]) -> Vec<String>
     left
 }
 
-/// The places of all masks below a value.
+/// Collects the places of all masks in a value.
 fn find_masks(value: &Value, place: &str, found: &mut Vec<String>) {
     match value {
         Value::String(text) if text == MASK => found.push(place.to_owned()),
@@ -277,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_keeps_what_is_stored_for_the_same_module() {
+    fn a_configuration_keeps_the_values_of_the_same_module() {
         let flow = |name: &str, config: Value| -> FlowSettings {
             let modules = json!([{"name": name, "config": config}]);
             serde_json::from_value(json!({"name": "f", "modules": modules})).unwrap()
@@ -291,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_differ_in_a_masked_value_alone_keep_their_own() {
+    fn lists_that_differ_only_in_a_masked_value_keep_their_own() {
         let source = |paths: &[&str]| -> SourceSettings {
             let lists: Vec<Value> =
                 paths.iter().map(|path| json!({"path": path, "resource": "order"})).collect();

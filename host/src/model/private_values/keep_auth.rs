@@ -1,5 +1,5 @@
-//! Masks in an endpoint's `auth` and `tls` that come back with changed settings. A stored secret
-//! is kept as long as it, and the token that it gives, go where they were given for.
+//! Replaces masks in an endpoint's `auth` and `tls` by stored secrets, as long as the secrets, and
+//! the tokens that they are exchanged for, still go to the receivers that they were set for.
 
 use super::keep::{again, is_masked_url, unmask_url};
 use super::{MASK, url_origin};
@@ -7,9 +7,9 @@ use crate::model::endpoint::EndpointSettings;
 use crate::model::endpoint_auth::EndpointAuth;
 use crate::model::fault::InputFault;
 
-/// Puts stored secrets in the place of masks, from the first of `stored` that has them, is of the
-/// same kind and goes to the same receiver and the same token server. The faults name the masks that
-/// are left.
+/// Replaces masks by stored secrets. Uses the first of `stored` that has a secret, is of the same
+/// kind and goes to the same receiver and the same token server. The faults name the masks that are
+/// left.
 pub fn keep_auth(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -> Vec<InputFault> {
     let goes_to = url_origin(&new.url);
     let same: Vec<&EndpointSettings> =
@@ -35,7 +35,7 @@ pub fn keep_auth(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -> Ve
     faults
 }
 
-/// Whether the secrets of both go to the same places.
+/// Whether the secrets of both are sent to the same places.
 fn is_alike(one: &EndpointAuth, other: &EndpointAuth) -> bool {
     match (one, other) {
         (EndpointAuth::Oauth2(one), EndpointAuth::Oauth2(other)) => {
@@ -58,11 +58,13 @@ fn keep_token_url(auth: &mut EndpointAuth, same: &[&EndpointSettings]) -> Option
         oauth.token_url = url;
         return None;
     }
-    let why = format!("give the whole address: `{MASK}` stands for a part of a stored one");
+    let why = format!(
+        "enter the whole address: `{MASK}` stands for a part of a stored one, and no stored one can be used"
+    );
     Some(InputFault::new("auth.token_url", why))
 }
 
-/// The places of the masks that no known secret takes.
+/// Replaces masks by known secrets and returns the places of the masks that are left.
 fn keep_secrets(auth: &mut EndpointAuth, mut known: Vec<EndpointAuth>) -> Vec<String> {
     let mut left = Vec::new();
     let known_extra: Vec<_> = known.iter().filter_map(EndpointAuth::extra).cloned().collect();

@@ -1,4 +1,4 @@
-//! Templates as an operator writes them, and the requests that come of them.
+//! Checks templates as operators write them, and the requests that result.
 
 use super::*;
 use serde_json::json;
@@ -44,11 +44,11 @@ fn faults(more: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_body_is_what_is_written_with_values_of_the_event() {
+fn a_body_is_sent_as_written_with_values_of_the_event() {
     for (template, wanted) in [
         (json!({"name": "=data.name", "kind": "lead"}), r#"{"name":"Zoë \"Z\" Ng","kind":"lead"}"#),
         (json!(["=data.id", "=data.total", true, null, 1.5]), "[17,900,true,null,1.5]"),
-        // A member keeps its digits and its order; JavaScript holds this number as a text.
+        // A member keeps its digits and its position. JavaScript keeps this number as a text.
         (json!("=data.big"), r#""9007199254740993""#),
         (json!({"a": "=data.address"}), r#"{"a":{"zip":"10115","city":"Berlin"}}"#),
         (json!({"n": "=double(data.id) * 2.5"}), r#"{"n":42.5}"#),
@@ -102,7 +102,7 @@ fn a_value_that_cannot_be_computed_makes_no_request() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_its_place() {
+fn invalid_templates_are_refused_with_their_place() {
     for (more, wanted) in [
         (
             json!({"body": {"a": {"b": "=data.total >="}}}),
@@ -126,7 +126,7 @@ fn what_cannot_be_read_is_refused_with_its_place() {
 }
 
 #[test]
-fn an_event_cannot_make_a_request_without_end() {
+fn the_size_of_a_request_is_bounded() {
     let long = format!(r#"{{"t":"{}"}}"#, "x".repeat(3_000_000));
     let template = settings(&json!({"body": ["=data.t", "=data.t"]}));
     let fault = RequestTemplate::read(&template).unwrap().render(&subject(&long)).unwrap_err();

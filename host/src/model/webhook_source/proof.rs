@@ -1,4 +1,4 @@
-//! How a sender proves that a request is its own.
+//! How a sender proves that a request is from it.
 
 use super::template::{self, TemplatePiece};
 use crate::model::fault::InputFault;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum SenderProof {
     /// Not at all.
     Nothing,
-    /// By a code over the request. The first rule whose header is there counts.
+    /// By an HMAC over the request. The first rule with a header in the request applies.
     Hmac(&'static [HmacRule<'static>]),
     /// By HTTP Basic authentication.
     Basic,
@@ -21,28 +21,28 @@ pub enum SenderProof {
     Token(TokenPlace<'static>),
     /// By PayPal's certificate.
     PayPal,
-    /// By what the source's settings say.
+    /// As the source's settings say.
     AsSet,
 }
 
-/// Where a request has the secret itself.
+/// Where a request carries the secret itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenPlace<'a> {
-    /// In a header, behind a prefix such as `Bearer `.
+    /// In a header, after a prefix such as `Bearer `.
     Header {
-        /// The header.
+        /// The name of the header.
         name: &'a str,
-        /// What stands before the secret.
+        /// The text before the secret.
         prefix: &'a str,
     },
-    /// In a parameter of the query.
+    /// In a query parameter.
     Query(&'a str),
     /// In a member of the body, as a JSON pointer.
     Body(&'a str),
 }
 
 impl<'a> TokenPlace<'a> {
-    /// The header that holds the secret, if one does.
+    /// Returns the name of the header that holds the secret, if one does.
     pub fn header(self) -> Option<&'a str> {
         match self {
             Self::Header { name, .. } => Some(name),
@@ -51,7 +51,7 @@ impl<'a> TokenPlace<'a> {
     }
 }
 
-/// How the scheme `hmac` signs.
+/// How requests are signed, for the scheme `hmac`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HmacSettings {
@@ -61,28 +61,30 @@ pub struct HmacSettings {
     /// The header with the signature.
     #[schema(example = "X-Signature")]
     pub header: String,
-    /// How the signature is written.
+    /// The encoding of the signature.
     #[serde(default)]
     pub encoding: SignatureEncoding,
-    /// What stands before the signature, such as `sha256=`.
+    /// The text before the signature, such as `sha256=`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
-    /// The name of the signature where the header holds several values such as `t=…,v1=…`: here `v1`.
+    /// The name of the signature's value if the header holds several, such as `t=…,v1=…`: here
+    /// `v1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
-    /// Where the signed time stands: `header:NAME`, or `part:NAME` of the signature's header. Unix seconds or
-    /// milliseconds, or RFC 3339; `webhook.tolerance` bounds it.
+    /// The place of the signed time: `header:NAME`, or `part:NAME` of the signature's header. The
+    /// time may be Unix seconds or milliseconds, or RFC 3339. `webhook.tolerance` bounds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "header:X-Timestamp")]
     pub timestamp: Option<String>,
     /// The header with the signed id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// What is signed: a text with `{body}`, `{timestamp}`, `{id}`, `{method}` and `{url}` in it.
+    /// The signed text, with `{body}`, `{timestamp}`, `{id}`, `{method}` and `{url}` for parts of
+    /// the request.
     #[serde(default = "signed")]
     #[schema(example = "{timestamp}.{body}")]
     pub signed: String,
-    /// What bytes the secret stands for.
+    /// How the bytes of the key are read from the secret.
     #[serde(default)]
     pub key: KeyForm,
 }
@@ -92,7 +94,7 @@ fn signed() -> String {
 }
 
 impl HmacSettings {
-    /// Reads it as a rule.
+    /// Returns the settings as a rule.
     pub fn rule(&self) -> HmacRule<'_> {
         HmacRule {
             algorithm: self.algorithm,
@@ -107,7 +109,7 @@ impl HmacSettings {
         }
     }
 
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         let mut fault = |path: &str, message: &str| faults.push(InputFault::new(path, message));
@@ -131,16 +133,19 @@ impl HmacSettings {
             Err(message) => fault("signed", &message),
             Ok(pieces) => {
                 if !pieces.contains(&TemplatePiece::Body) {
-                    fault("signed", "say `{body}`: what is not signed can be changed on the way");
+                    fault(
+                        "signed",
+                        "write `{body}` in it: an unsigned body can be changed on its way",
+                    );
                 }
                 for (piece, name, is_set) in [
                     (TemplatePiece::Timestamp, "timestamp", self.timestamp.is_some()),
                     (TemplatePiece::Id, "id", self.id.is_some()),
                 ] {
                     match (pieces.contains(&piece), is_set) {
-                        (true, false) => fault(name, "say where it stands: it is signed"),
+                        (true, false) => fault(name, "name its place, because it is signed"),
                         (false, true) => {
-                            fault(name, "it is not signed, so it proves nothing; leave it out");
+                            fault(name, "this is not signed, so it proves nothing; leave it out");
                         }
                         (true, true) | (false, false) => {}
                     }
@@ -151,17 +156,17 @@ impl HmacSettings {
     }
 }
 
-/// How the scheme `basic` and others with HTTP Basic authentication are checked.
+/// The login of HTTP Basic authentication.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BasicSettings {
-    /// The user's name; any where left out. The password is the source's secret.
+    /// The user's name. If left out, any name is accepted. The password is the source's secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
 }
 
 impl BasicSettings {
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let is_wrong = |name: &String| name.is_empty() || name.contains(':');
         let wrong = self.username.as_ref().filter(|name| is_wrong(name));
@@ -169,27 +174,28 @@ impl BasicSettings {
     }
 }
 
-/// Where the scheme `token` looks for the secret: in exactly one of `header`, `query` and `body`.
+/// Where to look for the secret, for the scheme `token`: in exactly one of `header`, `query` and
+/// `body`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookTokenSettings {
-    /// A header.
+    /// The name of a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "X-Token")]
     pub header: Option<String>,
-    /// What stands before the secret in the header, such as `Bearer `.
+    /// The text before the secret in the header, such as `Bearer `.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
-    /// A parameter of the address's query. Proxies may keep it in their logs.
+    /// The name of a query parameter. Proxies may write it to their logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// A member of the body, such as `/token`. It is not kept with the event.
+    /// A member of the body, such as `/token`. It is not stored with the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
 }
 
 impl WebhookTokenSettings {
-    /// The place; `None` where there is not exactly one.
+    /// Returns the place, or `None` if not exactly one is set.
     pub fn place(&self) -> Option<TokenPlace<'_>> {
         match (&self.header, &self.query, &self.body) {
             (Some(name), None, None) => Some(TokenPlace::Header { name, prefix: &self.prefix }),
@@ -199,10 +205,10 @@ impl WebhookTokenSettings {
         }
     }
 
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let message = match self.place() {
-            None => Some("give one of `header`, `query` and `body`"),
+            None => Some("set exactly one of `header`, `query` and `body`"),
             Some(TokenPlace::Header { name, .. }) => {
                 let is_wrong = name.parse::<HeaderName>().is_err();
                 is_wrong.then_some("`header` is the name of a header, such as `X-Token`")
@@ -219,19 +225,20 @@ impl WebhookTokenSettings {
         let prefix = match self.place() {
             Some(TokenPlace::Header { .. }) | None => None,
             Some(_) if self.prefix.is_empty() => None,
-            Some(_) => Some("`prefix` goes with `header` only"),
+            Some(_) => Some("`prefix` can only be used with `header`"),
         };
         message.into_iter().chain(prefix).map(|message| InputFault::new("", message)).collect()
     }
 }
 
-/// What PayPal's signatures are checked by.
+/// How to verify PayPal's signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PayPalSettings {
     /// The webhook's id, as PayPal shows it.
     #[schema(example = "9XL90610J3647323C")]
     pub webhook_id: String,
-    /// The certificate from the address in `PAYPAL-CERT-URL`, in PEM. Check that the address is PayPal's.
+    /// The certificate from the address in `PAYPAL-CERT-URL`, in PEM. Make sure that the address
+    /// belongs to PayPal.
     pub certificate: String,
 }

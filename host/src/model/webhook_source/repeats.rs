@@ -1,4 +1,4 @@
-//! What makes a webhook the repeat of an earlier one.
+//! How repeats of a webhook are recognised.
 
 use http::HeaderName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,18 +6,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// What makes a request the repeat of an earlier one. Written as `id`, `header:NAME`, `signature`
-/// or `none`.
+/// How a repeated request is recognised. Written as `id`, `header:NAME`, `signature` or `none`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepeatRule {
-    /// The sender's id for the event, from `places.id` or where the scheme's senders put it.
-    /// Recognised for 24 hours.
+    /// By the sender's id for the event, from `places.id` or the usual place of the scheme's
+    /// senders, for 24 hours.
     Id,
-    /// The value of this header. Recognised for 24 hours.
+    /// By the value of this header, for 24 hours.
     Header(HeaderName),
-    /// The signature. Recognised for 24 hours.
+    /// By the signature, for 24 hours.
     Signature,
-    /// Nothing: each request is a new event.
+    /// Not at all. Each request is a new event.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! The scheme of a webhook source: somebody of the table of senders.
+//! The scheme of a webhook source: one of the table of senders.
 
 use super::proof::SenderProof;
 use super::senders::{SENDERS, WebhookSender};
@@ -8,39 +8,39 @@ use std::fmt;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 
-/// Who sends, and so how it signs and what its bodies look like.
+/// The sender of webhooks, which decides how they are verified and read.
 #[derive(Clone, Copy)]
 pub struct SenderScheme(&'static WebhookSender);
 
 impl SenderScheme {
-    /// The scheme of this name.
+    /// Returns the scheme with a name.
     pub fn named(name: &str) -> Option<Self> {
         SENDERS.iter().find(|sender| sender.name == name).map(Self)
     }
 
-    /// What is known of the sender.
+    /// Returns the sender's entry in the table.
     pub const fn sender(self) -> &'static WebhookSender {
         self.0
     }
 
-    /// Its name.
+    /// Returns the name of the scheme.
     pub const fn as_str(self) -> &'static str {
         self.0.name
     }
 
-    /// Whether its requests bear something that its secret proves.
+    /// Whether requests carry something that the source's secret proves.
     pub fn has_secret(self) -> bool {
         match self.0.proof {
             SenderProof::Hmac(_)
             | SenderProof::Basic
             | SenderProof::Token(_)
             | SenderProof::AsSet => true,
-            // A certificate is no secret.
+            // A certificate is not a secret.
             SenderProof::Nothing | SenderProof::PayPal => false,
         }
     }
 
-    /// Whether its requests bear a signature.
+    /// Whether requests carry a signature.
     pub fn is_signed(self) -> bool {
         match self.0.proof {
             SenderProof::Hmac(_) | SenderProof::PayPal => true,
@@ -77,7 +77,8 @@ impl<'de> Deserialize<'de> for SenderScheme {
     }
 }
 
-/// Says which schemes there are. The given text is not repeated: it may be a secret in the wrong place.
+/// Lists the schemes. The message does not repeat the given text, which may be a secret in the
+/// wrong place.
 fn unknown(name: &str) -> String {
     let distance =
         |sender: &&WebhookSender| strsim::osa_distance(&name.to_lowercase(), sender.name);
@@ -92,7 +93,7 @@ impl utoipa::PartialSchema for SenderScheme {
         let lines = SENDERS.iter().map(|sender| format!("- `{}`: {}.", sender.name, sender.title));
         let lines: Vec<String> = lines.collect();
         let description = format!(
-            "Who sends, and so how it signs and what its bodies look like.\n\n{}",
+            "The sender, which decides how requests are verified and read.\n\n{}",
             lines.join("\n")
         );
         let object = ObjectBuilder::new()

@@ -1,5 +1,5 @@
-//! Everybody whose webhooks Waybill knows, in one table: how they sign, where the parts of an event
-//! stand in their requests, and what they want as an answer.
+//! The table of known senders of webhooks: how they sign, where the parts of an event are in their
+//! requests, and which answer they expect.
 //!
 //! Sources: the specification of Standard Webhooks 1.0; "Validating webhook deliveries" (GitHub);
 //! stripe-node `Webhooks.ts`; "Verify webhooks" (shopify.dev); "Verifying requests from Slack";
@@ -9,7 +9,7 @@
 //! "Configuring your server" (Xero); "Signed notifications" (Intercom); "Webhook signatures"
 //! (Calendly); "Validate requests" (Twilio); "Verifying webhooks" (Zendesk); "Validate payloads"
 //! (GitLab); "Securing webhooks" (Linear); "Signature verification" (Paddle); "Secure webhooks"
-//! (Bitbucket); "Webhooks" (Notion); the vendors' pages and code for the three Perfex forms.
+//! (Bitbucket); "Webhooks" (Notion); the vendors' pages and code for the three Perfex formats.
 
 use super::proof::{SenderProof, TokenPlace};
 use crate::model::signature_rule::{
@@ -17,59 +17,60 @@ use crate::model::signature_rule::{
     WEBHOOK,
 };
 
-/// What is known of somebody who sends webhooks.
+/// A known sender of webhooks.
 ///
 /// A place is a JSON pointer (RFC 6901) or `header:NAME`. Each part of an event is taken from the
-/// first of its places that has something.
+/// first of its places where something is found.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookSender {
     /// The name of the scheme.
     pub name: &'static str,
-    /// Who that is, for the descriptions.
+    /// The sender's name and features, for descriptions.
     pub title: &'static str,
-    /// How its requests are verified.
+    /// How requests are verified.
     pub proof: SenderProof,
-    /// Whether its events have the names of a CRM's catalogue; otherwise they stand behind the
+    /// Whether the events have the names of a CRM's catalogue. Otherwise their types begin with the
     /// scheme's name.
     pub is_crm: bool,
-    /// The event's name: places, texts, or texts with places in braces, `?` behind one that may be
-    /// missing.
+    /// The event's name: places, texts, or texts with places in braces. A place that ends with `?`
+    /// may be missing.
     pub event: &'static [&'static str],
-    /// The data; the whole body where nothing stands there.
+    /// The data. If nothing is found, the whole body is the data.
     pub data: &'static [&'static str],
-    /// The sender's id of the event or the delivery; several pointers with spaces between them are
+    /// The sender's id of the event or the delivery. Several pointers with spaces between them form
     /// one id.
     pub id: &'static [&'static str],
-    /// When it happened.
+    /// When the event happened.
     pub occurred_at: &'static [&'static str],
-    /// Which record it is about.
+    /// The id of the record that the event is about.
     pub resource_id: &'static [&'static str],
-    /// Whether an `id` in the data, where `resource_id` has nothing, is the record's.
+    /// Whether an `id` in the data is the record's id, if `resource_id` finds nothing.
     pub names_record: bool,
-    /// How many segments of the event type name the resource, where it is not of the catalogue.
+    /// The number of segments of the event type that name the resource, if it is not in the
+    /// catalogue.
     pub resource_segments: usize,
-    /// An object of the old values of what changed.
+    /// The place of an object with the old values of changed fields.
     pub previous: Option<&'static str>,
-    /// Lists that hold an event in each element, from the outermost inwards; each level has one or
-    /// several names.
+    /// The lists that hold one event in each element, from the outermost inwards. Each level has
+    /// one or several names.
     pub lists: &'static [&'static [&'static str]],
-    /// Beginnings of the names of headers that are kept as attributes.
+    /// The prefixes of the headers that are stored as attributes.
     pub headers: &'static [&'static str],
-    /// Whether it takes only an empty `200` for success.
+    /// When the sender accepts only an empty `200` as success.
     pub empty_answer: EmptyAnswer,
 }
 
-/// When a sender takes only an empty `200` for success.
+/// When a sender accepts only an empty `200` as success.
 #[derive(Debug, Clone, Copy)]
 pub enum EmptyAnswer {
-    /// Never: any 2xx will do.
+    /// Never. Any 2xx is a success.
     Never,
     Always,
-    /// In answer to a form.
+    /// Only in answer to a form.
     ToForms,
 }
 
-/// The usual envelope of an unknown sender.
+/// The defaults for a sender with the usual envelope.
 const ANY: WebhookSender = WebhookSender {
     name: "",
     title: "",
@@ -88,7 +89,7 @@ const ANY: WebhookSender = WebhookSender {
     empty_answer: EmptyAnswer::Never,
 };
 
-/// A system with names of its own, whose body is the data.
+/// The defaults for a system with event names of its own, with the whole body as data.
 const OWN: WebhookSender = WebhookSender {
     is_crm: false,
     event: &["/type"],
@@ -99,7 +100,7 @@ const OWN: WebhookSender = WebhookSender {
     ..ANY
 };
 
-/// The table.
+/// The table of senders.
 pub static SENDERS: [WebhookSender; 32] = [
     WebhookSender {
         name: "perfexapi",
@@ -185,7 +186,7 @@ pub static SENDERS: [WebhookSender; 32] = [
         id: &["/event_id", "/trigger_id"],
         occurred_at: &["/event_time"],
         headers: &["x-slack-"],
-        // What is answered to a command is shown to the user.
+        // Slack shows the answer to a command to the user.
         empty_answer: EmptyAnswer::ToForms,
         ..OWN
     },
@@ -212,7 +213,7 @@ pub static SENDERS: [WebhookSender; 32] = [
         proof: SenderProof::Basic,
         event: &["{/meta/entity}.{/meta/action}", "{/meta/object}.{/meta/action}"],
         data: &["/data", "/current", "/previous"],
-        // In version 1 `/meta/id` is the record's; only version 2 has `/meta/version`.
+        // In version 1 `/meta/id` is the record's id. Only version 2 has `/meta/version`.
         id: &["/meta/id /meta/version"],
         occurred_at: &["/meta/timestamp"],
         resource_id: &["/meta/entity_id", "/meta/id"],
@@ -224,8 +225,8 @@ pub static SENDERS: [WebhookSender; 32] = [
         title: "WooCommerce",
         proof: SenderProof::Hmac(&[HmacRule { header: "x-wc-webhook-signature", ..BASE64 }]),
         event: &["header:x-wc-webhook-topic"],
-        // `x-wc-webhook-delivery-id` is a hash of the webhook and the second: two events of one
-        // second share it.
+        // `x-wc-webhook-delivery-id` is a hash of the webhook and the second, so two events of the
+        // same second share it.
         id: &[],
         resource_segments: 2,
         headers: &["x-wc-"],
@@ -261,7 +262,7 @@ pub static SENDERS: [WebhookSender; 32] = [
         event: &["{/object}.{/field?}"],
         occurred_at: &["/time"],
         lists: &[&["entry"], &["changes", "messaging", "standby"]],
-        // The `id` of an entry is the page's or the account's.
+        // The `id` of an entry is that of the page or the account.
         names_record: false,
         resource_segments: 2,
         ..OWN
@@ -365,8 +366,8 @@ pub static SENDERS: [WebhookSender; 32] = [
             ..BASE64
         }]),
         event: &["/type", "/event"],
-        // Bodies of triggers are free: their `id` is mostly the ticket's. Those of events have a
-        // version.
+        // The bodies of triggers are free-form, and their `id` is mostly the ticket's. Only the
+        // bodies of events have a version.
         id: &["/zendesk_event_version /id", "header:x-zendesk-webhook-invocation-id"],
         occurred_at: &["/time"],
         resource_id: &["/detail/id"],
@@ -451,7 +452,7 @@ pub static SENDERS: [WebhookSender; 32] = [
     },
     WebhookSender {
         name: "hmac",
-        title: "any HMAC, as `hmac` says",
+        title: "any HMAC, as the setting `hmac` describes it",
         proof: SenderProof::AsSet,
         ..ANY
     },
@@ -463,19 +464,19 @@ pub static SENDERS: [WebhookSender; 32] = [
     },
     WebhookSender {
         name: "token",
-        title: "the secret itself in a header, the query or the body, as `token` says",
+        title: "the secret itself in a header, the query or the body, as the setting `token` describes it",
         proof: SenderProof::AsSet,
         ..ANY
     },
     WebhookSender {
         name: "ip",
-        title: "nothing but the address that `from` names",
+        title: "no proof but the sender's address, which `from` limits",
         proof: SenderProof::Nothing,
         ..ANY
     },
     WebhookSender {
         name: "none",
-        title: "nobody in particular: nothing is verified, whoever knows the address can send",
+        title: "any sender: nothing is verified, and anyone who knows the address can send",
         proof: SenderProof::Nothing,
         ..ANY
     },

@@ -1,24 +1,24 @@
-//! What a signature is made over: a text with parts of the request in braces, such as
+//! The text that a signature covers: a template with parts of the request in braces, such as
 //! `{timestamp}.{body}`.
 
-/// A piece of such a text.
+/// A piece of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplatePiece {
-    /// A text as it stands.
+    /// Literal text.
     Text(Box<str>),
     Body,
-    /// The time, as the request writes it.
+    /// The time, as it is written in the request.
     Timestamp,
     Id,
-    /// The address that the sender calls, with its query.
+    /// The address that the sender calls, including its query.
     Url,
     Method,
-    /// The fields of a form, sorted, each name followed by its value. Of another body nothing: its
-    /// SHA-256 stands in the query as `bodySHA256` (Twilio, "Validate requests").
+    /// The fields of a form, sorted, each name followed by its value. Empty for another body,
+    /// because its SHA-256 is in the query as `bodySHA256` (Twilio, "Validate requests").
     Form,
 }
 
-/// Reads such a text; an error says what is wrong.
+/// Parses a template. The error says what is wrong with it.
 pub fn parse_template(text: &str) -> Result<Vec<TemplatePiece>, String> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_told_from_the_text_between_them() {
+    fn a_template_is_parsed_into_its_pieces() {
         let pieces = parse_template("v0:{timestamp}:{body}").unwrap();
         let text = |text: &str| TemplatePiece::Text(text.into());
         assert_eq!(pieces, [text("v0:"), TemplatePiece::Timestamp, text(":"), TemplatePiece::Body]);
