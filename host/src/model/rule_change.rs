@@ -144,7 +144,7 @@ mod tests {
             (AlertMetric::DeadLetters, "limit = '1h'", "numbers"),
             (AlertMetric::OldestWaiting, "limit = 5", "durations"),
             (AlertMetric::FailureRate, "limit = 101", "percent"),
-            (AlertMetric::DiskFree, "", "nothing to change"),
+            (AlertMetric::DiskFree, "", "changes nothing"),
             (AlertMetric::DiskFree, "limt = 5", "unknown field"),
         ] {
             let wrong = changed(metric, toml).unwrap_err();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// How a delivery is signed. The module [`signature_rule`](super::signature_rule) has the details.
+/// How a delivery is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, utoipa::ToSchema)]
 #[schema(as = Scheme, rename_all = "lowercase")]
 pub enum SignatureScheme {
