@@ -24,6 +24,7 @@ pub mod envelope;
 pub mod exchange_record;
 pub mod judge;
 pub mod lane;
+pub mod leased_attempt;
 pub mod message_parts;
 pub mod places;
 pub mod refresh_token;

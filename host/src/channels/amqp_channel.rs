@@ -85,7 +85,9 @@ impl ChannelKind for AmqpChannel {
             key.map(|why| InputFault::new("routing_key", why)).into_iter().collect();
         let exchange = &settings.exchange;
         if exchange.len() > MAX_PLACE || exchange.chars().any(char::is_control) {
-            let message = format!("the name of an exchange has at most {MAX_PLACE} bytes");
+            let message = format!(
+                "write the name of an exchange, at most {MAX_PLACE} bytes without control characters"
+            );
             faults.push(InputFault::new("exchange", message));
         }
         faults
@@ -163,7 +165,7 @@ impl AmqpPublisher {
     }
 }
 
-/// A connection that is logged in, with the one channel on which messages are confirmed.
+/// A logged-in connection, with the one channel on which messages are confirmed.
 #[derive(Debug)]
 struct AmqpSession {
     connection: Connection,
@@ -199,8 +201,8 @@ impl AmqpSession {
     }
 }
 
-/// Returns the headers of a message. CloudEvents in binary mode has its attributes there (AMQP
-/// binding 1.0.2, section 3.1).
+/// Returns the headers of a message. The attributes of CloudEvents in binary mode are among them
+/// (AMQP binding 1.0.2, section 3.1).
 fn message_headers(delivery_id: &str, body: &RenderedBody) -> FieldTable {
     let mut table = FieldTable::default();
     let mut set = |name: String, value: Vec<u8>| {

@@ -140,6 +140,6 @@ fn open_channel<K: ChannelKind>(
     rules: &ChannelsSection,
 ) -> Result<EndpointChannel, String> {
     let settings = serde_json::from_value(Value::Object(endpoint.settings.clone()))
-        .map_err(|why| format!("its settings cannot be read: {why}"))?;
+        .map_err(|why| format!("the endpoint's settings cannot be read: {why}"))?;
     K::open(endpoint, settings, rules)
 }

@@ -84,7 +84,7 @@ pub struct ChannelReply {
     pub status: Option<u16>,
     /// What the trace shows of the request: names and values, without secrets.
     pub request: Vec<(&'static str, String)>,
-    /// The headers of the answer, if it has some.
+    /// The headers of the answer. `None` if the answer has none.
     pub headers: Option<HeaderMap>,
     /// The receiver's answer, at most 16 KiB of it.
     pub answer: Option<Bytes>,

@@ -118,7 +118,7 @@ impl EmailSettings {
 
 fn check_mailbox(text: &str) -> Option<String> {
     let why = text.parse::<Mailbox>().err()?;
-    Some(format!("this is not an address such as `Books <books@example.com>`: {why}"))
+    Some(format!("write an address such as `Books <books@example.com>`: {why}"))
 }
 
 /// Checks a recipient. A template with fields of the event can only be checked when there is an
@@ -134,7 +134,7 @@ fn check_recipient(text: &str) -> Option<String> {
 fn check_unsubscribe(text: &str) -> Option<InputFault> {
     let begins = text.starts_with("https://") || text.starts_with("mailto:");
     let is_clean = text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>'));
-    let message = "give an https:// or a mailto: address, without spaces and angle brackets";
+    let message = "write an https:// or a mailto: address, without spaces and angle brackets";
     (!begins || !is_clean).then(|| InputFault::new("unsubscribe", message))
 }
 

@@ -134,7 +134,7 @@ impl ChannelKind for FileChannel {
         }
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
         if settings.name.is_empty() || !settings.name.chars().all(is_plain) {
-            faults.push(InputFault::new("name", "1 to 64 letters, digits, `_` and `-`"));
+            faults.push(InputFault::new("name", "write 1 to 64 letters, digits, `_` and `-`"));
         }
         if !(Duration::from_secs(1)..=MAX_AGE).contains(&settings.max_age.get()) {
             faults.push(InputFault::new("max_age", "from 1s to 24h"));

@@ -97,7 +97,8 @@ impl ChannelKind for MqttChannel {
         let topic = PlaceTemplate::parse(&settings.topic).err();
         faults.extend(topic.map(|why| InputFault::new("topic", why)));
         if settings.password.is_some() && settings.username.is_none() {
-            faults.push(InputFault::new("username", "a password needs a user"));
+            faults
+                .push(InputFault::new("username", "a password needs a user name; set `username`"));
         }
         faults
     }
@@ -217,9 +218,9 @@ impl MqttPublisher {
 /// Explains why a server refused the log-in (MQTT 5.0, table 3-1; MQTT 3.1.1, table 3.1).
 fn refused_login(version: MqttVersion, reason: u8) -> PublishError {
     let what = match (version, reason) {
-        (_, 0x01 | 0x84) => "it does not speak this version of MQTT; set `version`",
-        (_, 0x02 | 0x85) => "it refuses the client id; set another `client_id`",
-        (_, 0x03 | 0x88 | 0x89) => "it is not ready",
+        (_, 0x01 | 0x84) => "the server does not speak this version of MQTT; set `version`",
+        (_, 0x02 | 0x85) => "the server refuses the client id; set another `client_id`",
+        (_, 0x03 | 0x88 | 0x89) => "the server is not ready",
         (_, 0x04 | 0x86) => "the user or the password is wrong",
         (_, 0x05 | 0x87) => "the user may not connect",
         (_, 0x8a) => "the client is banned",

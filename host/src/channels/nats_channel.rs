@@ -87,8 +87,10 @@ impl ChannelKind for NatsChannel {
         let subject = check_subject(&settings.subject);
         faults.extend(subject.map(|why| InputFault::new("subject", why)));
         if !settings.stream.as_deref().is_none_or(is_stream_name) {
-            faults
-                .push(InputFault::new("stream", "the name of a stream, without `.`, `*` and `>`"));
+            faults.push(InputFault::new(
+                "stream",
+                "write the name of a stream, without `.`, `*` and `>`",
+            ));
         }
         if settings.username.is_some() != settings.password.is_some() {
             faults.push(InputFault::new(
@@ -135,7 +137,7 @@ fn is_stream_name(name: &str) -> bool {
 
 fn check_subject(subject: &str) -> Option<String> {
     let has_empty_part = subject.split('.').any(str::is_empty);
-    let empty = has_empty_part.then(|| "has nothing between two dots".to_owned());
+    let empty = has_empty_part.then(|| "a part between two dots is empty".to_owned());
     PlaceTemplate::parse(subject).err().or(empty)
 }
 

@@ -21,7 +21,7 @@ pub const SILENCE: Duration = Duration::from_secs(20);
 /// Longest frame that is accepted from a server, in bytes. Acknowledgements are far smaller.
 const MAX_FRAME: usize = 256 * 1024;
 
-/// A connection, with or without TLS.
+/// A connection with or without TLS.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}

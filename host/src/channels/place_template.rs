@@ -160,7 +160,7 @@ mod tests {
             ("", "1 to 255"),
             ("a.*", "wildcards"),
             ("a b", "spaces"),
-            ("a.{data}", "not known"),
+            ("a.{data}", "not a placeholder"),
             ("a.{type", "not closed"),
             ("a.}", "wildcards"),
             ("a/#", "wildcards"),

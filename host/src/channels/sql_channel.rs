@@ -182,7 +182,7 @@ impl SqlSettings {
                 Ok(("statement", RowWrite::Statement { text, parameters: &self.columns }))
             }
             (Some(_), Some(_)) | (None, None) => {
-                Err("name one of `table` and `statement`".to_owned())
+                Err("set either `table` or `statement`".to_owned())
             }
         }
     }
@@ -195,7 +195,7 @@ fn read_place(url: &str) -> Result<(SqlEngine, ServerPlace), String> {
         if is_postgres { (SqlEngine::Postgres, POSTGRES) } else { (SqlEngine::Mysql, MYSQL) };
     let place = ServerPlace::read(url, first, second)?;
     if place.path.is_empty() || place.path.contains('/') {
-        return Err("name the database behind the host: postgres://db.example:5432/erp".to_owned());
+        return Err("name the database after the host: postgres://db.example:5432/erp".to_owned());
     }
     Ok((engine, place))
 }

@@ -50,12 +50,12 @@ impl AttemptAnswer {
     }
 }
 
-/// How a delivery's endpoint wants failures handled.
+/// How the endpoint of a delivery handles failures.
 #[derive(Debug, Clone, Copy)]
 pub struct FailurePolicy<'a> {
-    /// When failed deliveries are tried again.
+    /// When failed deliveries are retried.
     pub schedule: &'a RetrySchedule,
-    /// What a `410 Gone` does.
+    /// What happens after a `410 Gone`.
     pub on_gone: OnGone,
 }
 
@@ -80,9 +80,9 @@ pub struct ReceiverRefusal {
 pub struct AttemptJudgement {
     /// The delivery's next state.
     pub outcome: AttemptOutcome,
-    /// Why the attempt failed, if it did.
+    /// The class of the failure. `None` if the attempt succeeded.
     pub error_class: Option<ErrorClass>,
-    /// Whether the endpoint is to be disabled.
+    /// Whether to disable the endpoint.
     pub disable_endpoint: bool,
     /// The receiver's request to wait. If set, the whole endpoint is held back.
     pub refusal: Option<ReceiverRefusal>,
@@ -321,7 +321,7 @@ mod tests {
                 AttemptOutcome::Retry { at } => prop_assert!(attempts <= 8 && at > NOW),
                 AttemptOutcome::HeldBack { .. } => prop_assert!(code == 429),
                 AttemptOutcome::Dead { .. } => prop_assert!(attempts > 8),
-                AttemptOutcome::Delivered => prop_assert!(false, "{} is no success", code),
+                AttemptOutcome::Delivered => prop_assert!(false, "{} is not a success", code),
             }
         }
     }

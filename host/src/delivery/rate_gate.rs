@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Longest wait that is returned. A gate of which this node has no share is asked again after it.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// Lets requests through at a rate.
+/// Lets requests through at a limited rate.
 #[derive(Debug)]
 pub struct RateGate {
     pub limit: RateLimit,

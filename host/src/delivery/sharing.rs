@@ -54,7 +54,7 @@ impl LimitSharing {
             self.end_sharing().await
         };
         if let Err(error) = divided {
-            tracing::warn!(error = %error_chain(&error), "cannot agree with other nodes on limits");
+            tracing::warn!(error = %error_chain(&error), "cannot divide limits with other nodes");
         }
     }
 

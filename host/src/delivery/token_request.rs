@@ -73,7 +73,7 @@ pub async fn fetch_token(ask: TokenAsk<'_>, timeout: Duration) -> Result<Fetched
 
 fn read_answer(reply: &ClientReply) -> Result<Value, String> {
     if reply.truncated {
-        return Err(format!("sent more than {MAX_ANSWER} bytes, or broke off"));
+        return Err(format!("sent more than {MAX_ANSWER} bytes, or its answer was cut off"));
     }
     serde_json::from_slice(&reply.body).map_err(|_opaque| "did not answer in JSON".to_owned())
 }

@@ -49,7 +49,10 @@ async fn renew_token(
     match ask_server(ask, &mut flight, deadline).await {
         Ok(obtained) => obtained,
         Err(why) => {
-            tracing::warn!(why, "a token could not be renewed; it is used until its end");
+            tracing::warn!(
+                why,
+                "a token could not be renewed; the present one is used until it expires"
+            );
             ObtainedToken { token, fetched: None }
         }
     }

@@ -115,7 +115,7 @@ pub struct AlertReaction {
     pub silenced_until: Option<Timestamp>,
 }
 
-/// An alert as it is stored.
+/// A stored alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAlert {
     pub id: AlertId,

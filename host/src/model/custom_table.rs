@@ -72,7 +72,7 @@ impl OwnTable {
         let mut fault = |path: &str, message: &str| faults.push(InputFault::new(path, message));
         let (schema, name) = self.place();
         if ![schema.unwrap_or("public"), name].into_iter().all(is_name) || name.contains('.') {
-            let message = "a table's name such as `orders` or `sales.orders`, as the database keeps it and without quotes";
+            let message = "write a table's name as the database stores it, without quotes, such as `orders` or `sales.orders`";
             fault("table", message);
         } else if !is_event_type(&format!("{}.created", self.resource())) {
             let message = "name what a row is, in letters, digits, `_` and `-`, such as `order`";

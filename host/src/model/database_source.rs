@@ -118,7 +118,7 @@ impl DatabaseSettings {
 
     fn check_url(&self) -> Result<(), InputFault> {
         if check_url(&self.url)? == DatabaseEngine::Postgres && self.own_tables.is_empty() {
-            let message = "the CRM's tables are in MySQL or MariaDB; name tables of PostgreSQL by `own_tables`";
+            let message = "the CRM's tables are in MySQL or MariaDB; name tables of PostgreSQL in `own_tables`";
             return Err(InputFault::new("url", message));
         }
         Ok(())

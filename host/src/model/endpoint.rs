@@ -212,7 +212,7 @@ fn default_schemes() -> Vec<SignatureScheme> {
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2_048;
-/// Most further headers.
+/// Most headers that an endpoint adds.
 const MAX_HEADERS: usize = 32;
 /// Most requests in flight at once.
 const MAX_IN_FLIGHT: u32 = 1_000;
@@ -236,7 +236,10 @@ impl EndpointSettings {
         self.check_headers(&mut faults);
         self.check_limits(&mut faults);
         if self.signing.is_empty() {
-            faults.push(InputFault::new("signing", "name at least one scheme, or leave it out"));
+            faults.push(InputFault::new(
+                "signing",
+                "name at least one scheme, or leave `signing` out",
+            ));
         }
         faults
     }
@@ -249,7 +252,8 @@ impl EndpointSettings {
         for (name, value) in &self.headers {
             let path = format!("headers.{name}");
             if !names.insert(name.to_ascii_lowercase()) {
-                let message = "this header is named twice; upper and lower case make no difference";
+                let message =
+                    "this header is set twice; names that differ only in case are the same";
                 faults.push(InputFault::new(path, message));
                 continue;
             }

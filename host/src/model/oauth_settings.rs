@@ -85,11 +85,11 @@ pub enum OauthGrant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
-    /// Id and secret in `Authorization`.
+    /// With id and secret in `Authorization`.
     Basic,
-    /// Id and secret in the form.
+    /// With id and secret in the form.
     Post,
-    /// A signed assertion (RFC 7523, section 2.2).
+    /// With a signed assertion (RFC 7523, section 2.2).
     PrivateKeyJwt,
     /// Not at all, or by the endpoint's certificate (RFC 8705). The id is sent in the form.
     None,

@@ -322,9 +322,10 @@ impl PollSettings {
             && list.path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         let message = match self.preset {
             ApiPreset::Custom => (!is_path).then(|| "a path such as `/orders`".to_owned()),
-            ApiPreset::Themesic if !THEMESIC.contains(&list.path.as_str()) => {
-                Some(format!("Themesic's API has no such list; it has {}", THEMESIC.join(", ")))
-            }
+            ApiPreset::Themesic if !THEMESIC.contains(&list.path.as_str()) => Some(format!(
+                "Themesic's API does not have this list; it has {}",
+                THEMESIC.join(", ")
+            )),
             ApiPreset::DataBuilder | ApiPreset::PerfexApi | ApiPreset::Themesic => {
                 (!is_name).then(|| "a name such as `invoices`".to_owned())
             }

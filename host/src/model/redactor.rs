@@ -11,7 +11,7 @@ const SHORTEST: usize = 6;
 /// Fewest bytes of a secret's beginning that are masked at the end of a cut-off text.
 const SHORTEST_TAIL: usize = 4;
 
-/// Finds the secrets of one endpoint in texts.
+/// Finds and masks the secrets of one endpoint in texts.
 #[derive(Default)]
 pub struct SecretRedactor {
     secrets: Vec<Vec<u8>>,

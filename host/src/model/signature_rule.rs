@@ -50,7 +50,7 @@ pub enum KeyForm {
     Standard,
 }
 
-/// One way to sign with an HMAC.
+/// One way to sign a request with an HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HmacRule<'a> {
     /// The hash function.

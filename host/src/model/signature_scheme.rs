@@ -27,7 +27,7 @@ pub enum SignatureScheme {
 
 /// The text does not name a signing scheme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is not a signing scheme{}; there are standard, perfexapi, webhook, stripe, github, themesic, ed25519", hint(*.nearest))]
+#[error("`{name}` is not a signing scheme{}; the schemes are standard, perfexapi, webhook, stripe, github, themesic, ed25519", hint(*.nearest))]
 pub struct UnknownScheme {
     name: String,
     nearest: Option<SignatureScheme>,

@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_quiet_night_is_usual_and_a_quiet_morning_is_not() {
         let mut rhythm = learnt(2);
-        // The last event came on Friday evening: the weekend is usual.
+        // The last event came on Friday evening, so the silence of the weekend is usual.
         assert!(rhythm.longest_silence().unwrap() > 60 * 3_600);
         rhythm.note_events(at(14, 8, 0), at(14, 10, 30));
         assert_eq!(rhythm.longest_silence(), Some(SHORTEST_SILENCE));

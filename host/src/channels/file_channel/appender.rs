@@ -57,7 +57,9 @@ impl FileAppender {
     pub async fn append(&self, delivery_id: &str, line: Vec<u8>) -> PublishOutcome {
         let (written, outcome) = oneshot::channel();
         let queued = QueuedLine { delivery_id: delivery_id.to_owned(), line, written };
-        let ended = || PublishOutcome::TryAgain(PublishError::lost("the writer of files ended"));
+        let ended = || {
+            PublishOutcome::TryAgain(PublishError::lost("the task that writes the files has ended"))
+        };
         if self.0.send(queued).await.is_err() {
             return ended();
         }

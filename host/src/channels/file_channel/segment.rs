@@ -18,11 +18,11 @@ const MODE: u32 = 0o640;
 /// Most names that are tried for one file.
 const NAMES: u32 = 1_000;
 
-/// A file that grows.
+/// A file that is still growing.
 #[derive(Debug)]
 pub struct FileSegment {
     file: File,
-    /// The unfinished file.
+    /// The path of the unfinished file.
     part: PathBuf,
     /// The final path of the file.
     finished: PathBuf,
@@ -55,7 +55,7 @@ impl FileSegment {
         }
         Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
-            "there are too many files of one delivery",
+            "too many files begin with the same delivery",
         ))
     }
 

@@ -20,7 +20,7 @@ enum NatsAnswer {
     Stream(Bytes),
     /// No stream or subscriber listens on the subject.
     NoResponders,
-    /// The user may not publish there.
+    /// The user may not publish to the subject.
     Forbidden(String),
 }
 
@@ -34,7 +34,7 @@ pub struct NatsSession {
     pipe: SessionPipe,
 }
 
-/// Messages that wait for their answers, by number.
+/// The messages that wait for their answers, by number.
 #[derive(Debug, Default)]
 struct NatsWaits {
     answers: Arc<PendingAnswers<u64, NatsAnswer>>,

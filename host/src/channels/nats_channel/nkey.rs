@@ -37,8 +37,10 @@ impl NatsCredentials {
             let (_, after) = text.split_once(&format!("-----BEGIN {name}-----"))?;
             after.split("---").next().map(str::trim)
         };
-        let seed = section("USER NKEY SEED").ok_or("the credentials hold no USER NKEY SEED")?;
-        let jwt = section("NATS USER JWT").ok_or("the credentials hold no NATS USER JWT")?;
+        let seed =
+            section("USER NKEY SEED").ok_or("the credentials do not contain a USER NKEY SEED")?;
+        let jwt =
+            section("NATS USER JWT").ok_or("the credentials do not contain a NATS USER JWT")?;
         Self::of_seed(seed, Some(jwt.to_owned()))
     }
 

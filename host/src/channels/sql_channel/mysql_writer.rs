@@ -137,7 +137,7 @@ fn explain(error: &sqlx::Error) -> WriteFailure {
             refused("the user may not do this: grant INSERT, and UPDATE for rows that are replaced")
         }
         NO_TABLE | 1054 => refused("a table or a column does not exist"),
-        1064 | 1305 => refused("the statement does not fit the database"),
+        1064 | 1305 => refused("the database does not understand the statement"),
         // The referenced row may be written later.
         1216 | 1452 => refused("a referenced row does not exist yet"),
         // The values do not fit: null, a duplicate, out of range, cut off, an invalid date or

@@ -124,7 +124,7 @@ fn explain(error: &sqlx::Error) -> WriteFailure {
         }
         "42P01" | "42703" | "42704" => refused("a table or a column does not exist"),
         "42P10" => refused("`keys` needs a unique constraint on exactly these columns"),
-        "42601" | "42883" => refused("the statement does not fit the database"),
+        "42601" | "42883" => refused("the database does not understand the statement"),
         // The referenced row may be written later.
         "23503" => refused("a referenced row does not exist yet"),
         _ if code.starts_with("22") || code.starts_with("23") => {

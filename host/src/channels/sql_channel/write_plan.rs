@@ -27,7 +27,7 @@ pub enum RowWrite<'a> {
     Statement { text: &'a str, parameters: &'a BTreeMap<String, String> },
 }
 
-/// The statements, ready to be prepared.
+/// The statements of an endpoint, ready to be prepared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WritePlan {
     /// The statement that writes the delivery.
@@ -144,7 +144,7 @@ fn quote_table(engine: SqlEngine, table: &str) -> Result<String, String> {
     Ok(format!("{schema}{}", quote(engine, name)))
 }
 
-/// Accepts names of letters, digits, `_`, `$`, `-` and spaces.
+/// Checks a name. Only letters, digits, `_`, `$`, `-` and spaces are allowed.
 fn check_name(name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_alphanumeric() || "_$- ".contains(c);
     let count = name.chars().count();

@@ -85,7 +85,11 @@ fn unknown(name: &str) -> String {
     let nearest = SENDERS.iter().min_by_key(distance).filter(|sender| distance(sender) <= 2);
     let hint = nearest.map(|sender| format!("; did you mean `{}`?", sender.name));
     let names: Vec<&str> = SENDERS.iter().map(|sender| sender.name).collect();
-    format!("there is no such scheme{}; there are {}", hint.unwrap_or_default(), names.join(", "))
+    format!(
+        "there is no such scheme{}; the schemes are {}",
+        hint.unwrap_or_default(),
+        names.join(", ")
+    )
 }
 
 impl utoipa::PartialSchema for SenderScheme {

@@ -379,7 +379,7 @@ pub static SENDERS: [WebhookSender; 32] = [
         title: "GitLab, with its secret token",
         proof: SenderProof::Token(TokenPlace::Header { name: "x-gitlab-token", prefix: "" }),
         event: &["{/object_kind}.{/object_attributes/action?}", "/event_name"],
-        // Hooks that follow from each other share an `X-Gitlab-Event-UUID`.
+        // Hooks that one action triggers share an `X-Gitlab-Event-UUID`.
         id: &["header:idempotency-key"],
         headers: &["x-gitlab-"],
         ..OWN

@@ -36,7 +36,9 @@ pub fn parse_template(text: &str) -> Result<Vec<TemplatePiece>, String> {
             "form" => TemplatePiece::Form,
             _ => {
                 let known = "`{body}`, `{timestamp}`, `{id}`, `{url}`, `{method}`";
-                return Err(format!("`{{{name}}}` is not known; there are {known}"));
+                return Err(format!(
+                    "`{{{name}}}` is not a placeholder; the placeholders are {known}"
+                ));
             }
         });
         rest = after;
