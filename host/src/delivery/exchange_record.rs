@@ -8,8 +8,8 @@ use crate::settings::endpoint_runtime::EndpointRuntime;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::borrow::Cow;
 
-/// Most bytes of the record of one message's headers, not counting escapes. As many as are stored
-/// of a response body.
+/// Most bytes, roughly, of the record of one message's headers. As many as are stored of a response
+/// body.
 const MAX_HEADERS_JSON: usize = 16 * 1024;
 /// The member that says how many headers were left out. No header can have this name.
 const LEFT_OUT: &str = "(not kept)";
