@@ -60,7 +60,9 @@ pub struct DeliveryParcel<'a> {
 /// Why the request of a delivery cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsendableReason {
-    #[error("the endpoint's secret cannot be read with this key: enter it again")]
+    #[error(
+        "the endpoint's secret was stored with another key: enter it again, or start with that key"
+    )]
     Locked,
     #[error("the field map cannot be applied: {0}")]
     FieldMap(#[from] crate::model::field_map::InvalidData),

@@ -95,9 +95,9 @@ impl LimitSharing {
     }
 }
 
-/// Returns all limits that are shared, in the order of their endpoints. If limits were not divided
-/// before (`is_new`), this node gives up its share of limits that do not exist yet, because other
-/// nodes may set them.
+/// Returns all limits that are shared, in the order of their endpoints. If nothing was divided
+/// before (`is_new`), this node's shares of limits that are not set become zero, so that it has no
+/// share of a limit that is set later until that one is divided.
 fn list_limits(context: &LaneContext, is_new: bool) -> Vec<(LimitOf, Arc<EndpointLane>)> {
     let mut lanes = context.journal.prefetch().lanes();
     lanes.sort_unstable_by_key(|lane| lane.endpoint);

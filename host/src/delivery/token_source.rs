@@ -1,4 +1,5 @@
-//! Holds one token for each endpoint. If it is missing, one delivery requests it for all that wait.
+//! Obtains the token of an endpoint: the present one, or one that a single delivery requests for
+//! all that wait.
 
 use super::token_request::{TokenAsk, fetch_token};
 use crate::model::private_values::mask_url;

@@ -68,8 +68,11 @@ impl EndpointTurns {
 
     /// Waits for the next turn. Giving up the wait uses up nothing.
     ///
-    /// The place is taken last, so an endpoint that waits for its rate holds none. Otherwise 288
-    /// endpoints that waited for their rates held all places of a process with 1,024 open files.
+    /// The place is taken last, so an endpoint that waits for its rate holds none. When it was
+    /// taken
+    /// first, 288 endpoints that waited for their rates held all places of a process with 1,024
+    /// open
+    /// files.
     pub async fn next(&self, lane: &EndpointLane) -> Result<SendTurn, HeldBack> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         #[expect(clippy::expect_used, reason = "the semaphore is never closed")]

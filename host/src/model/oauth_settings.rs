@@ -68,7 +68,7 @@ impl fmt::Debug for OauthSettings {
     }
 }
 
-/// What entitles Waybill to a token.
+/// The grant that entitles Waybill to a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OauthGrant {

@@ -34,7 +34,7 @@ const ARGUMENTS: [&str; 17] = [
     "with_contact",
 ];
 
-/// What an event says about its record.
+/// The change of a record that an event reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordChange {
     /// The id as a number, or 0 if it is not a number.
@@ -136,7 +136,7 @@ pub fn record_name(source: &str, resource_id: &str) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordOrder {
-    /// By the first event, newest last. Updates do not change this order.
+    /// By the first event, newest first. Updates do not change this order.
     #[default]
     Created,
     /// By the last event, newest first.

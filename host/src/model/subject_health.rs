@@ -1,4 +1,4 @@
-//! What is remembered about the health of an endpoint, a flow or a source between two evaluations.
+//! The memory about the health of an endpoint, a flow or a source between two evaluations.
 
 use super::alert::SubjectKind;
 use crate::time::timestamp::Timestamp;
@@ -18,7 +18,7 @@ const HOUR: i64 = 3_600;
 /// here.
 const WEEK: i64 = 168;
 
-/// What is remembered about one thing.
+/// The memory about one thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HealthMemory {

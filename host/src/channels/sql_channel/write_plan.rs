@@ -18,7 +18,7 @@ pub enum SqlEngine {
     Mysql,
 }
 
-/// What the settings say to write.
+/// The write that the settings define.
 #[derive(Debug, Clone, Copy)]
 pub enum RowWrite<'a> {
     /// One row of a table. If there are keys, a row with the same keys is replaced.
