@@ -262,8 +262,7 @@ impl Server {
             self.tasks.spawn(metrics.run(router));
         }
         let tools = mcp::tool_routes(&self.app);
-        let router =
-            api::build_router(self.app.clone(), admin::page_routes(self.app).merge(tools));
+        let router = api::build_router(self.app.clone(), admin::page_routes(self.app).merge(tools));
         let mut serving = std::pin::pin!(self.listener.run(router));
         tokio::select! {
             () = &mut serving => {}

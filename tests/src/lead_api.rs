@@ -126,7 +126,8 @@ impl LeadShelf {
 
     fn list(&self, email: &str) -> Value {
         let leads = self.lock();
-        let same = leads.iter().filter(|lead| lead.data["email"] == email);
+        let same =
+            leads.iter().filter(|lead| lead.data.get("email").is_some_and(|given| given == email));
         let rows: Vec<Value> = same.map(|lead| json!({"id": lead.id, "email": email})).collect();
         json!({ "data": rows })
     }
@@ -164,7 +165,7 @@ async fn answer(
     shelf: Arc<LeadShelf>,
 ) -> Result<Response<Full<Bytes>>, LineCut> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(|_| LineCut)?.to_bytes();
+    let body = body.collect().await.map_err(|_broken| LineCut)?.to_bytes();
     if head.method == Method::GET {
         let email = head.uri.query().and_then(|query| query.strip_prefix("email="));
         return Ok(reply(200, &shelf.list(email.unwrap_or_default())));

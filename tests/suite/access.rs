@@ -3,6 +3,7 @@
 use crate::support::{assert_problem, caller, invoice, merged, token};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
 use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::World;
 use waybill_tests::rest::Call;
@@ -362,23 +363,33 @@ async fn a_token_that_only_reads_may_call_60_times_a_minute() {
     assert!(changed.data()["rate"].is_null(), "who writes is not slowed down unasked");
 }
 
+/// The minute of the clock, in which the calls of a token are counted.
+fn minute() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60
+}
+
 #[tokio::test]
 async fn a_restart_resets_neither_the_window_nor_the_last_use() {
     for backend in [Sqlite, Postgres] {
         let Some(mut world) = World::start(backend).await else { return };
         let settings = json!({"name": "poll", "scopes": ["flows:read"], "rate": 3});
         let token = token(&world, &settings).await;
-        let poll = world.client_with(Some(&token));
+        // Where a minute ends in between, the calls are counted anew.
         for _ in 0..3 {
-            assert_eq!(poll.get("/api/v1/flows").await.unwrap().status, StatusCode::OK);
+            let began = minute();
+            let poll = world.client_with(Some(&token));
+            while poll.get("/api/v1/flows").await.unwrap().status == StatusCode::OK {}
+            let used = world.get("/api/v1/tokens/poll").await["last_used_at"].clone();
+            // A second later it is written down, kill -9 or not.
+            world.eventually("/api/v1/audit?token=poll", |rows| rows[2].is_object()).await;
+            world.restart();
+            assert_eq!(world.get("/api/v1/tokens/poll").await["last_used_at"], used);
+            let answer = world.client_with(Some(&token)).get("/api/v1/flows").await.unwrap();
+            if minute() == began {
+                assert_problem(&answer, StatusCode::TOO_MANY_REQUESTS, "3 calls a minute");
+                break;
+            }
         }
-        let used = world.get("/api/v1/tokens/poll").await["last_used_at"].clone();
-        // A second later it is written down, kill -9 or not.
-        world.eventually("/api/v1/audit?token=poll", |rows| rows[2].is_object()).await;
-        world.restart();
-        assert_eq!(world.get("/api/v1/tokens/poll").await["last_used_at"], used);
-        let answer = world.client_with(Some(&token)).get("/api/v1/flows").await.unwrap();
-        assert_problem(&answer, StatusCode::TOO_MANY_REQUESTS, "3 calls a minute");
     }
 }
 

@@ -445,7 +445,7 @@ impl Bridge {
 
     async fn ask(&mut self, message: &Value) -> Value {
         self.write(message).await;
-        let line = self.output.next_line().await.unwrap().expect("an answer");
+        let line = self.output.next_line().await.unwrap().unwrap();
         serde_json::from_str(&line).unwrap()
     }
 }

@@ -148,7 +148,8 @@ impl Broker {
         reader.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = reader.kill_on_drop(true).spawn().unwrap();
         let mut stdin = running.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).await.unwrap();
+        // A reader that ends early says why by its status.
+        let _written = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let output = running.wait_with_output().await.unwrap();
         let complaints = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -67,15 +67,7 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(webhooks::list_webhooks, webhooks::subscribe_events))
         .routes(routes!(webhooks::show_webhook, webhooks::unsubscribe))
         .routes(routes!(samples::sample_events))
-        .routes(routes!(records::list_records, write_through::create_record))
-        .routes(routes!(
-            records::show_record,
-            write_through::replace_record,
-            write_through::update_record,
-            write_through::delete_record
-        ))
-        .routes(routes!(write_through::run_record_action))
-        .routes(routes!(records::erase::erase_record))
+        .merge(record_routes())
         .routes(routes!(tokens::list_tokens, tokens::create_token))
         .routes(routes!(tokens::show_token, tokens::update_token, tokens::revoke_token))
         .routes(routes!(audit::list_calls))
@@ -98,6 +90,19 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(dead_letters::replay_dead_letter))
         .routes(routes!(apply::document::export_config, apply::apply_config))
         .routes(routes!(apply::document::export_config_with_secrets))
+}
+
+fn record_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(records::list_records, write_through::create_record))
+        .routes(routes!(
+            records::show_record,
+            write_through::replace_record,
+            write_through::update_record,
+            write_through::delete_record
+        ))
+        .routes(routes!(write_through::run_record_action))
+        .routes(routes!(records::erase::erase_record))
 }
 
 fn module_routes() -> OpenApiRouter<AppState> {

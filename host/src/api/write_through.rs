@@ -150,7 +150,7 @@ fn find_writer(
     settings: &SettingsSnapshot,
     source: Option<&str>,
 ) -> Result<Arc<EndpointRuntime>, ApiProblem> {
-    let mut writers = settings.endpoints().filter_map(|target| match &target.channel {
+    let writers = settings.endpoints().filter_map(|target| match &target.channel {
         EndpointChannel::Api(operations) => {
             operations.writes_for.as_deref().map(|source| (source, target))
         }
@@ -158,7 +158,7 @@ fn find_writer(
     });
     let mut found: Vec<_> = match source {
         Some(wanted) => writers.filter(|(source, _)| *source == wanted).collect(),
-        None => writers.by_ref().collect(),
+        None => writers.collect(),
     };
     match found.as_slice() {
         [_] => {}

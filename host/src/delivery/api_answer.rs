@@ -68,7 +68,7 @@ impl ApiAnswer<'_> {
             "id": id,
             "repeated": self.repeated.is_some(),
         });
-        let data = add_body(data, &read_body(reply)).ok_or("the answer cannot be written")?;
+        let data = add_body(&data, &read_body(reply)).ok_or("the answer cannot be written")?;
         Ok(Some(AnswerEvent {
             event_type: mapping.event.to_owned(),
             source: self.endpoint.to_owned(),
@@ -96,7 +96,7 @@ fn read_body(reply: &ClientReply) -> Box<RawValue> {
 }
 
 /// Adds the body as the last member, as it is written: no number loses a digit.
-fn add_body(data: Value, body: &RawValue) -> Option<Box<RawValue>> {
+fn add_body(data: &Value, body: &RawValue) -> Option<Box<RawValue>> {
     let mut json = data.to_string();
     json.truncate(json.len().checked_sub(1)?);
     json.push_str(",\"body\":");
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_body_stands_in_the_data_as_it_was_written() {
         let body = RawValue::from_string(r#"{"total": 10.10}"#.to_owned()).unwrap();
-        let data = add_body(json!({"status": 201}), &body).unwrap();
+        let data = add_body(&json!({"status": 201}), &body).unwrap();
         assert_eq!(data.get(), r#"{"status":201,"body":{"total": 10.10}}"#);
     }
 }

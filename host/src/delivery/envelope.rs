@@ -10,7 +10,7 @@
 //! section 3.1) | `application/json` |
 //! | `raw` | the data as it was captured, byte for byte | `application/json` |
 //!
-//! Data that was captured as a CloudEvent and is not JSON is a string in `default` and `standard`:
+//! Data that was captured as an event of CloudEvents and is not JSON is a string in `default` and `standard`:
 //! the text itself, or its bytes in base64. The other envelopes send the data unchanged, with its
 //! own content type; `cloudevents` carries bytes as `data_base64`.
 //!

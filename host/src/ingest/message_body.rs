@@ -1,7 +1,7 @@
 //! Reads the events of a message from a stream or a queue.
 //!
 //! Without a mapping a message is what `POST /api/v1/events` takes: an event, an array of events, or
-//! a CloudEvent in any mode. With a mapping ([`MessageMapping`]) it is any JSON, and the event's parts
+//! an event of CloudEvents in any mode. With a mapping ([`MessageMapping`]) it is any JSON, and the event's parts
 //! are where the mapping says.
 
 use super::event_body::{BodyError, read_events};

@@ -77,7 +77,7 @@ pub struct NatsStreamSettings {
     #[serde(default = "message_bytes")]
     pub max_bytes: u32,
     /// How a message becomes an event. Left out, a message is an event as `/api/v1/events` takes it, or
-    /// a CloudEvent.
+    /// an event of CloudEvents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<MessageMapping>,
 }
@@ -105,7 +105,7 @@ pub struct AmqpQueueSettings {
     #[serde(default = "message_bytes")]
     pub max_bytes: u32,
     /// How a message becomes an event. Left out, a message is an event as `/api/v1/events` takes it, or
-    /// a CloudEvent.
+    /// an event of CloudEvents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<MessageMapping>,
 }

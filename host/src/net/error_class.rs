@@ -38,7 +38,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// The classes with a counter of their own in the metrics of endpoints.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Timeout,
         Self::Connect,
         Self::ConnectionLost,
@@ -48,7 +48,11 @@ impl ErrorClass {
         Self::Redirect,
         Self::ClientError,
         Self::ServerError,
+        Self::Auth,
+        Self::Template,
         Self::Protocol,
+        Self::Deferred,
+        Self::Rejected,
     ];
 
     /// Returns the name of the class, as in JSON.

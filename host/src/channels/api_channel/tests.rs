@@ -7,10 +7,9 @@ fn operations(settings: Value) -> Arc<ApiOperations> {
     let endpoint = json!({"name": "crm", "kind": "api", "url": "https://crm.example/base"});
     let endpoint = serde_json::from_value(endpoint).unwrap();
     let settings = serde_json::from_value(settings).unwrap();
-    match ApiChannel::open(&endpoint, settings, &ChannelsSection::default()).unwrap() {
-        EndpointChannel::Api(operations) => operations,
-        other => panic!("{other:?}"),
-    }
+    let opened = ApiChannel::open(&endpoint, settings, &ChannelsSection::default()).unwrap();
+    let EndpointChannel::Api(operations) = opened else { panic!("{opened:?}") };
+    operations
 }
 
 fn faults(settings: Value) -> Vec<String> {

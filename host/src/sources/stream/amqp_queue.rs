@@ -194,6 +194,7 @@ fn read_header(name: &str, value: String) -> (String, String) {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other types are not texts")]
 fn header_text(value: &AMQPValue) -> Option<String> {
     Some(match value {
         AMQPValue::LongString(text) => String::from_utf8_lossy(text.as_bytes()).into_owned(),

@@ -219,7 +219,7 @@ async fn ask_api(
 ) -> Result<Result<Value, ApiRefusal>, RunFailed> {
     let answer = line.ask(&format!("$JS.API.{what}"), body, ANSWER).await?;
     let answer: Value = serde_json::from_slice(&answer)
-        .map_err(|_| RunFailed::new("JetStream answered something that is not JSON"))?;
+        .map_err(|_opaque| RunFailed::new("JetStream answered something that is not JSON"))?;
     let Some(error) = answer.get("error") else { return Ok(Ok(answer)) };
     let code = error.get("err_code").and_then(Value::as_i64).unwrap_or_default();
     let why = error.get("description").and_then(Value::as_str).unwrap_or("it refused");

@@ -80,7 +80,7 @@ impl NatsLine {
                 }
             }
         });
-        let answer = asked.await.map_err(|_| late(subject))??;
+        let answer = asked.await.map_err(|_elapsed| late(subject))??;
         match answer.status() {
             Some(NO_RESPONDERS) => Err(RunFailed::new(format!(
                 "nobody answers on `{subject}`: JetStream is off, or there is no such stream or consumer"
@@ -111,7 +111,7 @@ impl NatsLine {
             let inbox = self.send_request(subject, body.to_string().as_bytes()).await?;
             self.gather(&inbox, usize::try_from(count).unwrap_or(usize::MAX)).await
         });
-        pulled.await.map_err(|_| late(subject))?
+        pulled.await.map_err(|_elapsed| late(subject))?
     }
 
     async fn gather(&mut self, inbox: &str, count: usize) -> Result<PulledMessages, RunFailed> {
@@ -155,11 +155,12 @@ impl NatsLine {
         let Some(((last_subject, last), earlier)) = answers.split_last() else { return Ok(()) };
         let mut frames = String::new();
         for (subject, word) in earlier {
-            frames.push_str(&format!("PUB {subject} {}\r\n{word}\r\n", word.len()));
+            let length = word.len().to_string();
+            frames.extend(["PUB ", subject, " ", &length, "\r\n", word, "\r\n"]);
         }
         let deadline = Instant::now() + limit;
         let written = timeout_at(deadline, self.write(frames.as_bytes())).await;
-        written.map_err(|_| late("acknowledgements"))??;
+        written.map_err(|_elapsed| late("acknowledgements"))??;
         self.ask(last_subject, last.as_bytes(), limit).await.map(drop)
     }
 
@@ -217,7 +218,7 @@ mod tests {
     use bytes::BytesMut;
     use tokio::io::{DuplexStream, duplex};
 
-    const LIMIT: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_mins(1);
 
     /// A line, and the server's side of it.
     fn line(max_message: usize) -> (NatsLine, DuplexStream) {

@@ -187,7 +187,7 @@ pub async fn show_newest(
     let text = |name: &str| found.get(name).and_then(Value::as_str).unwrap_or_default();
     let decode = |name: &str| {
         let decoded = BASE64_STANDARD.decode(text(name));
-        decoded.map(Bytes::from).map_err(|_| RunFailed::new("the message is not in base64"))
+        decoded.map(Bytes::from).map_err(|_opaque| RunFailed::new("the message is not in base64"))
     };
     let published_at = Timestamp::parse(text("time")).ok();
     let origin = MessageOrigin {

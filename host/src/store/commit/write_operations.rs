@@ -60,20 +60,16 @@ pub async fn write_operations(
                     found.push(&**changes);
                 }
             }
-            WriteOperation::Prove { node, at, .. } => {
-                proofs.push(BoundRow::new().bind(*node).bind(*at));
-            }
+            WriteOperation::Prove { node, at, .. } => proofs.push(proof_row(*node, *at)),
             WriteOperation::Flush { .. } => {}
         }
     }
-    let of_captures = captures.iter().flat_map(|capture| &capture.deliveries);
-    let of_plans = plans.iter().flat_map(|plan| &plan.deliveries);
-    let of_emitted = plans.iter().flat_map(|plan| &plan.emitted).flat_map(|c| &c.deliveries);
+    let emitted = plans.iter().flat_map(|plan| &plan.emitted).flat_map(|one| &one.deliveries);
+    let drafts = captures.iter().flat_map(|capture| &capture.deliveries);
+    let drafts = drafts.chain(plans.iter().flat_map(|plan| &plan.deliveries)).chain(emitted);
     let answers = settles.iter().filter_map(|settled| settled.answer.as_deref());
-    let of_answers = answers.flat_map(|answer| &answer.deliveries);
-    let drafts = of_captures.chain(of_plans).chain(of_emitted).chain(of_answers);
-    let flows = plans.iter().filter_map(|plan| plan.flow_lock());
-    lock_rows(tx, drafts, flows).await?;
+    let drafts = drafts.chain(answers.flat_map(|answer| &answer.deliveries));
+    lock_rows(tx, drafts, plans.iter().filter_map(|plan| plan.flow_lock())).await?;
     let receipts = if captures.is_empty() {
         Vec::new()
     } else {
@@ -100,6 +96,10 @@ pub async fn write_operations(
     proofs.truncate(1);
     tx.execute_bulk(&statements::PUT_NODE, proofs).await?;
     Ok(WriteResults { receipts, planned, held, answered })
+}
+
+fn proof_row<'a>(node: i64, at: i64) -> BoundRow<'a> {
+    BoundRow::new().bind(node).bind(at)
 }
 
 /// Of each [`WriteOperation::Take`] whether its run holds the source, and of each

@@ -178,7 +178,7 @@ async fn an_answer_becomes_an_event_with_the_delivery_that_it_settles_and_once()
             let number = if is_first { 1 } else { 2 };
             let attempt = attempt(&store, number);
             let answer = Some(Box::new(answer));
-            settle(&store, SettledAttempt { answer, attempt, ..delivered }).await;
+            settle(&store, SettledAttempt { attempt, answer, ..delivered }).await;
         }
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Delivered, "{url}");
         for (event, next, is_there) in events {
