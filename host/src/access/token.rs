@@ -103,6 +103,12 @@ impl RateWindow {
         now: Timestamp,
     ) -> Result<Option<CallAllowance>, CallRefusal> {
         if self.began != shared.began() {
+            // Calls that this node counted alone, as after a restart, hold until their minute ends.
+            let reset = self.began.saturating_add(WINDOW);
+            if self.calls >= limit && reset > now.seconds() {
+                let wait = u32::try_from(reset - now.seconds()).unwrap_or(1);
+                return Err(CallRefusal::Rate(CallAllowance { limit, remaining: 0, reset }, wait));
+            }
             (self.began, self.calls) = (shared.began(), 0);
         }
         let reset = self.began.saturating_add(WINDOW);

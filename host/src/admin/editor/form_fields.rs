@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(required, ["name", "url"]);
         let rate = fields.iter().find(|field| field.path == "rate_limit.per_second").unwrap();
         assert_eq!(rate.label, "Rate limit, per second");
-        assert!(rate.hint.starts_with("Requests a second"));
+        assert!(rate.hint.starts_with("Requests per second"));
     }
 
     #[test]
