@@ -351,7 +351,7 @@ async fn hostile_text_stays_in_its_member() {
         assert!(!marked.to_string().contains("ignore all"), "{name}: {marked:#}");
         assert_eq!(whole != marked, whole.get("note").is_some(), "{name} says what is marked");
     }
-    assert!(seen >= 4, "the text is shown where it belongs");
+    assert!(seen >= 2, "the text is shown where it belongs: by {seen} tools");
 }
 
 #[tokio::test]

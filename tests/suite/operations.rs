@@ -240,7 +240,8 @@ async fn running_operations_needs_a_scope_of_its_own() {
     receiver.always("/api/v1/leads", json_reply(201, &json!({"data": {"id": 5}})));
     world.endpoint(&api(&receiver.url(""), &json!({"preset": "perfexapi"}), &json!({}))).await;
     for (scope, status) in [("endpoints:write", 403), ("operations:run", 200)] {
-        let made = world.post("/api/v1/tokens", &json!({"name": scope, "scopes": [scope]})).await;
+        let name = scope.replace(':', "-");
+        let made = world.post("/api/v1/tokens", &json!({"name": name, "scopes": [scope]})).await;
         let client = world.client_with(Some(&text(&made, "token")));
         let path = "/api/v1/endpoints/crm/operations/lead_create";
         let answer = client.post(path, &json!({"data": {}})).await.unwrap();

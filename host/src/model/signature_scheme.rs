@@ -121,6 +121,9 @@ mod tests {
             "{error}"
         );
         let error = "rsa".parse::<SignatureScheme>().unwrap_err().to_string();
-        assert!(error.starts_with("`rsa` is not a signing scheme; the schemes are standard,"), "{error}");
+        assert!(
+            error.starts_with("`rsa` is not a signing scheme; the schemes are standard,"),
+            "{error}"
+        );
     }
 }

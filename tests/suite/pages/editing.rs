@@ -49,7 +49,7 @@ async fn an_endpoint_is_made_with_every_field_and_its_secret_is_shown_once(
     {
         assert!(form.contains(field), "{field} in {form}");
     }
-    assert!(form.contains("Most requests under way at once"), "the API's description is the hint");
+    assert!(form.contains("Most requests in flight at once"), "the API's description is the hint");
     let fields = [
         ("name", "erp"),
         ("url", "http://127.0.0.1:9/in"),
