@@ -180,6 +180,24 @@ async fn values_that_do_not_fit_are_a_dead_letter_at_once(
     assert_eq!(target.count("waybill_inbox").await, "0");
 }
 
+/// The first deliveries open many connections at once, and each finds that the inbox is missing.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_create_the_inbox_at_once_all_deliver(
+    #[values(Postgre, Maria)] engine: Engine,
+) {
+    let Some(target) = Target::start(engine).await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    world.endpoint(&target.endpoint(&json!({"table": "invoices"}))).await;
+    capture(&world, 0..40).await;
+    settle(&world).await;
+    assert_eq!(target.count("invoices").await, "40");
+    let found = world.get("/api/v1/deliveries?limit=200").await;
+    let retried: Vec<&Value> =
+        found.as_array().unwrap().iter().filter(|one| one["attempt_count"] != 1).collect();
+    assert_eq!(retried, Vec::<&Value>::new());
+}
+
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_comes_later_gets_its_rows(#[values(Postgre, Maria)] engine: Engine) {

@@ -88,6 +88,9 @@ impl Server {
         serve.arg(format!("sqlite:{}", folder.join("waybill.db").display())).current_dir(folder);
         serve.env("WAYBILL_ADMIN_TOKEN", TOKEN);
         serve.env("WAYBILL_DELIVERY__ALLOW_NETWORKS", r#"["127.0.0.0/8"]"#);
+        // The made-up addresses have names. No name server listens here, so no name is asked for
+        // beyond this machine, and no delivery leaves it.
+        serve.env("WAYBILL_DELIVERY__NAME_SERVERS", r#"["127.0.0.1:9"]"#);
         serve.stdout(Stdio::piped()).stderr(std::fs::File::create(&log)?);
         let mut process = serve.spawn().context("starting the server")?;
         let stdout = process.stdout.take().context("its output is piped")?;

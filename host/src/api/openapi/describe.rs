@@ -40,10 +40,13 @@ fn describe_operation(path: &str, operation: &mut Map<String, Value>) {
     let has_body = operation.contains_key("requestBody");
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     let mut has_query = false;
-    let mut names_endpoint = false;
+    let mut names_object = path.ends_with("/dead-letters/replay")
+        || path.ends_with("/dead-letters/stop-replay");
+    let mut has_condition = false;
     for parameter in parameters.into_iter().flatten() {
         has_query |= parameter["in"] == "query";
-        names_endpoint |= parameter["name"] == "endpoint";
+        has_condition |= parameter["name"] == "If-Match";
+        names_object |= parameter["name"] == "endpoint";
         describe_parameter(path, parameter);
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
@@ -63,8 +66,11 @@ fn describe_operation(path: &str, operation: &mut Map<String, Value>) {
         if has_query || has_body {
             may("422", "Something in it is wrong; `errors` names each place.");
         }
-        if names_endpoint || path.ends_with("/dead-letters/replay") {
-            may("404", "There is no such endpoint.");
+        if names_object {
+            may("404", "There is no endpoint, or no source, of this name.");
+        }
+        if has_condition {
+            may("400", "`If-Match` is not a list of entity tags.");
         }
         if has_body {
             may("400", "The body is not JSON.");

@@ -35,8 +35,7 @@ impl PostgresWriter {
         let probe = sqlx::raw_sql(AssertSqlSafe(plan.inbox_probe.clone()));
         match probe.execute(&mut connection).await {
             Err(why) if code(&why) == Some("42P01") => {
-                let create = sqlx::raw_sql(AssertSqlSafe(plan.inbox_create.clone()));
-                create.execute(&mut connection).await.map_err(failed)?;
+                create_inbox(&mut connection, plan).await.map_err(failed)?;
             }
             probed => {
                 probed.map_err(failed)?;
@@ -72,6 +71,17 @@ impl PostgresWriter {
         let rows = write.execute(&mut *transaction).await?.rows_affected();
         transaction.commit().await?;
         Ok(CommittedRow { rows, is_repeat: false })
+    }
+}
+
+/// Creates the inbox. Another connection may create it at the same time: PostgreSQL then refuses one
+/// of the two with `unique_violation` in its own catalogue, or with `duplicate_table`, in spite of
+/// `IF NOT EXISTS`. It waits for the other's commit before it refuses, so the table exists then.
+async fn create_inbox(connection: &mut PgConnection, plan: &WritePlan) -> sqlx::Result<()> {
+    let create = sqlx::raw_sql(AssertSqlSafe(plan.inbox_create.clone()));
+    match create.execute(connection).await {
+        Err(why) if matches!(code(&why), Some("23505" | "42P07")) => Ok(()),
+        created => created.map(drop),
     }
 }
 
