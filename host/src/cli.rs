@@ -37,6 +37,7 @@ pub mod source;
 pub mod status;
 pub mod token;
 pub mod tool_bridge;
+pub mod variables;
 pub mod verify;
 
 use std::path::PathBuf;

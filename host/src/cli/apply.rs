@@ -17,13 +17,15 @@ use serde_json::{Value, json};
 use super::client::{CallBody, RemoteServer, ServerClient, escape_path};
 use super::input::read_document;
 use super::module::{ModuleUpload, upload_module, versions};
+use super::variables::{escape_variables, fill_variables};
 use super::{CliError, CommandScreen};
 use crate::crypto::sha256;
 
 /// `waybill apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// YAML, TOML or JSON with `sources`, `endpoints`, `flows`, `modules` and `tokens`.
+    /// YAML, TOML or JSON with `sources`, `endpoints`, `flows`, `modules` and `tokens`. `${NAME}`
+    /// in a text is the value of an environment variable.
     file: PathBuf,
     /// Say what would change and change nothing.
     #[arg(long)]
@@ -74,6 +76,7 @@ pub enum FileFormat {
 
 pub async fn apply_file(args: ApplyArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let mut document = read_document(&args.file)?;
+    use_environment(&mut document, &args.file)?;
     let folder = args.file.parent().unwrap_or(Path::new("."));
     let client = args.remote.connect(screen)?;
     open_secrets(&mut document, args.passphrase.passphrase)?;
@@ -105,6 +108,16 @@ pub async fn apply_file(args: ApplyArgs, screen: &mut CommandScreen<'_>) -> Resu
     }
     let changes = answer.get("changes").and_then(Value::as_array).cloned().unwrap_or_default();
     print_changes(&changes, args.dry_run, screen)
+}
+
+/// Fills in the variables of the file. All that are missing are named at once.
+fn use_environment(document: &mut Value, file: &Path) -> Result<(), CliError> {
+    let faults = fill_variables(document, &|name| std::env::var(name).ok());
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let lines = faults.iter().map(|fault| format!("{}: {fault}", file.display()));
+    Err(CliError::failed(lines.collect::<Vec<_>>().join("\n")))
 }
 
 /// What applying the document changes, or in a dry run would change.
@@ -269,6 +282,7 @@ pub async fn export_config(
     if let Some(folder) = &args.modules {
         download_modules(&mut document, folder, &client).await?;
     }
+    escape_variables(&mut document);
     let text = match args.format {
         FileFormat::Yaml => {
             serde_norway::to_string(&document).map_err(|e| CliError::failed(e.to_string()))?
