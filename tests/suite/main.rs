@@ -14,6 +14,7 @@ mod access;
 mod alerts;
 mod at_rest;
 mod audit;
+mod automations;
 mod bounds;
 mod capabilities;
 mod capture;
