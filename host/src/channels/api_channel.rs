@@ -31,8 +31,8 @@ pub struct ApiChannel;
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiSettings {
-    /// Operations that come with Waybill: `perfexapi`, `themesic`, `data-builder`, `hubspot` or
-    /// `pipedrive`.
+    /// Operations that come with Waybill: `perfexapi`, `themesic`, `data-builder`, `hubspot`,
+    /// `pipedrive`, `xero` or `quickbooks`.
     #[serde(default)]
     #[schema(max_length = 64, example = "perfexapi")]
     preset: Option<String>,

@@ -5,12 +5,14 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The name of each preset, and its file.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 7] = [
     ("perfexapi", include_str!("../../../operations/perfexapi.toml")),
     ("themesic", include_str!("../../../operations/themesic.toml")),
     ("data-builder", include_str!("../../../operations/data-builder.toml")),
     ("hubspot", include_str!("../../../operations/hubspot.toml")),
     ("pipedrive", include_str!("../../../operations/pipedrive.toml")),
+    ("xero", include_str!("../../../operations/xero.toml")),
+    ("quickbooks", include_str!("../../../operations/quickbooks.toml")),
 ];
 
 /// A file of operations.
@@ -22,9 +24,11 @@ struct PresetFile {
     /// What `auth` an endpoint needs.
     auth: String,
     /// The collections of the API by resource, for `each`.
+    #[serde(default)]
     collections: BTreeMap<String, String>,
     /// Operations that every resource has: `each.create` becomes `lead_create`. `$resource` and
     /// `$collection` stand for its names.
+    #[serde(default)]
     each: BTreeMap<String, OperationSettings>,
     /// Further operations.
     #[serde(default)]

@@ -123,3 +123,31 @@ fn nothing_is_asked_that_would_list_all() {
         assert!(create.render_again(&subject(data)).is_err(), "{data}");
     }
 }
+
+#[test]
+fn accounting_presets_send_what_their_descriptions_ask_for() {
+    let data = r#"{"Id":"7","SyncToken":"0"}"#;
+    for (preset, operation, path, query, body) in [
+        (
+            "xero",
+            "invoice_create",
+            "/Invoices",
+            "summarizeErrors=true",
+            r#"{"Invoices":[{"Id":"7","SyncToken":"0"}]}"#,
+        ),
+        (
+            "xero",
+            "contact_update",
+            "/Contacts/17",
+            "",
+            r#"{"Contacts":[{"Id":"7","SyncToken":"0"}]}"#,
+        ),
+        ("quickbooks", "invoice_create", "/invoice", "", data),
+        ("quickbooks", "credit_note_delete", "/creditmemo", "operation=delete", data),
+    ] {
+        let made = operations(json!({"preset": preset}));
+        let request = made.find_named(operation).unwrap().render_request(&subject(data)).unwrap();
+        assert_eq!((request.path.as_str(), request.query.as_str()), (path, query), "{operation}");
+        assert_eq!(request.body.as_deref(), Some(body.as_bytes()), "{operation}");
+    }
+}
