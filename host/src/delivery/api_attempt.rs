@@ -9,7 +9,7 @@ use super::api_answer::{ApiAnswer, find_text, judge_answer_status};
 use super::api_request::{PreparedCall, prepare_call, record_call};
 use super::attempt::{DeliveryParcel, MadeAttempt, MadeExchange, finish_attempt};
 use super::authorized::{AuthorizedReply, send_authorized};
-use super::exchange_record::{TOKEN_NOTE, add_note, record_reply_headers, redact_reply};
+use super::exchange_record::{TOKEN_NOTE, add_note, record_reply_headers};
 use super::judge::{AttemptAnswer, RetryRound};
 use crate::channels::ChannelOutcome;
 use crate::channels::api_channel::ApiOperations;
@@ -136,7 +136,7 @@ impl ApiExchange<'_> {
         for fetched in &reply.fetched {
             *record = add_note(std::mem::take(record), TOKEN_NOTE, fetched);
         }
-        Some(reply.sent.map(|reply| redact_reply(reply, &target.redactor)))
+        Some(reply.sent.map(|reply| target.redactor.mask_reply(reply)))
     }
 
     /// Asks whether an earlier attempt has done it.

@@ -5,9 +5,7 @@ use super::api_request::preview_operation;
 use super::authorized::send_authorized;
 use super::channel_attempt::{make_channel_attempt, preview_channel};
 use super::envelope;
-use super::exchange_record::{
-    TOKEN_NOTE, add_note, record_reply_headers, record_request, redact_reply,
-};
+use super::exchange_record::{TOKEN_NOTE, add_note, record_reply_headers, record_request};
 use super::judge::{AttemptAnswer, AttemptJudgement, FailurePolicy, RetryRound, judge_answer};
 use super::message_parts::MessageParts;
 use super::templated::{RenderedRequest, TemplateError, extend_uri, render_templated};
@@ -337,7 +335,7 @@ fn record_sent(
         Ok(reply) => {
             let ended = at.after(reply.duration);
             let answer = AttemptAnswer::from_reply(reply.status, &reply.headers, ended);
-            let reply = redact_reply(reply, &target.redactor);
+            let reply = target.redactor.mask_reply(reply);
             let failed = ErrorClass::of_status(reply.status).is_some();
             MadeExchange {
                 answer,

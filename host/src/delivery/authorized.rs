@@ -1,7 +1,6 @@
 //! Sends requests to endpoints that need a token from a token server, or TLS settings of their own.
 //! No request is sent without its token.
 
-use super::exchange_record::redact_reply;
 use super::token_request::TokenAsk;
 use super::token_source::{ObtainedToken, obtain_token};
 use crate::net::error_class::ErrorClass;
@@ -103,7 +102,7 @@ impl TokenSender<'_> {
         };
         request.headers.insert(header::AUTHORIZATION, token.header.clone());
         let sent = self.client.send(request.clone(), self.left(), withdrawn).await?;
-        let sent = sent.map(|reply| redact_reply(reply, &token.redactor));
+        let sent = sent.map(|reply| token.redactor.mask_reply(reply));
         let first = AuthorizedReply { sent, fetched: fetched.into_iter().collect() };
         let is_refused =
             matches!(&first.sent, Ok(reply) if reply.status == StatusCode::UNAUTHORIZED);
@@ -131,7 +130,7 @@ impl TokenSender<'_> {
         let sent = self.client.send(request, self.left(), pending()).await;
         // The second request cannot be withdrawn, so the fallback is never used.
         let sent = sent.unwrap_or_else(|| first.sent.clone());
-        let sent = sent.map(|reply| redact_reply(reply, &token.redactor));
+        let sent = sent.map(|reply| token.redactor.mask_reply(reply));
         let again = fetched.map(|fetched| format!("{fetched} after the receiver answered 401"));
         AuthorizedReply { sent, fetched: first.fetched.into_iter().chain(again).collect() }
     }

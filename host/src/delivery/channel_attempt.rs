@@ -4,7 +4,7 @@ use super::attempt::{
     self, DeliveryParcel, MadeAttempt, MadeExchange, UnsendableReason, finish_attempt,
 };
 use super::envelope;
-use super::exchange_record::{record_reply_headers, redact_headers};
+use super::exchange_record::record_reply_headers;
 use super::judge::{AttemptAnswer, RetryRound};
 use super::message_parts::MessageParts;
 use crate::channels::{ChannelCall, ChannelReply, DeliveryChannel, find_channel};
@@ -88,7 +88,7 @@ fn recorded(reply: ChannelReply, target: &EndpointRuntime) -> MadeExchange {
         .map(|(name, value)| (name.to_owned(), redactor.text(&make_storable(value)).into()))
         .collect();
     let headers = reply.headers.map(|mut headers| {
-        redact_headers(&mut headers, redactor);
+        redactor.mask_headers(&mut headers);
         record_reply_headers(&headers)
     });
     MadeExchange {

@@ -2,11 +2,9 @@
 //! JSON object, without secrets and within a bound.
 
 use crate::model::private_values::{MASK, mask_url};
-use crate::model::redactor::SecretRedactor;
-use crate::net::http_client::{ClientReply, ClientRequest};
+use crate::net::http_client::ClientRequest;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use std::borrow::Cow;
 
 /// Most bytes, roughly, of the record of one message's headers. As many as are stored of a response
 /// body.
@@ -17,26 +15,6 @@ const LEFT_OUT: &str = "(not kept)";
 pub const REQUEST_NOTE: &str = "(request)";
 /// The member that says where a token was fetched from.
 pub const TOKEN_NOTE: &str = "(token)";
-
-/// Masks secrets in a reply, because receivers that echo a request send them back.
-pub fn redact_reply(mut reply: ClientReply, redactor: &SecretRedactor) -> ClientReply {
-    redact_headers(&mut reply.headers, redactor);
-    reply.body = redactor.body(reply.body, reply.truncated);
-    reply
-}
-
-/// Masks the endpoint's secrets in the headers of a reply, because receivers that echo a request
-/// send them back.
-pub fn redact_headers(headers: &mut HeaderMap, redactor: &SecretRedactor) {
-    for value in headers.values_mut() {
-        let text = String::from_utf8_lossy(value.as_bytes());
-        if let Cow::Owned(clean) = redactor.text(&text)
-            && let Ok(clean) = HeaderValue::try_from(clean)
-        {
-            *value = clean;
-        }
-    }
-}
 
 /// Returns a reply's headers as the record shows them. The values of `Set-Cookie` are masked.
 pub fn record_reply_headers(headers: &HeaderMap) -> String {

@@ -1,8 +1,10 @@
-//! Masks secrets in what receivers answer. A receiver that echoes a request sends its secrets back,
-//! and answers are stored and shown.
+//! Masks secrets in what other servers answer. A server that echoes a request sends its secrets
+//! back, and answers are stored, shown and given to modules.
 
 use crate::model::private_values::MASK;
+use crate::net::http_client::ClientReply;
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
 use std::borrow::Cow;
 
@@ -11,7 +13,7 @@ const SHORTEST: usize = 6;
 /// Fewest bytes of a secret's beginning that are masked at the end of a cut-off text.
 const SHORTEST_TAIL: usize = 4;
 
-/// Finds and masks the secrets of one endpoint in texts.
+/// Finds and masks the secrets of one endpoint, or of one request, in texts.
 #[derive(Default)]
 pub struct SecretRedactor {
     secrets: Vec<Vec<u8>>,
@@ -53,6 +55,25 @@ impl SecretRedactor {
     /// cut off, perhaps inside a secret.
     pub fn body(&self, body: Bytes, truncated: bool) -> Bytes {
         self.find_all(&body, truncated).map_or(body, Bytes::from)
+    }
+
+    /// Returns a reply with the secrets in its headers and its body masked.
+    pub fn mask_reply(&self, mut reply: ClientReply) -> ClientReply {
+        self.mask_headers(&mut reply.headers);
+        reply.body = self.body(reply.body, reply.truncated);
+        reply
+    }
+
+    /// Masks the secrets in the values of headers.
+    pub fn mask_headers(&self, headers: &mut HeaderMap) {
+        for value in headers.values_mut() {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            if let Cow::Owned(clean) = self.text(&text)
+                && let Ok(clean) = HeaderValue::try_from(clean)
+            {
+                *value = clean;
+            }
+        }
     }
 
     fn find_all(&self, text: &[u8], truncated: bool) -> Option<Vec<u8>> {

@@ -12,6 +12,7 @@ pub mod checked_request;
 use crate::error_chain::error_chain;
 use crate::model::capability_grants::CapabilityGrants;
 use crate::model::id::{EventId, FlowId};
+use crate::model::redactor::SecretRedactor;
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::{ClientRequest, DeliveryClient, SendError};
 use crate::signing::usable_secret::UsableSecrets;
@@ -107,8 +108,8 @@ impl EventCalls {
                 "a dry run makes no requests, and the event has no recorded answer to this one",
             ));
         };
-        let request = checked.complete(&request, grants, secrets)?;
-        let reply = client.call(request, &mut course).await?;
+        let (request, redactor) = checked.complete(&request, grants, secrets)?;
+        let reply = client.call(request, &redactor, &mut course).await?;
         self.record(position, digest, &reply).await?;
         Ok(reply)
     }
@@ -170,6 +171,7 @@ impl ModuleClient {
     async fn call(
         &self,
         request: ClientRequest,
+        redactor: &SecretRedactor,
         course: &mut CallCourse,
     ) -> Result<ModuleReply, RequestRefusal> {
         let time = CALL_TIME.min(course.time_left);
@@ -190,7 +192,7 @@ impl ModuleClient {
             return Err(RequestRefusal::passing("unreachable", "the answer broke off"));
         }
         course.bytes_left = course.bytes_left.saturating_sub(reply.body.len());
-        Ok(ModuleReply::of(&reply))
+        Ok(ModuleReply::of(&redactor.mask_reply(reply)))
     }
 }
 

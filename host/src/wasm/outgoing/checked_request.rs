@@ -4,13 +4,15 @@ use super::call_values::{ModuleBody, ModuleRequest, RequestRefusal};
 use crate::crypto::sha256::sha256_digest;
 use crate::model::capability_grants::CapabilityGrants;
 use crate::model::grant_policy::is_same_host;
+use crate::model::path_template::encode_component;
+use crate::model::redactor::SecretRedactor;
 use crate::net::http_client::ClientRequest;
 use crate::signing::usable_secret::{UsableSecret, UsableSecrets};
 use crate::wasm::guest_log::clip;
 use crate::wasm::json::check_json;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 /// The longest body of a request, in bytes.
 const LONGEST_BODY: usize = 1 << 20;
@@ -91,15 +93,17 @@ impl CheckedRequest {
         hex::encode(sha256_digest(&parts))
     }
 
-    /// Puts the secrets and the body in.
+    /// Puts the secrets and the body in. The redactor masks these secrets in the reply: a server may
+    /// echo its request, or repeat the query of its address in a redirect.
     pub fn complete(
         mut self,
         request: &ModuleRequest,
         grants: &CapabilityGrants,
         secrets: &UsableSecrets,
-    ) -> Result<ClientRequest, RequestRefusal> {
+    ) -> Result<(ClientRequest, SecretRedactor), RequestRefusal> {
+        let mut sent = Vec::new();
         for name in &request.secrets {
-            self.add_secret(name, grants, secrets)?;
+            sent.extend(self.add_secret(name, grants, secrets)?);
         }
         let (body, kind) = match &request.body {
             Some(ModuleBody::Json(text)) => (Bytes::from(text.clone()), Some("application/json")),
@@ -119,15 +123,18 @@ impl CheckedRequest {
             RequestRefusal::permanent("invalid", "the address is not one that a request can have")
         })?;
         let Self { method, headers, .. } = self;
-        Ok(ClientRequest { method, ..ClientRequest::post(uri, headers, body) })
+        let request = ClientRequest { method, ..ClientRequest::post(uri, headers, body) };
+        Ok((request, SecretRedactor::new(sent)))
     }
 
+    /// Adds one secret to the headers or to the query. Returns every form in which the receiver may
+    /// send it back.
     fn add_secret(
         &mut self,
         name: &str,
         grants: &CapabilityGrants,
         secrets: &UsableSecrets,
-    ) -> Result<(), RequestRefusal> {
+    ) -> Result<Vec<String>, RequestRefusal> {
         let secret = find_secret(name, grants, secrets)?;
         let settings = &secret.secret.settings;
         if !settings.may_go_to(&self.host) {
@@ -138,9 +145,10 @@ impl CheckedRequest {
         let value = value.ok_or_else(|| locked(name))?;
         if let Some(parameter) = &settings.query {
             self.url.query_pairs_mut().append_pair(parameter, value);
-            return Ok(());
+            return Ok(list_sent_forms(value, None));
         }
         let text = [settings.prefix.as_deref().unwrap_or_default(), value].concat();
+        let forms = list_sent_forms(value, Some(&text));
         let filled = settings.header.as_deref().map(|name| HeaderName::from_bytes(name.as_bytes()));
         let (Some(Ok(header)), Ok(mut text)) = (filled, HeaderValue::from_str(&text)) else {
             return Err(RequestRefusal::permanent(
@@ -154,8 +162,17 @@ impl CheckedRequest {
         }
         text.set_sensitive(true);
         self.headers.insert(header, text);
-        Ok(())
+        Ok(forms)
     }
+}
+
+/// Lists the forms of a secret that a reply may hold: the value, the header that it was sent in, and
+/// the value as queries encode it, with a space as `+` or as `%20`.
+fn list_sent_forms(value: &str, header: Option<&str>) -> Vec<String> {
+    let encoded = form_urlencoded::byte_serialize(value.as_bytes()).collect();
+    let mut forms = vec![value.to_owned(), encoded, encode_component(value)];
+    forms.extend(header.map(str::to_owned));
+    forms
 }
 
 /// A secret that is granted, and that there is.

@@ -5,11 +5,13 @@ use super::*;
 use crate::model::id::ModuleSecretId;
 use crate::model::module_secret::{ModuleSecret, ModuleSecretSettings};
 use crate::model::secrets::SigningSecrets;
-use crate::net::http_client::ClientReply;
+use crate::net::http_client::{ClientReply, ClientSettings};
 use crate::signing::usable_secret::UsableSecret;
 use crate::time::timestamp::Timestamp;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 fn grants() -> CapabilityGrants {
     CapabilityGrants {
@@ -51,7 +53,10 @@ fn secrets() -> UsableSecrets {
 
 fn refused(request: &ModuleRequest) -> RequestRefusal {
     let checked = CheckedRequest::new(request, &grants(), Some(&[]));
-    checked.and_then(|checked| checked.complete(request, &grants(), &secrets())).unwrap_err()
+    checked
+        .and_then(|checked| checked.complete(request, &grants(), &secrets()))
+        .map(drop)
+        .unwrap_err()
 }
 
 #[test]
@@ -105,7 +110,7 @@ fn a_secret_goes_to_its_own_hosts_and_into_no_digest() {
     let own = with("https://a.example/x?a=1", "key");
     let checked = CheckedRequest::new(&own, &grants(), Some(&[])).unwrap();
     let digest = checked.digest(&own);
-    let made = checked.complete(&own, &grants(), &secrets()).unwrap();
+    let (made, _) = checked.complete(&own, &grants(), &secrets()).unwrap();
     assert_eq!(
         (&made.method, &made.headers["authorization"]),
         (&Method::POST, &HeaderValue::from_static("Bearer s3cret/&"))
@@ -118,7 +123,7 @@ fn a_secret_goes_to_its_own_hosts_and_into_no_digest() {
     });
     let query = with("https://a.example/x?a=1", "query");
     let checked = CheckedRequest::new(&query, &grants(), Some(&[])).unwrap();
-    let made = checked.complete(&query, &grants(), &secrets()).unwrap();
+    let (made, _) = checked.complete(&query, &grants(), &secrets()).unwrap();
     assert_eq!(made.uri.query(), Some("a=1&token=s3cret%2F%26"));
     assert_eq!(refused(&with("https://b.example:8443/", "key")).code, "denied");
     assert_eq!(refused(&with("https://a.example/", "other")).code, "denied");
@@ -174,4 +179,53 @@ async fn a_run_that_makes_no_requests_answers_what_was_recorded_alone() {
     }
     assert_eq!(ask("https://a.example/2").await.unwrap_err().code, "limit");
     assert_eq!(ask("https://c.example/").await.unwrap_err().code, "denied");
+}
+
+/// Starts a server that answers one request with a redirect to its own target, and with the whole
+/// request as the body. Returns its host.
+async fn start_echo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(br#"{"n":1.50}"#) {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+        }
+        let request = String::from_utf8(request).unwrap();
+        let target = request.split(' ').nth(1).unwrap();
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: {target}\r\nConnection: close\r\n");
+        let answer = format!("{head}Content-Length: {}\r\n\r\n{request}", request.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    host
+}
+
+#[tokio::test]
+async fn an_answer_that_repeats_its_request_shows_no_secret() {
+    let host = start_echo().await;
+    let client = DeliveryClient::new(ClientSettings {
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        extra_ca_pem: None,
+        name_servers: Vec::new(),
+        max_connections: 4,
+    });
+    let client = ModuleClient::new(client.unwrap(), std::slice::from_ref(&host));
+    let calls = EventCalls {
+        client: Some(client),
+        ..EventCalls::recorded(None, EventId::generate(), FlowId::generate())
+    };
+    let grants = CapabilityGrants { http: vec![host.clone()], ..grants() };
+    let mut secrets = secrets();
+    for secret in secrets.values_mut() {
+        Arc::get_mut(secret).unwrap().secret.settings.hosts = vec![host.clone()];
+    }
+    let names = vec!["key".to_owned(), "query".to_owned()];
+    let request = ModuleRequest { secrets: names, ..request(&format!("http://{host}/x?a=1")) };
+    let reply = calls.answer(&grants, &secrets, request).await.unwrap();
+    let location = reply.headers.iter().find(|(name, _)| name == "location");
+    assert_eq!(location.unwrap().1, "/x?a=1&token=***");
+    let ModuleBody::Text(body) = &reply.body else { panic!("{:?}", reply.body) };
+    assert!(body.contains("authorization: ***\r\n"), "{body}");
+    assert!(!body.contains("s3cret"), "{body}");
 }
