@@ -229,3 +229,27 @@ async fn who_takes_everything_gets_no_notices() {
     assert!(got.iter().all(|one| one.json()["event"] == "invoice.paid"));
     assert_eq!(receiver.count("/all"), 6);
 }
+
+#[tokio::test]
+async fn nobody_else_can_send_what_reads_as_an_alert() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let send = async |path: &str, body: Value| world.client().post(path, &body).await.unwrap();
+    let forged = json!({"type": "waybill.alert.firing", "data": {}});
+    let of_waybill = json!({"type": "invoice.paid", "source": "waybill", "data": {"id": 1}});
+    for event in [&forged, &of_waybill] {
+        let answer = send("/api/v1/events", event.clone()).await;
+        assert_eq!(answer.status, 422, "{}", answer.text());
+    }
+    let answer = send("/api/v1/events", json!([invoice(1), forged])).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert!(answer.text().contains("[1].type"), "{}", answer.text());
+    let source = json!({"name": "waybill", "kind": "webhook", "webhook": {"scheme": "standard"}});
+    let answer = send("/api/v1/sources", source).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let named = json!({"scheme": "none", "places": {"event": "/name"},
+                       "rename": {"alarm": "waybill.alert.firing"}});
+    let source = json!({"name": "open", "kind": "webhook", "webhook": named});
+    world.post("/api/v1/sources", &source).await;
+    let answer = send("/in/open", json!({"name": "alarm"})).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+}

@@ -99,7 +99,7 @@ fn introduction(count: usize, resources: &BTreeMap<&str, Vec<EventType<'_>>>) ->
 <!-- Written by `cargo xtask gen` from host/catalog and tests/crm/facts: change those. -->
 
 The {count} event types of the catalogue. `waybill event-type show invoice.paid` and `GET /api/v1/event-types/invoice.paid`
-tell the rest of each: the JSON Schema of its data, and an example. Events of other types are taken too, unless their source is strict.
+tell the rest of each: the JSON Schema of its data, and an example. Events of other types are taken too, unless their source is strict. Types that begin with `waybill.` and the source `waybill` are kept for Waybill's own [notices](monitoring.md) and refused (422).
 
 | resource | events | |
 |---|---|---|

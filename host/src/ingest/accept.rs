@@ -190,7 +190,8 @@ pub async fn take_notices(
     journal.record_alerts(captures, changes).await
 }
 
-/// Fails if a source is disabled, or if it is strict and the type is not in the catalogue.
+/// Fails if a source is disabled, if it is strict and the type is not in the catalogue, or if an
+/// event uses a name that is kept for Waybill's own notices.
 pub fn check_sources(
     topology: &SettingsSnapshot,
     incoming: &[IncomingEvent],
@@ -198,12 +199,11 @@ pub fn check_sources(
 ) -> Result<(), Vec<InputFault>> {
     let mut faults = Vec::new();
     for (n, event) in incoming.iter().enumerate() {
+        let within = |fault: InputFault| if many { fault.within(&format!("[{n}]")) } else { fault };
+        faults.extend(event.check_reserved().into_iter().map(within));
         let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
         let Some(source) = topology.find_source(name) else { continue };
-        let place = |path: &str, message: String| {
-            let fault = InputFault::new(path, message);
-            if many { fault.within(&format!("[{n}]")) } else { fault }
-        };
+        let place = |path: &str, message: String| within(InputFault::new(path, message));
         if !source.settings.enabled {
             faults.push(place("source", format!("source `{name}` is disabled")));
         }

@@ -2,9 +2,10 @@
 
 use super::record_id::RecordId;
 use crate::catalog;
+use crate::model::alert::NOTICE_SOURCE;
 use crate::model::event::MAX_KEY;
 use crate::model::fault::InputFault;
-use crate::model::type_pattern::{MAX_EVENT_TYPE, is_event_type};
+use crate::model::type_pattern::{MAX_EVENT_TYPE, OWN_TYPES, is_event_type};
 use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
 
@@ -88,6 +89,22 @@ impl IncomingEvent {
         faults
     }
 
+    /// Returns the faults of an event whose type or source is kept for Waybill's own notices. With
+    /// both, it would read as an alert.
+    pub fn check_reserved(&self) -> Vec<InputFault> {
+        let mut faults = Vec::new();
+        if self.event_type.starts_with(OWN_TYPES) {
+            let message =
+                format!("types that begin with `{OWN_TYPES}` are kept for Waybill's own events");
+            faults.push(InputFault::new("type", message));
+        }
+        if self.source.as_deref() == Some(NOTICE_SOURCE) {
+            let message = format!("the source `{NOTICE_SOURCE}` is kept for Waybill's own events");
+            faults.push(InputFault::new("source", message));
+        }
+        faults
+    }
+
     /// Returns the resource of the event's type, whatever `resource` says.
     pub fn resource_of_type(&self) -> Option<&str> {
         let known = catalog::get().find(&self.event_type);
@@ -156,6 +173,24 @@ fn is_deeper(json: &str, most: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_and_the_source_of_notices_are_reserved() {
+        let event = |event_type: &str, source: Option<&str>| {
+            let data = RawValue::NULL.to_owned();
+            let source = source.map(str::to_owned);
+            IncomingEvent { source, ..IncomingEvent::new(event_type, data) }
+        };
+        let places = |event: IncomingEvent| {
+            event.check_reserved().into_iter().map(|fault| fault.path).collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(places(event("waybill.alert.firing", Some("crm"))), ["type"]);
+        assert_eq!(places(event("invoice.paid", Some("waybill"))), ["source"]);
+        assert_eq!(places(event("waybill.a", Some("waybill"))), ["type", "source"]);
+        assert_eq!(places(event("waybills.created", Some("waybill-2"))), none);
+        assert_eq!(places(event("invoice.paid", None)), none);
+    }
 
     #[test]
     fn depth_ignores_brackets_in_texts() {

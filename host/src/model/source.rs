@@ -2,6 +2,7 @@
 
 use super::id::SourceId;
 use super::timing::SourceTiming;
+use crate::model::alert::NOTICE_SOURCE;
 use crate::model::database_source::DatabaseSettings;
 use crate::model::fault::{InputFault, check_name};
 use crate::model::poll_source::PollSettings;
@@ -103,6 +104,10 @@ impl SourceSettings {
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
+        if self.name == NOTICE_SOURCE {
+            let message = format!("`{NOTICE_SOURCE}` is the source of Waybill's own notices");
+            faults.push(InputFault::new("name", message));
+        }
         let parts = [
             (SourceKind::Webhook, self.webhook.as_ref().map(WebhookSettings::check)),
             (SourceKind::Poll, self.poll.as_ref().map(PollSettings::check)),
@@ -175,4 +180,19 @@ pub struct Source {
     /// When it was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_source_has_the_name_of_the_source_of_notices() {
+        let faults = |name: &str| {
+            let settings = serde_json::json!({"name": name, "kind": "webhook"});
+            let settings: SourceSettings = serde_json::from_value(settings).unwrap();
+            settings.check().into_iter().filter(|fault| fault.path == "name").count()
+        };
+        assert_eq!((faults("waybill"), faults("waybill-2")), (1, 0));
+    }
 }

@@ -54,6 +54,26 @@ pub struct CapabilityRun {
     pub looked_up: BTreeMap<String, Vec<FoundRecord>>,
 }
 
+#[cfg(test)]
+impl CapabilityRun {
+    /// Makes a run outside of any flow, with these grants.
+    pub fn of_grants(grants: CapabilityGrants) -> Self {
+        Self {
+            grants: Arc::new(grants),
+            store: None,
+            flow: None,
+            module: "m".to_owned(),
+            record: None,
+            hops: 0,
+            now: Timestamp::default(),
+            effects: PlanEffects::default(),
+            secrets: Arc::default(),
+            calls: None,
+            looked_up: BTreeMap::new(),
+        }
+    }
+}
+
 impl std::fmt::Debug for CapabilityRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CapabilityRun").field("module", &self.module).finish_non_exhaustive()

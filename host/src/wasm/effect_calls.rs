@@ -12,7 +12,7 @@ use crate::model::attributes::{MAX_HOPS, is_reserved_for_host};
 use crate::model::capability_grants::ModuleCapability;
 use crate::model::event::MAX_KEY;
 use crate::model::plan_effects::EmittedFact;
-use crate::model::type_pattern::is_event_type;
+use crate::model::type_pattern::{OWN_TYPES, is_event_type};
 use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -78,6 +78,12 @@ impl CapabilityRun {
         if !is_event_type(&fact.kind) {
             let message =
                 format!("`{kind}` is not an event type, a dotted name such as `lead.scored`");
+            return Err(permanent("invalid", message));
+        }
+        if fact.kind.starts_with(OWN_TYPES) {
+            let message = format!(
+                "`{kind}`: types that begin with `{OWN_TYPES}` are kept for Waybill's own events"
+            );
             return Err(permanent("invalid", message));
         }
         if !self.grants.emit.iter().any(|pattern| pattern.matches(&fact.kind)) {
@@ -176,4 +182,29 @@ fn kept_changes(changes: ChangesResult) -> Result<String, Failure> {
         serde_json::from_str(&previous).map_err(|_opaque| invalid())?;
     serde_json::to_string(&serde_json::json!({"changed": changed, "previous": previous}))
         .map_err(|_opaque| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::capability_grants::CapabilityGrants;
+    use crate::model::type_pattern::TypePattern;
+
+    #[test]
+    fn a_module_cannot_emit_a_notice() {
+        let emit = ["waybill.*", "lead.*"].map(|pattern| TypePattern::parse(pattern).unwrap());
+        let grants = CapabilityGrants { emit: emit.into(), ..CapabilityGrants::default() };
+        let run = CapabilityRun::of_grants(grants);
+        let check = |kind: &str| {
+            let data = BodyResult::Json("{}".to_owned());
+            let (kind, attributes) = (kind.to_owned(), Vec::new());
+            let (resource, subject, time, key, changes) = (None, None, None, None, None);
+            run.check_fact(&Fact { kind, resource, subject, time, key, changes, attributes, data })
+        };
+        assert!(check("lead.scored").is_ok());
+        let Err(Failure::Permanent(reason)) = check("waybill.alert.firing") else {
+            panic!("it is taken")
+        };
+        assert_eq!(reason.code, "invalid");
+    }
 }
