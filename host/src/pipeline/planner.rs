@@ -21,6 +21,7 @@ use crate::settings::matching::NOTICE_REFUSAL;
 use crate::settings::{FlowRuntime, ModuleStage, ModuleUnusable};
 use crate::store::{DeliveryDraft, EventStore};
 use crate::time::clock::Clock;
+use crate::wasm::record_calls::MAX_RECORD_BYTES;
 use crate::wasm::{
     self, CapabilityRun, EventCalls, InputChanges, LogLine, ModuleClient, ModuleFailure,
     ModuleInput, ModuleStep, RoutedEvent, RunEnd,
@@ -446,6 +447,7 @@ impl<'a> FlowPlanner<'a> {
             secrets: Arc::clone(&stage.secrets),
             calls: calls.clone(),
             looked_up: BTreeMap::new(),
+            record_bytes_left: MAX_RECORD_BYTES,
         }))
     }
 

@@ -7,6 +7,7 @@ use crate::model::plan_effects::{StateAddress, StateValue};
 use crate::model::record::{Record, record_ordinal};
 use crate::model::record_fields::read_field;
 use crate::time::timestamp::Timestamp;
+use std::ops::ControlFlow;
 
 /// Which records to look up.
 #[derive(Debug, Clone)]
@@ -30,6 +31,13 @@ pub struct FoundRecord {
     pub updated_at: Timestamp,
     /// Its fields, a JSON text.
     pub data: String,
+}
+
+impl FoundRecord {
+    /// Returns what the record adds to the bytes that a run has read.
+    pub const fn size(&self) -> usize {
+        self.id.len() + self.data.len()
+    }
 }
 
 impl FromStoredRow for StateValue {
@@ -84,11 +92,12 @@ impl EventStore {
         Ok(counters.into_iter().map(|counter| (counter.name, counter.value)).collect())
     }
 
-    /// Records that a module looks up, the newest change first; `None` while the index on the field is
-    /// being filled.
+    /// Returns the records that a module looks up, the newest change first, or `None` while the
+    /// index on the field is being filled. Reading ends with the record that exceeds `most_bytes`.
     pub async fn look_up_records(
         &self,
         lookup: &RecordLookup,
+        most_bytes: usize,
     ) -> Result<Option<Vec<FoundRecord>>, StoreError> {
         let RecordLookup { source, resource, field, value, limit } = lookup;
         if let Some(field) = field {
@@ -101,10 +110,8 @@ impl EventStore {
                 .bind(value)
                 .bind(source)
                 .bind(i64::from(*limit));
-            let mut found: Vec<Record> = self.pool().fetch_all(query).await?;
-            // The field may have lost the value since.
-            found.retain(|record| read_field(&record.data, field).as_ref() == Some(value));
-            return Ok(Some(found.into_iter().map(FoundRecord::from).collect()));
+            let wanted = Some((field.clone(), value.clone()));
+            return self.read_records(query, wanted, most_bytes).await.map(Some);
         }
         let query = SqlQuery::new(statements::SELECT_RECORD)
             .bind(resource)
@@ -112,7 +119,28 @@ impl EventStore {
             .bind(value)
             .bind(source)
             .bind(i64::from(*limit));
-        let found: Vec<Record> = self.pool().fetch_all(query).await?;
-        Ok(Some(found.into_iter().map(FoundRecord::from).collect()))
+        self.read_records(query, None, most_bytes).await.map(Some)
+    }
+
+    /// Reads records whose field has the wanted value, if one is wanted. The field may have lost it
+    /// since it was indexed.
+    async fn read_records(
+        &self,
+        query: SqlQuery<'_>,
+        wanted: Option<(String, String)>,
+        most_bytes: usize,
+    ) -> Result<Vec<FoundRecord>, StoreError> {
+        let mut bytes_read = 0;
+        let take = move |found: &mut Vec<FoundRecord>, record: Record| {
+            let fits = wanted.as_ref().is_none_or(|(field, value)| {
+                read_field(&record.data, field).as_ref() == Some(value)
+            });
+            if fits {
+                found.push(FoundRecord::from(record));
+                bytes_read += found.last().map_or(0, FoundRecord::size);
+            }
+            if bytes_read > most_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.pool().fetch_while(query, Vec::new(), take).await
     }
 }

@@ -52,6 +52,8 @@ pub struct CapabilityRun {
     pub calls: Option<Arc<EventCalls>>,
     /// What was looked up in this run.
     pub looked_up: BTreeMap<String, Vec<FoundRecord>>,
+    /// How many bytes of records it may still read.
+    pub record_bytes_left: usize,
 }
 
 #[cfg(test)]
@@ -70,6 +72,7 @@ impl CapabilityRun {
             secrets: Arc::default(),
             calls: None,
             looked_up: BTreeMap::new(),
+            record_bytes_left: super::record_calls::MAX_RECORD_BYTES,
         }
     }
 }

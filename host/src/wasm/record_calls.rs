@@ -14,6 +14,9 @@ use crate::store::{FoundRecord, RecordLookup};
 const MAX_LOOKUPS: usize = 50;
 /// Records that one look-up gives.
 const MAX_FOUND: u32 = 100;
+/// Bytes of records that one run may read. The host keeps them until the run ends, so that a repeated
+/// look-up gives the same answer.
+pub const MAX_RECORD_BYTES: usize = 16 << 20;
 
 impl Host for GuestState {
     async fn get(
@@ -71,6 +74,9 @@ impl CapabilityRun {
         if let Some(found) = self.looked_up.get(&name) {
             return Ok(found.iter().map(wire).collect());
         }
+        if self.record_bytes_left == 0 {
+            return Err(too_many_bytes());
+        }
         if self.looked_up.len() >= MAX_LOOKUPS {
             let message = format!("more than {MAX_LOOKUPS} look-ups of records in one run");
             return Err(permanent("limit", message));
@@ -81,14 +87,29 @@ impl CapabilityRun {
                     let resource = &lookup.resource;
                     retryable("unavailable", format!("an index on `{resource}` is being filled"))
                 };
-                look_up(store.look_up_records(&lookup)).await?.ok_or_else(being_filled)?
+                let records = store.look_up_records(&lookup, self.record_bytes_left);
+                look_up(records).await?.ok_or_else(being_filled)?
             }
             None => Vec::new(),
         };
+        self.count_bytes(&found)?;
         let given = found.iter().map(wire).collect();
         self.looked_up.insert(name, found);
         Ok(given)
     }
+
+    /// Counts the bytes of records that were read. After the limit is exceeded nothing is left, or a
+    /// module that ignores the failure could have the same records read again and again.
+    fn count_bytes(&mut self, found: &[FoundRecord]) -> Result<(), Failure> {
+        let read: usize = found.iter().map(FoundRecord::size).sum();
+        let left = self.record_bytes_left.checked_sub(read);
+        self.record_bytes_left = left.unwrap_or_default();
+        left.map(drop).ok_or_else(too_many_bytes)
+    }
+}
+
+fn too_many_bytes() -> Failure {
+    permanent("limit", format!("more than {MAX_RECORD_BYTES} bytes of records in one run"))
 }
 
 fn wire(found: &FoundRecord) -> Found {
@@ -96,5 +117,34 @@ fn wire(found: &FoundRecord) -> Found {
         id: found.id.clone(),
         updated_at: found.updated_at.to_string(),
         data: found.data.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::capability_grants::CapabilityGrants;
+    use crate::time::timestamp::Timestamp;
+
+    #[tokio::test]
+    async fn a_run_reads_records_up_to_a_number_of_bytes() {
+        let mut run = CapabilityRun::of_grants(CapabilityGrants::default());
+        let record = |bytes: usize| {
+            let data = "x".repeat(bytes);
+            [FoundRecord { id: String::new(), updated_at: Timestamp::default(), data }]
+        };
+        assert!(run.count_bytes(&record(MAX_RECORD_BYTES - 1)).is_ok());
+        let Err(Failure::Permanent(reason)) = run.count_bytes(&record(2)) else {
+            panic!("they are taken")
+        };
+        assert_eq!(reason.code, "limit");
+        let lookup = RecordLookup {
+            source: "crm".to_owned(),
+            resource: "invoice".to_owned(),
+            field: None,
+            value: "1".to_owned(),
+            limit: 1,
+        };
+        assert!(run.find_records(lookup).await.is_err(), "nothing more is read after that");
     }
 }

@@ -1,11 +1,12 @@
 //! What modules change besides deliveries: once, or not at all.
 
 use super::*;
+use crate::model::capability_grants::RecordIndex;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::FlowId;
 use crate::model::plan_effects::{PlanEffects, StateAddress, StateCell, StateValue};
 use crate::store::tests::planning::{capture_planning, draft, plan};
-use crate::store::{PlanReceipt, RecordedPlan};
+use crate::store::{PlanReceipt, RecordLookup, RecordedPlan};
 
 fn address(key: &str) -> StateAddress {
     StateAddress { scope: String::new(), key: key.to_owned() }
@@ -137,5 +138,27 @@ async fn an_event_that_a_plan_hands_in_is_captured_once() {
             assert!(receipt.is_recorded(), "{url}");
         }
         assert!(store.find_event(emitted.id).await.unwrap().is_some(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_ends_with_the_record_that_exceeds_its_bytes() {
+    for TestStore { store, url, .. } in stores().await {
+        let captures = ["17", "18", "19"].map(invoice);
+        store.capture_events(captures.into()).await.unwrap();
+        let index = RecordIndex { resource: "invoice".to_owned(), field: "number".to_owned() };
+        store.keep_indexes(&[index].into()).await.unwrap();
+        let lookup = RecordLookup {
+            source: "crm".to_owned(),
+            resource: "invoice".to_owned(),
+            field: Some("number".to_owned()),
+            value: "INV-17".to_owned(),
+            limit: 100,
+        };
+        let size = WHOLE_INVOICE.len() + 2;
+        for (most_bytes, count) in [(0, 1), (size - 1, 1), (size, 2), (3 * size, 3)] {
+            let found = store.look_up_records(&lookup, most_bytes).await.unwrap().unwrap();
+            assert_eq!(found.len(), count, "{most_bytes} bytes of {url}");
+        }
     }
 }
