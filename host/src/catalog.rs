@@ -29,7 +29,7 @@ pub mod value;
 #[cfg(test)]
 pub mod vary;
 
-pub use paths::resource_at;
+pub use paths::{resource_at, resource_of_operation};
 pub use sample::sample;
 
 static CATALOG: Catalog =

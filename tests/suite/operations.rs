@@ -13,7 +13,7 @@ use waybill_tests::rest::Call;
 use waybill_tests::world::text;
 use waybill_tests::{LeadApi, LeadFault, Receiver, Reply, World};
 
-use crate::support::{announce, endpoint_with, merged, problem, seed};
+use crate::support::{announce, caller, endpoint_with, merged, problem, seed};
 
 const DEAD: &str = "/api/v1/dead-letters";
 /// Leads that are sent to a CRM that cuts the line.
@@ -281,6 +281,22 @@ async fn records_are_written_through_to_the_crm() {
     // What the CRM says of the endpoint's key is not said of the caller's.
     receiver.always("/api/v1/leads", Reply::Status(401));
     problem(&client.post("/api/v1/leads", &json!({})).await.unwrap(), 502);
+}
+
+#[tokio::test]
+async fn an_action_reaches_no_table_that_its_token_is_not_for() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    let settings = json!({"writes_for": "crm", "operations": {
+        "lead_status_create": {"path": "/statuses"}, "lead_convert": {"path": "/convert"}}});
+    world.endpoint(&api(&receiver.url(""), &settings, &json!({"events": []}))).await;
+    let leads = json!({"name": "leads", "scopes": ["operations:run"], "tables": ["lead"]});
+    let client = caller(&world, &leads).await;
+    let post = async |path: &str| client.post(path, &json!({})).await.unwrap();
+    problem(&post("/api/v1/leads/17/status-create").await, 403);
+    assert_eq!(receiver.arrivals("/statuses").len(), 0);
+    let answer = post("/api/v1/leads/17/convert").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
 }
 
 #[rstest]

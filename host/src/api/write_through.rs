@@ -138,6 +138,9 @@ impl RecordWrite<'_> {
         let source = principal.source(query.source.as_deref())?;
         let target = find_writer(&app.live.current_settings(), source)?;
         let name = format!("{resource}_{}", self.verb);
+        // `/leads/17/status-create` names an operation of `lead_status`, which the token may not
+        // touch.
+        principal.check_table(catalog::resource_of_operation(&name).or(Some(resource)))?;
         let key = read_key(headers)?;
         let call = OperationCall::new(&target, &name, read_data(body)?, self.id, key)?;
         let made = call.run_call(app).await?;

@@ -40,3 +40,28 @@ pub fn resource_at(path: &str) -> Option<&'static str> {
     let path = path.replace('_', "-");
     PATHS.iter().find(|(known, _)| *known == path).map(|(_, resource)| *resource)
 }
+
+/// Returns the resource of an operation, such as `lead_status` of `lead_status_create`: the longest
+/// one that the name begins with, before an underscore.
+pub fn resource_of_operation(name: &str) -> Option<&'static str> {
+    let begins =
+        |resource: &&str| name.strip_prefix(*resource).is_some_and(|rest| rest.starts_with('_'));
+    PATHS.iter().map(|(_, resource)| *resource).filter(begins).max_by_key(|found| found.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_belongs_to_the_longest_resource_of_its_name() {
+        for (name, resource) in [
+            ("lead_create", Some("lead")),
+            ("lead_status_create", Some("lead_status")),
+            ("lead_status", Some("lead")),
+            ("leads_create", None),
+        ] {
+            assert_eq!(resource_of_operation(name), resource, "{name}");
+        }
+    }
+}
