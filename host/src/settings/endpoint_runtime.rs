@@ -7,10 +7,11 @@ use crate::expression::event_subject::EventSubject;
 use crate::metrics::EndpointFigures;
 use crate::model::delivery::{CollapseKey, DedupeKey, NewDelivery, WorkLease};
 use crate::model::endpoint::{DeliveryMode, Endpoint, EndpointSettings};
-use crate::model::endpoint_auth::EndpointAuth;
+use crate::model::endpoint_auth::{EndpointAuth, KeyPlace};
 use crate::model::event::{DeliveryMessage, Event, record_key};
 use crate::model::fault::InputFault;
 use crate::model::id::{DeliveryId, FlowId};
+use crate::model::path_template::encode_component;
 use crate::model::private_values::{hide_settings, url_secrets};
 use crate::model::redactor::SecretRedactor;
 use crate::model::request_template::RequestTemplate;
@@ -23,7 +24,10 @@ use crate::signing::{DeliverySigner, SecretError};
 use crate::store::prefetch::EndpointLane;
 use crate::store::{DeliveryDraft, EventStore};
 use crate::time::span::TimeSpan;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -296,8 +300,9 @@ fn read_template(
 /// Headers whose values are not secret, and stand in answers by chance.
 const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language", "cache-control"];
 
-/// What an endpoint's answers must not show: its secrets, the values of its headers, also without
-/// the scheme before them (`Bearer`), those of its URL's query, and the secrets of its settings.
+/// Returns what masks an endpoint's secrets in its answers: its signing secrets, the values of its
+/// headers, also without the scheme before them (`Bearer`), those of its URL's query, and the
+/// secrets of its settings and of its authentication, in every form in which they are sent.
 fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> SecretRedactor {
     let mut values = url_secrets(&settings.url);
     for (name, value) in &settings.headers {
@@ -308,9 +313,13 @@ fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> Se
         values.push(value.clone());
     }
     values.extend(hide_settings(&mut settings.settings.clone()));
+    values.extend(list_login_forms(&settings.settings));
     if let Some(mut auth) = settings.auth.clone() {
         values.extend(auth.extra().into_iter().flat_map(BTreeMap::values).cloned());
         values.extend(auth.secrets_mut().into_iter().map(|(_, secret)| secret.clone()));
+        if let EndpointAuth::ApiKey { place: KeyPlace::Query, value, .. } = &auth {
+            values.push(encode_component(value));
+        }
         if let Some((_, value)) = auth.fixed_header() {
             values.extend(value.split_once(' ').map(|(_, credentials)| credentials.to_owned()));
             values.push(value);
@@ -321,6 +330,16 @@ fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> Se
         values.extend(secrets.previous.as_ref().map(|graced| graced.secret.clone()));
     }
     SecretRedactor::new(values)
+}
+
+/// Lists the forms in which a login sends a user and a password: the answer of AUTH PLAIN, and the
+/// two of AUTH LOGIN (RFC 4954).
+fn list_login_forms(settings: &Map<String, Value>) -> Vec<String> {
+    let [user, password] =
+        ["username", "password"].map(|name| settings.get(name).and_then(Value::as_str));
+    let (Some(user), Some(password)) = (user, password) else { return Vec::new() };
+    let plain = format!("\0{user}\0{password}");
+    [plain.as_str(), user, password].map(|text| BASE64.encode(text)).into()
 }
 
 /// How an event goes to an endpoint.
@@ -359,6 +378,36 @@ impl EndpointDispatch {
             (None, _) => record.to_owned(),
             (Some(flow), 0) => format!("{record}\u{1f}{flow}"),
             (Some(flow), part) => format!("{record}\u{1f}{flow}\u{1f}{part}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn redactor_of(settings: Value) -> SecretRedactor {
+        redactor(&serde_json::from_value(settings).unwrap(), None)
+    }
+
+    #[test]
+    fn a_key_in_the_query_is_masked_as_it_is_sent() {
+        let auth = json!({"kind": "api_key", "in": "query", "name": "key", "value": "s3cret/& 1"});
+        let redactor = redactor_of(json!({"name": "a", "url": "https://a.example/", "auth": auth}));
+        assert_eq!(redactor.text("at /x?key=s3cret%2F%26%201&a=1"), "at /x?key=***&a=1");
+        assert_eq!(redactor.text("the key s3cret/& 1"), "the key ***");
+    }
+
+    #[test]
+    fn a_login_of_smtp_is_masked_as_it_is_sent() {
+        let settings = json!({"username": "waybill", "password": "correct horse"});
+        let url = "smtp://mail.example";
+        let redactor =
+            redactor_of(json!({"name": "a", "kind": "email", "url": url, "settings": settings}));
+        for sent in ["\0waybill\0correct horse", "waybill", "correct horse"] {
+            let answer = format!("501 cannot decode {}", BASE64.encode(sent));
+            assert_eq!(redactor.text(&answer), "501 cannot decode ***");
         }
     }
 }
