@@ -11,10 +11,14 @@ use crate::channels::{ChannelCall, ChannelReply, DeliveryChannel, find_channel};
 use crate::json::storable::make_storable;
 use crate::model::attributes::SentWith;
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
-use crate::net::http_client::DeliveryClient;
+use crate::model::redactor::SecretRedactor;
+use crate::net::http_client::{DeliveryClient, MAX_REPLY_BODY};
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::time::timestamp::Timestamp;
 use futures_util::future::BoxFuture;
+
+/// Most bytes of a failure's text that are recorded.
+const MAX_ERROR: usize = 2 * 1024;
 
 /// Makes one attempt. Returns `None` if `withdrawn` completed before the attempt began.
 #[expect(clippy::too_many_arguments, reason = "mirrors the arguments of a webhook's attempt")]
@@ -51,7 +55,14 @@ pub async fn make_channel_attempt(
         }
         Err(why) => ChannelReply::unreached(attempt::unsendable(&why)),
     };
-    Some(finish_attempt(target, parcel.number, round, at, random, recorded(reply, target)))
+    Some(finish_attempt(
+        target,
+        parcel.number,
+        round,
+        at,
+        random,
+        recorded(reply, &target.redactor),
+    ))
 }
 
 /// Returns what a first attempt would send. The error says why nothing can be sent.
@@ -79,9 +90,9 @@ fn render_for(
     Ok(Some(envelope::render_envelope(settings.envelope, message)?))
 }
 
-/// Returns a channel's reply as it is recorded, with the endpoint's secrets masked.
-fn recorded(reply: ChannelReply, target: &EndpointRuntime) -> MadeExchange {
-    let redactor = &target.redactor;
+/// Returns a channel's reply as it is recorded: with the endpoint's secrets masked and within
+/// bounds. A receiver that does not speak HTTP decides how long its texts are.
+fn recorded(reply: ChannelReply, redactor: &SecretRedactor) -> MadeExchange {
     let request: serde_json::Map<String, serde_json::Value> = reply
         .request
         .into_iter()
@@ -95,9 +106,46 @@ fn recorded(reply: ChannelReply, target: &EndpointRuntime) -> MadeExchange {
         answer: AttemptAnswer::Channel(reply.outcome),
         duration: reply.duration,
         status: reply.status,
-        error: reply.error.map(|text| make_storable(redactor.text(&text).into_owned())),
+        error: reply.error.map(|text| record_error(&text, redactor)),
         request_headers: serde_json::Value::Object(request).to_string(),
         response_headers: headers,
-        response_body: reply.answer.map(|body| redactor.body(body, reply.truncated)),
+        response_body: reply.answer.map(|mut body| {
+            let truncated = reply.truncated || body.len() > MAX_REPLY_BODY;
+            body.truncate(MAX_REPLY_BODY);
+            redactor.body(body, truncated)
+        }),
+    }
+}
+
+/// Returns the beginning of a failure's text. The secrets are masked first, so none is cut in two.
+fn record_error(text: &str, redactor: &SecretRedactor) -> String {
+    let mut text = make_storable(redactor.text(text).into_owned());
+    text.truncate(text.floor_char_boundary(MAX_ERROR));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channels::ChannelOutcome;
+    use bytes::Bytes;
+    use std::time::Duration;
+
+    #[test]
+    fn long_texts_of_a_receiver_are_cut_before_they_are_recorded() {
+        let redactor = SecretRedactor::new(["s3cret-value".to_owned()]);
+        let answer = format!("{}s3cret-value", "a".repeat(MAX_REPLY_BODY - 7));
+        let reply = ChannelReply {
+            outcome: ChannelOutcome::Delivered,
+            error: Some(format!("a{}", "ü".repeat(MAX_ERROR))),
+            answer: Some(Bytes::from(answer)),
+            ..ChannelReply::delivered(Duration::ZERO)
+        };
+        let made = recorded(reply, &redactor);
+        let error = made.error.unwrap();
+        assert_eq!((error.len(), error.ends_with('ü')), (MAX_ERROR - 1, true));
+        let body = made.response_body.unwrap();
+        assert_eq!(body.len(), MAX_REPLY_BODY - 7 + 3);
+        assert!(body.ends_with(b"a***"), "the beginning of the secret is masked");
     }
 }
