@@ -253,10 +253,7 @@ async fn run_guarded(
     let began = Instant::now();
     let method = request.method().clone();
     let mut caller = CallOrigin::of(app, &request);
-    if let Some(token) = auth::find_shared_token(app, &request, caller.at) {
-        auth::take_shared_calls(app, &token, caller.at).await;
-    }
-    let identified = auth::identify_caller(app, &mut request, route.as_str(), &mut caller);
+    let identified = auth::admit_caller(app, &mut request, route.as_str(), &mut caller).await;
     let mut response = match identified {
         Ok(allowance) => {
             let mut response = match find_unstorable(request.uri()) {

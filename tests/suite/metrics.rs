@@ -181,6 +181,10 @@ async fn figures_can_be_kept_from_others() {
     assert_eq!(other.status, StatusCode::FORBIDDEN, "{}", other.text());
     let own = token(&world, &json!({"name": "m", "scopes": ["metrics:read"]})).await;
     scrape(&world.client_with(Some(&own))).await;
+    let slow = json!({"name": "s", "scopes": ["metrics:read"], "rate": 3});
+    let slow = world.client_with(Some(&token(&world, &slow).await));
+    let answer = slow.get("/metrics").await.unwrap();
+    assert_eq!(answer.header("x-ratelimit-limit"), "3", "{}", answer.text());
 }
 
 #[tokio::test]

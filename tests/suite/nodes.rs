@@ -2,6 +2,7 @@
 
 use crate::support::{endpoint_with, hex_signature, invoice, rotate_key, token};
 use futures_util::future::join_all;
+use rstest::rstest;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,6 +17,7 @@ const KEY: &str = "one-key-of-all-nodes-0123456789";
 
 fn with_key(settings: &mut Settings) {
     settings.environment("WAYBILL_SECRET_KEY", KEY);
+    settings.set("metrics.require_token", "true");
 }
 
 /// Another node's settings: it has a folder of its own, and so without a key set a key of its own.
@@ -465,24 +467,27 @@ async fn a_rate_holds_for_all_nodes_together() {
     }
 }
 
+#[rstest]
+#[case("/api/v1/nodes")]
+#[case("/metrics")]
 #[tokio::test]
-async fn a_tokens_calls_a_minute_are_counted_on_all_nodes_together() {
+async fn a_tokens_calls_a_minute_are_counted_on_all_nodes_together(#[case] path: &str) {
     const RATE: usize = 40;
     let folders = two_folders();
     let Some((world, others)) = three_nodes(&folders).await else { return };
-    let settings = json!({"name": "poll", "scopes": ["nodes:read"], "rate": RATE});
+    let settings = json!({"name": "poll", "scopes": ["nodes:read", "metrics:read"], "rate": RATE});
     let token = token(&world, &settings).await;
     let servers = [world.server(), &others[0], &others[1]];
     let clients = servers.map(|server| Client::new(server.address(), Some(&token)));
     // Until all nodes know the token.
     for client in &clients {
-        while client.get("/api/v1/nodes").await.unwrap().status == 401 {
+        while client.get(path).await.unwrap().status == 401 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
     let mut answered: BTreeMap<String, usize> = BTreeMap::new();
     for n in 0..3 * RATE {
-        let answer = clients[n % 3].get("/api/v1/nodes").await.unwrap();
+        let answer = clients[n % 3].get(path).await.unwrap();
         let minute = answer.header("x-ratelimit-reset").to_owned();
         match answer.status.as_u16() {
             200 => *answered.entry(minute).or_default() += 1,

@@ -1,6 +1,6 @@
 //! Who is calling: a token, as `Authorization: Bearer …` or `X-API-KEY: …`, and what it may do.
 //!
-//! [`identify_caller`] runs before every handler: it looks the token up and lets
+//! [`admit_caller`] runs before every handler: it looks the token up and lets
 //! [`ApiToken::admit`] decide by what [`route_need`] says of the route. A route that [`route_need`]
 //! does not name is refused, whoever asks. The handler asks for the [`CallPrincipal`] that was
 //! admitted.
@@ -33,7 +33,7 @@ use std::sync::Arc;
 /// Name of the token that the first start makes.
 pub const ADMIN: &str = "admin";
 
-/// Who is calling, and may: [`identify_caller`] made it. A handler that asks for one which was not
+/// Who is calling, and may: [`admit_caller`] made it. A handler that asks for one which was not
 /// made is answered in its place.
 #[derive(Debug, Clone)]
 pub struct CallPrincipal {
@@ -150,13 +150,23 @@ impl CallOrigin {
     }
 }
 
+/// Decides about a request as [`identify_caller`] does, after this node took calls of the token
+/// where several nodes share them.
+pub async fn admit_caller(
+    app: &AppState,
+    request: &mut Request,
+    route: &str,
+    from: &mut CallOrigin,
+) -> Result<Option<CallAllowance>, ApiProblem> {
+    if let Some(token) = find_shared_token(app, request, from.at) {
+        take_shared_calls(app, &token, from.at).await;
+    }
+    identify_caller(app, request, route, from)
+}
+
 /// The token that a request shows, or the client of a short-lived one, if other nodes may answer
 /// calls of it too.
-pub fn find_shared_token(
-    app: &AppState,
-    request: &Request,
-    now: Timestamp,
-) -> Option<Arc<ApiToken>> {
+fn find_shared_token(app: &AppState, request: &Request, now: Timestamp) -> Option<Arc<ApiToken>> {
     let shown = presented_token(request.headers()).filter(|_| app.journal.has_others())?;
     if let Some(shown) = ShownGrant::read(shown) {
         return find_granted(app, &shown, now).ok().flatten().map(|principal| principal.token);
@@ -189,7 +199,7 @@ pub async fn take_shared_calls(app: &AppState, token: &ApiToken, now: Timestamp)
 
 /// Decides about a request to a guarded route; what is left of its token's calls, if they are
 /// limited.
-pub fn identify_caller(
+fn identify_caller(
     app: &AppState,
     request: &mut Request,
     route: &str,

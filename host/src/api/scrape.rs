@@ -35,13 +35,17 @@ pub fn metrics_router(app: AppState) -> Router {
 }
 
 async fn answer_metrics(State(app): State<AppState>, mut request: Request) -> Response {
+    let mut allowance = None;
     if app.config.metrics.require_token {
         let mut caller = CallOrigin::of(&app, &request);
-        if let Err(problem) = auth::identify_caller(&app, &mut request, METRICS, &mut caller) {
-            return problem.into_response();
+        match auth::admit_caller(&app, &mut request, METRICS, &mut caller).await {
+            Ok(admitted) => allowance = admitted,
+            Err(problem) => return problem.into_response(),
         }
     }
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], expose_all(&app)).into_response()
+    let mut response = ([(header::CONTENT_TYPE, CONTENT_TYPE)], expose_all(&app)).into_response();
+    response.headers_mut().extend(allowance.into_iter().flat_map(auth::rate_headers));
+    response
 }
 
 /// All figures of this process.
