@@ -1,32 +1,31 @@
-//! Modules: users' WebAssembly components, admitted once and then run on events.
+//! Modules: users' WebAssembly components, which are admitted once and then run on events.
 //!
-//! The API's upload and the command line call [`ModuleEngine::admit_module`], the planner calls
-//! [`ModuleEngine::load`] at the start and [`LoadedModule::run`] for every event. Nothing else in
-//! the host names wasmtime.
+//! The upload of the API and the command line call [`ModuleEngine::admit_module`]. The planner
+//! calls [`ModuleEngine::load`] at the start and [`LoadedModule::run_granted`] for every event.
+//! Only this module of the host uses wasmtime.
 //!
-//! **Admission.** An upload is validated in full, its imports and exports are compared with what
-//! the host has, it is compiled in a child process that can be killed (compile-time exhaustion is
-//! no vulnerability by wasmtime's own definition, so it is contained here), and it is instantiated
+//! **Admission.** An upload is validated completely, and its imports and exports are compared with
+//! those of the host. It is compiled in a child process that can be killed, because wasmtime does
+//! not treat the exhaustion of resources by a compilation as a vulnerability. It is instantiated
 //! once with all its roles bound, because names alone do not prove that the types fit. The compiled
-//! form lies in a [`ModuleCache`] under a seal (HMAC); a compiled form that the seal does not vouch
-//! for is never mapped. The component itself stays the source of truth: a cache miss is answered by
-//! admitting it again.
+//! form is stored in a [`ModuleCache`] under a seal (HMAC), and is never mapped if the seal does
+//! not fit. The component stays the source of truth: if the cache does not have it, it is admitted
+//! again.
 //!
-//! **Running.** One fresh instance for each event and module, shared by the module's roles:
-//! `filter`, then `transform`, then `route` on each event that goes on. The instance lives in a
-//! pool with a fixed number of slots; a call waits for a slot, it never fails for want of one, and
-//! one module can hold only a part of them. A long call gives way to others at every tick.
+//! **Running.** Each event and module gets a fresh instance, which the module's roles share:
+//! `filter`, then `transform`, then `route` on each event that goes on. Instances are in a pool
+//! with a fixed number of slots. A call waits for a slot, and one module can hold only a part of
+//! the slots. A long call yields to others at every tick.
 //!
-//! **What a module can do to others: what it was granted** ([`capabilities`]), and nothing where that
-//! is nothing. It gets no files, no environment, and no network of its own. Its
-//! clock stands at the event's time and its randomness comes from the event's id, the module and a
-//! secret of the server, so that a retry, a dry run and a replay see the same. Processor time,
-//! memory, output, log and fan-out have [`ModuleLimits`]; whoever exceeds one ends with a
-//! [`ModuleFailure`] that names it, for that event alone.
+//! **Isolation.** A module can only affect others by what it was granted ([`capabilities`]). It has
+//! no files, no environment, and no network of its own. Its clock shows the time when the event was
+//! captured, and its random numbers are derived from the event's id, the module and a secret of the
+//! server, so that a retry, a dry run and a replay get the same values. [`ModuleLimits`] bounds
+//! processor time, memory, output, log and fan-out. A module that exceeds a limit fails on that
+//! event only, with a [`ModuleFailure`] that names the limit.
 //!
-//! **What is not promised.** Processor time is looked at every 5 ms, so a limit ends a call up to
-//! two such ticks late. Time that a guest spends waiting (a sleep) is bounded by the wall-clock
-//! limit only.
+//! **Precision.** Processor time is checked every 5 ms, so a limit ends a call up to two such ticks
+//! late. The time that a guest waits (in a sleep) is bounded only by the limit of elapsed time.
 
 pub mod bindings;
 pub mod capabilities;

@@ -1,8 +1,8 @@
 //! Types and calls generated from `wit/`.
 //!
-//! The world with all roles is generated once; each role's `GuestIndices` is looked up by itself,
-//! so a component with any subset of them binds. Look-up follows semantic versions: a component
-//! built against 0.1.3 finds the host's 0.1.0.
+//! The world with all roles is generated once. Each role's `GuestIndices` is looked up separately,
+//! so a component with any subset of the roles can be bound. The look-up follows semantic versions:
+//! a component that was built against 0.1.3 finds the host's 0.1.0.
 
 wasmtime::component::bindgen!({
     path: "../wit",

@@ -3,7 +3,7 @@
 //! Two files for each entry: `NAME.cwasm`, the machine code, and `NAME.seal`, a JSON object with
 //! the [`ModuleReport`] and an HMAC-SHA256 over the entry's name, the report and the machine code.
 //! Both are written to a temporary file and renamed, the seal last, so that an entry is whole or
-//! absent. Losing the directory costs compilations, nothing else.
+//! absent. If the directory is lost, the modules are only compiled again.
 
 use super::{EngineError, ModuleCompiler, ModuleReport};
 use crate::crypto::sha256;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
-/// Where compiled modules lie and who compiles them. Cheap to clone.
+/// A directory of compiled modules, with the compiler that fills it. Cheap to clone.
 #[derive(Clone)]
 pub struct ModuleCache(Arc<CachePlace>);
 
@@ -57,8 +57,8 @@ impl VouchedModule {
 }
 
 impl ModuleCache {
-    /// A cache in `dir`, which is made (mode 0700) where it is missing. `key` seals the entries: it
-    /// must be secret and stay the same, or every module is compiled again.
+    /// Opens the cache in `dir`, and creates the directory (mode 0700) if it is missing. `key`
+    /// seals the entries. It must be secret. If it changes, every module is compiled again.
     pub fn new(dir: PathBuf, key: [u8; 32], compiler: ModuleCompiler) -> Result<Self, EngineError> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.map_err(at(&dir))?;
@@ -69,7 +69,6 @@ impl ModuleCache {
         &self.0.compiler
     }
 
-    /// Writes an entry.
     pub fn store(
         &self,
         name: &str,
@@ -85,7 +84,8 @@ impl ModuleCache {
         Ok(StoredEntry { report: seal.report, compiled: VouchedModule(path) })
     }
 
-    /// Reads an entry and verifies its seal; `None` where there is none or the seal does not fit.
+    /// Reads an entry and verifies its seal. Returns `None` if the entry is missing or its seal
+    /// does not fit.
     pub fn open(&self, name: &str) -> Result<Option<StoredEntry>, EngineError> {
         let (seal_path, path) = (self.entry_path(name, "seal"), self.entry_path(name, "cwasm"));
         let (seal, file) = match (fs::read(&seal_path), File::open(&path)) {
@@ -117,7 +117,7 @@ impl ModuleCache {
         Ok(bool::from(mac.ct_eq(&hmac)).then_some(report))
     }
 
-    /// Removes an entry; one that cannot be removed stays unused.
+    /// Removes an entry. An entry that cannot be removed is not used again.
     pub fn remove_entry(&self, name: &str) {
         for kind in ["seal", "cwasm"] {
             if let Err(error) = fs::remove_file(self.entry_path(name, kind)) {
@@ -139,7 +139,7 @@ impl ModuleCache {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
         }
-        // Machine code has megabytes: read in pieces, it leaves no trace in the memory.
+        // Machine code has megabytes, so it is read in pieces.
         let mut piece = vec![0; 64 << 10];
         loop {
             let read = compiled.read(&mut piece).map_err(&fault)?;

@@ -1,10 +1,11 @@
-//! What a guest may call besides its log and its configuration.
+//! The functions that a guest may call beside its log and its configuration.
 //!
 //! Every capability is linked into every module, because JavaScript and Python components import a
-//! whole world. What was not granted answers the permanent failure `denied`. What a guest changes is
-//! collected in [`PlanEffects`] and given back with the run; nothing is written here.
+//! whole world. A capability that was not granted answers the permanent failure `denied`. The
+//! changes that a guest makes are collected in [`PlanEffects`] and returned with the run; nothing
+//! is written to the database here.
 //!
-//! A run without grants carries nothing ([`GuestState::capabilities`] is `None`), so it costs nothing.
+//! In a run without grants [`GuestState::capabilities`] is `None`, so it costs nothing.
 
 use super::bindings::waybill::module::types::{Failure, Reason, Retry};
 use super::bindings::waybill::module::{
@@ -24,35 +25,34 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::{HasSelf, Linker};
 
-/// How long a guest waits for the database. Shorter than a call may take, so that a slow database is
-/// told from a slow module.
+/// Longest wait of a guest for the database. It is shorter than a call may take, so that a slow
+/// database is not mistaken for a slow module.
 const LOOK_UP: Duration = Duration::from_millis(500);
 
-/// What one run may call, and what it did so far.
+/// The grants of one run, and what the run has done so far.
 pub struct CapabilityRun {
-    /// What is granted.
     pub grants: Arc<CapabilityGrants>,
-    /// Where state and records are read; a trial outside of a server has none.
+    /// The store of state and records. `None` in a trial outside of a server.
     pub store: Option<EventStore>,
-    /// The flow that runs the module; `None` in a trial outside of any.
+    /// The flow that runs the module. `None` in a trial outside of any flow.
     pub flow: Option<FlowId>,
-    /// The module, as the flow names it.
+    /// The name of the module in the flow.
     pub module: String,
-    /// The record that the event is about.
+    /// The key of the record that the event is about.
     pub record: Option<String>,
-    /// How many hops the event has behind it.
+    /// The number of hops between the first event and this one.
     pub hops: u32,
     /// When the planning began.
     pub now: Timestamp,
-    /// What the flow's modules did with the event so far.
+    /// The changes that the flow's modules have made for the event so far.
     pub effects: PlanEffects,
-    /// The secrets that are granted and that there are.
+    /// The granted secrets, as far as they exist.
     pub secrets: Arc<UsableSecrets>,
-    /// Requests of the flow's modules on this event; a trial outside of a flow has none.
+    /// The requests of the flow's modules for this event. `None` in a trial outside of any flow.
     pub calls: Option<Arc<EventCalls>>,
-    /// What was looked up in this run.
+    /// The records that this run has looked up, by look-up.
     pub looked_up: BTreeMap<String, Vec<FoundRecord>>,
-    /// How many bytes of records it may still read.
+    /// The number of bytes of records that this run may still read.
     pub record_bytes_left: usize,
 }
 
@@ -101,7 +101,7 @@ impl types::Host for GuestState {}
 impl http_types::Host for GuestState {}
 
 impl GuestState {
-    /// The run, if this is granted.
+    /// Returns the run if the capability is granted.
     pub fn granted(&mut self, capability: ModuleCapability) -> Result<&mut CapabilityRun, Failure> {
         match &mut self.capabilities {
             Some(run) if run.grants.allows(capability) => Ok(run),
@@ -110,19 +110,18 @@ impl GuestState {
     }
 }
 
-/// A failure that the same event meets every time. The code is one of those that the interface
-/// package lists.
+/// Creates a failure that the same event meets every time. The interface package lists the codes.
 pub fn permanent(code: &str, message: String) -> Failure {
     Failure::Permanent(Reason { code: code.to_owned(), message, pointer: None })
 }
 
-/// A failure that may pass.
+/// Creates a failure that may not occur again when the event is retried.
 pub fn retryable(code: &str, message: String) -> Failure {
     let reason = Reason { code: code.to_owned(), message, pointer: None };
     Failure::Retryable(Retry { reason, after_seconds: None })
 }
 
-/// What the database answers, in time.
+/// Waits for the database, at most [`LOOK_UP`].
 pub async fn look_up<T>(
     asked: impl Future<Output = Result<T, StoreError>> + Send,
 ) -> Result<T, Failure> {

@@ -1,4 +1,4 @@
-//! Is what a guest returned something that the rest of the host can use?
+//! Checks that the rest of the host can use what a guest returned.
 //!
 //! A `json` body must be one JSON value. A `text` body becomes a JSON string. A `bytes` body is
 //! refused: deliveries carry JSON, and a silent base64 would be for the receiver to guess.
@@ -19,7 +19,7 @@ use crate::model::id::EventId;
 use crate::model::type_pattern::is_event_type;
 use std::time::Duration;
 
-/// The longest reason or message of a guest that is kept, in bytes.
+/// Most bytes of a guest's reason or message that are kept.
 const MAX_TEXT: usize = 2000;
 
 pub type CheckResult<T> = Result<T, ModuleFailure>;
@@ -28,14 +28,14 @@ fn refuse<T>(message: String) -> CheckResult<T> {
     Err(ModuleFailure::Output { message: make_storable(message) })
 }
 
-/// A guest's text for the trace, shortened where it is long.
+/// Returns a guest's text for the trace, cut at [`MAX_TEXT`] bytes.
 pub fn text(mut text: String) -> String {
     let kept = clip(&text, MAX_TEXT).len();
     text.truncate(kept);
     make_storable(text)
 }
 
-/// A guest's attributes as they are kept.
+/// Makes the attributes of a guest storable.
 fn kept(attributes: Vec<(String, String)>) -> Vec<(String, String)> {
     attributes
         .into_iter()
@@ -43,7 +43,8 @@ fn kept(attributes: Vec<(String, String)>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a module says of itself. It may have the next try wait no longer than a delivery.
+/// Converts a failure that a module returned. The module may delay the next try as long as a
+/// delivery, and not longer.
 pub fn declared(failure: WireFailure, limits: &ModuleLimits) -> ModuleFailure {
     let (retryable, after, reason) = match failure {
         WireFailure::Retryable(retry) => (true, retry.after_seconds, retry.reason),
@@ -59,7 +60,7 @@ pub fn declared(failure: WireFailure, limits: &ModuleLimits) -> ModuleFailure {
     }
 }
 
-/// What the ids of what a module makes of an event come from.
+/// The values from which the ids of a module's drafts, dispatches and emitted events are derived.
 #[derive(Debug, Clone, Copy)]
 pub struct IdOrigin<'a> {
     /// The event's id.
@@ -70,7 +71,7 @@ pub struct IdOrigin<'a> {
     pub module: &'a [u8; 32],
 }
 
-/// The drafts of one `transform`, with their ids.
+/// Checks the drafts of one `transform` and gives them their ids.
 pub fn check_drafts(
     drafts: Vec<WireDraft>,
     origin: IdOrigin<'_>,
@@ -99,7 +100,7 @@ pub fn check_drafts(
     drafts.into_iter().enumerate().map(draft).collect()
 }
 
-/// The dispatches of one `route`.
+/// Checks the dispatches of one `route`.
 pub fn check_dispatches(
     dispatches: Vec<WireDispatch>,
     origin: IdOrigin<'_>,
@@ -159,9 +160,10 @@ fn key(what: &str, value: Option<&str>, place: std::fmt::Arguments<'_>) -> Check
     }
 }
 
-/// Bounds the attributes: merging compares each with all others, and in CloudEvents' binary mode
-/// each is a header, of which `http` holds 24,576 and then panics. Names that are the host's are a
-/// failure of the module's own kind, so that none is ever a silent misspelling.
+/// Checks number and names of the attributes. They are bounded because merging compares each with
+/// all others, and because in CloudEvents' binary mode each is a header: `http` panics after
+/// 24,576. A name that is reserved for the host is a failure, because leaving it out would hide the
+/// mistake.
 fn check_attributes(
     attributes: &[(String, String)],
     limits: &ModuleLimits,
@@ -183,11 +185,11 @@ fn check_attributes(
     }
 }
 
-/// Why a module may not set an attribute of this name.
+/// Returns the message for an attribute that a module may not set.
 pub fn reserved_attribute(name: &str) -> String {
     let name = make_storable(clip(name, MAX_KEY).to_owned());
     format!(
-        "the attribute `{name}` is the host's: names that begin with `waybill-` are not for modules"
+        "the attribute `{name}` is reserved: only the host sets names that begin with `waybill-`"
     )
 }
 
@@ -207,7 +209,7 @@ fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> CheckResult<String>
     }
 }
 
-/// Bytes left of what one call may return.
+/// The bytes that one call may still return.
 struct OutputBudget {
     left: usize,
     limit: usize,
@@ -241,8 +243,9 @@ impl OutputBudget {
 }
 
 impl IdOrigin<'_> {
-    /// The id of an event that a module hands in. It begins with the time when its parent was captured, in
-    /// milliseconds since 1970, because events are kept in the order of their ids (a version 7 UUID).
+    /// Returns the id of an event that a module emits: a version 7 UUID. It begins with the time
+    /// when the parent was captured, in milliseconds since 1970, because events are kept in the
+    /// order of their ids.
     pub fn fact_id(&self, captured: u64, position: usize) -> EventId {
         let follows = self.id("fact", position).uuid().into_bytes();
         let random = follows.last_chunk().copied().unwrap_or_default();
@@ -250,8 +253,8 @@ impl IdOrigin<'_> {
         EventId::from_uuid(made.into_uuid())
     }
 
-    /// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent,
-    /// flow, module and position give the same id, and no module can choose one.
+    /// Returns a version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256. The same
+    /// parent, flow, module and position give the same id, and a module cannot choose one.
     fn id(&self, what: &str, position: usize) -> EventId {
         let position = (position as u64).to_le_bytes();
         let parts: [&[u8]; 7] = [

@@ -1,11 +1,11 @@
-//! Compilation, in a process of its own.
+//! Compiles modules in a process of its own.
 //!
-//! A small component can make a compiler work for hours or fill the memory. So the server has it
-//! done by a child (`waybill compile-module`): component in on standard input, machine code out on
-//! standard output, a sentence on standard error where it fails. The child limits its own
-//! processor time and address space before it reads a byte, has no environment, and is killed
-//! when its parent gives up. It compiles for the on-demand allocator, whose code the pool runs as
-//! well; a pool of its own would reserve terabytes of address space.
+//! A small component can make a compiler work for hours or fill the memory. The server therefore
+//! starts a child (`waybill compile-module`). The child reads the component from standard input,
+//! writes the machine code to standard output, and writes a sentence to standard error if it fails.
+//! It limits its processor time and its address space before it reads a byte, has no environment,
+//! and is killed when its parent gives up. It compiles for the on-demand allocator, whose code also
+//! runs in the pool; a pool in the child would reserve terabytes of address space.
 
 use super::{EngineError, ModuleLimits, ModuleRejection, engine};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -15,19 +15,19 @@ use std::process::{ExitCode, Output, Stdio};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-/// Threads that one compilation may use: more only add stacks to the address space.
+/// Threads of one compilation. More would only add stacks to the address space.
 const THREADS: &str = "4";
 
-/// Who compiles.
+/// How modules are compiled.
 #[derive(Debug, Clone)]
 pub enum ModuleCompiler {
-    /// `PROGRAM compile-module`, a process that can be killed: for components of strangers.
+    /// By `PROGRAM compile-module`, a process that can be killed. For components of strangers.
     Subprocess(PathBuf),
-    /// This process, without limits: for one's own components, as in `waybill module run`.
+    /// In this process, without limits. For one's own components, as in `waybill module run`.
     InProcess,
 }
 
-/// Machine code for a validated component.
+/// Compiles a validated component to machine code.
 pub async fn compile(
     compiler: &ModuleCompiler,
     wasm: &[u8],
@@ -67,12 +67,13 @@ async fn in_child(
     let mut stdin = child.stdin.take();
     let feed = async move {
         match &mut stdin {
-            // A child that died has said why on standard error; the broken pipe says less.
+            // A child that died has given its reason on standard error, which says more than the
+            // broken pipe.
             Some(stdin) => stdin.write_all(wasm).await.or(Ok(())),
             None => Ok(()),
         }
     };
-    // Waiting (for a busy machine) counts less than computing, which the child limits itself.
+    // The child limits its processor time itself. On a busy machine it also waits for its turn.
     let patience = limits.compile_cpu.saturating_mul(2);
     let both = async { tokio::try_join!(feed, child.wait_with_output()) };
     match tokio::time::timeout(patience, both).await {
@@ -114,9 +115,9 @@ fn too_slow(limits: &ModuleLimits) -> ModuleRejection {
     }
 }
 
-/// The body of `waybill compile-module`: limits this process, reads a component from `input` and
-/// writes its machine code to `output`, or a sentence to `errors`. Call it before anything else
-/// allocates much, and end the process with what it returns.
+/// Runs `waybill compile-module`: limits this process, reads a component from `input` and writes
+/// its machine code to `output`, or a sentence to `errors`. Call it before anything else allocates
+/// much, and end the process with the code that it returns.
 pub fn compile_child(
     limits: &ModuleLimits,
     mut input: impl Read,
@@ -139,7 +140,7 @@ pub fn compile_child(
     }
 }
 
-/// Limits this process for good.
+/// Limits the memory and the processor time of this process. The limits cannot be raised again.
 fn confine(limits: &ModuleLimits) -> std::io::Result<()> {
     let pages = std::fs::read_to_string("/proc/self/statm")?;
     let pages: u64 = pages.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);

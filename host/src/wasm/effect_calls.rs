@@ -1,5 +1,5 @@
-//! `emit`, `deliveries` and `counters`: what a guest changes outside of its own flow's plan. Each call
-//! is noted and committed with the plan.
+//! The capabilities `emit`, `deliveries` and `counters`, by which a guest changes more than the
+//! plan of its flow. Each call is collected and committed with the plan.
 
 use super::bindings::waybill::module::types::{BodyResult, ChangesResult, Fact, Failure};
 use super::bindings::waybill::module::{counters, deliveries, emit};
@@ -17,13 +17,13 @@ use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// Events that the modules of a flow may hand in for one event.
+/// Most events that the modules of a flow may emit for one event.
 const MAX_FACTS: usize = 20;
-/// Bytes of them together.
+/// Most bytes of all events that they emit for one event.
 const MAX_FACT_BYTES: usize = 1 << 20;
-/// Attributes of one.
+/// Most attributes of an emitted event.
 const MAX_ATTRIBUTES: usize = 32;
-/// Cancel keys that they may name.
+/// Most calls of `deliveries.cancel` for one event.
 const MAX_CANCELLED: usize = 50;
 
 impl emit::Host for GuestState {
@@ -88,21 +88,24 @@ impl CapabilityRun {
         }
         if !self.grants.emit.iter().any(|pattern| pattern.matches(&fact.kind)) {
             let message = format!(
-                "events of the kind `{kind}` are not granted to this module: its manifest must name the kind under \
+                "events of the type `{kind}` are not granted to this module: its manifest must name the type under \
                  `emit`, and an operator must approve that version"
             );
             return Err(permanent("denied", message));
         }
         if self.hops >= MAX_HOPS {
             let message = format!(
-                "the event is {} hops from the first one, and {MAX_HOPS} are the most: flows that hand events to each \
-                 other form a circle",
+                "the event is {} hops from the first one, the limit is {MAX_HOPS}: flows emit events to each other \
+                 in a circle",
                 self.hops
             );
             return Err(permanent("limit", message));
         }
         if self.effects.facts.len() >= MAX_FACTS {
-            return Err(permanent("limit", format!("more than {MAX_FACTS} events for one event")));
+            return Err(permanent(
+                "limit",
+                format!("more than {MAX_FACTS} emitted events for one event"),
+            ));
         }
         check_names(fact)
     }
@@ -112,7 +115,7 @@ impl CapabilityRun {
         if bytes <= MAX_FACT_BYTES {
             return Ok(());
         }
-        let message = format!("events of more than {MAX_FACT_BYTES} bytes for one event");
+        let message = format!("more than {MAX_FACT_BYTES} bytes of emitted events for one event");
         Err(permanent("limit", message))
     }
 }
@@ -168,7 +171,7 @@ fn kept_fact(id: crate::model::id::EventId, fact: Fact) -> Result<EmittedFact, F
     })
 }
 
-/// Changes as events keep them.
+/// Converts the changes to the JSON text that events store.
 fn kept_changes(changes: ChangesResult) -> Result<String, Failure> {
     let ChangesResult { changed, previous } = changes;
     let invalid = || {

@@ -1,4 +1,4 @@
-//! The engine: configuration, pool, linker, ticker, and the way of a module through admission.
+//! The engine: its configuration, pool, linker and ticker, and the admission of modules.
 
 use super::cache::{ModuleCache, StoredEntry};
 use super::guest_state::GuestState;
@@ -24,13 +24,13 @@ pub struct EngineInner {
     pub wasmtime: wasmtime::Engine,
     pub linker: Linker<GuestState>,
     pub limits: ModuleLimits,
-    /// What guests' randomness comes from, beside the module and the event.
+    /// The secret from which random numbers of guests are derived, beside the module and the event.
     pub randomness: MacKey,
     /// One permit for each instance that the pool can hold.
     pub slots: Semaphore,
-    /// Calls that can compute at once.
+    /// The number of calls that can compute at the same time.
     pub side_by_side: usize,
-    /// Compilation is heavy: one at a time.
+    /// Permits one compilation at a time, because each is heavy.
     compiling: Semaphore,
     _ticker: EpochTicker,
 }
@@ -42,8 +42,9 @@ impl std::fmt::Debug for ModuleEngine {
 }
 
 impl ModuleEngine {
-    /// An engine with these limits. Guests' random numbers follow from `key`, which must be a
-    /// secret: ids of events are public. Must be used on a tokio runtime with its timer enabled.
+    /// Creates an engine with these limits. Random numbers of guests are derived from `key`, which
+    /// must be secret, because ids of events are public. It must be used on a tokio runtime with a
+    /// timer.
     pub fn new(limits: ModuleLimits, key: &[u8; 32]) -> Result<Self, EngineError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let slots = slots(cores);
@@ -66,19 +67,19 @@ impl ModuleEngine {
         })))
     }
 
-    /// What modules may use here.
+    /// Returns the most that any module may ask for.
     pub fn limits(&self) -> &ModuleLimits {
         &self.0.limits
     }
 
-    /// How many calls can compute at once. A flow that lets no more of its events into a module
-    /// leaves room for as many of others.
+    /// Returns the number of calls that can compute at the same time. A flow that runs a module on
+    /// no more events than that leaves room for as many events of other flows.
     pub fn side_by_side(&self) -> usize {
         self.0.side_by_side
     }
 
-    /// Validates and compiles an upload, binds its roles and keeps the compiled form in the
-    /// cache. The same bytes again cost a validation and a look into the cache.
+    /// Validates and compiles an upload, binds its roles and stores the compiled form in the cache.
+    /// If the cache already has the same component, it is validated but not compiled again.
     pub async fn admit_module(
         &self,
         cache: &ModuleCache,
@@ -106,8 +107,9 @@ impl ModuleEngine {
         bound
     }
 
-    /// An admitted module from the cache; `None` where the cache has none that it can vouch for
-    /// and that this build can run, and [`ModuleEngine::admit_module`] must be given the component again.
+    /// Loads an admitted module from the cache. Returns `None` if the cache has no sealed form of
+    /// it that this build can run. Then [`ModuleEngine::admit_module`] must be called with the
+    /// component.
     pub async fn load(
         &self,
         cache: &ModuleCache,
@@ -131,7 +133,7 @@ impl ModuleEngine {
         cache: &ModuleCache,
         wasm: &[u8],
     ) -> Result<Vec<u8>, ModuleRejection> {
-        // Never closed, so this always gets its turn.
+        // The semaphore is never closed, so this never fails.
         let _turn = self.0.compiling.acquire().await.ok();
         compile::compile(cache.compiler(), wasm, &self.0.limits).await
     }
@@ -157,8 +159,8 @@ impl ModuleEngine {
         module::bind_module(&self.0, component, report).await
     }
 
-    /// The cache's name for a component: its digest and everything in this build that decides
-    /// whether a compiled form can run.
+    /// Returns the name of a component in the cache: its digest, and a hash of everything in this
+    /// build that decides whether a compiled form can run.
     fn entry_name(&self, sha256: [u8; 32]) -> String {
         use std::hash::{Hash as _, Hasher as _};
         let mut hasher = std::hash::DefaultHasher::new();
@@ -167,21 +169,21 @@ impl ModuleEngine {
     }
 }
 
-/// Runs file work off the runtime's threads.
+/// Runs work on files outside of the runtime's threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, EngineError> {
     Ok(tokio::task::spawn_blocking(work).await?)
 }
 
-/// Instances that may live at once. Calls compute and are done in microseconds, so one for each
-/// core would do; the rest is so that modules which loop or sleep leave room for the others.
+/// Returns the number of instances that may exist at the same time. Calls end within microseconds,
+/// so one for each core would do. The others leave room beside modules that loop or sleep.
 fn slots(cores: usize) -> u32 {
     u32::try_from(cores).unwrap_or(1).saturating_mul(16).clamp(32, 1024)
 }
 
-/// Everything that decides what compiled code looks like; the same for the compiling process and
-/// for the one that runs it.
+/// Returns the configuration that decides how code is compiled. The process that compiles and the
+/// process that runs the code must use the same one.
 pub fn config(limits: &ModuleLimits) -> Config {
     let mut config = Config::new();
     config
@@ -190,14 +192,15 @@ pub fn config(limits: &ModuleLimits) -> Config {
         // Costs 6 µs a call; only guests that export `async` functions would need it.
         .concurrency_support(false)
         .relaxed_simd_deterministic(true)
-        // A trap is told by its kind and by what the guest printed; frames of stripped code say
-        // nothing, and the map from machine code back to wasm would double what a module occupies.
+        // A trap is described by its kind and by what the guest printed. Frames of stripped code
+        // say nothing, and the map from machine code back to wasm would double a module's memory.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false);
     config
 }
 
-/// The pool, measured: without `pagemap_scan` and resident pages two threads are slower than one.
+/// Returns the configuration of the pool. By measurement, two threads are slower than one without
+/// `pagemap_scan` and resident pages.
 fn pool_config(limits: &ModuleLimits, slots: u32) -> PoolingAllocationConfig {
     let resident =
         if PoolingAllocationConfig::is_pagemap_scan_available() { 128 << 10 } else { 2 << 20 };

@@ -1,54 +1,53 @@
-//! What a guest writes, bounded.
+//! The log of a guest, within bounds.
 
 use serde::{Deserialize, Serialize};
 
-/// How much a line matters.
+/// The severity of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// Every step.
+    /// Single steps of the module.
     Trace,
-    /// For whoever debugs the module.
+    /// Details for debugging the module.
     Debug,
-    /// What happened; also a line on standard output.
+    /// Normal events. Lines of standard output have this level.
     Info,
-    /// Something is odd; also a line on standard error, where Rust writes its panics.
+    /// Unusual events. Lines of standard error, where Rust writes its panics, have this level.
     Warn,
-    /// Something went wrong.
+    /// Failures.
     Error,
 }
 
 /// One line of a module's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// How much it matters.
     pub level: LogLevel,
-    /// The text.
     pub message: String,
-    /// Further names and values.
+    /// Names and values beside the message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
 }
 
-/// Bytes of a line in the trace without its texts: `{"level":"info","message":""},`.
+/// Bytes of a line in the trace beside its texts: `{"level":"info","message":""},`.
 const LINE_FRAME: usize = 30;
-/// Bytes of a field in the trace without its texts: `["",""],`. Fields of empty texts are not free.
+/// Bytes of a field in the trace beside its texts: `["",""],`. So a field of empty texts counts
+/// too.
 const FIELD_FRAME: usize = 8;
 
 impl LogLine {
-    /// Bytes that it takes in the trace, roughly.
+    /// Returns about how many bytes the line takes in the trace.
     pub fn size(&self) -> usize {
         let fields = self.fields.iter().map(|(name, value)| field_size(name, value));
         LINE_FRAME + self.message.len() + fields.sum::<usize>()
     }
 }
 
-/// Bytes that a field takes in the trace, roughly.
+/// Returns about how many bytes a field takes in the trace.
 pub const fn field_size(name: &str, value: &str) -> usize {
     FIELD_FRAME + name.len() + value.len()
 }
 
-/// The lines of one call. What exceeds its bounds is left out, and one line says so.
+/// The lines of one call. Lines beyond the bounds are left out, and one line says so.
 #[derive(Debug)]
 pub struct GuestLog {
     lines: Vec<LogLine>,
@@ -62,12 +61,12 @@ impl GuestLog {
         Self { lines: Vec::new(), lines_left: lines, bytes_left: bytes, cut: false }
     }
 
-    /// How many bytes another line may have; 0 where none is taken any more.
+    /// Returns the number of bytes that another line may have. 0 if no further line is taken.
     pub fn room(&self) -> usize {
         if self.lines_left == 0 { 0 } else { self.bytes_left }
     }
 
-    /// Adds a line, or what there is room for.
+    /// Adds a line, cut to the room that is left.
     pub fn push(&mut self, level: LogLevel, message: &str, fields: Vec<(String, String)>) {
         let room = self.room();
         if room == 0 {
@@ -78,7 +77,7 @@ impl GuestLog {
         let fields_size: usize = fields.iter().map(|(name, value)| field_size(name, value)).sum();
         let fits = kept.len() + fields_size <= room;
         self.cut |= kept.len() < message.len() || !fits;
-        // An empty line costs a byte too: no flood is free.
+        // An empty line costs a byte too, so that a flood of them ends.
         let size = kept.len().max(1) + if fits { fields_size } else { 0 };
         self.bytes_left = self.bytes_left.saturating_sub(size);
         self.lines_left -= 1;
@@ -86,12 +85,12 @@ impl GuestLog {
         self.lines.push(LogLine { level, message: kept.to_owned(), fields });
     }
 
-    /// Notes that something was left out.
+    /// Notes that a line was cut or left out.
     pub fn cut(&mut self) {
         self.cut = true;
     }
 
-    /// What was printed last on standard error, on one line.
+    /// Returns the last lines of standard error, joined to one line.
     pub fn last_words(&self) -> Option<String> {
         let printed = |line: &&LogLine| line.level == LogLevel::Warn && line.fields.is_empty();
         let mut lines: Vec<_> = self
@@ -106,7 +105,7 @@ impl GuestLog {
         (!lines.is_empty()).then(|| lines.join(" "))
     }
 
-    /// The lines so far; the bounds begin anew.
+    /// Returns the lines so far, and starts again with these bounds.
     pub fn take(&mut self, lines: usize, bytes: usize) -> Vec<LogLine> {
         let mut taken = std::mem::replace(self, Self::new(lines, bytes));
         if taken.cut {
@@ -120,7 +119,7 @@ impl GuestLog {
     }
 }
 
-/// The beginning of `text`, at most `max` bytes, cut between characters.
+/// Returns the beginning of `text`: at most `max` bytes, cut between characters.
 pub fn clip(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }

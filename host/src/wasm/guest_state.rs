@@ -1,4 +1,4 @@
-//! What belongs to one instance, and what it may call.
+//! The host's state of one instance, and the functions that the instance may call.
 
 use super::bindings::waybill::module::log::Level as WireLevel;
 use super::capabilities::CapabilityRun;
@@ -13,18 +13,19 @@ use std::time::Duration;
 use wasmtime::component::{Linker, LinkerInstance, WasmList, WasmStr};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
-/// What one instance is told.
+/// The input of one instance.
 pub struct GuestContext {
-    /// Its randomness; made when it is first asked for.
+    /// The source of its random numbers, which are made when the guest first asks for one.
     pub randomness: GuestRandomness,
-    /// When the event was captured, since 1970; its clocks stand there.
+    /// When the event was captured, since 1970. The clocks of the guest show this time.
     pub received: Duration,
-    /// Its configuration in the flow.
+    /// The module's configuration in the flow.
     pub config: Arc<ModuleConfig>,
 }
 
-/// What a guest's random numbers follow from: the event, so that a retry sees the same; the module,
-/// so that none knows those of another; and a secret of the server, so that nobody else knows them.
+/// The values from which a guest's random numbers are derived: the event, so that a retry gets the
+/// same numbers; the module, so that no other module knows them; and a secret of the server, so
+/// that nobody outside can compute them.
 pub struct GuestRandomness {
     pub secret: MacKey,
     pub module: [u8; 32],
@@ -32,7 +33,7 @@ pub struct GuestRandomness {
 }
 
 impl GuestRandomness {
-    /// The seed for one purpose.
+    /// Returns the seed for one purpose.
     pub fn seed(&self, purpose: &str) -> [u8; 32] {
         self.secret.of(&[purpose.as_bytes(), b"\n", &self.module, self.event.as_bytes()])
     }
@@ -43,23 +44,23 @@ pub struct GuestState {
     pub guest: GuestContext,
     pub log: GuestLog,
     pub wasi: GuestWasi,
-    /// What else it may call; `None` where nothing else is granted.
+    /// The granted capabilities. `None` if nothing is granted.
     pub capabilities: Option<Box<CapabilityRun>>,
     pub usage: GuestUsage,
 }
 
-/// What one instance has used up.
+/// The resources that one instance has used.
 pub struct GuestUsage {
     memory_left: usize,
     table_elements_left: usize,
     cpu_left: Duration,
-    /// The processor clock of the thread that runs the guest, as it stood when the guest was last
-    /// resumed, in nanoseconds. `None` until it was once caught running.
+    /// The processor time of the guest's thread when the guest was last resumed, in nanoseconds.
+    /// `None` until the first tick at which the guest runs.
     resumed: Option<Arc<AtomicU64>>,
-    /// It was refused memory. The guest sees a failed allocation and mostly gives up by a trap
-    /// that says nothing of memory, so it is noted here.
+    /// Whether the guest was refused memory. It sees a failed allocation and usually ends with a
+    /// trap that does not mention memory, so this flag tells the reason.
     pub memory_denied: bool,
-    /// Its processor time ended.
+    /// Whether the guest has used up its processor time.
     pub out_of_time: bool,
 }
 
@@ -85,29 +86,29 @@ impl GuestState {
         }
     }
 
-    /// What the guest wrote and printed in the call that ended.
+    /// Returns the log lines and the output of the call that ended.
     pub fn take_log(&mut self, limits: &ModuleLimits) -> Vec<LogLine> {
         self.wasi.drain(&mut self.log);
         self.log.take(limits.log_lines, limits.log_bytes)
     }
 
-    /// A new call begins: processor time is counted anew.
+    /// Restarts the count of processor time for a new call.
     pub fn rearm(&mut self, limits: &ModuleLimits) {
         self.usage.cpu_left = limits.cpu;
         self.usage.resumed = None;
     }
 }
 
-/// The guest was caught running at a tick: it gives way, or ends where its time is over. Yielding
-/// through tokio lets the runtime look at its sockets in between.
+/// Handles a tick at which the guest runs. The guest yields, or is interrupted if its processor
+/// time is used up. Yielding through tokio lets the runtime poll its sockets in between.
 ///
-/// What counts is the thread's processor time, not the ticks: on a busy machine a guest may be
-/// runnable for long without running. The time before the first tick is free.
+/// The processor time of the thread is counted, not the ticks, because on a busy machine a guest
+/// may be runnable for long without running. The time before the first tick is not counted.
 pub fn tick(mut store: StoreContextMut<'_, GuestState>) -> UpdateDeadline {
     let usage = &mut store.data_mut().usage;
     if let Some(resumed) = &usage.resumed {
         let ran = thread_time().saturating_sub(resumed.load(Ordering::Relaxed));
-        // A guest that waited may go on in another thread, whose clock stands elsewhere.
+        // A guest that waited may continue in another thread, whose clock shows another time.
         let ran = Duration::from_nanos(ran).min(TICK * 2);
         usage.cpu_left = usage.cpu_left.saturating_sub(ran);
     }
@@ -123,7 +124,7 @@ pub fn tick(mut store: StoreContextMut<'_, GuestState>) -> UpdateDeadline {
     UpdateDeadline::YieldCustom(1, Box::pin(give_way))
 }
 
-/// Processor time of this thread, in nanoseconds.
+/// Returns the processor time of this thread, in nanoseconds.
 fn thread_time() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let nanos = time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec);
@@ -159,8 +160,9 @@ impl ResourceLimiter for GuestUsage {
     }
 }
 
-/// Everything that guests may call: WASI 0.2, which language runtimes import whether they need it
-/// or not, the host's own `log` and `config`, and the capabilities, which answer by what is granted.
+/// Links everything that guests may call: WASI 0.2, which language runtimes import whether they
+/// need it or not, the host's `log` and `config`, and the capabilities, which check the grants at
+/// each call.
 pub fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     link_log(&mut linker.instance("waybill:module/log@0.1.0")?)?;
@@ -175,9 +177,9 @@ pub fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     })
 }
 
-/// `log.write` looks at the guest's strings where they lie: a flood is refused before it is
-/// copied. (A single call with more than twice the output limit never gets here: wasmtime ends it,
-/// and the run is an output failure.)
+/// Links `log.write`. It reads the guest's strings in the guest's memory, so that a flood is
+/// refused before it is copied. (wasmtime ends a call with more than twice the output limit before
+/// it comes here, and the run is an output failure.)
 fn link_log(log: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Result<()> {
     type Fields = WasmList<(WasmStr, WasmStr)>;
     log.func_wrap(
@@ -189,7 +191,7 @@ fn link_log(log: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Result<()> {
                 store.data_mut().log.cut();
                 return Ok(());
             }
-            // One byte more than there is room for, so that the log sees that it was cut.
+            // One byte more than there is room for, so that the log notes the cut.
             let message = super::guest_log::clip(&message.to_str(&store)?, room + 1).to_owned();
             let fields = read_fields(&mut store, &fields, room)?;
             store.data_mut().log.push(level.into(), &message, fields);
@@ -198,7 +200,7 @@ fn link_log(log: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Result<()> {
     )
 }
 
-/// The fields, up to a few more than `room` bytes.
+/// Reads fields until they exceed `room` bytes.
 fn read_fields(
     store: &mut StoreContextMut<'_, GuestState>,
     fields: &WasmList<(WasmStr, WasmStr)>,

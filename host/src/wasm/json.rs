@@ -1,16 +1,16 @@
-//! Is this text one JSON value that every later stage can read?
+//! Checks that a text is one JSON value that every later stage can read.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// A JSON value that was looked at and thrown away. Unlike `IgnoredAny` it checks what a reader
-/// of the value would stumble over: nesting deeper than 128, unpaired surrogates, numbers that no
-/// double holds.
+/// A JSON value that was checked and dropped. Unlike `IgnoredAny`, it fails where a reader of the
+/// value would fail: at nesting deeper than 128, unpaired surrogates, and numbers too large for a
+/// double.
 struct ReadableJson;
 
 struct JsonLook;
 
-/// Nothing where `text` is one JSON value, else what is wrong and where.
+/// Checks that `text` is one JSON value. The error says what is wrong and where.
 pub fn check_json(text: &str) -> Result<(), String> {
     serde_json::from_str::<ReadableJson>(text).map(drop).map_err(|e| e.to_string())
 }

@@ -1,4 +1,4 @@
-//! What a module may use.
+//! The limits of modules.
 
 use super::ModuleRejection;
 use super::outgoing::EVENT_TIME;
@@ -7,37 +7,38 @@ use crate::model::module_manifest::{
 };
 use std::time::Duration;
 
-/// How often the processor time of running guests is looked at, and how long one may run before
-/// others get their turn.
+/// The interval at which the processor time of running guests is checked. A guest may run for as
+/// long before others get their turn.
 pub const TICK: Duration = Duration::from_millis(5);
 
-/// What a module may use. The defaults are measured: they leave room for JavaScript and Python
-/// guests of a few megabytes and end a hostile one before anybody notices. Those of an engine are
-/// the most that any module may ask for; [`ModuleLimits::for_module`] makes one module's own.
+/// The resources that a module may use. The defaults are measured: they leave room for JavaScript
+/// and Python guests of a few megabytes, and end a hostile guest before it disturbs others. The
+/// limits of an engine are the most that any module may ask for. [`ModuleLimits::for_module`]
+/// returns those of one module.
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleLimits {
     /// Bytes of an uploaded component.
     pub upload_bytes: usize,
-    /// Bytes of linear memory, all memories of one instance together.
+    /// Bytes of all linear memories of one instance together.
     pub memory_bytes: usize,
     /// Linear memories of one component.
     pub memories: u32,
     /// Tables of one component.
     pub tables: u32,
-    /// Table elements, all tables of one instance together.
+    /// Elements of all tables of one instance together.
     pub table_elements: usize,
     /// Core module instances of one component.
     pub core_instances: u32,
     /// Bytes of stack that guest code may use.
     pub stack_bytes: usize,
-    /// Processor time of one call of one role, and of the instantiation; looked at every 5 ms.
+    /// Processor time of one call of one role, and of the instantiation. It is checked every 5 ms.
     pub cpu: Duration,
-    /// Elapsed time of one call, for guests that wait instead of computing, and for machines too
-    /// busy to run them.
+    /// Elapsed time of one call. It bounds guests that wait instead of computing, and calls on
+    /// machines that are too busy to run them.
     pub wall: Duration,
-    /// Elapsed time of all calls of one run: a `route` is called for each draft.
+    /// Elapsed time of all calls of one run, in which `route` is called for each draft.
     pub run: Duration,
-    /// Bytes that one call may return, all strings together.
+    /// Bytes of all strings together that one call may return.
     pub output_bytes: usize,
     /// Bytes that the calls of `route` in one run may return together.
     pub run_output_bytes: usize,
@@ -55,7 +56,7 @@ pub struct ModuleLimits {
     pub log_bytes: usize,
     /// Processor time of one compilation.
     pub compile_cpu: Duration,
-    /// Bytes of address space that the compiling process may add to what it starts with.
+    /// Bytes of address space that the compiling process may add after its start.
     pub compile_memory_bytes: u64,
 }
 
@@ -86,7 +87,7 @@ impl Default for ModuleLimits {
     }
 }
 
-/// What the operator lets modules use at most.
+/// The highest limits that the operator allows modules.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitCeilings {
     /// Bytes of an uploaded component.
@@ -102,7 +103,7 @@ pub struct LimitCeilings {
 }
 
 impl ModuleLimits {
-    /// The limits of an engine.
+    /// Returns the limits of an engine.
     pub fn with_ceilings(ceilings: LimitCeilings) -> Self {
         Self {
             upload_bytes: ceilings.component,
@@ -114,20 +115,22 @@ impl ModuleLimits {
         .with_time(ceilings.time)
     }
 
-    /// Waiting for a turn on a busy machine counts less than computing.
+    /// Returns the limits with this processor time. The elapsed time is at least twice as long,
+    /// because on a busy machine a guest also waits for its turn.
     fn with_time(self, cpu: Duration) -> Self {
         let wall = self.wall.max(cpu.saturating_mul(2));
         Self { cpu, wall, run: self.run.max(wall.saturating_mul(5)), ..self }
     }
 
-    /// The same for a run that may wait for hosts.
+    /// Returns the limits of a run that may send requests, and so may wait for hosts.
     #[must_use]
     pub fn with_requests(self) -> Self {
         Self { wall: self.wall + EVENT_TIME, run: self.run + EVENT_TIME, ..self }
     }
 
-    /// The limits of one module, within these. It has the defaults where its manifest asks for
-    /// nothing else, so that raising a ceiling for one module changes no other.
+    /// Returns the limits of one module, within these. A module has the defaults unless its
+    /// manifest asks for other values, so that a ceiling that is raised for one module changes no
+    /// other.
     #[must_use]
     pub fn for_module(&self, manifest: Option<&ModuleManifest>) -> Self {
         let asked = manifest.map(|manifest| manifest.limits).unwrap_or_default();
@@ -143,7 +146,7 @@ impl ModuleLimits {
         limits.with_time(asked.time().unwrap_or(usual.cpu).min(self.cpu))
     }
 
-    /// Refuses a manifest that asks for more than there is.
+    /// Refuses a manifest that asks for more than these limits.
     pub fn check_asked(&self, asked: ManifestLimits) -> Result<(), ModuleRejection> {
         let millis = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX);
         let all = [

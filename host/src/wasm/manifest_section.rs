@@ -1,5 +1,4 @@
-//! The manifest's section in a component: putting one in, and reading what a file says of itself
-//! without running or compiling it.
+//! Puts manifests into components, and describes a component without running or compiling it.
 
 use super::{ModuleLimits, ModuleRejection, ModuleReport, engine, validate};
 use crate::crypto::sha256;
@@ -11,7 +10,7 @@ const PREAMBLE: usize = 8;
 /// The id of custom sections.
 const CUSTOM: u8 = 0;
 
-/// Puts a manifest into a component, in the place of one that it has.
+/// Puts a manifest into a component, and removes the one that the component has.
 pub fn embed_manifest(wasm: &[u8], manifest: &[u8]) -> Result<Vec<u8>, ModuleRejection> {
     ModuleManifest::read(manifest).map_err(ModuleRejection::Manifest)?;
     let mut embedded = without_manifest(wasm)?;
@@ -25,7 +24,7 @@ pub fn embed_manifest(wasm: &[u8], manifest: &[u8]) -> Result<Vec<u8>, ModuleRej
     Ok(embedded)
 }
 
-/// What a component says of itself, as its admission would report it, without compiling it.
+/// Returns the report that the admission of a component would give, without compiling it.
 pub fn inspect_component(
     wasm: &[u8],
     limits: &ModuleLimits,
@@ -42,7 +41,7 @@ pub fn inspect_component(
     })
 }
 
-/// The component without its manifest.
+/// Returns the component without its manifest.
 fn without_manifest(wasm: &[u8]) -> Result<Vec<u8>, ModuleRejection> {
     let cut_off = || ModuleRejection::Truncated { offset: wasm.len() };
     if !wasm.starts_with(b"\0asm") {
@@ -70,7 +69,7 @@ fn is_manifest(content: &[u8]) -> bool {
     BinaryReader::new(content, 0).read_string().is_ok_and(|name| name == SECTION)
 }
 
-/// Writes a number as LEB128, as lengths of sections are.
+/// Writes a number as LEB128, the encoding of the lengths of sections.
 fn write_length(bytes: &mut Vec<u8>, length: usize) {
     let mut left = length;
     loop {

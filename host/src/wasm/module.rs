@@ -1,4 +1,4 @@
-//! Admitted modules: their roles, and proof that the roles can be called.
+//! Admitted modules: their roles, and the check that the roles can be called.
 
 use super::bindings::exports::waybill::module::{filter, route, transform};
 use super::engine::EngineInner;
@@ -12,20 +12,20 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
-/// What a module does with events; in JSON `filter`, `transform` and `route`.
+/// What a module does with events. In JSON: `filter`, `transform` and `route`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModuleRole {
     /// Decides whether an event goes on.
     Filter,
-    /// Says which events go on in place of the one given.
+    /// Replaces the event by drafts.
     Transform,
     /// Chooses among the flow's endpoints.
     Route,
 }
 
 impl ModuleRole {
-    /// In the order in which they are called.
+    /// All roles, in the order in which they are called.
     pub const ALL: [Self; 3] = [Self::Filter, Self::Transform, Self::Route];
 
     pub const ALL_INTERFACES: &'static str =
@@ -39,7 +39,7 @@ impl ModuleRole {
         }
     }
 
-    /// The exported interface that makes it, up to the version.
+    /// Returns the interface that a component with this role exports, up to the version.
     pub const fn interface(self) -> &'static str {
         match self {
             Self::Filter => "waybill:module/filter@0.1.",
@@ -55,24 +55,24 @@ impl fmt::Display for ModuleRole {
     }
 }
 
-/// What is known about an admitted module.
+/// The description of an admitted module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleReport {
-    /// The component's SHA-256 in hexadecimal: its identity.
+    /// The component's SHA-256 in hexadecimal, which identifies the module.
     pub sha256: String,
     /// Bytes of the component.
     pub size: usize,
-    /// Its roles, in the order in which they are called.
+    /// The roles, in the order in which they are called.
     pub exports: Vec<ModuleRole>,
-    /// The interfaces it imports, as it names them.
+    /// The names of the imported interfaces.
     pub imports: Vec<String>,
-    /// What its author says of it, where the component says so.
+    /// The author's manifest, if the component has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<ModuleManifest>,
 }
 
 impl ModuleReport {
-    /// Whether it imports anything that has to be granted.
+    /// Whether the module imports a capability that has to be granted.
     pub fn imports_capabilities(&self) -> bool {
         let always = ["types@", "http-types@", "log@", "config@"];
         let imports = self.imports.iter().filter_map(|name| name.strip_prefix("waybill:module/"));
@@ -84,18 +84,17 @@ impl ModuleReport {
 #[derive(Clone)]
 pub struct LoadedModule(pub Arc<BoundModule>);
 
-/// A module with everything that a call needs already looked up.
+/// A module with its exports looked up, so that a call has nothing to look up.
 pub struct BoundModule {
     pub engine: Arc<EngineInner>,
     pub pre: InstancePre<GuestState>,
     pub filter: Option<filter::GuestIndices>,
     pub transform: Option<transform::GuestIndices>,
     pub route: Option<route::GuestIndices>,
-    /// Bounds the instances of this module, so that it leaves slots for others.
+    /// Bounds the instances of this module, so that slots are left for other modules.
     pub turns: Semaphore,
     pub sha256: [u8; 32],
     pub report: ModuleReport,
-    /// What it may use.
     pub limits: ModuleLimits,
 }
 
@@ -106,12 +105,11 @@ impl fmt::Debug for LoadedModule {
 }
 
 impl LoadedModule {
-    /// What is known about it.
     pub fn report(&self) -> &ModuleReport {
         &self.0.report
     }
 
-    /// Its SHA-256: its identity.
+    /// Returns the component's SHA-256, which identifies the module.
     pub fn sha256(&self) -> [u8; 32] {
         self.0.sha256
     }
@@ -150,7 +148,8 @@ pub async fn bind_module(
     Ok(LoadedModule(Arc::new(bound)))
 }
 
-/// The pool says no by itself; this says it with the numbers.
+/// Refuses a component that needs more than the pool has. The pool would refuse it too, but without
+/// the numbers.
 fn within_pool(component: &Component, engine: &EngineInner) -> Result<(), ModuleRejection> {
     let Some(needs) = component.resources_required() else {
         return Err(ModuleRejection::Bind {
@@ -172,9 +171,10 @@ fn within_pool(component: &Component, engine: &EngineInner) -> Result<(), Module
     Ok(())
 }
 
-/// Names are no proof: only loading the functions compares their types.
+/// Starts an instance and loads the functions of its roles. Only this compares their types.
 async fn try_out(bound: &BoundModule) -> Result<(), ModuleRejection> {
-    // Else a full pool refuses this instance, or that of a run which holds its place. Never closed.
+    // Without a slot, this instance or that of a run with a slot would be refused when the pool is
+    // full. The semaphore is never closed.
     let _slot = bound.engine.slots.acquire().await.ok();
     let randomness = GuestRandomness {
         secret: bound.engine.randomness.clone(),

@@ -1,4 +1,4 @@
-//! `http`: requests to hosts that the manifest names.
+//! The capability `http`: requests to hosts that the manifest names.
 
 use super::bindings::waybill::module::http::Host;
 use super::bindings::waybill::module::http_types::{Request, Response};

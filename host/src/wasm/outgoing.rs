@@ -1,10 +1,10 @@
-//! Requests of modules: what is checked before one is made, and the recording that a module that
-//! runs again reads instead.
+//! Makes the requests of modules, and records their answers for a module that runs again.
 //!
-//! A request goes to a host that the module is granted, by HTTPS unless the operator lets that host
-//! do without, through the client that deliveries go through: it checks addresses when it connects
-//! and follows no redirect. Secrets are put in here and go to their own hosts alone. The n-th answer
-//! of an event is stored with a digest of its request before the module sees it.
+//! A request goes only to a host that the module is granted, and uses HTTPS unless the operator
+//! allows that host plain HTTP. It is sent by the client that also sends deliveries. That client
+//! checks addresses when it connects, and follows no redirect. A secret is filled in here, and goes
+//! only to its own hosts. The n-th answer of an event is stored with a digest of its request before
+//! the module sees it.
 
 pub mod call_values;
 pub mod checked_request;
@@ -24,22 +24,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// Most requests of a flow's modules on one event.
+/// Most requests that a flow's modules may make for one event.
 const MOST_CALLS: u32 = 8;
-/// The longest body of an answer, in bytes.
+/// Most bytes of an answer's body.
 const LONGEST_BODY: usize = 1 << 20;
-/// Most bytes of all answers on one event.
+/// Most bytes of all answers for one event.
 const MOST_BYTES: usize = 4 << 20;
-/// How long one request may take.
+/// Longest time of one request.
 const CALL_TIME: Duration = Duration::from_secs(5);
-/// How long all requests of a flow's modules on one event may take. A planning is leased for longer.
+/// Longest time of all requests of a flow's modules for one event. The lease of a planning lasts
+/// longer.
 pub const EVENT_TIME: Duration = Duration::from_secs(8);
 
-/// What makes requests for modules.
+/// Makes the requests of modules.
 #[derive(Debug, Clone)]
 pub struct ModuleClient {
     client: DeliveryClient,
-    /// Hosts that need no TLS.
+    /// Hosts for which the operator allows plain HTTP.
     plain_http: Arc<[String]>,
 }
 
@@ -49,10 +50,10 @@ impl ModuleClient {
     }
 }
 
-/// The requests that the modules of one flow make on one event.
+/// The requests that the modules of one flow make for one event.
 #[derive(Debug)]
 pub struct EventCalls {
-    /// Makes requests; without it only what was recorded is answered.
+    /// Makes the requests. Without a client, only recorded answers are given.
     client: Option<ModuleClient>,
     store: Option<EventStore>,
     event: EventId,
@@ -60,29 +61,32 @@ pub struct EventCalls {
     course: Mutex<CallCourse>,
 }
 
-/// How far they are.
+/// What the requests of one event have used up.
 #[derive(Debug)]
 struct CallCourse {
+    /// The recorded answers. `None` until the first request reads them.
     recorded: Option<Vec<ModuleAnswer>>,
+    /// The position of the next request.
     next: u32,
     time_left: Duration,
     bytes_left: usize,
 }
 
 impl EventCalls {
-    /// Requests that are made where they are not recorded, and recorded then.
+    /// Creates requests that are made and recorded if the recording does not hold their answers.
     pub fn making(client: ModuleClient, store: EventStore, event: EventId, flow: FlowId) -> Self {
         Self { client: Some(client), ..Self::recorded(Some(store), event, flow) }
     }
 
-    /// Requests that are answered by what was recorded alone, as in dry runs.
+    /// Creates requests that get recorded answers only, as dry runs need them.
     pub fn recorded(store: Option<EventStore>, event: EventId, flow: FlowId) -> Self {
         let course =
             CallCourse { recorded: None, next: 0, time_left: EVENT_TIME, bytes_left: MOST_BYTES };
         Self { client: None, store, event, flow, course: Mutex::new(course) }
     }
 
-    /// The answer to a request: the recorded one, or one that is recorded now.
+    /// Returns the recorded answer to a request. If there is none, makes the request and records
+    /// its answer.
     pub async fn answer(
         &self,
         grants: &CapabilityGrants,
@@ -96,7 +100,7 @@ impl EventCalls {
         let position = course.next;
         course.next += 1;
         if position >= MOST_CALLS {
-            let message = format!("more than {MOST_CALLS} requests on one event");
+            let message = format!("more than {MOST_CALLS} requests for one event");
             return Err(RequestRefusal::permanent("limit", message));
         }
         if let Some(reply) = self.find_recorded(&mut course, position, &digest).await? {
@@ -105,7 +109,7 @@ impl EventCalls {
         let Some(client) = &self.client else {
             return Err(RequestRefusal::permanent(
                 "not_recorded",
-                "a dry run makes no requests, and the event has no recorded answer to this one",
+                "a dry run makes no requests, and no answer to this one is recorded with the event",
             ));
         };
         let (request, redactor) = checked.complete(&request, grants, secrets)?;
@@ -140,7 +144,7 @@ impl EventCalls {
         })
     }
 
-    /// Stores an answer. A module never sees one that it could not see again.
+    /// Stores an answer before the module sees it, so that a later run sees the same one.
     async fn record(
         &self,
         position: u32,
@@ -177,7 +181,10 @@ impl ModuleClient {
         let time = CALL_TIME.min(course.time_left);
         let most = LONGEST_BODY.min(course.bytes_left);
         if time.is_zero() || most == 0 {
-            let message = format!("requests on one event take at most {} s", EVENT_TIME.as_secs());
+            let message = format!(
+                "all requests for one event may take {} s and return {MOST_BYTES} bytes",
+                EVENT_TIME.as_secs()
+            );
             return Err(RequestRefusal::permanent("limit", message));
         }
         let began = Instant::now();
@@ -196,13 +203,14 @@ impl ModuleClient {
     }
 }
 
-/// The message names no address: that may hold a secret.
+/// Returns the refusal for a request without an answer. Its message names no address, because an
+/// address may hold a secret.
 fn refuse_call(error: &SendError) -> RequestRefusal {
     match error.class {
         ErrorClass::Timeout => RequestRefusal::passing("timeout", "no answer came in time"),
         ErrorClass::AddressForbidden => RequestRefusal::permanent(
             "denied",
-            "the host's addresses are none that requests may go to (see `delivery.allow_networks`)",
+            "requests may not go to the addresses of this host (see `delivery.allow_networks`)",
         ),
         ErrorClass::Connect
         | ErrorClass::ConnectionLost

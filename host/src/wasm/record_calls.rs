@@ -1,4 +1,4 @@
-//! `records`: look-up in the record store.
+//! The capability `records`: look-ups in the record store.
 
 use super::bindings::waybill::module::records::{Found, Host};
 use super::bindings::waybill::module::types::Failure;
@@ -10,12 +10,12 @@ use crate::model::capability_grants::ModuleCapability;
 use crate::model::event::MAX_KEY;
 use crate::store::{FoundRecord, RecordLookup};
 
-/// Look-ups of one run.
+/// Most look-ups in one run.
 const MAX_LOOKUPS: usize = 50;
-/// Records that one look-up gives.
+/// Most records that one look-up returns.
 const MAX_FOUND: u32 = 100;
-/// Bytes of records that one run may read. The host keeps them until the run ends, so that a repeated
-/// look-up gives the same answer.
+/// Most bytes of records that one run may read. The host keeps them until the run ends, so that a
+/// repeated look-up gives the same answer.
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
 
 impl Host for GuestState {
@@ -67,7 +67,7 @@ impl CapabilityRun {
     async fn find_records(&mut self, lookup: RecordLookup) -> Result<Vec<Found>, Failure> {
         let texts = [&lookup.source, &lookup.resource, &lookup.value];
         if texts.iter().any(|text| text.len() > MAX_KEY || !is_storable(text)) {
-            // Nothing that is stored is as long.
+            // No stored record has such a name or value.
             return Ok(Vec::new());
         }
         let name = format!("{lookup:?}");
@@ -98,8 +98,8 @@ impl CapabilityRun {
         Ok(given)
     }
 
-    /// Counts the bytes of records that were read. After the limit is exceeded nothing is left, or a
-    /// module that ignores the failure could have the same records read again and again.
+    /// Counts the bytes of records that were read. After the limit is exceeded nothing is left, or
+    /// a module that ignores the failure could have the same records read again and again.
     fn count_bytes(&mut self, found: &[FoundRecord]) -> Result<(), Failure> {
         let read: usize = found.iter().map(FoundRecord::size).sum();
         let left = self.record_bytes_left.checked_sub(read);

@@ -1,4 +1,4 @@
-//! One event through one module.
+//! Runs one module on one event.
 
 use super::bindings::exports::waybill::module::filter::Verdict as WireVerdict;
 use super::bindings::waybill::module::types::{BodyParam, ChangesParam, Event};
@@ -17,20 +17,21 @@ use std::time::Instant;
 use wasmtime::component::Instance;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
-/// Why an event with neither draft nor dispatch ends.
+/// The reason for dropping an event of which a `transform` made no draft.
 const TO_NOTHING: &str = "transformed to nothing";
-/// Why one without a dispatch ends.
+/// The reason for dropping an event for which a `route` made no dispatch.
 const TO_NOWHERE: &str = "routed nowhere";
 
 impl LoadedModule {
-    /// Runs the module on one event: `filter`, then `transform`, then `route` on each event that
-    /// goes on, in one fresh instance. Waits for a free slot. `config` is what the guest reads; it
-    /// may call nothing else.
+    /// Runs the module on one event, without capabilities: `filter`, then `transform`, then `route`
+    /// on each event that goes on, in one fresh instance. Waits for a free slot. The guest reads
+    /// `config`.
     pub async fn run(&self, input: ModuleInput<'_>, config: &Arc<ModuleConfig>) -> ModuleRun {
         self.run_granted(input, config, None).await
     }
 
-    /// The same with what is granted to the module; it comes back with what the module did.
+    /// Runs the module like [`Self::run`], with these capabilities. They are returned with what the
+    /// module did.
     pub async fn run_granted(
         &self,
         input: ModuleInput<'_>,
@@ -45,8 +46,8 @@ impl LoadedModule {
         };
         let guest =
             GuestContext { randomness, received: input.received, config: Arc::clone(config) };
-        // Its own turn first: a module that waits for itself must not hold a slot meanwhile.
-        // Neither is ever closed.
+        // The module's own turn comes first: while it waits for its other runs, it must not hold a
+        // slot. Both semaphores are never closed.
         let places = async {
             let turn = bound.turns.acquire().await.ok();
             (turn, bound.engine.slots.acquire().await.ok())
@@ -79,7 +80,7 @@ impl LoadedModule {
     }
 }
 
-/// Makes a fresh instance. The caller holds a slot.
+/// Starts a fresh instance. The caller must hold a slot.
 pub async fn start_instance(
     bound: &BoundModule,
     guest: GuestContext,
@@ -99,21 +100,19 @@ pub async fn start_instance(
     }
 }
 
-/// A run under way: the steps so far.
+/// A run in progress, with the steps so far.
 struct GuestCall<'m> {
     bound: &'m BoundModule,
-    /// What the run may use.
     limits: ModuleLimits,
-    /// The flow's id.
+    /// The id of the flow.
     flow: &'m str,
     steps: Vec<ModuleStep>,
-    /// When the run began.
     began: Instant,
-    /// When the present step began.
+    /// When the current step began.
     since: Instant,
 }
 
-/// How a call ended that gave no value.
+/// Why a call returned no value.
 enum CallEnd {
     Late,
     Broken(wasmtime::Error),
@@ -131,7 +130,7 @@ async fn in_time<T>(
 }
 
 impl<'m> GuestCall<'m> {
-    /// What the ids of what is made of an event come from.
+    /// Returns the values from which the ids of an event's drafts and dispatches are derived.
     const fn id_origin<'o>(&self, event: &Event<'o>) -> IdOrigin<'o>
     where
         'm: 'o,
@@ -162,7 +161,7 @@ impl<'m> GuestCall<'m> {
         Ok(RunEnd::Out(drafts.into_iter().map(routed).collect()))
     }
 
-    /// `Some(reason)` where the filter drops the event.
+    /// Calls `filter`. Returns the reason if it drops the event.
     async fn call_filter(
         &mut self,
         store: &mut Store<GuestState>,
@@ -195,7 +194,7 @@ impl<'m> GuestCall<'m> {
         }
     }
 
-    /// `None` where the module does not transform.
+    /// Calls `transform`. Returns `None` if the module does not have this role.
     async fn call_transform(
         &mut self,
         store: &mut Store<GuestState>,
@@ -220,7 +219,7 @@ impl<'m> GuestCall<'m> {
         Ok(Some(drafts))
     }
 
-    /// The dispatches of each draft; empty where the module does not route.
+    /// Calls `route` on each draft. Returns nothing if the module does not have this role.
     async fn route_drafts(
         &mut self,
         store: &mut Store<GuestState>,
@@ -251,7 +250,8 @@ impl<'m> GuestCall<'m> {
         self.call_route(store, instance, &events).await
     }
 
-    /// The dispatches of each event, one step for all; empty where the module does not route.
+    /// Calls `route` on each event, and adds one step for all calls. Returns the dispatches of each
+    /// event, or nothing if the module does not have this role.
     async fn call_route(
         &mut self,
         store: &mut Store<GuestState>,
@@ -286,14 +286,14 @@ impl<'m> GuestCall<'m> {
         Ok(routed)
     }
 
-    /// Refuses another call where all calls together have taken too long.
+    /// Fails if all calls together have taken too long.
     fn time_left(&self) -> CheckResult<()> {
         let limit = self.limits.run;
         if self.began.elapsed() < limit { Ok(()) } else { Err(ModuleFailure::Timeout { limit }) }
     }
 
-    /// Refuses another call where all calls together have returned too much. One for each of 100
-    /// drafts may return 200 MiB, which nobody else counts before the run is over.
+    /// Fails if all calls together have returned too much. The calls for 100 drafts could return
+    /// 200 MiB, and no other check counts this before the run ends.
     fn room_left(&self, returned: usize) -> CheckResult<()> {
         let limit = self.limits.run_output_bytes;
         if returned <= limit {
@@ -302,7 +302,7 @@ impl<'m> GuestCall<'m> {
         Err(ModuleFailure::Output { message: format!("more than {limit} bytes in one run") })
     }
 
-    /// The value of a call, or the failure that the trace and the caller see.
+    /// Returns the value of a call, or the failure for the trace and the caller.
     fn judge_answer<T>(
         &mut self,
         role: ModuleRole,
@@ -330,7 +330,7 @@ impl<'m> GuestCall<'m> {
         checked
     }
 
-    /// Ends the present step.
+    /// Ends the current step.
     fn end_step(
         &mut self,
         role: ModuleRole,
@@ -364,8 +364,8 @@ fn guest_event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
     }
 }
 
-/// What went wrong in a call that gave no value. What the host noted itself comes first: a guest
-/// that is refused memory or time mostly shows it by another trap.
+/// Returns the failure of a call without a value. The notes of the host come first, because a guest
+/// that is refused memory or time usually ends with another trap.
 fn explain(ended: CallEnd, state: &mut GuestState, limits: &ModuleLimits) -> ModuleFailure {
     let error = match ended {
         CallEnd::Late => return ModuleFailure::Timeout { limit: limits.wall },
@@ -392,7 +392,7 @@ fn explain(ended: CallEnd, state: &mut GuestState, limits: &ModuleLimits) -> Mod
         return ModuleFailure::Trap { message: format!("{error:#}") };
     }
     let text = format!("{error:#}");
-    // wasmtime keeps this error's type to itself.
+    // The type of this error is private to wasmtime.
     if text.contains("fuel allocated for hostcalls") {
         let message = format!("more than {} bytes in one call", limits.output_bytes);
         return ModuleFailure::Output { message };
@@ -400,7 +400,8 @@ fn explain(ended: CallEnd, state: &mut GuestState, limits: &ModuleLimits) -> Mod
     ModuleFailure::Output { message: check::text(text) }
 }
 
-/// The trap and what the guest said before it: a Rust panic prints its message and then traps.
+/// Returns the kind of a trap with what the guest printed before it. A Rust panic prints its
+/// message and then traps.
 fn with_last_words(kind: &str, state: &mut GuestState) -> String {
     state.wasi.drain(&mut state.log);
     match state.log.last_words() {

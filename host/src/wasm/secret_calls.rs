@@ -1,4 +1,4 @@
-//! `secrets`: keys that a guest uses and never sees.
+//! The capability `secrets`: HMACs under keys that a guest never sees.
 
 use super::bindings::waybill::module::secrets::{Encoding, Hash, Host};
 use super::bindings::waybill::module::types::{BodyResult, Failure};
@@ -32,7 +32,7 @@ impl Host for GuestState {
         hmac: String,
     ) -> Result<bool, Failure> {
         let run = self.granted(ModuleCapability::Secrets)?;
-        // What is not in that encoding cannot be the code, and that says nothing of the secret.
+        // A text in another encoding cannot be the HMAC. Saying so does not reveal the secret.
         let Some(code) = read_code(&hmac, encoding) else { return Ok(false) };
         let fits = named(run, &secret)?.verify(hash.into(), bytes(&message), &code, run.now);
         fits.ok_or_else(|| unreadable(&secret))

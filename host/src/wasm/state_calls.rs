@@ -1,8 +1,8 @@
-//! `state`: memory between events.
+//! The capability `state`: memory between events.
 //!
-//! A key is read from the database when it is first named, and what a guest makes of it is kept in the
-//! run. The commit of the plan compares what was read with what stands there then, so a plan that was
-//! made from a value which changed meanwhile is made again.
+//! A key is read from the database when a guest first names it, and the guest's changes are kept in
+//! the run. The commit of the plan compares the value that was read with the stored one. If another
+//! plan has changed the value meanwhile, the event is planned again.
 
 use super::bindings::waybill::module::state::Host;
 use super::bindings::waybill::module::types::Failure;
@@ -17,11 +17,11 @@ use crate::model::plan_effects::{StateAddress, StateCell, StateValue};
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
-/// The longest value, in bytes.
+/// Most bytes of a value.
 const MAX_VALUE: usize = 64 << 10;
-/// Keys that the modules of a flow may name for one event.
+/// Most keys that the modules of a flow may name for one event.
 const MAX_TOUCHED: usize = 100;
-/// Up to here a double holds every whole number: 2^53.
+/// 2^53: a double represents every whole number up to here exactly.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 impl Host for GuestState {
@@ -63,7 +63,7 @@ impl Host for GuestState {
                 format!("`{key}`: it and what is added must be whole numbers within ±2^53"),
             )
         })?;
-        // Without the sign of a zero.
+        // Removes the sign of a negative zero.
         let sum = sum + 0.0;
         run.put(&key, StateValue { text: format!("{sum}"), expires_at }).await?;
         Ok(sum)
@@ -91,7 +91,7 @@ fn is_whole(number: f64) -> bool {
 }
 
 impl CapabilityRun {
-    /// The value of a key, if it has not expired.
+    /// Returns the value of a key, unless it has expired.
     async fn value(&mut self, key: &str) -> Result<Option<StateValue>, Failure> {
         let now = self.now;
         let held = self.cell(key).await?.now.clone();
@@ -137,7 +137,7 @@ impl CapabilityRun {
         ))
     }
 
-    /// The place of a key, read when it is first named.
+    /// Returns the cell of a key, and reads it from the database when it is first named.
     async fn cell(&mut self, key: &str) -> Result<&mut StateCell, Failure> {
         let address = self.address(key)?;
         if !self.effects.state.contains_key(&address) {

@@ -1,22 +1,21 @@
-//! What can be said about an upload without compiling it.
+//! Checks an upload without compiling it.
 
 use super::{ModuleLimits, ModuleRejection, ModuleRole};
 use crate::model::fault::InputFault;
 use crate::model::module_manifest::{ModuleManifest, SECTION};
 use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
-/// What a valid component exports and imports.
+/// The exports, imports and manifest of a valid component.
 #[derive(Debug, Default)]
 pub struct ComponentOutline {
-    /// Its roles, in the order in which they are called.
+    /// The roles, in the order in which they are called.
     pub roles: Vec<ModuleRole>,
-    /// The interfaces that it imports, as it names them.
+    /// The names of the imported interfaces.
     pub imports: Vec<String>,
-    /// What its author says of it.
     pub manifest: Option<ModuleManifest>,
 }
 
-/// Interfaces and packages that the linker holds, up to the version.
+/// The interfaces and packages that the linker provides, up to the version.
 const ALLOWED: [&str; 17] = [
     "waybill:module/types@0.1.",
     "waybill:module/http-types@0.1.",
@@ -37,7 +36,7 @@ const ALLOWED: [&str; 17] = [
     "wasi:sockets/",
 ];
 
-/// Validates `wasm` in full and reads its outline.
+/// Validates the whole component and returns its outline.
 pub fn outline_component(
     wasm: &[u8],
     features: WasmFeatures,
@@ -71,7 +70,7 @@ pub fn outline_component(
     Ok(ComponentOutline { roles, imports: walked.imports, manifest: manifest.transpose()? })
 }
 
-/// The manifest, which must fit the roles that are exported and what the operator allows.
+/// Reads the manifest. It must fit the exported roles and the operator's limits.
 fn read_manifest(
     text: &[u8],
     roles: &[ModuleRole],
@@ -124,7 +123,8 @@ struct WalkedComponent {
     manifest: Option<Vec<u8>>,
 }
 
-/// Reads the outermost imports and exports, and what every core module inside asks for.
+/// Reads the imports and exports of the outermost component, and checks the needs of every core
+/// module inside.
 fn walk_component(wasm: &[u8], limits: &ModuleLimits) -> Result<WalkedComponent, ModuleRejection> {
     let mut walked = WalkedComponent::default();
     let mut nested = 0_usize;
@@ -149,7 +149,7 @@ fn walk_component(wasm: &[u8], limits: &ModuleLimits) -> Result<WalkedComponent,
 }
 
 impl WalkedComponent {
-    /// Two manifests could tell two readers two things.
+    /// Takes the manifest. Refuses a second one, because two readers could read different ones.
     fn note_manifest(&mut self, text: &[u8]) -> Result<(), ModuleRejection> {
         if self.manifest.replace(text.to_vec()).is_none() {
             return Ok(());

@@ -1,9 +1,9 @@
-//! WASI 0.2 with nothing behind it: no files, no network, no environment, no arguments.
+//! An empty WASI 0.2: without files, network, environment and arguments.
 //!
-//! Language runtimes import it, few modules call it, so its state is made at the first call. Clocks
-//! stand at the time the event was captured and randomness comes from the event's id and a secret
-//! of the server: the same event gives the same result at every attempt, and nobody outside can
-//! tell which. Standard output and error go to the log.
+//! Language runtimes import it, but few modules call it, so its state is created at the first call.
+//! Clocks show the time when the event was captured. Random numbers are derived from the event's id
+//! and a secret of the server, so the same event gives the same result at every attempt, and nobody
+//! outside can predict it. Standard output and standard error go to the log.
 
 use super::guest_log::{GuestLog, LogLevel};
 use super::guest_state::{GuestRandomness, GuestState};
@@ -19,13 +19,13 @@ use wasmtime_wasi::{
     WasiView,
 };
 
-/// Handles (streams, pollables) that one instance may hold.
+/// Most handles (streams, pollables) of one instance.
 const MAX_HANDLES: usize = 1000;
-/// Random bytes that one call gives at most, as in the Web's `getRandomValues`. They are made one
-/// by one in memory of the host, without giving way to others; wasmtime's own limit is 64 MiB.
+/// Most random bytes of one call, as in the Web's `getRandomValues`. They are made one by one in
+/// the host's memory, without yielding to other calls. wasmtime's own limit is 64 MiB.
 const MAX_RANDOM: u64 = 64 << 10;
 
-/// The WASI state of one instance, once it has called WASI.
+/// The WASI state of one instance. It is empty until the instance calls WASI.
 #[derive(Default)]
 pub struct GuestWasi {
     ctx: Option<WasiCtx>,
@@ -49,7 +49,7 @@ impl WasiView for GuestState {
 }
 
 impl GuestWasi {
-    /// Moves what was printed to the log, a line at a time.
+    /// Moves the printed lines to the log.
     pub fn drain(&mut self, log: &mut GuestLog) {
         for (stream, level) in [(&self.output, LogLevel::Info), (&self.errors, LogLevel::Warn)] {
             if let Some(stream) = stream {
@@ -80,7 +80,7 @@ fn context(
     ctx.build()
 }
 
-/// A clock that shows one time.
+/// A clock that always shows the same time.
 struct StandingClock(Duration);
 
 impl HostWallClock for StandingClock {
@@ -103,8 +103,8 @@ impl HostMonotonicClock for StandingClock {
     }
 }
 
-/// One of the two standard streams: keeps the beginning, takes the rest without a word, because a
-/// module never fails for what it prints.
+/// One of the two standard streams. It keeps the beginning and discards the rest without an error,
+/// because a module must not fail for what it prints.
 #[derive(Clone)]
 struct LoggedStdio(Arc<Mutex<KeptOutput>>);
 
@@ -143,7 +143,7 @@ impl StdoutStream for LoggedStdio {
     }
 
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 asks for it, and that is not linked.
+        // Only WASI 0.3 asks for it, and WASI 0.3 is not linked.
         Box::new(tokio::io::sink())
     }
 }

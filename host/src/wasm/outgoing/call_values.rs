@@ -1,11 +1,11 @@
-//! Requests and answers as modules give and see them, and why there is no answer.
+//! The requests of modules, the answers that modules see, and the reasons why there is no answer.
 
 use crate::net::http_client::ClientReply;
 use http::{HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// A body, in a request or an answer.
+/// The body of a request or of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModuleBody {
@@ -15,13 +15,13 @@ pub enum ModuleBody {
     Bytes(Vec<u8>),
 }
 
-/// A request as a module gives it.
+/// A request as a module makes it.
 #[derive(Debug, Clone)]
 pub struct ModuleRequest {
     pub method: String,
     pub url: String,
     pub headers: Vec<(String, String)>,
-    /// Names of the secrets that go into it.
+    /// The names of the secrets to fill in.
     pub secrets: Vec<String>,
     pub body: Option<ModuleBody>,
 }
@@ -34,11 +34,14 @@ pub struct ModuleReply {
     pub body: ModuleBody,
 }
 
-/// Why a module gets no answer: a code of the interface, a sentence, and whether it may pass.
+/// Why a module gets no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestRefusal {
+    /// A code that the interface package lists.
     pub code: &'static str,
+    /// The reason in a sentence.
     pub message: String,
+    /// Whether the same request may succeed later.
     pub may_pass: bool,
 }
 
@@ -53,7 +56,7 @@ impl RequestRefusal {
 }
 
 impl ModuleReply {
-    /// What came, as a module sees it.
+    /// Reads a reply. The body is JSON only if the content type says so and the text is valid.
     pub fn of(reply: &ClientReply) -> Self {
         let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let is_json = kind.is_some_and(|kind| {
@@ -67,7 +70,7 @@ impl ModuleReply {
             Ok(text) => ModuleBody::Text(text),
             Err(error) => ModuleBody::Bytes(error.into_bytes()),
         };
-        // A cookie is a credential, and nothing here would send it back.
+        // A cookie is a credential, and no later request would send it back.
         let headers = reply.headers.iter().filter(|(name, _)| **name != header::SET_COOKIE);
         let text = |(name, value): (&HeaderName, &HeaderValue)| {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
@@ -76,7 +79,7 @@ impl ModuleReply {
     }
 }
 
-/// Bytes as base64 in JSON.
+/// Stores bytes as base64 in JSON.
 mod base64_text {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;

@@ -1,4 +1,4 @@
-//! What a request of a module may be, and what the host puts into it.
+//! Checks the requests of modules, and fills in what the host adds to them.
 
 use super::call_values::{ModuleBody, ModuleRequest, RequestRefusal};
 use crate::crypto::sha256::sha256_digest;
@@ -14,13 +14,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use url::{Url, form_urlencoded};
 
-/// The longest body of a request, in bytes.
+/// Most bytes of a request's body.
 const LONGEST_BODY: usize = 1 << 20;
-/// Most headers of a request, and their bytes.
+/// Most headers of a request, and most bytes of all of them.
 const MOST_HEADERS: (usize, usize) = (64, 16 << 10);
-/// The longest address of a request, in bytes.
+/// Most bytes of a request's URL.
 const LONGEST_URL: usize = 8 << 10;
-/// Headers that the host sets or that say how a connection is used.
+/// Headers that a module may not set: the host sets them, or they control the connection.
 const OWN_HEADERS: [&str; 11] = [
     "host",
     "content-length",
@@ -35,18 +35,19 @@ const OWN_HEADERS: [&str; 11] = [
     "proxy-connection",
 ];
 
-/// A request that goes to a granted host and has headers of its own alone.
+/// A request that passed the checks: its host is granted, and it sets none of [`OWN_HEADERS`].
 #[derive(Debug)]
 pub struct CheckedRequest {
     method: Method,
     pub url: Url,
-    /// The host as manifests and secrets name it.
+    /// The host in the form in which manifests and secrets name it.
     host: String,
     headers: HeaderMap,
 }
 
 impl CheckedRequest {
-    /// Checks a request. `plain` holds the hosts that need no TLS; a dry run does not know them.
+    /// Checks a request. `plain` holds the hosts for which the operator allows plain HTTP. A dry
+    /// run does not know them.
     pub fn new(
         request: &ModuleRequest,
         grants: &CapabilityGrants,
@@ -56,7 +57,7 @@ impl CheckedRequest {
         let method = Method::from_bytes(request.method.as_bytes())
             .ok()
             .filter(|method| *method != Method::CONNECT && *method != Method::TRACE)
-            .ok_or_else(|| invalid("the method is none that a module may use".to_owned()))?;
+            .ok_or_else(|| invalid("a module may not use this method".to_owned()))?;
         let (url, host) = read_url(&request.url, grants, plain)?;
         let headers = read_headers(&request.headers)?;
         let length = match &request.body {
@@ -74,7 +75,8 @@ impl CheckedRequest {
         Ok(Self { method, url, host, headers })
     }
 
-    /// SHA-256 of all that the module gave, in hex. The values of secrets are no part of it.
+    /// Returns the SHA-256 of the request as the module made it, in hexadecimal. It does not cover
+    /// the values of secrets, so a rotated secret does not change it.
     pub fn digest(&self, request: &ModuleRequest) -> String {
         let headers = serde_json::to_vec(&request.headers).unwrap_or_default();
         let secrets = serde_json::to_vec(&request.secrets).unwrap_or_default();
@@ -93,8 +95,8 @@ impl CheckedRequest {
         hex::encode(sha256_digest(&parts))
     }
 
-    /// Puts the secrets and the body in. The redactor masks these secrets in the reply: a server may
-    /// echo its request, or repeat the query of its address in a redirect.
+    /// Fills in the secrets and the body. The redactor masks these secrets in the reply, because a
+    /// server may echo its request, or repeat the query of its URL in a redirect.
     pub fn complete(
         mut self,
         request: &ModuleRequest,
@@ -120,7 +122,7 @@ impl CheckedRequest {
         let agent = HeaderValue::from_static(concat!("Waybill/", env!("CARGO_PKG_VERSION")));
         self.headers.entry(header::USER_AGENT).or_insert(agent);
         let uri: Uri = self.url.as_str().parse().map_err(|_opaque| {
-            RequestRefusal::permanent("invalid", "the address is not one that a request can have")
+            RequestRefusal::permanent("invalid", "a request cannot be sent to this URL")
         })?;
         let Self { method, headers, .. } = self;
         let request = ClientRequest { method, ..ClientRequest::post(uri, headers, body) };
@@ -153,7 +155,7 @@ impl CheckedRequest {
         let (Some(Ok(header)), Ok(mut text)) = (filled, HeaderValue::from_str(&text)) else {
             return Err(RequestRefusal::permanent(
                 "invalid",
-                format!("secret `{name}` fits no header"),
+                format!("secret `{name}` cannot be sent in a header"),
             ));
         };
         if self.headers.contains_key(&header) {
@@ -166,8 +168,8 @@ impl CheckedRequest {
     }
 }
 
-/// Lists the forms of a secret that a reply may hold: the value, the header that it was sent in, and
-/// the value as queries encode it, with a space as `+` or as `%20`.
+/// Lists the forms of a secret that a reply may hold: the value, the header that it was sent in,
+/// and the value as queries encode it, with a space as `+` or as `%20`.
 fn list_sent_forms(value: &str, header: Option<&str>) -> Vec<String> {
     let encoded = form_urlencoded::byte_serialize(value.as_bytes()).collect();
     let mut forms = vec![value.to_owned(), encoded, encode_component(value)];
@@ -175,7 +177,8 @@ fn list_sent_forms(value: &str, header: Option<&str>) -> Vec<String> {
     forms
 }
 
-/// A secret that is granted, and that there is.
+/// Finds a secret by its name. Fails if the module is not granted it, if it does not exist, or if
+/// it cannot be read with the present key.
 pub fn find_secret<'s>(
     name: &str,
     grants: &CapabilityGrants,
@@ -198,8 +201,8 @@ fn locked(name: &str) -> RequestRefusal {
     RequestRefusal::passing("unavailable", message)
 }
 
-/// The address of a request and its host as manifests name it. `plain` holds the hosts that need no
-/// TLS; a dry run does not know them and makes no request.
+/// Reads the URL of a request. Returns it with its host in the form in which manifests name hosts.
+/// `plain` is `None` in a dry run, which makes no request.
 fn read_url(
     text: &str,
     grants: &CapabilityGrants,
@@ -207,16 +210,16 @@ fn read_url(
 ) -> Result<(Url, String), RequestRefusal> {
     let invalid = |message: &str| RequestRefusal::permanent("invalid", message);
     if text.len() > LONGEST_URL {
-        return Err(RequestRefusal::permanent("limit", "the address is longer than 8 KiB"));
+        return Err(RequestRefusal::permanent("limit", "the URL is longer than 8 KiB"));
     }
     let mut url = Url::parse(text).map_err(|_opaque| invalid("the address is not a URL"))?;
     let is_web = matches!(url.scheme(), "https" | "http");
     let name = url.host_str().filter(|_| is_web).map(str::to_owned);
-    let name = name.ok_or_else(|| invalid("an address begins with https:// and names a host"))?;
+    let name = name.ok_or_else(|| invalid("the URL must begin with https:// and name a host"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("an address holds no credentials: name a secret instead"));
+        return Err(invalid("the URL must not hold credentials: name a secret instead"));
     }
-    // Without the port where it is the scheme's own.
+    // `port` is `None` for the default port of the scheme.
     let host = url.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
     if !grants.http.iter().any(|granted| is_same_host(granted, &host)) {
         let message = format!("`{host}` is not among the hosts that this module is granted");
