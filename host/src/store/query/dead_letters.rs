@@ -1,4 +1,4 @@
-//! The dead-letter store.
+//! Reads the dead-letter store.
 
 use super::window::{ListPage, ListWindow, condition, until_id};
 use crate::model::delivery::DeliveryStatus;
@@ -8,33 +8,32 @@ use crate::store::error::database_error::corrupt_value;
 use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 
-/// A dead letter as it stands.
+/// A dead letter as stored.
 #[derive(Debug, Clone)]
 pub struct StoredDeadLetter {
     pub id: DeadLetterId,
-    /// What died.
     pub subject: DeadSubject,
-    /// Why, in a word.
+    /// The reason in a word.
     pub reason: String,
-    /// Why, in a sentence.
+    /// The reason in a sentence.
     pub detail: String,
-    /// When it died.
+    /// Time of the failure.
     pub created_at: Timestamp,
-    /// When a replay of it began that has not ended yet.
+    /// Start of a replay that has not ended yet.
     pub replayed_at: Option<Timestamp>,
 }
 
-/// What is in the dead-letter store.
+/// The subject of a dead letter.
 #[derive(Debug, Clone)]
 pub enum DeadSubject {
     /// A delivery, or an event whose modules failed.
     Event(DeadEvent),
-    /// A row of a source, of which there is no event.
+    /// A row of a source, for which there is no event.
     Row(DeadRow),
 }
 
 impl DeadSubject {
-    /// The flow that planned the delivery, or whose modules failed.
+    /// Returns the flow that planned the delivery, or whose modules failed.
     pub const fn flow(&self) -> Option<FlowId> {
         match self {
             Self::Event(dead) => dead.flow_id,
@@ -42,7 +41,7 @@ impl DeadSubject {
         }
     }
 
-    /// The delivery that died.
+    /// Returns the delivery, if the subject is one.
     pub fn delivery(&self) -> Option<DeliveryId> {
         match self {
             Self::Event(dead) => dead.delivery.map(|(delivery, _)| delivery),
@@ -56,45 +55,45 @@ impl DeadSubject {
 pub struct DeadEvent {
     pub event_id: EventId,
     pub event_type: String,
-    /// The delivery and its endpoint; `None` where the event's modules failed.
+    /// The delivery and its endpoint. `None` if the event's modules failed.
     pub delivery: Option<(DeliveryId, EndpointId)>,
     /// The flow that planned the delivery, or whose modules failed.
     pub flow_id: Option<FlowId>,
 }
 
-/// A row that a source could not read or tell.
+/// A row that a source could not read or turn into an event.
 #[derive(Debug, Clone)]
 pub struct DeadRow {
     pub source_id: SourceId,
-    /// The table or list that the row stands in.
+    /// The table or list of the row.
     pub list: String,
-    /// The row's key, or where it stands.
+    /// The row's key, or its position.
     pub row_id: String,
 }
 
-/// Which dead letters to list.
+/// Selects dead letters.
 #[derive(Debug, Clone, Default)]
 pub struct DeadLetterFilter {
-    /// Only to this endpoint.
+    /// Dead letters of this endpoint.
     pub endpoint: Option<EndpointId>,
-    /// Only of this source: its rows, and events of that name.
+    /// Dead letters of this source: its rows, and events with its name.
     pub source: Option<(SourceId, String)>,
-    /// Only of this kind: `delivery`, `event` or `row`.
+    /// Dead letters of this kind: `delivery`, `event` or `row`.
     pub kind: Option<&'static str>,
-    /// Only of deliveries in this status; one that is being replayed is not dead.
+    /// Dead letters whose delivery has this status. A delivery that is being replayed is not dead.
     pub status: Option<DeliveryStatus>,
-    /// Only of this event type.
+    /// Dead letters of this event type.
     pub event_type: Option<String>,
-    /// Only for this reason.
+    /// Dead letters with this reason.
     pub reason: Option<String>,
-    /// Died then or later.
+    /// Dead letters from this time or later.
     pub since: Option<Timestamp>,
-    /// Died earlier.
+    /// Dead letters from before this time.
     pub until: Option<Timestamp>,
 }
 
 impl DeadLetterFilter {
-    /// Whether rows are left out for another reason than an end of their time.
+    /// Returns whether conditions other than `until` exclude rows.
     const fn is_narrow(&self) -> bool {
         self.endpoint.is_some()
             || self.source.is_some()
@@ -105,7 +104,7 @@ impl DeadLetterFilter {
             || self.since.is_some()
     }
 
-    /// Binds the conditions, in the order in which both statements name them.
+    /// Binds the conditions, in the order of the parameters of the statements.
     fn bind_to<'q>(&'q self, query: SqlQuery<'q>) -> SqlQuery<'q> {
         let (to, endpoint) = condition(self.endpoint.map(EndpointId::uuid));
         let source = self.source.as_ref().map(|(id, name)| (name.as_str(), *id));
@@ -137,7 +136,7 @@ impl FromStoredRow for StoredDeadLetter {
     }
 }
 
-/// How many dead letters need the same endpoint, flow or source to be replayed.
+/// Number of dead letters that need the same endpoint, flow or source for their replay.
 #[derive(Debug, Clone)]
 pub struct LetterCount {
     pub endpoint_id: Option<EndpointId>,
@@ -165,8 +164,9 @@ impl FromStoredRow for DeadSubject {
             return Ok(Self::Row(DeadRow { source_id, list, row_id }));
         }
         let event_id: Option<EventId> = row.get("event_id")?;
-        let event_id = event_id
-            .ok_or_else(|| corrupt_value("dead_letter", "event_id", &"it is of nothing"))?;
+        let event_id = event_id.ok_or_else(|| {
+            corrupt_value("dead_letter", "event_id", &"the row has no event and no source")
+        })?;
         let delivery: Option<DeliveryId> = row.get("delivery_id")?;
         Ok(Self::Event(DeadEvent {
             event_id,
@@ -178,36 +178,39 @@ impl FromStoredRow for DeadSubject {
 }
 
 impl EventStore {
-    /// A page of dead letters, newest first, older than `before`.
+    /// Returns a page of dead letters, newest first, that are older than `before`.
     pub async fn list_dead_letters(
         &self,
         filter: &DeadLetterFilter,
         before: Option<DeadLetterId>,
         limit: u32,
     ) -> Result<ListPage<StoredDeadLetter, DeadLetterId>, StoreError> {
-        // One whose replay failed keeps its id and gets a later time: no lower bound.
+        // There is no lower bound, because a dead letter whose replay failed keeps its id and gets
+        // a later time.
         let until = until_id(filter.until, |at| DeadLetterId::first_at(at).uuid());
         let bounds = before.map(DeadLetterId::uuid).into_iter().chain(until);
         let mut window = ListWindow::between(None, bounds);
         if filter.is_narrow() {
             window = self.cut_window(window, statements::DEAD_LETTER_FLOOR).await?;
         }
-        let query =
-            SqlQuery::new(statements::SELECT_DEAD_LETTERS).bind(window.before).bind(window.from);
-        let query = filter.bind_to(query).bind(i64::from(limit) + 1);
+        let query = filter
+            .bind_to(SqlQuery::new(statements::SELECT_DEAD_LETTERS))
+            .bind(window.before)
+            .bind(window.from)
+            .bind(i64::from(limit) + 1);
         let rows = self.pool().fetch_all(query).await?;
         let page = window.page(rows, limit, |row: &StoredDeadLetter| row.id.uuid());
         Ok(page.with_ids(DeadLetterId::from_uuid))
     }
 
-    /// How many dead letters match that are not being replayed.
+    /// Returns the number of matching dead letters that are not being replayed.
     pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, StoreError> {
         let query = filter.bind_to(SqlQuery::new(statements::COUNT_DEAD_LETTERS));
         let count: i64 = self.pool().fetch_value(query).await?;
         Ok(count.unsigned_abs())
     }
 
-    /// The same by what a replay needs to be there.
+    /// Counts the matching dead letters by the objects that their replay needs.
     pub async fn count_letter_subjects(
         &self,
         filter: &DeadLetterFilter,
@@ -216,7 +219,6 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// One dead letter.
     pub async fn find_dead_letter(
         &self,
         id: DeadLetterId,

@@ -1,6 +1,7 @@
-//! Statements of alerts, of the health that they are made from, and of the duty to look at it.
+//! Statements for alerts, for the figures from which they are made, and for the duty to evaluate
+//! them.
 
-/// A column of the events that wait for the modules of a flow, within a bound.
+/// A column over the events that wait for the modules of a flow, within a bound.
 macro_rules! waiting_events_of_flow {
     ($column:literal, $join:literal) => {
         concat!(
@@ -14,11 +15,11 @@ macro_rules! waiting_events_of_flow {
 }
 
 statements! {
-    /// Only what nobody holds, or this node does.
+    /// Takes the duty only if no node holds it, or this node does.
     TAKE_DUTY = "INSERT INTO duty (name, node, until) VALUES ($1, $2, $4) \
         ON CONFLICT (name) DO UPDATE SET node = excluded.node, until = excluded.until \
         WHERE duty.node = excluded.node OR duty.until < $3";
-    /// Also keeps others from it until the transaction is over.
+    /// Also blocks other nodes until the end of the transaction.
     HOLD_DUTY = "UPDATE duty SET until = until WHERE name = $1 AND node = $2 AND until >= $3";
     LEAVE_DUTIES = "DELETE FROM duty WHERE node = $1";
 
@@ -28,7 +29,7 @@ statements! {
         silenced_until FROM alert WHERE is_open ORDER BY changed_at DESC, id LIMIT $1";
     SELECT_ALERT = "SELECT id, finding, unsent, acknowledged_at, acknowledged_by, silenced_until \
         FROM alert WHERE id = $1";
-    /// One that fires anew begins without what was said about it the last time.
+    /// An alert that fires again starts without the acknowledgement and silence of the last time.
     PUT_ALERT = "INSERT INTO alert (id, rule, subject, finding, is_open, changed_at, unsent) \
         VALUES ($1, $2, $3, $4, CAST($5 AS SMALLINT) = 1, $6, $7) \
         ON CONFLICT (rule, subject) DO UPDATE SET \
@@ -39,7 +40,7 @@ statements! {
         silenced_until = CASE WHEN alert.is_open THEN alert.silenced_until END";
     FORGET_ALERT = "DELETE FROM alert WHERE rule = $1 AND subject = $2";
     FORGET_OLD_ALERTS = "DELETE FROM alert WHERE NOT is_open AND changed_at < $1";
-    /// Only the notice that was sent: another may have taken its place.
+    /// Matches the notice that was sent, because another one may have replaced it.
     NOTE_ALERT_SENT = "UPDATE alert SET unsent = NULL WHERE id = $1 AND unsent = $2";
     ACKNOWLEDGE_ALERT = "UPDATE alert SET acknowledged_at = $2, acknowledged_by = $3 \
         WHERE id = $1 AND is_open";
@@ -50,16 +51,16 @@ statements! {
         ON CONFLICT (kind, subject) DO UPDATE SET memory = excluded.memory";
     FORGET_HEALTH = "DELETE FROM health WHERE kind = $1 AND subject = $2";
 
-    /// The first failure after a time of those deliveries that are tried next.
+    /// The first failure after a time among the deliveries that are tried next.
     FIRST_FAILURE = "SELECT MIN(a.at) AS value FROM (SELECT id FROM delivery \
         WHERE endpoint_id = $1 AND due_at IS NOT NULL ORDER BY due_at LIMIT 200) d \
         JOIN attempt a ON a.delivery_id = d.id WHERE a.error_class IS NOT NULL AND a.at > $2";
-    /// Which sources sent something since then, and when first and last.
+    /// The sources that sent something since the given time, with the first and last time.
     RECENT_SENDERS = "SELECT source, MIN(received_at) AS first_at, \
         MAX(received_at) AS last_at FROM (SELECT source, received_at FROM event WHERE id >= $1 \
         ORDER BY id DESC LIMIT $2) newest GROUP BY source";
-    /// What waits for the modules of each flow, counted up to a bound. Events under which processes
-    /// died are left out: they are not in the index.
+    /// The events that wait for the modules of each flow, counted up to a bound. Events under which
+    /// processes died are not in the index, so they are left out.
     FLOW_QUEUES = concat!(
         "SELECT o.id AS flow_id, (SELECT COUNT(*) FROM ",
         waiting_events_of_flow!("1 AS one", ""),
@@ -71,12 +72,12 @@ statements! {
         waiting_events_of_flow!("p.due_at", ""),
         ") AS due_at FROM object o WHERE o.kind = 'flow'"
     );
-    /// Events of each flow that its modules failed on since then.
+    /// The recent events of each flow on which its modules failed.
     RECENT_MODULE_DEATHS = "SELECT flow_id, COUNT(*) AS letters, MAX(detail) AS detail FROM \
         (SELECT flow_id, endpoint_id, created_at, detail FROM dead_letter ORDER BY id DESC \
         LIMIT $1) n WHERE n.flow_id IS NOT NULL AND n.endpoint_id IS NULL \
         AND n.created_at >= $2 GROUP BY flow_id";
-    /// When each flow last planned an event, of the newest plans.
+    /// The last event that each flow planned, among the newest plans.
     RECENT_PLANS = "SELECT flow_id, MAX(at) AS at FROM (SELECT flow_id, at FROM plan \
         WHERE event_id >= $1 ORDER BY event_id DESC LIMIT $2) newest GROUP BY flow_id";
 }

@@ -10,7 +10,7 @@ macro_rules! bulks {
     ($($(#[$doc:meta])* $name:ident = $bulk:expr;)*) => {
         $($(#[$doc])* pub static $name: LazyLock<BulkStatement> = LazyLock::new(|| $bulk);)*
 
-        /// All of them, for the test that prepares each.
+        /// All bulk statements, for the test that prepares each.
         #[cfg(test)]
         pub static BULKS: &[(&str, &LazyLock<BulkStatement>)] = &[$((stringify!($name), &$name)),*];
     };
@@ -115,9 +115,9 @@ const RECORD_FIELD: &[(&str, ColumnKind)] = &[
     ("whole", Small),
 ];
 
-/// An event that holds little more than the record's id leaves the known state, and the time of the
-/// first event stays. A record that comes back after its deletion is a new one: a client that reads
-/// the newest records first would never see it at its old place.
+/// An event that holds little more than the record's id does not change the known state, and the
+/// time of the first event stays. A record that reappears after its deletion is a new one: a client
+/// that reads the newest records first would never see it at its old position.
 const RECORD_AGAIN: &str = "ON CONFLICT (resource, ordinal, resource_id, source) DO UPDATE SET \
     event_id = CASE WHEN excluded.whole >= record.whole \
     OR (record.deleted_at IS NOT NULL AND excluded.deleted_at IS NULL) THEN excluded.event_id \
@@ -128,7 +128,7 @@ const RECORD_AGAIN: &str = "ON CONFLICT (resource, ordinal, resource_id, source)
     THEN excluded.created_at ELSE record.created_at END, \
     updated_at = excluded.updated_at, deleted_at = excluded.deleted_at";
 
-/// Events, their records and their deliveries, of captures that need nothing else.
+/// Events, their records and their deliveries, for captures that need nothing else.
 pub static CAPTURE_POSTGRES: LazyLock<BulkInserts> = LazyLock::new(|| {
     BulkInserts::of(&[
         ("event", EVENT, ""),
@@ -171,8 +171,8 @@ const ATTEMPT: &[(&str, ColumnKind)] = &[
 bulks! {
     INSERT_EVENT = BulkStatement::insert("event", EVENT, "");
     INSERT_PLANNING = BulkStatement::insert("planning", PLANNING, "");
-    /// Inserts a capture key, replacing an expired one. Callers compare the affected-row count; with
-    /// `RETURNING`, SQLite would build a temporary table per execution.
+    /// Inserts a capture key, replacing an expired one. Callers compare the affected-row count;
+    /// with `RETURNING`, SQLite would build a temporary table per execution.
     INSERT_CAPTURE_KEY = BulkStatement::insert(
         "capture_key",
         &[("key", Bytes), ("event_id", Id), ("expires_at", Big)],
@@ -189,7 +189,7 @@ bulks! {
         &[Bytes],
     );
     INSERT_DELIVERY = BulkStatement::insert("delivery", DELIVERY, "");
-    /// Takes keys that are free: new, over, or held by a delivery that is dead or cancelled.
+    /// Takes free keys: new, expired, or held by a delivery that is dead or cancelled.
     TAKE_DEDUPE_KEY = BulkStatement::insert(
         "dedupe_key",
         DEDUPE_KEY,
@@ -221,7 +221,7 @@ bulks! {
             RETURNING p.event_id, p.flow_id",
         &[Id, Id, Big],
     );
-    /// Plannings that are still held, until the transaction is over.
+    /// Locks plannings that are still held until the end of the transaction.
     HELD_PLANNINGS = BulkStatement::of(
         "SELECT event_id, flow_id FROM planning WHERE event_id = ?1 AND flow_id = ?2 AND lease = ?3",
         "SELECT p.event_id, p.flow_id \
@@ -256,7 +256,7 @@ bulks! {
         &[("module", Text), ("name", Text), ("value", Big)],
         "ON CONFLICT (module, name) DO UPDATE SET value = module_counter.value + excluded.value",
     );
-    /// What waits under a name; deliveries that are being sent are left.
+    /// Cancels the waiting deliveries with a name. Deliveries that are being sent are not changed.
     CANCEL_NAMED = BulkStatement::of(
         "UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, \
             settled_at = ?3 WHERE status = 0 /* pending */ AND id IN (\
@@ -278,7 +278,7 @@ bulks! {
         &[("delivery_id", Id), ("flow_id", Id), ("key", Text)],
         "",
     );
-    /// Which of these events are stored.
+    /// Finds the events that are stored.
     STORED_EVENTS = BulkStatement::of(
         "SELECT id FROM event WHERE id = ?1",
         "SELECT id FROM event WHERE id = ANY($1::uuid[])",
@@ -291,7 +291,7 @@ bulks! {
         &[Id, Id],
     );
     INSERT_ATTEMPT = BulkStatement::insert("attempt", ATTEMPT, "ON CONFLICT DO NOTHING");
-    /// Only while the lease holds.
+    /// Changes the delivery only if the lease is still valid.
     SETTLE = BulkStatement::of(
         "UPDATE delivery SET status = ?3, due_at = ?4, lease = NULL, settled_at = ?5, \
             attempts = ?6, round_from = ?7, held_since = ?8, held_until = ?9 \
@@ -305,8 +305,8 @@ bulks! {
             WHERE d.id = v.id AND d.lease = v.lease",
         &[Id, Big, Small, Big, Big, Int, Int, Big, Big],
     );
-    /// Makes due what is parked behind these deliveries, where it is the first open one of its
-    /// record now.
+    /// Makes the deliveries due that are parked behind these, if they are now the first open ones
+    /// of their record.
     UNPARK_NEXT = BulkStatement::of(
         "UPDATE delivery SET parked = FALSE, due_at = ?2 WHERE parked AND id = (SELECT p.id \
             FROM delivery d JOIN delivery p ON p.endpoint_id = d.endpoint_id \
@@ -319,8 +319,9 @@ bulks! {
             ORDER BY p.event_id, p.id LIMIT 1) h WHERE n.id = h.id AND n.parked",
         &[Id, Big],
     );
-    /// What each other node that serves holds and wants of what is shared; `is_sharing` is false of one that
-    /// keeps to no shares, as a node of an earlier version or one that has not noticed others yet.
+    /// The amounts that every other serving node holds and wants of each limit. `is_sharing` is
+    /// false for a node that does not keep to shares, such as one of an earlier version or one that
+    /// has not noticed others yet.
     OTHER_SHARES = BulkStatement::of(
         "SELECT n.id AS node, ?1 AS kind, ?2 AS subject, s.held, s.wanted, \
             EXISTS (SELECT 1 FROM share m WHERE m.node = n.id AND m.kind = -1) AS is_sharing \
@@ -333,7 +334,7 @@ bulks! {
             AND s.subject = v.subject WHERE n.id <> v.own AND n.started_at IS NOT NULL",
         &[Small, Id, Big],
     );
-    /// Writes nothing where nothing has changed.
+    /// Does not write if nothing has changed.
     PUT_SHARE = BulkStatement::insert(
         "share",
         &[("node", Big), ("kind", Small), ("subject", Id), ("held", Int), ("wanted", Int)],
@@ -354,11 +355,11 @@ bulks! {
             value = excluded.value, whole = excluded.whole \
             WHERE excluded.whole >= record_field.whole",
     );
-    /// Of a record that was there before its field was indexed.
+    /// Adds a record that existed before its field was indexed.
     FILL_RECORD_FIELD =
         BulkStatement::insert("record_field", RECORD_FIELD, "ON CONFLICT DO NOTHING");
     INSERT_CALL = BulkStatement::insert("audit", CALL, "ON CONFLICT DO NOTHING");
-    /// Written again with every further call that the row stands for, and late at times.
+    /// Updated with every further call that the row stands for, sometimes late.
     COUNT_CALLS = BulkStatement::insert(
         "audit",
         CALL,
@@ -378,7 +379,7 @@ bulks! {
         "ON CONFLICT (source_id, list, row_key) DO UPDATE SET hash = excluded.hash, \
             revision = excluded.revision, marks = excluded.marks, cells = excluded.cells",
     );
-    /// Which runs hold sources, until the transaction is over.
+    /// The runs that hold sources, locked until the end of the transaction.
     SOURCE_HOLDERS = BulkStatement::of(
         "SELECT source_id, node, started_at FROM source_state WHERE source_id = ?1 \
             AND node IS NOT NULL AND started_at IS NOT NULL",
@@ -393,7 +394,7 @@ bulks! {
             WHERE s.source_id = v.source_id",
         &[Id, Text],
     );
-    /// Notes a row that is set aside, or what is wrong with it now.
+    /// Inserts a row that is set aside, or updates its fault.
     PUT_ROW_LETTER = BulkStatement::insert(
         "dead_letter",
         ROW_LETTER,

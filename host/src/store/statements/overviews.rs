@@ -1,5 +1,5 @@
-//! Statements that look over many rows at once, within a bound: what became of a page of events,
-//! what waits at each endpoint, what the newest rows have in common.
+//! Statements that examine many rows at once, within a bound: the outcomes of a page of events, the
+//! queue of each endpoint, and figures over the newest rows.
 
 /// A statement over the rows of a page of events, whose ids are given as a JSON list.
 macro_rules! of_events {
@@ -69,7 +69,7 @@ statements! {
         GROUP BY event_type, source, resource ORDER BY events DESC, event_type LIMIT 500";
     RECENT_DELIVERIES = "SELECT endpoint_id, status, attempts, created_at, settled_at FROM delivery \
         WHERE id >= $1 ORDER BY id DESC LIMIT $2";
-    /// Ids begin with their time, so the index alone tells when.
+    /// Ids begin with their time, so the index alone is enough.
     RECENT_CAPTURES = "SELECT id FROM event WHERE id >= $1 ORDER BY id DESC LIMIT $2";
     ENDPOINT_QUEUES = "SELECT o.id AS endpoint_id, \
         (SELECT COUNT(*) FROM (SELECT 1 AS one FROM delivery d WHERE d.endpoint_id = o.id \
@@ -92,19 +92,4 @@ statements! {
         ORDER BY letters DESC LIMIT 200";
     COUNT_OPEN_LETTERS = "SELECT COUNT(*) AS value FROM (SELECT 1 AS one FROM dead_letter \
         WHERE replayed_at IS NULL LIMIT $1) counted";
-    /// What a filter chooses, by what its replay needs to be there.
-    COUNT_LETTER_SUBJECTS = "SELECT endpoint_id, flow_id, source_id, COUNT(*) AS letters \
-        FROM dead_letter d WHERE replayed_at IS NULL \
-        AND (CAST($1 AS TEXT) IS NULL OR endpoint_id = $2) \
-        AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) \
-        AND (CAST($4 AS TEXT) IS NULL OR reason = $4) \
-        AND (CAST($5 AS BIGINT) IS NULL OR created_at >= $5) \
-        AND (CAST($6 AS BIGINT) IS NULL OR created_at < $6) \
-        AND (CAST($7 AS TEXT) IS NULL OR source_id = $8 OR EXISTS (SELECT 1 FROM event e \
-            WHERE e.id = d.event_id AND e.source = $7)) \
-        AND (CAST($9 AS TEXT) IS NULL OR $9 = CASE WHEN source_id IS NOT NULL THEN 'row' \
-            WHEN delivery_id IS NOT NULL THEN 'delivery' ELSE 'event' END) \
-        AND (CAST($10 AS SMALLINT) IS NULL OR EXISTS (SELECT 1 FROM delivery v \
-            WHERE v.id = d.delivery_id AND v.status = $10)) \
-        GROUP BY endpoint_id, flow_id, source_id";
 }

@@ -1,0 +1,29 @@
+//! Statements for modules, their state and the answers to their requests.
+
+statements! {
+    INSERT_COMPONENT = "INSERT INTO component (sha256, wasm) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    SELECT_COMPONENT = "SELECT wasm AS value FROM component WHERE sha256 = $1";
+    LATEST_MODULE = "SELECT MAX(version) AS latest FROM module WHERE name = $1";
+    INSERT_MODULE = "INSERT INTO module (id, name, version, sha256, report, active, created_at) \
+        VALUES ($1, $2, $3, $4, $5, FALSE, $6)";
+    SELECT_MODULES = "SELECT id, name, version, sha256, report, active, approved, created_at FROM module \
+        ORDER BY name, version";
+    DEACTIVATE_MODULE = "UPDATE module SET active = FALSE WHERE name = $1 AND active";
+    ACTIVATE_MODULE = "UPDATE module SET active = TRUE WHERE name = $1 AND version = $2";
+    APPROVE_MODULE = "UPDATE module SET approved = $3 WHERE name = $1 AND version = $2";
+    SELECT_MODULE_ANSWERS = "SELECT position, request, answer FROM module_answer \
+        WHERE event_id = $1 AND flow_id = $2 ORDER BY position";
+    /// Only while the flow's modules are to run on the event.
+    UPSERT_MODULE_ANSWER = "INSERT INTO module_answer (event_id, flow_id, position, request, answer, at) \
+        SELECT event_id, flow_id, CAST($3 AS INTEGER), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT) \
+        FROM planning WHERE event_id = $1 AND flow_id = $2 \
+        ON CONFLICT (event_id, flow_id, position) DO UPDATE SET request = excluded.request, \
+        answer = excluded.answer, at = excluded.at";
+    SELECT_STATE = "SELECT value, expires_at FROM module_state \
+        WHERE flow_id = $1 AND scope = $2 AND key = $3";
+    COUNT_STATE = "SELECT COUNT(*) AS value FROM (\
+        SELECT 1 FROM module_state WHERE flow_id = $1 LIMIT $2) AS counted";
+    DELETE_FLOW_STATE = "DELETE FROM module_state WHERE flow_id = $1";
+    COUNTERS_OF_MODULE = "SELECT name, value FROM module_counter WHERE module = $1 ORDER BY name";
+    DELETE_FLOW_CANCEL_KEYS = "DELETE FROM cancel_key WHERE flow_id = $1";
+}
