@@ -1,4 +1,4 @@
-//! Alerts as they are stored, and what people say about them.
+//! Reads and changes stored alerts, and reads the figures that the rules need.
 
 use super::commit::alerts::{ALERT_DUTY, AlertChanges};
 use super::commit::capture::{CaptureReceipt, EventCapture};
@@ -14,9 +14,9 @@ use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// For how long the duty is held after it was taken. A node that stops gives it back at once.
+/// Time for which a node holds the duty. A node that stops gives the duty back at once.
 const DUTY_HOLD: Duration = Duration::from_secs(30);
-/// Most alerts that are read.
+/// Largest number of alerts that one query reads.
 pub const MOST_ALERTS: u32 = 1_000;
 
 impl FromStoredRow for StoredAlert {
@@ -47,7 +47,7 @@ impl FromStoredRow for KeptHealth {
     }
 }
 
-/// A source that sent something lately.
+/// A source that sent events recently.
 #[derive(Debug, Clone)]
 pub struct RecentSender {
     pub source: String,
@@ -65,17 +65,17 @@ impl FromStoredRow for RecentSender {
     }
 }
 
-/// What waits for the modules of a flow.
+/// The events that wait for the modules of one flow.
 #[derive(Debug, Clone)]
 pub struct FlowQueue {
     pub flow_id: FlowId,
-    /// Events that wait, counted up to the bound.
+    /// Number of waiting events. The count stops at the bound of the query.
     pub waiting: u64,
-    /// Those of them whose modules have failed before.
+    /// Number of waiting events whose modules have failed before.
     pub retrying: u64,
-    /// When the oldest of them was captured.
+    /// Capture time of the oldest waiting event.
     pub oldest_at: Option<Timestamp>,
-    /// When the next is due.
+    /// Time at which the next waiting event is due.
     pub due_at: Option<Timestamp>,
 }
 
@@ -92,12 +92,12 @@ impl FromStoredRow for FlowQueue {
     }
 }
 
-/// Events that the modules of a flow failed on lately.
+/// The recent dead letters of the modules of one flow.
 #[derive(Debug, Clone)]
 pub struct ModuleDeaths {
     pub flow_id: FlowId,
     pub letters: u64,
-    /// What was said of one of them.
+    /// The detail text of one of these dead letters.
     pub detail: String,
 }
 
@@ -112,7 +112,7 @@ impl FromStoredRow for ModuleDeaths {
     }
 }
 
-/// When a flow last planned an event.
+/// The last plan of a flow.
 #[derive(Debug, Clone, Copy)]
 pub struct LastPlan {
     pub flow_id: FlowId,
@@ -126,7 +126,8 @@ impl FromStoredRow for LastPlan {
 }
 
 impl EventStore {
-    /// Takes the duty to look at the alerts, or goes on with it; `false` if another node has it.
+    /// Takes or extends the duty to evaluate the alert rules. Returns `false` if another node has
+    /// it.
     pub async fn take_alert_duty(&self) -> Result<bool, StoreError> {
         let now = self.clock().now();
         let take = SqlQuery::new(statements::TAKE_DUTY)
@@ -137,8 +138,8 @@ impl EventStore {
         Ok(self.pool().execute(take).await? == 1)
     }
 
-    /// Stores what rules found, and captures the notices that follow, in one commit. `None` if this
-    /// node has lost the duty: then nothing is written.
+    /// Stores the findings of the rules and captures the notices about them in one commit. Returns
+    /// `None` and writes nothing if this node has lost the duty.
     pub async fn record_alerts(
         &self,
         captures: Vec<EventCapture>,
@@ -153,13 +154,13 @@ impl EventStore {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Alerts, those that are open first, then the newest.
+    /// Returns the alerts: the open ones first, then the newest.
     pub async fn list_alerts(&self) -> Result<Vec<StoredAlert>, StoreError> {
         let query = SqlQuery::new(statements::SELECT_ALERTS).bind(i64::from(MOST_ALERTS));
         self.pool().fetch_all(query).await
     }
 
-    /// Alerts that are pending or firing.
+    /// Returns the alerts that are pending or firing.
     pub async fn list_open_alerts(&self) -> Result<Vec<StoredAlert>, StoreError> {
         let query = SqlQuery::new(statements::SELECT_OPEN_ALERTS).bind(i64::from(MOST_ALERTS));
         self.pool().fetch_all(query).await
@@ -169,14 +170,15 @@ impl EventStore {
         self.pool().fetch_optional(SqlQuery::new(statements::SELECT_ALERT).bind(id)).await
     }
 
-    /// Notes that somebody sees to an alert; `false` if it is not open.
+    /// Records who acknowledged an alert. Returns `false` if the alert is not open.
     pub async fn acknowledge_alert(&self, id: AlertId, by: &str) -> Result<bool, StoreError> {
         let query =
             SqlQuery::new(statements::ACKNOWLEDGE_ALERT).bind(id).bind(self.clock().now()).bind(by);
         Ok(self.pool().execute(query).await? == 1)
     }
 
-    /// Keeps notices of an alert back until then; `false` if it is not open.
+    /// Withholds the notices of an alert until the given time. Returns `false` if the alert is not
+    /// open.
     pub async fn silence_alert(
         &self,
         id: AlertId,
@@ -186,23 +188,24 @@ impl EventStore {
         Ok(self.pool().execute(query).await? == 1)
     }
 
-    /// Notes that the last-resort webhook has got a notice.
+    /// Records that the last-resort webhook received a notice.
     pub async fn note_alert_sent(&self, id: AlertId, notice: &str) -> Result<(), StoreError> {
         let query = SqlQuery::new(statements::NOTE_ALERT_SENT).bind(id).bind(notice);
         self.pool().execute(query).await.map(drop)
     }
 
-    /// Forgets alerts that were resolved before that time.
+    /// Deletes alerts that were resolved before the given time.
     pub async fn forget_alerts(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.pool().execute(SqlQuery::new(statements::FORGET_OLD_ALERTS).bind(before)).await
     }
 
-    /// What is remembered of health.
+    /// Returns the stored state of health.
     pub async fn list_health(&self) -> Result<Vec<KeptHealth>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_HEALTH)).await
     }
 
-    /// When an endpoint first failed after that time, of the deliveries that are tried next.
+    /// Returns when an endpoint first failed after the given time. Only deliveries that are tried
+    /// next are considered.
     pub async fn find_first_failure(
         &self,
         endpoint: EndpointId,
@@ -213,7 +216,8 @@ impl EventStore {
         Ok(found.flatten())
     }
 
-    /// Which sources sent something since then, of the newest `rows` events.
+    /// Returns the sources that sent something since the given time, among the newest `rows`
+    /// events.
     pub async fn list_recent_senders(
         &self,
         since: Timestamp,
@@ -225,12 +229,13 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// What waits for the modules of each flow, counted up to `most`.
+    /// Returns the queue of each flow's modules. Each count stops at `most`.
     pub async fn list_flow_queues(&self, most: u32) -> Result<Vec<FlowQueue>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::FLOW_QUEUES).bind(i64::from(most))).await
     }
 
-    /// Which flows' modules failed since then, of the newest `rows` dead letters.
+    /// Returns the flows whose modules failed since the given time, among the newest `rows` dead
+    /// letters.
     pub async fn list_module_deaths(
         &self,
         since: Timestamp,
@@ -241,7 +246,8 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// When each flow last planned an event that was captured since then, of the newest `rows` plans.
+    /// Returns when each flow last planned an event that was captured since the given time, among
+    /// the newest `rows` plans.
     pub async fn list_last_plans(
         &self,
         since: Timestamp,

@@ -1,14 +1,15 @@
-//! Claiming work from the table: retries, what found no room in memory, and what a dead process
-//! held.
+//! Claims work from the table: retries, work that found no room in memory, and work that a dead
+//! process held.
 //!
-//! A claim turns rows that are due into leases of this process. On PostgreSQL rows that another
-//! node is claiming are skipped; SQLite has one writer.
+//! A claim turns due rows into leases of this process. On PostgreSQL it skips rows that another
+//! node is claiming. SQLite has one writer.
 //!
-//! **Events that kill.** A planning is leased, durably, before its modules run, so a process that
-//! dies leaves a trace without a write of its own. Whoever takes over counts a death for all that
-//! the process held; any of it may be why. What two processes died under is claimed one at a time
-//! ([`EventStore::claim_suspect`]), so that a third death is counted for the one event under which
-//! it came. An event whose process died [`FATAL`] times is not run again by itself, on any node.
+//! **Events that kill the process.** A planning is leased durably before its modules run, so a
+//! process that dies leaves a trace without an extra write. The process that takes over counts one
+//! death for every planning that the dead one held, because any of them may be the cause. A
+//! planning with two deaths is claimed alone ([`EventStore::claim_suspect`]), so the third death
+//! counts only against the event that ran at the time. After [`FATAL`] deaths no node runs the
+//! event again by itself.
 
 use super::db::{DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
 use super::error::database_error::corrupt_value;
@@ -25,9 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Most rows of one claim.
+/// Largest number of rows in one claim.
 const MOST: usize = 256;
-/// After how many deaths of the process the modules of an event are not run again by themselves.
+/// Number of process deaths after which the modules of an event are not run again automatically.
 pub const FATAL: i32 = 3;
 
 struct ClaimedRow {
@@ -35,7 +36,7 @@ struct ClaimedRow {
     attempts: i32,
     round_from: i32,
     held_since: Option<Timestamp>,
-    /// How many deliveries were collapsed into it, where it is one that collapses.
+    /// Number of deliveries that were collapsed into this one. `None` if it does not collapse.
     collapsed: Option<i32>,
     message: Option<DeliveryMessage>,
     message_bytes: usize,
@@ -81,15 +82,15 @@ impl FromStoredRow for PlanningRow {
     }
 }
 
-/// Places for as much as there is memory for, going by what work took lately.
-fn slots(room: &Arc<LaneCapacity>) -> Vec<QueuePermit> {
+/// Takes as many places as memory allows, estimated from the size of recent work.
+fn take_permits(room: &Arc<LaneCapacity>) -> Vec<QueuePermit> {
     let most = MOST.min(room.count_claimable());
     std::iter::from_fn(|| room.take_claimed()).take(most).collect()
 }
 
-/// What a claimed row takes in memory.
+/// A claimed row whose size in memory is known.
 trait RowWeight {
-    /// Its payload in bytes.
+    /// Returns the size of the payload in bytes.
     fn payload(&self) -> usize;
 }
 
@@ -105,7 +106,7 @@ impl RowWeight for PlanningRow {
     }
 }
 
-/// Rows that were read into places, until one found no memory.
+/// Rows that found a place in memory. Reading stops at the first row that does not fit.
 struct PlacedRows<R> {
     held: Vec<(R, QueuePermit)>,
     places: std::vec::IntoIter<QueuePermit>,
@@ -114,11 +115,11 @@ struct PlacedRows<R> {
 }
 
 impl<R: RowWeight> PlacedRows<R> {
-    fn into(places: Vec<QueuePermit>) -> Self {
+    fn with_permits(places: Vec<QueuePermit>) -> Self {
         Self { held: Vec::new(), places: places.into_iter(), fit: true }
     }
 
-    fn add(&mut self, row: R) -> ControlFlow<()> {
+    fn place_row(&mut self, row: R) -> ControlFlow<()> {
         let place = self.places.next();
         let Some(place) =
             place.and_then(|mut place| place.pay_for_payload(row.payload()).then_some(place))
@@ -132,8 +133,8 @@ impl<R: RowWeight> PlacedRows<R> {
 }
 
 impl EventStore {
-    /// Claims what is due at an endpoint, as much as its lane has room for, and notes when more
-    /// will be due.
+    /// Claims the due deliveries of an endpoint, as many as its lane has room for, and records when
+    /// more will be due.
     pub async fn claim_deliveries(
         &self,
         lane: &EndpointLane,
@@ -141,9 +142,9 @@ impl EventStore {
         hold: Duration,
     ) -> Result<Vec<LeasedDelivery>, StoreError> {
         let now = self.clock().now();
-        let slots = slots(&lane.room);
+        let slots = take_permits(&lane.room);
         if slots.is_empty() {
-            // Whoever frees memory of this lane has it look again.
+            // When memory of this lane is freed, the lane looks again.
             lane.room.note_claim(true);
             return Ok(Vec::new());
         }
@@ -154,13 +155,13 @@ impl EventStore {
             (slots.len(), WorkLease { token: self.next_lease_token(), until: now.after(hold) });
         let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
         self.metrics().store.claimed.inc_by(claimed);
-        let mut placed = PlacedRows::<ClaimedRow>::into(slots);
+        let mut placed = PlacedRows::<ClaimedRow>::with_permits(slots);
         if claimed > 0 {
             let query = SqlQuery::new(statements::CLAIMED)
                 .bind(lane.endpoint)
                 .bind(lease.until)
                 .bind(lease.token);
-            placed = self.pool().fetch_while(query, placed, PlacedRows::add).await?;
+            placed = self.pool().fetch_while(query, placed, PlacedRows::place_row).await?;
         }
         let PlacedRows { held, fit, .. } = placed;
         if !fit {
@@ -173,10 +174,10 @@ impl EventStore {
         } else {
             self.look_ahead(lane, is_full).await?;
         }
-        Ok(held.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect())
+        Ok(held.into_iter().map(|(row, slot)| row.into_leased(lease, slot)).collect())
     }
 
-    /// Gives back what a claim has no memory for: deliveries after the last that was kept.
+    /// Releases the deliveries that do not fit into memory: those after the last one that was kept.
     async fn release_rest(
         &self,
         endpoint: EndpointId,
@@ -216,7 +217,8 @@ impl EventStore {
         self.pool().execute(claim).await
     }
 
-    /// Notes when the endpoint next has something due, and whether memory may take new work again.
+    /// Records when the endpoint has its next due delivery, and whether memory may take new work
+    /// again.
     async fn look_ahead(&self, lane: &EndpointLane, full: bool) -> Result<(), StoreError> {
         let query = SqlQuery::new(statements::NEXT_DUE_AT).bind(lane.endpoint);
         lane.set_next_due(self.pool().find_value(query).await?);
@@ -224,21 +226,21 @@ impl EventStore {
         Ok(())
     }
 
-    /// When each endpoint next has something due.
+    /// Returns when each endpoint has its next due delivery.
     pub async fn list_next_due(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
         let query = SqlQuery::new(statements::NEXT_DUE);
         let rows: Vec<EndpointTime> = self.pool().fetch_all(query).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row.endpoint, row.at?))).collect())
     }
 
-    /// Until when receivers that asked for time are held back, by endpoint.
+    /// Returns, by endpoint, until when the receivers that asked for time are held back.
     pub async fn list_holds(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
         let query = SqlQuery::new(statements::SELECT_HOLDS).bind(self.clock().now());
         let rows: Vec<EndpointTime> = self.pool().fetch_all(query).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row.endpoint, row.at?))).collect())
     }
 
-    /// Ends the hold of an endpoint: what was held back is due now.
+    /// Ends the hold of an endpoint and makes the deliveries that were held back due now.
     pub async fn lift_hold(&self, endpoint: EndpointId) -> Result<(), StoreError> {
         let now = self.clock().now();
         let lift = SqlQuery::new(statements::LIFT_HOLD).bind(endpoint).bind(now);
@@ -249,7 +251,7 @@ impl EventStore {
         Ok(())
     }
 
-    /// Gives deliveries back that this process will not send.
+    /// Releases deliveries that this process will not send.
     pub async fn release_deliveries(
         &self,
         deliveries: &[(DeliveryId, WorkLease)],
@@ -258,8 +260,8 @@ impl EventStore {
         self.give_back(deliveries, due, None).await
     }
 
-    /// Gives deliveries back that wait for the end of their receiver's hold.
-    /// [`Self::lift_hold`] makes them due earlier.
+    /// Releases deliveries until their receiver's hold ends. [`Self::lift_hold`] makes them due
+    /// earlier.
     pub async fn hold_deliveries(
         &self,
         deliveries: &[(DeliveryId, WorkLease)],
@@ -291,7 +293,7 @@ impl EventStore {
         released.await
     }
 
-    /// Claims events that a flow's modules are due to run on, as much as its lane has room for.
+    /// Claims events on which a flow's modules are due to run, as many as its lane has room for.
     pub async fn claim_plannings(
         &self,
         lane: &FlowLane,
@@ -305,7 +307,7 @@ impl EventStore {
             room.note_claim(false);
             return Ok(Vec::new());
         }
-        let slots = slots(room);
+        let slots = take_permits(room);
         if slots.is_empty() {
             room.note_claim(true);
             return Ok(Vec::new());
@@ -314,8 +316,8 @@ impl EventStore {
         let wanted = slots.len();
         self.claim_planning_rows(flow, lease, now, wanted).await?;
         let query = SqlQuery::new(statements::CLAIMED_PLANNING).bind(lease.until).bind(lease.token);
-        let placed = PlacedRows::<PlanningRow>::into(slots);
-        let placed = self.pool().fetch_while(query, placed, PlacedRows::add).await?;
+        let placed = PlacedRows::<PlanningRow>::with_permits(slots);
+        let placed = self.pool().fetch_while(query, placed, PlacedRows::place_row).await?;
         let PlacedRows { held, fit, .. } = placed;
         if !fit {
             let nil = (Uuid::nil(), Uuid::nil());
@@ -324,10 +326,10 @@ impl EventStore {
             self.release_rest_of_planning(lease, now, last).await?;
         }
         room.note_claim(!fit || held.len() == wanted);
-        Ok(held.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect())
+        Ok(held.into_iter().map(|(row, slot)| row.into_leased(lease, slot)).collect())
     }
 
-    /// Gives back what a claim has no memory for: plannings after the last that was kept.
+    /// Releases the plannings that do not fit into memory: those after the last one that was kept.
     async fn release_rest_of_planning(
         &self,
         lease: WorkLease,
@@ -363,14 +365,13 @@ impl EventStore {
         self.pool().execute(claim).await.map(drop)
     }
 
-    /// Which flows have events whose modules are due to run.
+    /// Returns the flows that have events whose modules are due to run.
     pub async fn list_flows_due(&self) -> Result<Vec<FlowId>, StoreError> {
         let query = SqlQuery::new(statements::FLOWS_DUE).bind(self.clock().now());
         self.pool().fetch_values(query).await
     }
 
-    /// Claims an event of a flow that was deleted: it was captured by a node that did not know of
-    /// that yet.
+    /// Claims an event of a deleted flow. A node that did not yet know of the deletion captured it.
     pub async fn claim_orphan(&self, hold: Duration) -> Result<Option<LeasedPlanning>, StoreError> {
         let Some(slot) = self.prefetch().odd_room().take_claimed() else { return Ok(None) };
         let text = self
@@ -381,12 +382,12 @@ impl EventStore {
         let claim = SqlQuery::new(text).bind(lease.token).bind(lease.until).bind(now);
         self.pool().execute(claim).await?;
         let claimed = self.claimed_plannings(lease).await?.into_iter().next();
-        Ok(claimed.map(|row| row.leased(lease, slot)))
+        Ok(claimed.map(|row| row.into_leased(lease, slot)))
     }
 
-    /// Claims one event under which processes died twice, to be run alone among its like. A process
-    /// that is not `calm` yet runs everything else first: an operator, or something else, may be
-    /// killing it again and again.
+    /// Claims one event under which two processes died, so that it runs without other such events.
+    /// A process that is not yet `calm` runs everything else first, because something may still be
+    /// killing it repeatedly, such as an operator.
     pub async fn claim_suspect(
         &self,
         hold: Duration,
@@ -407,7 +408,7 @@ impl EventStore {
             return Ok(None);
         }
         let claimed = self.claimed_plannings(lease).await?.into_iter().next();
-        Ok(claimed.map(|row| row.leased(lease, slot)))
+        Ok(claimed.map(|row| row.into_leased(lease, slot)))
     }
 
     async fn has_suspects(&self) -> Result<bool, StoreError> {
@@ -421,7 +422,7 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// Gives a planning back that this process will not run.
+    /// Releases a planning that this process will not run.
     pub async fn release_planning(
         &self,
         planning: &LeasedPlanning,
@@ -436,7 +437,7 @@ impl EventStore {
     }
 }
 
-/// A time of an endpoint, if it has one.
+/// An endpoint and a time, if it has one.
 struct EndpointTime {
     endpoint: EndpointId,
     at: Option<Timestamp>,
@@ -449,7 +450,7 @@ impl FromStoredRow for EndpointTime {
 }
 
 impl ClaimedRow {
-    fn leased(self, lease: WorkLease, slot: QueuePermit) -> LeasedDelivery {
+    fn into_leased(self, lease: WorkLease, slot: QueuePermit) -> LeasedDelivery {
         LeasedDelivery {
             claimed: true,
             id: self.delivery_id,
@@ -466,7 +467,7 @@ impl ClaimedRow {
 }
 
 impl PlanningRow {
-    fn leased(self, lease: WorkLease, slot: QueuePermit) -> LeasedPlanning {
+    fn into_leased(self, lease: WorkLease, slot: QueuePermit) -> LeasedPlanning {
         LeasedPlanning {
             claimed: true,
             event: Arc::new(self.event),

@@ -1,4 +1,4 @@
-//! Group commit: one transaction for all that queued up while the last one ran.
+//! Commits in groups: one transaction writes everything that queued up while the last one ran.
 //!
 //! ```text
 //!   captures ─┐
@@ -8,8 +8,8 @@
 //!   notes    ─┘
 //! ```
 //!
-//! Each kind of operation has a file of its own, which writes it and, after the commit, hands over
-//! what follows from it.
+//! Each kind of operation has its own file, which writes it and, after the commit, hands the
+//! results over to the next stage.
 
 pub mod alerts;
 pub mod audit_notes;

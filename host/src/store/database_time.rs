@@ -1,9 +1,9 @@
-//! The time that all nodes of a PostgreSQL reckon by: its own.
+//! Gives all nodes of a PostgreSQL database one clock: that of the database.
 //!
 //! Leases, due times and the ids that put events in order are compared across nodes. So each node
-//! asks the database for the time with every sign of life, and goes on by its monotonic clock in
-//! between ([`FollowedTime`]). An event that is captured after another one was acknowledged has a
-//! later id on whichever node: the nodes' times differ by less than a commit takes.
+//! asks the database for the time with every heartbeat, and uses its monotonic clock in between
+//! ([`FollowedTime`]). An event that is captured after another one was acknowledged gets a later id
+//! on any node, because the nodes' times differ by less than the duration of a commit.
 
 use super::db::{
     DatabaseDialect, DatabasePool, FromStoredRow, SqlQuery, StoredRow, WriteTransaction,
@@ -15,7 +15,7 @@ use crate::time::timestamp::Timestamp;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How often the time is asked for at the start, so that one slow answer does not count.
+/// Number of samples at the start, so that one slow answer does not distort the time.
 const FIRST_SAMPLES: usize = 4;
 
 struct DatabaseTime {
@@ -28,8 +28,8 @@ impl FromStoredRow for DatabaseTime {
     }
 }
 
-/// What time it is by the database's clock. Asked within a transaction, because getting a
-/// connection takes its time.
+/// Returns the time of the database's clock. Asks within a transaction, because getting a
+/// connection takes time.
 pub async fn sample_time(tx: &mut WriteTransaction<'_>) -> Result<Option<ClockSample>, StoreError> {
     if matches!(tx, WriteTransaction::Sqlite(_)) {
         return Ok(None);
@@ -41,7 +41,7 @@ pub async fn sample_time(tx: &mut WriteTransaction<'_>) -> Result<Option<ClockSa
     Ok(told.map(|told| ClockSample { told: told.at, asked, answered }))
 }
 
-/// The clock that a store on this database reckons by. A clock that a test sets is left alone.
+/// Returns the clock for a store on this database. A clock that a test sets is not changed.
 pub async fn follow_database(pool: &DatabasePool, clock: Clock) -> Result<Clock, StoreError> {
     if pool.dialect() == DatabaseDialect::Sqlite || matches!(clock, Clock::Manual(_)) {
         return Ok(clock);

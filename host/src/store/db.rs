@@ -1,15 +1,15 @@
-//! The two databases, and the only code that names their drivers.
+//! The two databases. No other code names their drivers.
 //!
 //! ```text
 //!   SQLite      transact ──► one thread, one connection, one transaction at a time
-//!               fetch_…  ──► up to four connections that only read
+//!               fetch_…  ──► up to four read-only connections
 //!   PostgreSQL  transact ──► a pool for writing
 //!               fetch_…  ──► a pool for reading
-//!               listen_… ──► one connection that hears what other nodes tell
+//!               listen_… ──► one connection that receives notices of other nodes
 //! ```
 //!
-//! A caller hands over a [`SqlQuery`], or a closure that runs several in one [`WriteTransaction`],
-//! and never learns which database answers. Nothing in this folder knows an operation of the store.
+//! A caller passes a [`SqlQuery`], or a closure that runs several in one [`WriteTransaction`], and
+//! does not know which database answers. This folder does not know any operation of the store.
 
 pub mod backup;
 pub mod bound_value;
@@ -45,5 +45,5 @@ pub use transaction::WriteTransaction;
 
 use std::time::Duration;
 
-/// How long a statement waits for a connection, or for SQLite's lock.
+/// Time that a statement waits for a connection, or for SQLite's lock.
 pub const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,9 +1,9 @@
-//! Taking a record out of everything that is stored.
+//! Erases a record from everything that is stored.
 //!
-//! SQLite overwrites what is deleted with zeros (`secure_delete`), so that it is not left in free
-//! pages, and its log is copied into the file and emptied afterwards. On PostgreSQL the rows are
-//! gone for every query at once; what `VACUUM`, the log and backups mean for their bytes is in
-//! docs/retention.md.
+//! SQLite overwrites deleted data with zeros (`secure_delete`), so it does not remain in free
+//! pages. Afterwards its log is copied into the file and emptied. On PostgreSQL the rows are gone
+//! for every query at once; docs/retention.md explains the effect of `VACUUM`, the log and backups
+//! on their bytes.
 
 use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::{EventStore, StoreError, statements};
@@ -14,60 +14,58 @@ use std::collections::BTreeSet;
 use std::ops::AddAssign;
 use uuid::Uuid;
 
-/// Events that are looked at together.
+/// Number of events that are examined together.
 const WINDOW: i64 = 20_000;
-/// Events of one transaction.
+/// Number of events in one transaction.
 const BATCH: usize = 50;
-/// Which record is to be erased.
+/// Names the record to erase.
 #[derive(Debug, Clone)]
 pub struct RecordName {
     pub resource: String,
-    /// Its id, as its source numbers it.
+    /// The record's id in its source.
     pub resource_id: String,
-    /// Its source; every source where this is not set.
+    /// The source of the record. `None` means every source.
     pub source: Option<String>,
 }
 
-/// The events of a record, and the sources that they and its state came from.
+/// The events of a record, and the sources of these events and of its state.
 #[derive(Debug, Clone, Default)]
 pub struct RecordTraces {
     pub events: Vec<EventId>,
-    /// The names of the sources.
     pub sources: BTreeSet<String>,
 }
 
-/// A row that a source has kept.
+/// The place of a row that a source has stored.
 #[derive(Debug, Clone)]
 pub struct KeptPlace {
     pub source: SourceId,
-    /// The list that the row stands in, or how its name begins.
+    /// The name of the row's list, or the beginning of that name.
     pub list: String,
-    /// Whether that is the whole name.
+    /// Whether `list` is the whole name.
     pub is_whole: bool,
-    /// The list as operators know it, under which its dead letters stand.
+    /// The list's name as operators know it. The row's dead letters are stored under this name.
     pub shown_list: String,
-    /// The row's key.
     pub key: i64,
-    /// What is kept instead of its content.
+    /// The text that replaces the row's content.
     pub instead: String,
 }
 
-/// How much was erased.
+/// Numbers of erased rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ErasedCounts {
     /// States of the record, one for each source.
     pub records: u64,
     pub events: u64,
-    /// Runs of modules, waiting ones too.
+    /// Runs of modules, including those that were waiting.
     pub plans: u64,
     pub deliveries: u64,
-    /// What modules made to be sent.
+    /// Messages that modules made for sending.
     pub messages: u64,
     pub attempts: u64,
     pub dead_letters: u64,
-    /// Contents of rows that sources have kept.
+    /// Contents of rows that sources have stored.
     pub kept_rows: u64,
-    /// Values that modules remembered.
+    /// Values in the state of modules.
     pub state: u64,
 }
 
@@ -98,7 +96,7 @@ impl FromStoredRow for EventTrace {
 }
 
 impl EventStore {
-    /// Finds what is stored of a record. Every event is looked at, so this takes a while where
+    /// Finds everything that is stored about a record. Reads every event, so it takes long where
     /// there are millions.
     pub async fn find_traces(&self, name: &RecordName) -> Result<RecordTraces, StoreError> {
         let mut found = RecordTraces::default();
@@ -131,7 +129,7 @@ impl EventStore {
         }
     }
 
-    /// Whether a source keeps a row there, or a dead letter of it.
+    /// Returns whether a source stores the row at this place, or a dead letter of it.
     pub async fn keeps_row(
         &self,
         place: &KeptPlace,
@@ -148,7 +146,7 @@ impl EventStore {
         Ok(count > 0)
     }
 
-    /// The names of the lists that a source keeps rows of.
+    /// Returns the names of the lists of which a source stores rows.
     pub async fn list_kept_lists(&self, source: SourceId) -> Result<Vec<String>, StoreError> {
         let mut lists: Vec<String> = Vec::new();
         loop {
@@ -161,8 +159,8 @@ impl EventStore {
         }
     }
 
-    /// How many deliveries of these events are being sent. What is in memory cannot be erased, but
-    /// it is soon recorded.
+    /// Returns how many deliveries of these events are being sent. A delivery in memory cannot be
+    /// erased, but its outcome is recorded soon.
     pub async fn count_being_sent(&self, events: &[EventId]) -> Result<u64, StoreError> {
         let mut being_sent = 0;
         for event in events {
@@ -173,8 +171,8 @@ impl EventStore {
         Ok(being_sent)
     }
 
-    /// Erases the state of a record and what was found of it; `None` if a delivery began to be sent
-    /// meanwhile: then something is left, and it is to be asked again.
+    /// Erases the state of a record and its traces. Returns `None` if the sending of a delivery
+    /// began meanwhile; then part of the record remains, and the caller must ask again.
     pub async fn erase_record(
         &self,
         name: &RecordName,
@@ -201,7 +199,7 @@ impl EventStore {
     }
 }
 
-/// Erases the state of a record, and what sources keep of it.
+/// Erases the state of a record and the rows that sources store of it.
 async fn erase_state(
     tx: &mut WriteTransaction<'_>,
     name: &RecordName,
@@ -243,8 +241,9 @@ async fn erase_state(
     Ok(erased)
 }
 
-/// Erases events and all that followed from them. [`StoreError::Raced`] if a delivery of one is
-/// being sent: then the transaction is rolled back, and what waits goes on waiting.
+/// Erases events and all their consequences. Returns [`StoreError::Raced`] if one of their
+/// deliveries is being sent; the transaction is then rolled back, and waiting deliveries go on
+/// waiting.
 async fn erase_events(
     tx: &mut WriteTransaction<'_>,
     events: &[EventId],
@@ -256,7 +255,7 @@ async fn erase_events(
     Ok(erased)
 }
 
-/// How many deliveries of an event are being sent.
+/// Number of deliveries of an event that are being sent.
 struct BeingSent(i64);
 
 impl FromStoredRow for BeingSent {
@@ -265,13 +264,13 @@ impl FromStoredRow for BeingSent {
     }
 }
 
-/// Erases an event and all that followed from it, unless one of its deliveries is being sent.
+/// Erases an event and all its consequences, unless one of its deliveries is being sent.
 async fn erase_event(
     tx: &mut WriteTransaction<'_>,
     event: EventId,
     erased: &mut ErasedCounts,
 ) -> Result<(), StoreError> {
-    // What waits is held first, so that nobody begins to send it.
+    // Waiting deliveries are cancelled first, so that nobody begins to send them.
     let hold = SqlQuery::new(statements::HOLD_DELIVERIES).bind(event).bind(0_i64);
     tx.execute(hold).await?;
     let query = SqlQuery::new(statements::COUNT_BEING_SENT).bind(event);

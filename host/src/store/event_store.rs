@@ -1,4 +1,4 @@
-//! The store as the rest of the program has it.
+//! The store as the rest of the program uses it.
 
 use super::commit::audit_notes::AuditNotes;
 use super::commit::capture::{CaptureReceipt, EventCapture};
@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Notify, RwLock, mpsc, oneshot};
 
-/// The store; cheap to clone.
+/// The store. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct EventStore {
     pub inner: Arc<StoreInner>,
@@ -34,30 +34,30 @@ pub struct EventStore {
 pub struct StoreInner {
     pool: DatabasePool,
     writer: mpsc::Sender<WriteOperation>,
-    /// Held for reading by each writer while it commits.
+    /// Each writer holds a read lock while it commits.
     committing: Arc<RwLock<()>>,
     pub followers: Arc<CommitFollowers>,
     pub proof: Mutex<ReadinessProof>,
     clock: Clock,
-    /// This process.
+    /// The id of this process.
     pub node: i64,
-    /// What it says of itself to others.
+    /// The description that this process publishes to other nodes.
     pub description: OnceLock<NodeDescription>,
     lease_token: AtomicI64,
     /// Whether this machine's clock was wrong when the database was last asked for the time.
     pub is_clock_wrong: AtomicBool,
-    /// Whether it still holds what it leased.
+    /// Whether this process still holds its leases.
     pub presence: NodePresence,
-    /// Woken when another node has changed the settings, or may have.
+    /// Woken when another node has changed the settings, or may have done so.
     pub settings_news: Notify,
 }
 
-/// How long a caller waits for its events to be durable. Under full load it takes 30 ms.
+/// Time that a caller waits for its events to be durable. Under full load a commit takes 30 ms.
 const LONGEST_CAPTURE: Duration = Duration::from_secs(5);
 
 impl EventStore {
-    /// Connects, brings the schema up to date and starts the writers. They end when the last clone
-    /// of the store is dropped and their queue is empty.
+    /// Connects, updates the schema and starts the writers. The writers end when the last clone of
+    /// the store is dropped and their queue is empty.
     pub async fn open(
         url: &str,
         clock: Clock,
@@ -93,11 +93,12 @@ impl EventStore {
         };
         let store = Self { inner: Arc::new(inner) };
         match store.enter_process().await {
-            // What is there can be read, and an operator needs the server to see why it is full.
+            // The stored data can be read, and an operator needs the server to find out why the
+            // database is full.
             Err(error @ StoreError::Unavailable(_)) if store.is_readable().await => {
                 tracing::error!(
                     error = %error_chain(&error),
-                    "the database takes no writes: started for reading, captures are refused until it does"
+                    "the database does not accept writes: the server started for reading and refuses captures until it does"
                 );
             }
             entered => entered?,
@@ -105,32 +106,34 @@ impl EventStore {
         Ok((store, outlets))
     }
 
-    /// Where captures and plans take room for what they hand over.
+    /// Returns the queues in memory, where captures and plans reserve room for the work that they
+    /// hand over.
     pub fn prefetch(&self) -> &WorkPrefetch {
         &self.inner.followers.prefetch
     }
 
-    /// Who waits for what becomes of an event.
+    /// Returns the watchers of what happens to an event.
     pub fn watchers(&self) -> &EventWatchers {
         &self.inner.followers.watchers
     }
 
-    /// What was counted since the start.
+    /// Returns the metrics since the start of the process.
     pub fn metrics(&self) -> &ServerMetrics {
         &self.inner.followers.metrics
     }
 
-    /// Operations that wait for the writers.
+    /// Returns the number of operations that wait for the writers.
     pub fn count_queued(&self) -> usize {
         self.inner.writer.max_capacity() - self.inner.writer.capacity()
     }
 
-    /// A token no other claim has.
+    /// Returns a token that no other claim has.
     pub fn next_lease_token(&self) -> i64 {
         self.inner.lease_token.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The clock that times are taken from: on PostgreSQL the database's, unless a test sets it.
+    /// Returns the clock of this store. On PostgreSQL it follows the database's clock, unless a
+    /// test sets it.
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
     }
@@ -139,10 +142,10 @@ impl EventStore {
         &self.inner.pool
     }
 
-    /// Appends events and what is already known of their plans, in one commit with whatever else is
-    /// waiting. The receipts are in the order of the captures. The answer comes within
-    /// [`LONGEST_CAPTURE`]; where that is too short the events may be committed later, and whoever
-    /// sends them again under the same key gets the receipts of those.
+    /// Appends events and the part of their plans that is already known, in one commit with
+    /// whatever else is waiting. Returns the receipts in the order of the captures. The answer
+    /// comes within [`LONGEST_CAPTURE`]. If that is too short, the events may be committed later; a
+    /// sender that repeats them under the same key gets the receipts of the first events.
     pub async fn capture_events(
         &self,
         captures: Vec<EventCapture>,
@@ -156,26 +159,26 @@ impl EventStore {
         answered.unwrap_or(Err(StoreError::Late(LONGEST_CAPTURE)))
     }
 
-    /// Records what a flow's modules said of an event.
+    /// Records the plan that a flow's modules made for an event.
     pub async fn record_plan(&self, planned: RecordedPlan) -> Result<PlanReceipt, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.submit_operation(WriteOperation::Plan { planned: Box::new(planned), reply }).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Records an attempt and what follows from it. Returns when it is queued; while the database
+    /// Records an attempt and its consequences. Returns as soon as it is queued; while the database
     /// is away the writer keeps it and tries again.
     pub async fn record_attempt(&self, settled: SettledAttempt) -> Result<(), StoreError> {
         self.submit_operation(WriteOperation::Settle(Box::new(settled))).await
     }
 
-    /// Waits until all that was submitted before is durable.
+    /// Waits until all operations that were submitted before are durable.
     pub async fn flush_writes(&self) {
         let (reply, answer) = oneshot::channel();
         if self.submit_operation(WriteOperation::Flush { reply }).await.is_ok() {
-            // A writer that ended has written all it could.
+            // A writer that ended has written everything it could.
             drop(answer.await);
-            // Another writer may still be at what was submitted earlier.
+            // Another writer may still be writing operations that were submitted earlier.
             drop(self.inner.committing.write().await);
         }
     }
@@ -188,8 +191,8 @@ impl EventStore {
         self.inner.writer.send(op).await.map_err(|_closed| StoreError::Closed)
     }
 
-    /// Appends the events that a run of a source found, and keeps what they follow from, in one
-    /// commit. `None` if the run has lost its hold of the source: then nothing is written.
+    /// Appends the events that a run of a source found and stores the source's changes in one
+    /// commit. Returns `None` and writes nothing if the run no longer holds the source.
     pub async fn capture_from_source(
         &self,
         captures: Vec<EventCapture>,
@@ -204,8 +207,7 @@ impl EventStore {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Has notes written with the next commit. They come back if so much is queued up that they
-    /// find no place.
+    /// Queues notes for the next commit. Returns them if the queue is full.
     pub fn queue_notes(&self, notes: AuditNotes) -> Result<(), AuditNotes> {
         match self.inner.writer.try_send(WriteOperation::Note(Box::new(notes))) {
             Err(

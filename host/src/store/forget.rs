@@ -1,4 +1,4 @@
-//! Forgetting what is over, some thousand rows at a time: a long transaction would hold up the
+//! Deletes expired data, a few thousand rows at a time, because a long transaction would delay the
 //! others.
 
 use super::db::SqlQuery;
@@ -7,31 +7,31 @@ use super::{EventStore, StoreError, statements};
 use crate::model::id::{RequestId, SourceId};
 use crate::time::timestamp::Timestamp;
 
-/// Rows that one transaction forgets.
+/// Number of rows that one transaction deletes.
 const ROWS: i64 = 5_000;
 
 impl EventStore {
-    /// Forgets the keys by which repeats are recognised once their 24 hours are over; how many.
+    /// Deletes the keys of repeats after their 24 hours. Returns how many.
     pub async fn forget_capture_keys(&self) -> Result<u64, StoreError> {
         self.forget_rows(statements::FORGET_CAPTURE_KEYS, self.clock().now().into()).await
     }
 
-    /// Forgets the dedupe keys whose time is over; how many.
+    /// Deletes expired dedupe keys. Returns how many.
     pub async fn forget_dedupe_keys(&self) -> Result<u64, StoreError> {
         self.forget_rows(statements::FORGET_DEDUPE_KEYS, self.clock().now().into()).await
     }
 
-    /// Forgets what modules remembered until a time that is over; how many keys.
+    /// Deletes expired keys of module state. Returns how many.
     pub async fn forget_state(&self) -> Result<u64, StoreError> {
         self.forget_rows(statements::FORGET_STATE, self.clock().now().into()).await
     }
 
-    /// Forgets the indexed fields of records that are gone; how many.
+    /// Deletes the indexed fields of records that are gone. Returns how many.
     pub async fn forget_record_fields(&self) -> Result<u64, StoreError> {
         self.forget_rows(statements::FORGET_RECORD_FIELDS, self.clock().now().into()).await
     }
 
-    /// Cancels what is open at endpoints that are gone; how many.
+    /// Cancels the open deliveries of endpoints that are gone. Returns how many.
     pub async fn cancel_orphans(&self) -> Result<u64, StoreError> {
         let cancel = self.pool().choose_statement(
             statements::CANCEL_ORPHANS_SQLITE,
@@ -40,12 +40,12 @@ impl EventStore {
         self.forget_rows(cancel, self.clock().now().into()).await
     }
 
-    /// Forgets calls that began before a time; how many.
+    /// Deletes calls that began before the given time. Returns how many.
     pub async fn forget_calls(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.forget_rows(statements::FORGET_CALLS, RequestId::first_at(before).into()).await
     }
 
-    /// Forgets what was kept for sources that are deleted; how many there were.
+    /// Deletes the data of deleted sources. Returns the number of these sources.
     pub async fn forget_deleted_sources(&self) -> Result<usize, StoreError> {
         let query = SqlQuery::new(statements::SELECT_DELETED_SOURCES);
         let deleted: Vec<SourceId> = self.pool().fetch_values(query).await?;
@@ -55,8 +55,8 @@ impl EventStore {
         Ok(deleted.len())
     }
 
-    /// Forgets what was kept for a source that is deleted: its rows, those that were set aside,
-    /// then itself.
+    /// Deletes the data of one deleted source: first its rows, then its dead letters, last its
+    /// state.
     pub async fn forget_source(&self, source: SourceId) -> Result<(), StoreError> {
         self.forget_rows(statements::FORGET_SOURCE_ROWS, source.into()).await?;
         self.forget_rows(statements::FORGET_ROW_LETTERS, source.into()).await?;
@@ -64,8 +64,8 @@ impl EventStore {
         self.pool().execute(forget).await.map(drop)
     }
 
-    /// Runs a statement that takes a time or an id and a number of rows until no row is left; how
-    /// many there were.
+    /// Runs a statement that takes a time or an id and a number of rows until no row is left.
+    /// Returns how many rows it deleted.
     async fn forget_rows(
         &self,
         text: &'static str,
@@ -78,7 +78,7 @@ impl EventStore {
             if rows < ROWS.unsigned_abs() {
                 return Ok(forgotten);
             }
-            // Others that write have their turn.
+            // Lets other writers have their turn.
             tokio::task::yield_now().await;
         }
     }

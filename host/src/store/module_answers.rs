@@ -1,21 +1,20 @@
-//! What hosts answered to requests of modules.
+//! Stores the answers of hosts to the requests of modules.
 //!
-//! An answer is stored before the module sees it, so a module that runs again on the same event sees
-//! what it saw before, whatever crashed in between.
+//! An answer is stored before the module receives it. A module that runs again on the same event
+//! therefore receives the same answer, even after a crash in between.
 
 use super::db::{FromStoredRow, SqlQuery, StoredRow};
 use super::error::database_error::corrupt_value;
 use super::{EventStore, StoreError, statements};
 use crate::model::id::{EventId, FlowId};
 
-/// One answer.
+/// The stored answer to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleAnswer {
-    /// Which request of the flow's modules on the event it answers: 0, 1, …
+    /// Position of the request among those that the flow's modules make for the event, from 0.
     pub position: u32,
     /// SHA-256 of the request, in hex.
     pub request: String,
-    /// The answer as JSON.
     pub answer: String,
 }
 
@@ -29,7 +28,7 @@ impl FromStoredRow for ModuleAnswer {
 }
 
 impl EventStore {
-    /// The answers that a flow's modules had on an event, in their order.
+    /// Returns the answers that a flow's modules received for an event, in order.
     pub async fn list_module_answers(
         &self,
         event: EventId,
@@ -39,9 +38,9 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// Stores an answer, in the place of one that another request had at that position. Whether it
-    /// was stored: not where the event no longer waits for the flow's modules, as after its
-    /// erasure.
+    /// Stores an answer and replaces an answer to another request at that position. Returns `false`
+    /// without storing it if the event no longer waits for the flow's modules, for example after
+    /// its erasure.
     pub async fn add_module_answer(
         &self,
         event: EventId,

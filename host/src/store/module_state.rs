@@ -1,4 +1,4 @@
-//! What modules look up while they run: the state of their flow, and records.
+//! Lookups of running modules: the state of their flow, and records.
 
 use super::db::{FromStoredRow, SqlQuery, StoredRow};
 use super::{EventStore, StoreError, statements};
@@ -9,27 +9,27 @@ use crate::model::record_fields::read_field;
 use crate::time::timestamp::Timestamp;
 use std::ops::ControlFlow;
 
-/// Which records to look up.
+/// A query of a module for records.
 #[derive(Debug, Clone)]
 pub struct RecordLookup {
-    /// The name of their source.
+    /// Name of the records' source.
     pub source: String,
     pub resource: String,
-    /// The indexed field; `None` looks for the id.
+    /// The indexed field to compare. `None` compares the record's id.
     pub field: Option<String>,
-    /// What the field, or the id, must be.
+    /// The value that the field, or the id, must have.
     pub value: String,
-    /// How many at most.
+    /// Largest number of records to return.
     pub limit: u32,
 }
 
-/// A record that was looked up.
+/// A record that a lookup found.
 #[derive(Debug, Clone)]
 pub struct FoundRecord {
-    /// Its id at its source.
+    /// The record's id at its source.
     pub id: String,
     pub updated_at: Timestamp,
-    /// Its fields, a JSON text.
+    /// The record's fields as JSON.
     pub data: String,
 }
 
@@ -65,7 +65,7 @@ impl From<Record> for FoundRecord {
 }
 
 impl EventStore {
-    /// What stands at a place in the state of a flow, expired or not.
+    /// Returns the value at an address of a flow's state, even if it has expired.
     pub async fn read_state(
         &self,
         flow: FlowId,
@@ -78,14 +78,14 @@ impl EventStore {
         self.pool().fetch_optional(query).await
     }
 
-    /// How many keys the state of a flow has; no more than `most` are counted.
+    /// Counts the keys in a flow's state. The count stops at `most`.
     pub async fn count_state_keys(&self, flow: FlowId, most: u32) -> Result<u32, StoreError> {
         let query = SqlQuery::new(statements::COUNT_STATE).bind(flow).bind(i64::from(most));
         let count: i64 = self.pool().fetch_value(query).await?;
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    /// What a module has counted: counter and value, in the order of the names.
+    /// Returns the counters of a module with their values, sorted by name.
     pub async fn list_counters(&self, module: &str) -> Result<Vec<(String, i64)>, StoreError> {
         let query = SqlQuery::new(statements::COUNTERS_OF_MODULE).bind(module);
         let counters: Vec<CounterValue> = self.pool().fetch_all(query).await?;

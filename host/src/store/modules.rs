@@ -12,34 +12,30 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 
-/// One version of a module.
 #[derive(Debug, Clone)]
 pub struct ModuleVersion {
     pub id: ModuleId,
-    /// The module's name.
     pub name: String,
-    /// 1, 2, …
+    /// Version number, from 1.
     pub version: u32,
-    /// The component.
     pub sha256: [u8; 32],
     /// Exports, imports and size, as JSON.
     pub report: Box<RawValue>,
     /// Whether flows run this version.
     pub active: bool,
-    /// What was approved of what it asks for.
+    /// The requested capabilities that an operator approved.
     pub approved: BTreeSet<String>,
-    /// When it was uploaded.
     pub created_at: Timestamp,
 }
 
 impl ModuleVersion {
-    /// What its author says of it; none where the component says nothing.
+    /// Returns the manifest. `None` if the component has none.
     pub fn manifest(&self) -> Option<ModuleManifest> {
         read_manifest(&self.report)
     }
 }
 
-/// The manifest that a report holds.
+/// Returns the manifest in a report.
 pub fn read_manifest(report: &RawValue) -> Option<ModuleManifest> {
     serde_json::from_str::<ReportedManifest>(report.get()).ok()?.manifest
 }
@@ -50,22 +46,19 @@ struct ReportedManifest {
     manifest: Option<ModuleManifest>,
 }
 
-/// A version of a module that is to be stored.
 #[derive(Debug, Clone, Copy)]
 pub struct NewModule<'a> {
-    /// The module's name.
     pub name: &'a str,
-    /// Its number; the next one where left out.
+    /// Version number. `None` means the next free one.
     pub version: Option<u32>,
     /// SHA-256 of the component.
     pub sha256: [u8; 32],
-    /// The component.
     pub wasm: &'a [u8],
     /// Exports, imports and size, as JSON.
     pub report: &'a str,
-    /// Whether it runs from now on.
+    /// Whether this version becomes active.
     pub activate: bool,
-    /// What is approved of what it asks for.
+    /// The requested capabilities that are approved.
     pub approved: &'a BTreeSet<String>,
 }
 
@@ -73,7 +66,7 @@ impl FromStoredRow for ModuleVersion {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
         let sha256: Vec<u8> = row.get("sha256")?;
         let sha256 = sha256.try_into().map_err(|_wrong_length: Vec<u8>| {
-            corrupt_value("module", "sha256", &"it has not 32 bytes")
+            corrupt_value("module", "sha256", &"it does not have 32 bytes")
         })?;
         let version: i32 = row.get("version")?;
         let approved: Option<String> = row.get("approved")?;
@@ -93,7 +86,7 @@ impl FromStoredRow for ModuleVersion {
     }
 }
 
-/// The highest number of a module's versions; none where there is no version.
+/// The highest version number of a module, or `None` if it has no version.
 struct LatestVersion(Option<i32>);
 
 impl FromStoredRow for LatestVersion {
@@ -103,19 +96,19 @@ impl FromStoredRow for LatestVersion {
 }
 
 impl EventStore {
-    /// Every version of every module.
+    /// Returns every version of every module.
     pub async fn list_modules(&self) -> Result<Vec<ModuleVersion>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_MODULES)).await
     }
 
-    /// The component with that SHA-256.
+    /// Returns the component with the given SHA-256.
     pub async fn load_component(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         self.pool().find_value(SqlQuery::new(statements::SELECT_COMPONENT).bind(&sha256)).await
     }
 
-    /// Stores a component as a version of a name, active if asked for; its number, which is the
-    /// next one where none is given. [`StoreError::NameTaken`] if there is a version of that
-    /// number.
+    /// Stores a component as a version of a module and returns the version number. Chooses the next
+    /// number if none is given, and activates the version on request. Returns
+    /// [`StoreError::NameTaken`] if the number is already used.
     pub async fn add_module(&self, module: NewModule<'_>) -> Result<u32, StoreError> {
         let NewModule { name, version, sha256, wasm, report, activate, approved } = module;
         let (now, node) = (self.clock().now(), self.inner.node);
@@ -159,7 +152,7 @@ async fn next_number(tx: &mut WriteTransaction<'_>, name: &str) -> Result<i32, S
     Ok(latest.and_then(|LatestVersion(number)| number).unwrap_or(0) + 1)
 }
 
-/// Notes what was approved of what a version asks for, in the place of what was before.
+/// Replaces the approved capabilities of a version.
 pub async fn approve_version(
     tx: &mut WriteTransaction<'_>,
     name: &str,
@@ -190,8 +183,8 @@ pub async fn activate_version(
     }
 }
 
-/// Tells every node that something changed: those that listen at once, and all others when they
-/// look at the version.
+/// Announces a change of the settings. Nodes that listen learn of it at once, all others when they
+/// next compare the version.
 pub async fn grow_version(tx: &mut WriteTransaction<'_>, node: i64) -> Result<(), StoreError> {
     tx.execute(SqlQuery::new(statements::GROW_TOPOLOGY)).await?;
     let told = NodeNotice::pack(&[NodeNotice::SettingsChanged { node }]);

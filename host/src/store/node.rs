@@ -1,9 +1,10 @@
-//! Running processes, and taking over what a lost one held.
+//! Running processes, and the takeover of what a lost process held.
 //!
-//! Every process has a random id, says every two seconds that it is there, and its lease tokens
-//! begin with its id. What a process held that has not been seen for ten seconds, by the database's
-//! clock and by whoever watches it, is due again at once, so nothing waits for the end of a lease. A process that merely stalled that long can
-//! change nothing with its old leases; what it was sending may be sent twice.
+//! Every process has a random id and writes a heartbeat every two seconds. Its lease tokens begin
+//! with its id. A process is lost after ten seconds without a heartbeat, measured by the database's
+//! clock and by the process that watches it. Its work is then due again at once, so nothing waits
+//! for a lease to end. A process that merely stalled that long cannot change anything with its old
+//! leases, but a delivery that it was sending may be sent twice.
 
 use super::db::{ClusterLock, DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
 use super::event_store::StoreInner;
@@ -22,30 +23,30 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How often a process says that it is there.
+/// Interval of the heartbeats.
 pub const BEAT: Duration = Duration::from_secs(2);
-/// After how long without a sign a process is lost.
+/// Time without a heartbeat after which a process is lost.
 const LOST: Duration = Duration::from_secs(10);
-/// A clock that is wrong by more microseconds than this is worth a word.
+/// Clock error in microseconds above which a warning is logged.
 pub const NOTABLE_SKEW: i64 = 1_000_000;
-/// The lock of nodes that start.
+/// Key of the advisory lock for nodes that start.
 const START_LOCK: i64 = 0x7761_7962_696c_6c02;
-/// How long a start waits for others: six that each take ten seconds to find out whether a node
-/// with another key is alive.
+/// Time that a start waits for other starts. Six nodes can each take ten seconds to find out
+/// whether a node with another key is alive.
 const LONGEST_START: Duration = Duration::from_mins(1);
 
-/// A process that is there, or was until lately.
+/// A process that is running, or was until recently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningNode {
     pub id: i64,
-    /// When it last said that it is there.
+    /// Time of its last heartbeat.
     pub seen_at: Timestamp,
-    /// Empty of one that has not said yet what it is.
+    /// Address of the node. Empty until the node describes itself.
     pub address: Option<String>,
     pub version: Option<String>,
     pub started_at: Option<Timestamp>,
-    /// By how many microseconds its clock is ahead of the database's; `None` of one that has not
-    /// said, and 0 on SQLite.
+    /// Microseconds by which its clock is ahead of the database's. `None` until the node has
+    /// reported it; 0 on SQLite.
     pub skew_us: Option<i64>,
 }
 
@@ -68,7 +69,7 @@ impl PermitKeeper for StoreInner {
     }
 }
 
-/// Another process, and when it last said that it is there.
+/// Another process, and the time of its last heartbeat.
 struct OtherNode {
     id: i64,
     seen_at: Timestamp,
@@ -85,25 +86,26 @@ fn signs_of(others: &[OtherNode]) -> Vec<(i64, Timestamp)> {
 }
 
 impl EventStore {
-    /// Waits until no other node makes its first entries, and keeps others from it until the lock
-    /// is dropped.
+    /// Waits until no other node makes its first entries, and blocks other starts until the lock is
+    /// dropped.
     pub async fn lock_start(&self) -> Result<Option<ClusterLock>, StoreError> {
         self.pool().take_cluster_lock(START_LOCK, LONGEST_START).await
     }
 
-    /// Says from now on what this process is. Returns a running process that reads stored secrets
-    /// with another key, if there is one: it would not be able to send what this one stores, nor
-    /// this one what that one stores.
+    /// Publishes the description of this process. Returns a running process that encrypts stored
+    /// secrets with another key, if there is one: neither of the two could send what the other
+    /// stores.
     pub async fn describe_node(
         &self,
         description: NodeDescription,
     ) -> Result<Option<RunningNode>, StoreError> {
         let marks = (description.key_mark, description.next_key_mark);
-        // Described once, at the start.
+        // Set once, at the start.
         drop(self.inner.description.set(description));
         self.write_heartbeat().await?;
         let others = self.find_other_keys(marks).await?;
-        // One that died a moment ago seems to be there still, and one that runs says so again.
+        // A process that died a moment ago still seems to be running. One that runs sends another
+        // heartbeat.
         let until = Instant::now() + LOST;
         while !others.is_empty() && Instant::now() < until {
             sleep(BEAT / 4).await;
@@ -116,7 +118,8 @@ impl EventStore {
         Ok(None)
     }
 
-    /// Running processes that do not take this one's key, nor have one that it takes.
+    /// Returns running processes that do not accept this one's key and whose key this one does not
+    /// accept.
     async fn find_other_keys(
         &self,
         (own, next): (ShortDigest, Option<ShortDigest>),
@@ -129,7 +132,7 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// Running processes that could not read what is encrypted with a key.
+    /// Returns running processes that could not decrypt data encrypted with the given key.
     pub async fn list_nodes_without_key(
         &self,
         key: ShortDigest,
@@ -140,7 +143,7 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// The processes that share the database, and whether each is this one.
+    /// Returns the processes that share the database, and whether each is this one.
     pub async fn list_nodes(&self) -> Result<Vec<(RunningNode, bool)>, StoreError> {
         let nodes: Vec<RunningNode> =
             self.pool().fetch_all(SqlQuery::new(statements::SELECT_NODES)).await?;
@@ -148,8 +151,8 @@ impl EventStore {
         Ok(nodes.into_iter().map(|node| (node.clone(), is_own(&node))).collect())
     }
 
-    /// Enters this process. SQLite has one process at a time, so whatever is leased there was held
-    /// by one that is gone, also if the clock is behind the last sign of that one.
+    /// Registers this process. SQLite has one process at a time, so every existing lease belongs to
+    /// a process that is gone, even if the clock is behind that process's last heartbeat.
     pub async fn enter_process(&self) -> Result<(), StoreError> {
         self.write_heartbeat().await?;
         let silent_since = match self.pool().dialect() {
@@ -164,7 +167,7 @@ impl EventStore {
         Ok(())
     }
 
-    /// Says that this process is there, and takes over from those that are not.
+    /// Writes a heartbeat and takes over from lost processes.
     pub async fn watch_processes(&self) -> Result<(), StoreError> {
         self.renew_presence().await?;
         let others = self.list_others().await?;
@@ -183,7 +186,7 @@ impl EventStore {
         Ok(others)
     }
 
-    /// Says that this process is there, and asks what time it is.
+    /// Writes a heartbeat and asks for the database's time.
     async fn write_sign(&self) -> Result<u64, StoreError> {
         let (node, now, skew) = (self.inner.node, self.clock().now(), self.clock().skew());
         let written = self.pool().write(move |tx| {
@@ -202,7 +205,7 @@ impl EventStore {
         Ok(rows)
     }
 
-    /// Takes what the database said of the time into account. Says once that this machine's clock
+    /// Corrects the clock by a sample of the database's time. Logs once that this machine's clock
     /// is wrong, and once that it is right again.
     fn note_database_time(&self, sample: ClockSample) {
         let Clock::Database(followed) = self.clock() else { return };
@@ -221,19 +224,23 @@ impl EventStore {
         }
     }
 
-    /// Says that this process is there. Where others have forgotten it, what it leased is theirs.
+    /// Writes a heartbeat. If other nodes have declared this process lost, its earlier leases are
+    /// void.
     async fn renew_presence(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         if self.write_sign().await? == 1 {
             self.inner.presence.note_sign(sent);
             return Ok(());
         }
-        // Leases from here on are taken after the others are told that this process is there again.
+        // Leases from here on are taken after the other nodes learn that this process is running
+        // again.
         let first_valid = self.next_lease_token();
         let is_described = self.inner.description.get().is_some();
         self.write_heartbeat().await?;
         if is_described {
-            tracing::warn!("this node was silent for so long that others took over what it held");
+            tracing::warn!(
+                "this node sent no heartbeat for so long that other nodes took over its work"
+            );
             self.inner.presence.note_loss(sent, first_valid);
         } else {
             self.inner.presence.note_sign(sent);
@@ -241,41 +248,41 @@ impl EventStore {
         Ok(())
     }
 
-    /// Waits until it is certain whether a lease is still held; returns whether it is. On SQLite
-    /// there is nobody who could take it over.
+    /// Waits until it is certain whether this process still holds a lease, and returns the result.
+    /// On SQLite no other process can take it over.
     pub async fn confirm_lease(&self, lease: WorkLease) -> bool {
         let is_alone = self.pool().dialect() == DatabaseDialect::Sqlite;
         is_alone
             || (self.inner.presence.confirm_lease(lease).await && lease.until > self.clock().now())
     }
 
-    /// The right to send what was leased, which is looked at just before the socket. On SQLite there
-    /// is nobody who could take it over.
+    /// Returns the permit to send leased work, which is checked just before the socket is used.
+    /// `None` on SQLite, where no other process can take it over.
     pub fn send_permit(&self, lease: WorkLease) -> Option<SendPermit> {
         let keeper = || Arc::clone(&self.inner) as Arc<dyn PermitKeeper>;
         let has_others = self.pool().dialect() == DatabaseDialect::Postgres;
         has_others.then(|| SendPermit { keeper: keeper(), number: lease.token })
     }
 
-    /// Whether it is uncertain at this moment that this process holds what it leased.
+    /// Returns whether it is uncertain now that this process holds its leases.
     pub fn doubts_leases(&self) -> bool {
         self.pool().dialect() == DatabaseDialect::Postgres && self.inner.presence.is_in_doubt()
     }
 
-    /// Leaves: what this process still holds is due again at once, and an SQLite database stands in
-    /// its one file.
+    /// Unregisters this process. Its remaining work is due again at once, and an SQLite database is
+    /// complete in its one file.
     pub async fn leave_process(&self) -> Result<(), StoreError> {
         self.release_node(self.inner.node, statements::RELEASE_NODE_PLANNING, None).await?;
         if let Some(database) = self.pool().as_sqlite()
             && let Err(error) = database.copy_whole_log().await
         {
-            tracing::warn!(%error, "part of the database stays in its log; save the file `-wal` too");
+            tracing::warn!(%error, "part of the database is still in its log; save the `-wal` file too");
         }
         Ok(())
     }
 
-    /// Enters this process, and tells the others: one that was alone tells this one things from then
-    /// on.
+    /// Registers this process and tells the other nodes. A node that was alone sends notices to
+    /// this one from then on.
     async fn write_heartbeat(&self) -> Result<(), StoreError> {
         let described = self.inner.description.get();
         let next_mark = described.and_then(|node| node.next_key_mark);
@@ -299,12 +306,13 @@ impl EventStore {
         written.await
     }
 
-    /// Takes over from processes that are lost, unless they have given a sign since that time.
+    /// Takes over the work of lost processes, unless they have sent a heartbeat since the given
+    /// time.
     async fn take_over(&self, lost: Vec<i64>, since: Timestamp) -> Result<(), StoreError> {
         for node in lost {
-            tracing::info!(node, "taking over what a lost process held");
+            tracing::info!(node, "taking over the work of a lost process");
             match self.release_node(node, statements::RELEASE_LOST_PLANNING, Some(since)).await {
-                // It is there again.
+                // The process has sent a heartbeat again.
                 Err(StoreError::Raced) => {}
                 released => released?,
             }
@@ -312,8 +320,8 @@ impl EventStore {
         Ok(())
     }
 
-    /// Makes due what a process holds, its plannings by the statement given. Where it must have been
-    /// silent since a time and was not, nothing is changed.
+    /// Makes the work of a process due. `text` is the statement for its plannings. If the process
+    /// must have been silent since a time and was not, nothing changes.
     async fn release_node(
         &self,
         node: i64,
@@ -328,7 +336,7 @@ impl EventStore {
         );
         let released = self.pool().write(move |tx| {
             Box::pin(async move {
-                // In the order of the group commit, so that the two cannot wait for each other.
+                // The order of the group commit, so that the two cannot deadlock.
                 tx.execute(SqlQuery::new(sources).bind(node)).await?;
                 tx.execute(SqlQuery::new(statements::LEAVE_DUTIES).bind(node)).await?;
                 for text in [plannings, statements::RELEASE_NODE] {

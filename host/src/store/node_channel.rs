@@ -1,4 +1,4 @@
-//! Following what other nodes tell at once.
+//! Follows the notices of other nodes.
 
 use super::db::NodeListener;
 use super::node_notice::{NODE_CHANNEL, NodeNotice};
@@ -7,12 +7,12 @@ use super::{EventStore, StoreError};
 use crate::error_chain::error_chain;
 use std::time::Duration;
 
-/// The first and the longest wait before a lost connection is made anew.
+/// The first and the longest wait before a reconnection.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 impl EventStore {
-    /// Follows what other nodes tell, over one connection after another, until this is dropped.
-    /// Ends at once on SQLite, which has one node, and behind a pooler in transaction mode.
+    /// Follows the notices of other nodes and reconnects until this future is dropped. Ends at once
+    /// on SQLite, which has one node, and behind a pooler in transaction mode.
     pub async fn follow_nodes(&self) {
         let mut wait = RECONNECT.0;
         loop {
@@ -26,16 +26,16 @@ impl EventStore {
             };
             tracing::warn!(
                 error = %error_chain(&lost),
-                "the connection for notices of other nodes is lost, and is made anew"
+                "lost the connection for notices of other nodes; reconnecting"
             );
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RECONNECT.1);
         }
     }
 
-    /// Follows one connection. Returns why it was lost.
+    /// Follows one connection. Returns the error that ended it.
     async fn follow_listener(&self, mut listener: NodeListener) -> StoreError {
-        // Now that nothing more is lost.
+        // From here on no further notice is lost.
         self.watchers().interrupt_watches();
         self.inner.settings_news.notify_one();
         loop {
@@ -58,7 +58,7 @@ impl EventStore {
                     duration: Duration::from_micros(duration_us),
                 });
             }
-            // Its own notices arrive too.
+            // This node's own notices arrive too.
             NodeNotice::SettingsChanged { node } => {
                 if node != self.inner.node {
                     self.inner.settings_news.notify_one();
@@ -72,8 +72,8 @@ impl EventStore {
         }
     }
 
-    /// Waits until another node has changed the settings, or may have since this was last asked. On
-    /// SQLite it waits for ever.
+    /// Waits until another node has changed the settings, or may have done so since the last call.
+    /// On SQLite it waits for ever.
     pub async fn wait_for_changes(&self) {
         self.inner.settings_news.notified().await;
     }

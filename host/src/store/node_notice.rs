@@ -1,41 +1,41 @@
-//! What nodes of one PostgreSQL database tell each other at once, beside what stands in its tables.
+//! Notices that the nodes of one PostgreSQL database send each other, in addition to the tables.
 //!
-//! Nothing depends on a notice: one that is lost costs time. A line that a node does not understand
-//! comes from another version, and is left out.
+//! Nothing depends on a notice: a lost one only costs time. A node ignores a line that it does not
+//! understand, because a node of another version sent it.
 
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::{DeliveryId, EventId};
 use serde::{Deserialize, Serialize};
 
-/// PostgreSQL's channel. It belongs to the database, whatever the schema.
+/// PostgreSQL's channel. It belongs to the database, not to a schema.
 pub const NODE_CHANNEL: &str = "waybill";
 
-/// Most bytes of a payload. PostgreSQL refuses one of 8,000.
+/// Largest payload in bytes. PostgreSQL refuses one of 8,000.
 const LARGEST_PAYLOAD: usize = 7_900;
 
-/// Something that other nodes want to know at once.
+/// A change that other nodes should know at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeNotice {
-    /// A first attempt was recorded of a delivery that another node may wait for.
+    /// The first attempt of a delivery was recorded. A request on another node may wait for it.
     Attempted {
         event: EventId,
         delivery: DeliveryId,
-        /// Whether it was delivered; otherwise it will be tried again or is dead.
+        /// `Delivered`, or the status that follows from a failed attempt.
         status: DeliveryStatus,
-        /// The answer's status.
+        /// The HTTP status of the answer.
         response_status: Option<u16>,
-        /// How long the attempt took, in microseconds.
+        /// Duration of the attempt, in microseconds.
         duration_us: u64,
     },
     /// A node changed an object or a module.
     SettingsChanged { node: i64 },
-    /// A node is there, so that others are not alone.
+    /// A node started, so the others are no longer alone.
     Entered { node: i64 },
 }
 
 impl NodeNotice {
-    /// Payloads with one notice a line, as few as hold them all.
+    /// Packs notices into payloads, one notice a line, as few payloads as possible.
     pub fn pack(notices: &[Self]) -> Vec<String> {
         let mut payloads: Vec<String> = Vec::new();
         for line in notices.iter().filter_map(|notice| serde_json::to_string(notice).ok()) {
@@ -50,7 +50,7 @@ impl NodeNotice {
         payloads
     }
 
-    /// The notices of a payload that this version understands.
+    /// Returns the notices of a payload that this version understands.
     pub fn unpack(payload: &str) -> impl Iterator<Item = Self> {
         payload.lines().filter_map(|line| serde_json::from_str(line).ok())
     }

@@ -1,5 +1,5 @@
-//! What operators set: sources, endpoints, flows. One table, one set of statements; the body is the
-//! settings as JSON, `sealed` is what must not be read without the key.
+//! The settings that operators make: sources, endpoints, flows. One table and one set of statements
+//! serve all kinds. `body` holds the settings as JSON; `sealed` holds the encrypted secrets.
 
 use super::db::{ClusterLock, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::query::stored_json::read_json;
@@ -12,31 +12,30 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Deliveries that are cancelled together with their endpoint. In one transaction 500,000 took 12 s
-/// on SQLite, in which nothing could be captured.
+/// Number of deliveries that are cancelled in the transaction that deletes their endpoint. In one
+/// transaction 500,000 took 12 s on SQLite, during which no event could be captured.
 const CANCELLED_AT_ONCE: i64 = 5_000;
-/// What two states of an object are apart at least.
+/// Smallest difference between the times of two states of an object.
 const TICK: Duration = Duration::from_micros(1);
 
-/// The kinds of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
-    /// A system that events come from.
+    /// A system that sends events.
     Source,
-    /// Where deliveries go.
+    /// A receiver of deliveries.
     Endpoint,
-    /// Which events pass which modules to which endpoints.
+    /// The path of events through modules to endpoints.
     Flow,
-    /// Who may call the API.
+    /// Access to the API.
     Token,
-    /// A short-lived token that was revoked before its end.
+    /// A short-lived token that was revoked before it expired.
     RevokedGrant,
     /// A secret that modules use by name.
     ModuleSecret,
 }
 
 impl ObjectKind {
-    /// All of them: what is done to everything that is encrypted leaves none out.
+    /// All kinds. Re-encryption walks this list, so it must be complete.
     pub const ALL: [Self; 6] = [
         Self::Source,
         Self::Endpoint,
@@ -46,7 +45,7 @@ impl ObjectKind {
         Self::ModuleSecret,
     ];
 
-    /// The word for it, in the table and in messages.
+    /// Returns the word for this kind in the table and in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
@@ -62,58 +61,44 @@ impl ObjectKind {
 #[derive(Debug, Clone)]
 pub struct StoredObject<S> {
     pub id: Uuid,
-    /// What the operator set.
     pub settings: S,
-    /// Its encrypted secrets.
     pub sealed: Option<Vec<u8>>,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
 /// One change of one object.
 #[derive(Debug, Clone)]
 pub enum ObjectChange {
-    /// Makes it, or changes what is there under its id.
+    /// Creates the object, or changes the object with this id.
     Put {
         kind: ObjectKind,
         id: Uuid,
-        /// Its name, unique within the kind.
         name: String,
-        /// The settings as JSON.
         body: String,
-        /// Its encrypted secrets.
         sealed: Option<Vec<u8>>,
-        /// When it was made.
         created_at: Timestamp,
-        /// When the state that this one replaces was stored. The change fails where the object has
+        /// The time of the state that this change replaces. The change fails if the object has
         /// another state by then, or is gone. `None` for a new object.
         replaces: Option<Timestamp>,
     },
-    /// Makes a version of a module the one that runs.
+    /// Activates a version of a module.
     ActivateModule {
-        /// The module's name.
         name: String,
         version: u32,
-        /// What is approved of what it asks for; unchanged where this is not set.
+        /// The approved capabilities. `None` leaves them unchanged.
         approved: Option<BTreeSet<String>>,
     },
-    /// Approves what a version asks for, and does not activate it.
-    ApproveModule {
-        /// The module's name.
-        name: String,
-        version: u32,
-        approved: BTreeSet<String>,
-    },
-    /// Removes it. An endpoint's open deliveries are cancelled: 5,000 at once, the rest by the
-    /// housekeeping within ten minutes. Nobody sends them meanwhile. A flow's waiting events are
-    /// dropped.
+    /// Approves the capabilities of a version without activating it.
+    ApproveModule { name: String, version: u32, approved: BTreeSet<String> },
+    /// Deletes the object. For an endpoint, 5,000 open deliveries are cancelled at once and the
+    /// rest by the maintenance within ten minutes; none of them is sent meanwhile. For a flow,
+    /// waiting events are dropped.
     Delete { kind: ObjectKind, id: Uuid },
 }
 
 impl ObjectChange {
-    /// Puts settings under an id.
+    /// Builds the change that stores settings under an id.
     pub fn put<S: Serialize>(
         kind: ObjectKind,
         name: &str,
@@ -130,7 +115,8 @@ impl ObjectChange {
         })
     }
 
-    /// The same change, made only if the object still has the state that was stored then.
+    /// Makes the change conditional: it applies only if the object still has the state of the given
+    /// time.
     pub fn replacing(self, state: Option<Timestamp>) -> Self {
         match self {
             Self::Put { kind, id, name, body, sealed, created_at, .. } => {
@@ -153,7 +139,7 @@ impl<S: DeserializeOwned> FromStoredRow for StoredObject<S> {
     }
 }
 
-/// An object, or why it cannot be read.
+/// An object, or the reason why it cannot be read.
 struct ReadableObject<S> {
     name: String,
     object: Result<StoredObject<S>, StoreError>,
@@ -165,7 +151,7 @@ impl<S: DeserializeOwned> FromStoredRow for ReadableObject<S> {
     }
 }
 
-/// Says that an object is not used because it cannot be read.
+/// Logs that an object is not used because it cannot be read.
 pub fn log_unreadable(kind: ObjectKind, name: &str, why: &StoreError) {
     tracing::error!(
         name,
@@ -176,20 +162,20 @@ pub fn log_unreadable(kind: ObjectKind, name: &str, why: &StoreError) {
     );
 }
 
-/// The lock of those who change settings.
+/// Key of the advisory lock for changes of the settings.
 const SETTINGS_LOCK: i64 = 0x7761_7962_696c_6c01;
-/// How long a change waits for those of other nodes.
+/// Time that a change waits for changes of other nodes.
 const LONGEST_TURN: Duration = Duration::from_secs(10);
 
 impl EventStore {
-    /// Waits until no other node changes the settings, and keeps others from it until the lock is
+    /// Waits until no other node changes the settings, and blocks other nodes until the lock is
     /// dropped.
     pub async fn lock_settings(&self) -> Result<Option<ClusterLock>, StoreError> {
         self.pool().take_cluster_lock(SETTINGS_LOCK, LONGEST_TURN).await
     }
 
-    /// All objects of a kind that can be read, by name. One that cannot is left out and named in
-    /// the log, so that it keeps no other from being used.
+    /// Returns all readable objects of a kind, by name. An unreadable object is logged and left
+    /// out, so that the others can still be used.
     pub async fn list_objects<S: DeserializeOwned + Send + 'static>(
         &self,
         kind: ObjectKind,
@@ -202,11 +188,11 @@ impl EventStore {
         Ok(readable.collect())
     }
 
-    /// Makes all the changes, or none. Old settings may hold secrets; SQLite overwrites them, as it
-    /// does whatever is deleted (`secure_delete` is on). [`StoreError::NameTaken`] if two objects
-    /// of a kind would have one name, [`StoreError::Missing`] if a version to activate does not
-    /// exist, [`StoreError::ChangedMeanwhile`] if an object is not in the state that a change
-    /// replaces.
+    /// Makes all the changes, or none. Old settings may hold secrets; SQLite overwrites them as it
+    /// does all deleted data (`secure_delete` is on). Returns [`StoreError::NameTaken`] if two
+    /// objects of a kind would have one name, [`StoreError::Missing`] if a version to activate does
+    /// not exist, and [`StoreError::ChangedMeanwhile`] if an object is not in the state that a
+    /// change replaces.
     pub async fn change_objects(&self, changes: &[ObjectChange]) -> Result<(), StoreError> {
         let (now, node) = (self.clock().now(), self.inner.node);
         let changes = changes.to_vec();
@@ -221,7 +207,7 @@ impl EventStore {
         written.await
     }
 
-    /// Grows with every change of an object or a module.
+    /// Returns the version of the settings, which grows with every change of an object or a module.
     pub async fn read_settings_version(&self) -> Result<i64, StoreError> {
         self.pool().fetch_value(SqlQuery::new(statements::TOPOLOGY_VERSION)).await
     }
@@ -234,7 +220,7 @@ async fn make_change(
 ) -> Result<(), StoreError> {
     match change {
         ObjectChange::Put { kind, id, name, body, sealed, created_at, replaces } => {
-            // Later than the state it replaces, also where the clock was set back.
+            // Later than the state that it replaces, even if the clock was set back.
             let later = replaces.map_or(now, |state| now.max(state.after(TICK)));
             let put = SqlQuery::new(match replaces {
                 Some(_) => statements::UPDATE_OBJECT,

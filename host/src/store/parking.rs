@@ -1,13 +1,14 @@
-//! Setting aside what an ordered endpoint cannot send yet.
+//! Parks deliveries that an ordered endpoint cannot send yet.
 //!
 //! At an ordered endpoint a delivery waits for the earlier ones of its record. When the receiver is
-//! away, nearly everything that is due is blocked so. A claim looks at the first 512 that are due.
-//! If it finds less than it has room for, though more are due, the next claim first parks what
-//! is blocked: it is due when the one before it is, and is marked. Whoever settles the one before
-//! makes it due at once. So each claim costs the same, however many wait.
+//! away, this blocks nearly every due delivery. A claim examines the first 512 due deliveries. If
+//! it finds fewer than it has room for although more are due, the next claim first parks the
+//! blocked ones: each is marked and becomes due together with the delivery before it. Settling that
+//! delivery makes the parked one due at once. So the cost of a claim does not depend on the number
+//! of waiting deliveries.
 //!
-//! A parked delivery comes back by itself within an hour, whatever became of the one before it: a
-//! deletion, or a node of an earlier version, makes nothing due.
+//! A parked delivery becomes due again within an hour in any case, because a deletion, or a node of
+//! an earlier version, does not make it due.
 
 use super::db::{FromStoredRow, SqlQuery, StoredRow};
 use super::prefetch::EndpointLane;
@@ -16,15 +17,15 @@ use crate::model::id::EndpointId;
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
-/// For how long a delivery is parked at least, and at most.
+/// Shortest and longest time for which a delivery is parked.
 const PARKED_FOR: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
-/// How often one claim parks before it goes on: 8,192 deliveries.
+/// Largest number of parking statements before one claim: 8,192 deliveries.
 const ROUNDS: usize = 16;
 
-/// What an ordered endpoint has due next.
+/// The next due times of an ordered endpoint.
 struct OrderedQueue {
     due_at: Timestamp,
-    /// When the last that a claim looks at is due, if there are as many.
+    /// Due time of the last delivery that a claim examines. `None` if fewer are waiting.
     last_at: Option<Timestamp>,
 }
 
@@ -35,7 +36,7 @@ impl FromStoredRow for OrderedQueue {
 }
 
 impl EventStore {
-    /// Parks what is due and blocked at an ordered endpoint, at most 8,192 deliveries.
+    /// Parks the due and blocked deliveries of an ordered endpoint, at most 8,192.
     pub async fn park_blocked(
         &self,
         endpoint: EndpointId,
@@ -57,7 +58,7 @@ impl EventStore {
         Ok(())
     }
 
-    /// Notes when an ordered endpoint next has something due, whether memory may take new work
+    /// Records when an ordered endpoint has its next due delivery, whether memory may take new work
     /// again, and whether blocked deliveries may hide others.
     pub async fn look_ahead_in_order(
         &self,
@@ -74,7 +75,7 @@ impl EventStore {
         Ok(())
     }
 
-    /// Makes due what is parked at an endpoint that keeps order no more.
+    /// Makes the parked deliveries of an endpoint due that no longer keeps order.
     pub async fn unpark_endpoint(&self, endpoint: EndpointId) -> Result<(), StoreError> {
         let now = self.clock().now();
         let unpark = SqlQuery::new(statements::UNPARK_ENDPOINT).bind(endpoint).bind(now);

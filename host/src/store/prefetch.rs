@@ -1,16 +1,16 @@
-//! What a commit hands to the next stage in memory, and the room there is for it.
+//! Work that a commit hands to the next stage in memory, and the capacity for it.
 //!
-//! Each endpoint has a [`EndpointLane`]: a bounded queue of deliveries leased to this process. Each
-//! flow with modules has a [`FlowLane`] for the events that its modules are to run on. Each has a
-//! [`LaneCapacity`]. A stage takes a [`QueuePermit`] before the commit; the row is born leased if
-//! it got one, unleased if not. The slot travels with the work and frees its place when it is
-//! dropped, after the next commit.
+//! Each endpoint has an [`EndpointLane`]: a bounded queue of deliveries leased to this process.
+//! Each flow with modules has a [`FlowLane`] for the events on which its modules are to run. Each
+//! lane has a [`LaneCapacity`]. A stage takes a [`QueuePermit`] before the commit. With a permit
+//! the row is inserted leased, without one unleased. The permit travels with the work and frees its
+//! place when it is dropped, after the next commit.
 //!
-//! A slot pays for its work in bytes: three times the payload, because while it is sent there are
-//! the event, the body that is made of it, and what is on its way in between. Each room has
-//! 128 KiB of its own for new work and as much for claimed work. Beyond that it borrows from
-//! one budget for the whole process, and never more than is left for the others. So an endpoint
-//! that hangs leaves half of the budget, two that hang a third, and so on.
+//! A permit reserves three times the payload in bytes, because during sending there are the event,
+//! the body made from it, and the intermediate form. Each capacity has 128 KiB of its own for new
+//! work and as much for claimed work. Beyond that it borrows from one budget for the whole process,
+//! and never more than is left for the others. So one endpoint that hangs leaves half of the
+//! budget, two that hang leave a third, and so on.
 
 pub mod lane_capacity;
 pub mod lane_share;
@@ -27,34 +27,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
-/// All rooms and lanes of this process.
+/// All lanes and capacities of this process.
 #[derive(Debug)]
 pub struct WorkPrefetch {
     lanes: Mutex<HashMap<EndpointId, Arc<EndpointLane>>>,
     announce: mpsc::UnboundedSender<NewLane>,
     flow_lanes: Mutex<HashMap<FlowId, Arc<FlowLane>>>,
     announce_flow: mpsc::UnboundedSender<NewFlowLane>,
-    /// Places for events under which a process died, and for those of flows that are gone.
+    /// Capacity for events under which a process died, and for events of deleted flows.
     odd_room: Arc<LaneCapacity>,
     budget: Arc<MemoryBudget>,
-    /// Whether endpoints' limits are divided among nodes, so that a new lane has no share yet.
+    /// Whether the endpoints' limits are divided among nodes, so that a new lane has no share yet.
     is_divided: AtomicBool,
 }
 
-/// The ends that the next stages read.
+/// The receiving ends, which the next stages read.
 #[derive(Debug)]
 pub struct PrefetchOutlets {
-    /// New lanes, as endpoints are made.
+    /// New lanes of endpoints.
     pub lanes: mpsc::UnboundedReceiver<NewLane>,
-    /// New lanes, as flows are made.
+    /// New lanes of flows.
     pub flow_lanes: mpsc::UnboundedReceiver<NewFlowLane>,
 }
 
-/// Sure places in a flow's lane for events that wait for its modules.
+/// Guaranteed places in a flow's lane for events that wait for its modules.
 const FLOW_PLACES: usize = 128;
 /// Places for events that are planned one at a time.
 const ODD_PLACES: usize = 16;
-/// Sure places in a lane for each request that may be under way.
+/// Guaranteed places in a lane for each concurrent request.
 const PLACES_PER_REQUEST: usize = 4;
 
 impl WorkPrefetch {
@@ -76,7 +76,8 @@ impl WorkPrefetch {
         (prefetch, PrefetchOutlets { lanes, flow_lanes })
     }
 
-    /// The lane of an endpoint with that many requests under way at most; made at the first call.
+    /// Returns the lane of an endpoint that may have `max_in_flight` concurrent requests. Creates
+    /// it at the first call.
     pub fn open_lane(&self, endpoint: EndpointId, max_in_flight: usize) -> Arc<EndpointLane> {
         let places = max_in_flight * PLACES_PER_REQUEST;
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,17 +94,17 @@ impl WorkPrefetch {
         lane
     }
 
-    /// Whether limits are divided among nodes.
+    /// Returns whether limits are divided among nodes.
     pub fn is_divided(&self) -> bool {
         self.is_divided.load(Ordering::Relaxed)
     }
 
-    /// Notes whether limits are divided among nodes.
+    /// Records whether limits are divided among nodes.
     pub fn note_division(&self, is_divided: bool) {
         self.is_divided.store(is_divided, Ordering::Relaxed);
     }
 
-    /// Forgets the lane of a deleted endpoint and ends the task that reads it.
+    /// Removes the lane of a deleted endpoint and ends the task that reads it.
     pub fn remove_lane(&self, endpoint: EndpointId) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.remove(&endpoint) {
@@ -111,17 +112,15 @@ impl WorkPrefetch {
         }
     }
 
-    /// The lane of an endpoint that has one.
     pub fn find_lane(&self, endpoint: EndpointId) -> Option<Arc<EndpointLane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint).map(Arc::clone)
     }
 
-    /// Every lane.
     pub fn lanes(&self) -> Vec<Arc<EndpointLane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
 
-    /// The lane of a flow; made at the first call.
+    /// Returns the lane of a flow. Creates it at the first call.
     pub fn open_flow_lane(&self, flow: FlowId) -> Arc<FlowLane> {
         let mut lanes = self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(&flow) {
@@ -135,18 +134,17 @@ impl WorkPrefetch {
         lane
     }
 
-    /// The lane of a flow that has one.
     pub fn find_flow_lane(&self, flow: FlowId) -> Option<Arc<FlowLane>> {
         self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&flow).map(Arc::clone)
     }
 
-    /// Forgets the lanes of flows that are not among these; their readers see the end of the queue.
+    /// Removes the lanes of all other flows. Their readers see the end of the queue.
     pub fn keep_flow_lanes(&self, flows: impl Fn(FlowId) -> bool) {
         let mut lanes = self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.retain(|flow, _| flows(*flow));
     }
 
-    /// Places for events that are planned one at a time.
+    /// Returns the capacity for events that are planned one at a time.
     pub fn odd_room(&self) -> &Arc<LaneCapacity> {
         &self.odd_room
     }

@@ -1,9 +1,9 @@
-//! Whether this process still holds what it leased, and whether it has the database to itself.
+//! Whether this process still holds its leases, and whether other processes share the database.
 //!
-//! Others take over what a process held that has not said for ten seconds that it is there: it may
-//! have been stopped and continued, or cut off from the database. Its own clock cannot tell it so,
-//! because its leases are longer. So it sends nothing unless it said a few seconds ago that it is
-//! there; and where it finds that it was forgotten meanwhile, its older leases are void.
+//! Other nodes take over the work of a process that has sent no heartbeat for ten seconds: it may
+//! have been suspended or cut off from the database. Its own clock does not show this, because its
+//! leases last longer. So a process sends nothing unless it wrote a heartbeat in the last few
+//! seconds. If it finds that it was declared lost, its older leases are void.
 
 use crate::model::delivery::WorkLease;
 use crate::time::timestamp::Timestamp;
@@ -14,25 +14,24 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// For how long after a sign of this process its leases are beyond doubt. Less than the ten seconds
-/// after which others take over, by what a request takes to begin.
+/// Time after a heartbeat during which this process certainly holds its leases. Shorter than the
+/// ten seconds after which others take over, by the time that a request needs to begin.
 const BEYOND_DOUBT: Duration = Duration::from_secs(6);
 
-/// For how long another process must have been seen to say nothing before it is taken for lost. Its
-/// last sign is seen up to two seconds after it was given. So a database whose clock is set forward
-/// loses nobody.
+/// Time for which another process must have been observed without a heartbeat before it is declared
+/// lost. Its last heartbeat is seen up to two seconds after it was sent. So setting the database's
+/// clock forward does not make any process lost.
 const SILENT: Duration = Duration::from_secs(7);
 
-/// The other processes that share the database. While there are none, nothing is told and nothing
-/// spent.
+/// The other processes that share the database. While there are none, no notices are sent.
 #[derive(Debug, Default)]
 pub struct OtherNodes {
     are_there: AtomicBool,
-    /// The last sign of each, and since when it is the last.
+    /// The last heartbeat of each process, and since when it has been the last.
     signs: Mutex<HashMap<i64, LastSign>>,
 }
 
-/// The last sign that another process gave.
+/// The last heartbeat of another process.
 #[derive(Debug, Clone, Copy)]
 struct LastSign {
     seen_at: Timestamp,
@@ -40,13 +39,13 @@ struct LastSign {
 }
 
 impl OtherNodes {
-    /// Notes that there are others.
+    /// Records that there are other processes.
     pub fn note_other(&self) {
         self.are_there.store(true, Ordering::Relaxed);
     }
 
-    /// Notes the last signs of all others. Returns those that were silent for all of the time that
-    /// they are known, if that is long enough to be certain.
+    /// Records the last heartbeats of all others. Returns the processes that have been observed
+    /// without a heartbeat for long enough to be lost.
     pub fn note_signs(&self, others: &[(i64, Timestamp)], now: Instant) -> Vec<i64> {
         self.are_there.store(!others.is_empty(), Ordering::Relaxed);
         let mut known = self.signs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,13 +68,13 @@ impl OtherNodes {
     }
 }
 
-/// What is known of this process's leases.
+/// Whether the leases of this process are valid.
 #[derive(Debug)]
 pub struct NodePresence(watch::Sender<LeaseValidity>);
 
 #[derive(Debug, Clone, Copy)]
 struct LeaseValidity {
-    /// When the last sign was sent that arrived.
+    /// Time at which the last successful heartbeat was sent.
     seen: Instant,
     /// Leases with lower tokens are void.
     first_valid: i64,
@@ -94,20 +93,20 @@ impl Default for NodePresence {
 }
 
 impl NodePresence {
-    /// Notes that a sign arrived which was sent then.
+    /// Records the success of a heartbeat that was sent at the given time.
     pub fn note_sign(&self, sent: Instant) {
         self.0.send_modify(|known| known.seen = sent);
     }
 
-    /// Notes that a sign arrived, but that this process had been forgotten: what it leased under
-    /// lower tokens than this belongs to others.
+    /// Records the success of a heartbeat after this process had been declared lost. Leases with
+    /// tokens below `first_valid` belong to other nodes.
     pub fn note_loss(&self, sent: Instant, first_valid: i64) {
         self.0.send_modify(|known| *known = LeaseValidity { seen: sent, first_valid });
     }
 
-    /// Waits until it is beyond doubt whether a lease is held; returns whether it is.
+    /// Waits until it is certain whether a lease is held, and returns the result.
     pub async fn confirm_lease(&self, lease: WorkLease) -> bool {
-        // Without a subscription: every delivery comes by here.
+        // Avoids a subscription, because every delivery passes here.
         if !self.is_in_doubt() {
             return lease.token >= self.0.borrow().first_valid;
         }
@@ -116,13 +115,13 @@ impl NodePresence {
         certain.is_ok_and(|known| lease.token >= known.first_valid)
     }
 
-    /// Whether a lease is held beyond doubt at this moment.
+    /// Returns whether a lease is certainly held now.
     pub fn holds_lease(&self, token: i64) -> bool {
         let known = self.0.borrow();
         Instant::now() < known.doubted_from() && token >= known.first_valid
     }
 
-    /// Whether leases are in doubt at this moment.
+    /// Returns whether it is uncertain now that leases are held.
     pub fn is_in_doubt(&self) -> bool {
         Instant::now() >= self.0.borrow().doubted_from()
     }

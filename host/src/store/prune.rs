@@ -1,12 +1,12 @@
-//! Forgetting what is older than the configuration keeps, a few hundred rows at a time.
+//! Deletes data that is older than the configured retention, a few hundred rows at a time.
 //!
 //! Ids begin with their time, so each table is walked in the order of its ids, window by window, up
-//! to the newest row that may go. Every window is a transaction of its own, and after each the
-//! writer rests as long as it took: captures have at least half of it.
+//! to the newest row that may be deleted. Every window is a transaction of its own. After each one
+//! the writer rests for as long as the window took, so captures have at least half of its time.
 //!
 //! Open work is never pruned: an event that waits for modules, a delivery that waits or is being
-//! sent, a dead letter and what it needs for its replay, and the event that holds the present state
-//! of a record.
+//! sent, a dead letter and the data for its replay, and the event that holds the present state of a
+//! record.
 
 use super::db::{DatabaseDialect, SqlQuery};
 use super::{EventStore, StoreError, statements};
@@ -19,33 +19,32 @@ use uuid::Uuid;
 
 /// Rows of a window.
 const ROWS: i64 = 500;
-/// Events that go at a time where the database is too large. Where fewer are left, a tenth of that,
-/// and so on: a single event may have megabytes.
+/// Number of events per step when the database is too large. If fewer are left, the step shrinks to
+/// a tenth, and so on, because a single event may have megabytes.
 const STEP: i64 = 5_000;
-/// The longest rest after a window.
+/// Longest rest after a window.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// What is older may go, kind by kind.
+/// For each kind of data, the time before which it may be deleted.
 #[derive(Debug, Clone, Copy)]
 pub struct PruneCutoffs {
     /// Data, changes and attributes of events, and the messages, drafts and dispatches that modules
-    /// made of them.
+    /// made from them.
     pub payloads: Timestamp,
-    /// What modules said of events.
+    /// Plans, with the steps of modules.
     pub plans: Timestamp,
-    /// Attempts of deliveries.
     pub attempts: Timestamp,
     pub deliveries: Timestamp,
     pub events: Timestamp,
     pub dead_letters: Timestamp,
-    /// Records that were deleted.
     pub deleted_records: Timestamp,
-    /// Records that were last heard of then; none go where this is not set.
+    /// Records whose last event is older. `None` deletes no records.
     pub records: Option<Timestamp>,
 }
 
 impl PruneCutoffs {
-    /// The same, or this time for what follows from events.
+    /// Moves the cutoffs of events and of what follows from them to the given time, unless they are
+    /// later.
     fn not_before(self, time: Timestamp) -> Self {
         Self {
             payloads: self.payloads.max(time),
@@ -58,14 +57,14 @@ impl PruneCutoffs {
     }
 }
 
-/// How many rows went.
+/// Numbers of deleted rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PrunedCounts {
     /// Events that lost their payload.
     pub payloads: u64,
     /// Runs of modules.
     pub plans: u64,
-    /// Attempts, but for those that went with their delivery.
+    /// Attempts, except those that were deleted with their delivery.
     pub attempts: u64,
     pub deliveries: u64,
     pub events: u64,
@@ -85,8 +84,8 @@ impl AddAssign for PrunedCounts {
     }
 }
 
-/// How many rows of events, and of what follows from them, went in one round, and how many windows
-/// it looked through.
+/// Numbers of rows that one round deleted from events and what follows from them, and the number of
+/// windows it examined.
 #[derive(Debug, Clone, Copy, Default)]
 struct PruneRound {
     pruned: PrunedCounts,
@@ -100,7 +99,7 @@ impl AddAssign for PruneRound {
     }
 }
 
-/// The same of one table.
+/// Number of rows deleted from one table, and of windows examined.
 #[derive(Debug, Clone, Copy, Default)]
 struct SweptTable {
     rows: u64,
@@ -109,10 +108,10 @@ struct SweptTable {
 
 /// One walk through a table.
 struct TableSweep {
-    /// Finds the last id of the next window.
+    /// Statement that finds the last id of the next window.
     window: &'static str,
-    /// Each is run on every window; whether it takes the time, too. The rows of the first are
-    /// counted.
+    /// Statements that run on every window, each with a flag that says whether it takes the time as
+    /// well. Only the rows of the first are counted.
     steps: &'static [(&'static str, bool)],
 }
 
@@ -164,15 +163,15 @@ const EVENTS_POSTGRES: TableSweep = TableSweep {
 };
 
 impl EventStore {
-    /// Forgets what is older than the cutoffs. Payloads are looked for from `payloads_from` on:
-    /// those of earlier events are known to be gone or needed.
+    /// Deletes data that is older than the cutoffs. Examines payloads from `payloads_from` on;
+    /// earlier payloads are known to be gone or still needed.
     pub async fn prune_expired(
         &self,
         before: &PruneCutoffs,
         payloads_from: Option<EventId>,
     ) -> Result<PrunedCounts, StoreError> {
         let all = Uuid::nil();
-        // In this order: what goes first needs what follows.
+        // The order matters: a row can be deleted only after the rows that need it.
         let dead_letters = self.sweep_table(&DEAD_LETTERS, before.dead_letters, all, None).await?;
         let dead_letters = dead_letters.rows;
         let records = self.prune_records(before).await?;
@@ -182,7 +181,7 @@ impl EventStore {
         Ok(PrunedCounts { dead_letters, records, ..round.pruned })
     }
 
-    /// Forgets events and what follows from them, from these ids on.
+    /// Deletes events and what follows from them, from the given ids on.
     async fn prune_events(
         &self,
         before: &PruneCutoffs,
@@ -212,8 +211,8 @@ impl EventStore {
         Ok(PruneRound { pruned, windows: swept.iter().map(|table| table.windows).sum() })
     }
 
-    /// Prunes an SQLite database until it takes at most so many bytes, the oldest first and nothing
-    /// from `newest` on; whether that was enough.
+    /// Prunes an SQLite database, oldest data first, until it takes at most `most` bytes. Deletes
+    /// nothing from `newest` on. Returns whether that was enough.
     pub async fn prune_to_size(
         &self,
         most: u64,
@@ -241,11 +240,11 @@ impl EventStore {
             match next {
                 Some(next) => {
                     number += 1;
-                    // An event whose delivery ended after the event's step can go in a later one.
-                    // To look for those in every step would be 1.6 million windows for two million
-                    // events that are needed.
+                    // An event whose delivery ended after the event's step can be deleted in a
+                    // later step. A search in every step would examine 1.6 million windows for two
+                    // million events that are needed.
                     let from = if number.is_power_of_two() { Uuid::nil() } else { above };
-                    // All that came in the millisecond of that event goes with it.
+                    // All events of the same millisecond are deleted with it.
                     let to = EventId::from_uuid(next).created_at().after(Duration::from_millis(1));
                     round += self.prune_events(&before.not_before(to), from, from).await?;
                     above = next;
@@ -305,7 +304,7 @@ impl EventStore {
         pruned.await
     }
 
-    /// Forgets records that were deleted, and those not heard of since.
+    /// Deletes records that were deleted at their source, and records without recent events.
     async fn prune_records(&self, before: &PruneCutoffs) -> Result<u64, StoreError> {
         let of_deleted = self.pool().choose_statement(
             statements::PRUNE_DELETED_RECORDS_SQLITE,
@@ -365,7 +364,7 @@ mod tests {
     use crate::store::db::pool::tests::postgres_url;
     use crate::time::clock::Clock;
 
-    /// Events of this size, one a second up to this time, in a journal on SQLite.
+    /// Inserts events of the given size, one a second up to the given time, into a store on SQLite.
     const FILL: &str = "INSERT INTO event (id, source, event_type, received_at, data, matched) \
         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows}) \
         SELECT unhex(printf('%012x70008000%012x', ({last} - {rows} + n) * 1000, n)), 'crm', 'a.b', \
@@ -384,7 +383,7 @@ mod tests {
         }
     }
 
-    /// A journal on SQLite with events that end two hours ago, and its folder.
+    /// Returns a store on SQLite with events up to two hours ago, and its folder.
     async fn filled_journal(rows: u64, size: u32) -> (EventStore, tempfile::TempDir) {
         let folder = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite:{}?mode=rwc", folder.path().join("w.db").display());
@@ -407,10 +406,10 @@ mod tests {
         let newest = journal.clock().now().before(Duration::from_hours(1));
         let (pruned, is_enough) = journal.prune_to_size(most, &none, newest).await.unwrap();
         assert!(is_enough && journal.bytes_used().await.unwrap() <= most);
-        assert_eq!(pruned.events, 10_000, "no more than it takes");
+        assert_eq!(pruned.events, 10_000, "no more than necessary");
         assert!(journal.give_back_space().await.unwrap() > 0);
         let (pruned, is_enough) = journal.prune_to_size(0, &none, newest).await.unwrap();
-        assert!(!is_enough && pruned.events == 2_000, "what is left is the schema: {pruned:?}");
+        assert!(!is_enough && pruned.events == 2_000, "only the schema is left: {pruned:?}");
     }
 
     #[tokio::test]
@@ -434,12 +433,12 @@ mod tests {
         let newest = journal.clock().now().before(Duration::from_hours(1));
         let (round, is_enough) = journal.prune_in_steps(0, &none, newest).await.unwrap();
         assert!(!is_enough && round.pruned == PrunedCounts::default(), "{round:?}");
-        // Six steps of 20 windows and the last sweep of 120. Three of the steps look at all earlier
-        // events too; if all did, it would be 575 windows.
+        // Six steps of 20 windows and the last sweep of 120. Three of the steps examine all earlier
+        // events too; if all steps did, there would be 575 windows.
         assert!((240..400).contains(&round.windows), "{round:?}");
     }
 
-    /// An event that holds the state of a record.
+    /// Inserts an event that holds the state of a record.
     async fn write_record(
         tx: &mut WriteTransaction<'_>,
         event: Uuid,

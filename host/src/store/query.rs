@@ -1,4 +1,4 @@
-//! Reading back: lists, newest first, and everything about one event, delivery or dead letter.
+//! Reads lists, newest first, and everything about one event, delivery or dead letter.
 
 pub mod calls;
 pub mod dead_letters;

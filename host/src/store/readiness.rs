@@ -1,7 +1,8 @@
-//! Whether captures can be promised: a write was just committed to the database that will be there
+//! Proves that captures are possible: a write was just committed to the database that will be there
 //! after a restart.
 //!
-//! `/readyz` needs no token, so proofs are rare: one a second serves all who ask in that second.
+//! `/readyz` needs no token, so a caller could ask for many writes. One proof a second serves all
+//! callers of that second.
 
 use super::commit::operation::WriteOperation;
 use super::db::SqlQuery;
@@ -11,9 +12,9 @@ use crate::error_chain::error_chain;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How long a proof serves.
+/// Time for which a proof is valid.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long a proof may take.
+/// Time that a proof may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl EventStore {
@@ -55,18 +56,21 @@ impl EventStore {
         match tokio::time::timeout(PATIENCE, proven).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
-                tracing::warn!(error = %error_chain(&error), "the journal is not ready");
+                tracing::warn!(error = %error_chain(&error), "the store is not ready");
                 Err(NotReady::Unwritable)
             }
             Err(_) => {
-                tracing::warn!(seconds = PATIENCE.as_secs(), "the database took no write in time");
+                tracing::warn!(
+                    seconds = PATIENCE.as_secs(),
+                    "the database did not complete a write in time"
+                );
                 Err(NotReady::Unwritable)
             }
         }
     }
 
-    /// Reads the newest page of each tree that captures write to: damage shows before a capture
-    /// meets it.
+    /// Reads the newest page of each tree that captures write to, so that damage is found before a
+    /// capture meets it.
     async fn read_newest(&self) -> Result<(), StoreError> {
         self.pool().fetch_all::<()>(SqlQuery::new(statements::READ_NEWEST)).await.map(drop)
     }

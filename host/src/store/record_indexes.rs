@@ -1,6 +1,6 @@
-//! Indexes on fields of records, by which modules find them. Captures keep them up to date
-//! ([`crate::store::commit`]); here the records of before are put in, and indexes that nobody asks for
-//! any more are dropped.
+//! Indexes on fields of records, which modules use for lookups. Captures keep them up to date
+//! ([`crate::store::commit`]). This file adds the existing records to a new index and drops indexes
+//! that are no longer wanted.
 
 use super::db::{BoundRow, FromStoredRow, SqlQuery, StoredRow};
 use super::query::records::{PageStart, RecordFilter};
@@ -10,7 +10,7 @@ use crate::model::record::{Record, RecordOrder, RecordPosition};
 use crate::model::record_fields::read_field;
 use std::collections::BTreeSet;
 
-/// Records that are put into an index together.
+/// Number of records that are added to an index together.
 const PAGE: u32 = 500;
 
 impl FromStoredRow for RecordIndex {
@@ -28,13 +28,13 @@ struct FieldRow {
 }
 
 impl EventStore {
-    /// Whether the records of before are in an index.
+    /// Returns whether an index contains the existing records.
     pub async fn is_indexed(&self, resource: &str, field: &str) -> Result<bool, StoreError> {
         let query = SqlQuery::new(statements::IS_INDEXED).bind(resource).bind(field);
         Ok(self.pool().find_value::<i64>(query).await?.is_some())
     }
 
-    /// Fills the indexes that are wanted and drops the others.
+    /// Fills the wanted indexes and drops the others.
     pub async fn keep_indexes(&self, wanted: &BTreeSet<RecordIndex>) -> Result<(), StoreError> {
         let query = SqlQuery::new(statements::SELECT_INDEXES);
         let kept: Vec<RecordIndex> = self.pool().fetch_all(query).await?;

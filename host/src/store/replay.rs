@@ -1,7 +1,8 @@
-//! Bringing things back, and calling off what waits.
+//! Replays settled work and cancels waiting work.
 //!
-//! A dead letter stays in the store until its replay succeeds: while the replay is under way it is
-//! marked, when the replay fails for good the mark is cleared, and nothing is ever lost in between.
+//! A dead letter stays in the store until its replay succeeds. It is marked while the replay is
+//! under way, and the mark is removed if the replay fails for good, so a dead letter is never lost
+//! in between.
 
 use super::commit::deliveries::{DeliveryDraft, lock_rows, write_deliveries};
 use super::db::{BoundRow, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
@@ -14,7 +15,7 @@ use crate::store::error::database_error::corrupt_value;
 use crate::time::timestamp::Timestamp;
 use std::sync::Arc;
 
-/// A replay that began: what has to wake up, and when.
+/// A replay that began: the endpoints and flows to wake, and the time.
 struct BegunReplay {
     endpoint: Option<EndpointId>,
     flow: Option<FlowId>,
@@ -39,14 +40,14 @@ impl FromStoredRow for PrunedPayload {
 }
 
 impl EventStore {
-    /// Removes a dead letter for good; `false` if there is none.
+    /// Deletes a dead letter for good. Returns `false` if it does not exist.
     pub async fn delete_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
         let delete = SqlQuery::new(statements::DELETE_DEAD_LETTER).bind(id);
         Ok(self.pool().execute(delete).await? == 1)
     }
 
-    /// Replays dead letters, each due at its time. Those that are being replayed already, or are
-    /// gone since they were listed, are left alone. How many were begun.
+    /// Replays dead letters, each due at its time. Skips dead letters that are already being
+    /// replayed or no longer exist. Returns the number of replays.
     pub async fn replay_dead_letters(
         &self,
         letters: &[(StoredDeadLetter, Timestamp)],
@@ -64,8 +65,8 @@ impl EventStore {
         Ok(begun.len())
     }
 
-    /// Replays a dead delivery with another message, which it keeps. `false` if a replay is under
-    /// way, or it is gone since it was listed.
+    /// Replays a dead delivery with another message, which the delivery keeps. Returns `false` if a
+    /// replay is under way or the dead letter no longer exists.
     pub async fn replay_edited_letter(
         &self,
         letter: &StoredDeadLetter,
@@ -100,16 +101,17 @@ impl EventStore {
         Ok(begun.is_some())
     }
 
-    /// Sends a delivery once more, whatever became of it: a settled one begins a new round of its
-    /// schedule, a waiting one is tried now. `false` if it is being sent or does not exist.
+    /// Sends a delivery again, whatever its status: a settled one begins a new round of its
+    /// schedule, a waiting one becomes due now. Returns `false` if it is being sent or does not
+    /// exist.
     pub async fn replay_delivery(&self, delivery: &StoredDelivery) -> Result<bool, StoreError> {
         let now = self.clock().now();
         let (id, event) = (delivery.id, delivery.event_id);
         let endpoint = self.pool().write(move |tx| {
             Box::pin(async move {
                 check_payload(tx, event).await?;
-                // The dead letter first, as where dead letters are replayed, so that the two cannot
-                // wait for each other.
+                // The dead letter comes first, in the same order as in the replay of dead letters,
+                // so that the two cannot deadlock.
                 let mark = SqlQuery::new(statements::MARK_REPLAYED).bind(id).bind(now);
                 tx.execute(mark).await?;
                 let mut endpoint = replay_delivery(tx, id, now).await?;
@@ -129,8 +131,8 @@ impl EventStore {
         Ok(has_begun)
     }
 
-    /// Calls off those of the deliveries that wait; how many. The dead letter of a replay that is
-    /// called off may be replayed again.
+    /// Cancels those of the deliveries that are waiting. Returns how many. If this cancels a
+    /// replay, its dead letter may be replayed again.
     pub async fn cancel_deliveries(&self, ids: &[DeliveryId]) -> Result<u64, StoreError> {
         let now = self.clock().now();
         let ids = ids.to_vec();
@@ -153,7 +155,7 @@ impl EventStore {
         cancelled.await
     }
 
-    /// Has the modules of flows run on an event once more.
+    /// Runs the modules of flows on an event again.
     pub async fn replan_event(&self, event: &Event, flows: &[FlowId]) -> Result<(), StoreError> {
         let now = self.clock().now();
         let (id, record_key, replayed) = (event.id, event.record_key(), flows.to_vec());
@@ -173,7 +175,8 @@ impl EventStore {
         Ok(())
     }
 
-    /// Writes deliveries outside the capture of their event: a replay of flows without modules.
+    /// Inserts deliveries outside the capture of their event, for a replay of flows without
+    /// modules.
     pub async fn add_deliveries(
         &self,
         event: &Event,
@@ -215,8 +218,8 @@ async fn replay_letters(
 ) -> Result<Vec<BegunReplay>, StoreError> {
     let mut begun = Vec::new();
     for (stored, due) in letters {
-        // Marked first: another request may have replayed or deleted it since it was listed, and
-        // the replay may even have succeeded by now.
+        // The mark comes first: another request may have replayed or deleted the dead letter since
+        // it was listed, and that replay may even have succeeded.
         let mark = SqlQuery::new(statements::MARK_LETTER_REPLAYED).bind(stored.id).bind(now);
         if tx.execute(mark).await? == 0 {
             continue;
@@ -231,7 +234,7 @@ async fn replay_letters(
     Ok(begun)
 }
 
-/// Refuses to begin anything with an event whose payload is pruned.
+/// Returns an error if the payload of the event is pruned.
 async fn check_payload(tx: &mut WriteTransaction<'_>, event: EventId) -> Result<(), StoreError> {
     let query = SqlQuery::new(statements::PAYLOAD_PRUNED).bind(event);
     match tx.fetch_optional(query).await? {
@@ -240,8 +243,8 @@ async fn check_payload(tx: &mut WriteTransaction<'_>, event: EventId) -> Result<
     }
 }
 
-/// Brings back what died: sends the delivery again, runs the modules again, or has the source read
-/// the row again. `None` if that did not begin.
+/// Replays what a dead letter is about: sends the delivery again, runs the modules again, or lets
+/// the source read the row again. Returns `None` if the replay did not begin.
 async fn replay_subject(
     tx: &mut WriteTransaction<'_>,
     subject: &DeadSubject,

@@ -1,12 +1,12 @@
-//! Dividing endpoints' limits among the nodes of a PostgreSQL.
+//! Divides the limits of endpoints among the nodes of a PostgreSQL database.
 //!
-//! Each node says once a second what it holds of each limit and what it wants, and is given its
-//! share, in one transaction that no other node's overlaps. A share grows only by what nobody
-//! holds, and what a node is to give back it holds until its requests have ended. So all nodes
-//! together never use more than there is, and a delivery asks nobody.
+//! Once a second each node writes how much of each limit it holds and wants, and receives its
+//! share, in one transaction that never overlaps with another node's. A share grows only by amounts
+//! that no node holds. When a share shrinks, the node holds the old amount until its requests have
+//! ended. So all nodes together never exceed a limit, and a delivery needs no query.
 //!
-//! A node that is alone has everything and writes nothing. A node beside one that has written no
-//! shares yet has nothing: the other one believes itself alone, for a second or two.
+//! A node that is alone has the whole limit and writes nothing. Next to a node that has not written
+//! any shares yet, a node has nothing: for a second or two the other one believes that it is alone.
 
 use super::db::{BoundRow, DatabaseDialect, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::{EventStore, StoreError, statements};
@@ -14,20 +14,20 @@ use crate::model::fair_share::divide_fairly;
 use crate::model::id::TokenId;
 use uuid::Uuid;
 
-/// The lock of nodes that divide limits.
+/// Key of the advisory lock for nodes that divide limits.
 const SHARES_LOCK: i64 = 0x7761_7962_696c_6c04;
-/// Nodes that send nothing keep so much of a rate together, in thousandths, so that what they get
-/// next goes out at once.
+/// Thousandths of a rate that all idle nodes together keep, so that their next delivery goes out at
+/// once.
 const IDLE_RATE: u32 = 50;
-/// No node has this id: ids are positive.
+/// An id that no node has, because ids are positive.
 const NOBODY: i64 = -1;
-/// The mark of a node that keeps to its shares.
+/// Marks a node that keeps to its shares.
 const MARK: i16 = -1;
 
-/// What is limited for all nodes together.
+/// A limit that holds for all nodes together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ShareKind {
-    /// Requests of an endpoint at once.
+    /// Concurrent requests of an endpoint.
     Requests,
     /// Thousandths of an endpoint's rate.
     Rate,
@@ -42,19 +42,19 @@ impl ShareKind {
     }
 }
 
-/// What this node holds and wants of a limit.
+/// The amount of a limit that this node holds and wants.
 #[derive(Debug, Clone, Copy)]
 pub struct ShareNeed {
     pub kind: ShareKind,
     pub subject: Uuid,
-    /// How much there is for all.
+    /// The whole limit.
     pub total: u32,
-    /// What it may be using.
+    /// The amount that this node may be using.
     pub held: u32,
     pub wanted: u32,
 }
 
-/// What another node holds of a limit.
+/// The amount of a limit that another node holds.
 struct OtherShare {
     node: i64,
     kind: i16,
@@ -81,15 +81,15 @@ fn amount(stored: Option<i32>) -> u32 {
     stored.and_then(|stored| u32::try_from(stored).ok()).unwrap_or(0)
 }
 
-/// A limit as it is divided: what is held from now on, and what of it may be used.
+/// The result of dividing a limit.
 struct DividedLimit {
     need: ShareNeed,
-    /// What is written down.
+    /// The amount that the node holds, which is written to the table.
     held: u32,
     share: u32,
 }
 
-/// The share of a node beside others.
+/// Computes the share of a node among others.
 fn divide_limit(node: i64, need: ShareNeed, others: &[&OtherShare]) -> DividedLimit {
     let need = ShareNeed { wanted: need.wanted.max(least_wanted(need.kind, others.len())), ..need };
     if others.iter().any(|other| !other.is_sharing) {
@@ -148,14 +148,15 @@ async fn divide_all(
 }
 
 impl EventStore {
-    /// Whether limits have to be divided, because others share the database.
+    /// Returns whether limits have to be divided because other nodes share the database.
     pub fn has_others(&self) -> bool {
         self.pool().dialect() == DatabaseDialect::Postgres
             && self.inner.followers.others.are_there()
     }
 
-    /// Says what this node needs, and returns its share of each, in their order. `is_changed` says
-    /// that these are not the limits of the last time, so that what it held of those is forgotten.
+    /// Writes the needs of this node and returns its share of each, in the same order. With
+    /// `is_changed` the limits differ from those of the last call, and the amounts held of the old
+    /// ones are deleted.
     pub async fn divide_limits(
         &self,
         needs: Vec<ShareNeed>,
@@ -168,7 +169,7 @@ impl EventStore {
         divided.await
     }
 
-    /// Stops sharing. Returns whether this node is alone, and so may use all.
+    /// Stops sharing. Returns whether this node is alone and may use all limits in full.
     pub async fn end_sharing(&self) -> Result<bool, StoreError> {
         let node = self.inner.node;
         let ended = self.pool().write(move |tx| {
@@ -185,8 +186,9 @@ impl EventStore {
         ended.await
     }
 
-    /// Takes calls of a token out of those that it has in a minute, counted since 1970, on all nodes
-    /// together. Returns how many all have taken by then, `None` where not so many are left.
+    /// Takes calls from a token's budget for one minute, counted since 1970, which holds for all
+    /// nodes together. Returns the number of calls taken so far, or `None` if the budget has too
+    /// few left.
     pub async fn take_calls(
         &self,
         token: TokenId,

@@ -1,10 +1,10 @@
-//! Sources that Waybill runs itself: who runs one at present, what it remembers, how its last run
-//! went.
+//! Sources that Waybill runs itself: the process that runs each one, the source's memory, and the
+//! report of its last run.
 //!
-//! One process runs a source at a time. It says so in the source's row, and what a process says
-//! that is lost is taken back with its other leases ([`super::node`]). One that stalled, and lost
-//! its hold without knowing, can keep nothing more and captures nothing more: each of its writes
-//! says who must hold the source.
+//! One process runs a source at a time and enters itself in the source's row. When a process is
+//! lost, its sources are released with its other leases ([`super::node`]). A process that stalled
+//! and lost its hold without noticing cannot store or capture anything more, because each of its
+//! writes names the process that must hold the source.
 
 use super::db::{FromStoredRow, SqlQuery, StoredRow};
 use super::error::database_error::corrupt_value;
@@ -14,21 +14,21 @@ use crate::model::id::SourceId;
 use crate::model::source_run::RunReport;
 use crate::time::timestamp::Timestamp;
 
-/// A source as its last run left it, or its present one found it.
+/// The state of a source after its last run, or during its present run.
 #[derive(Debug, Clone)]
 pub struct SourceState {
     pub source: SourceId,
-    /// Whether a process is running it.
+    /// Whether a process is running the source.
     pub running: bool,
-    /// Whether that is this process.
+    /// Whether that process is this one.
     pub is_ours: bool,
-    /// When somebody asked for a run.
+    /// Time at which somebody asked for a run.
     pub requested_at: Option<Timestamp>,
-    /// When the last run began.
+    /// Start time of the last run.
     pub started_at: Option<Timestamp>,
-    /// What it remembers, as JSON that its kind understands.
+    /// The memory of the source: JSON in a form that depends on its kind.
     pub memory: String,
-    /// How its last run went, or its present one goes.
+    /// Report of the last run, or of the present one.
     pub report: RunReport,
 }
 
@@ -52,7 +52,7 @@ impl FromStoredRow for HeldState {
 }
 
 impl EventStore {
-    /// The sources that have been run, or were asked to.
+    /// Returns the sources that have run, or that somebody asked to run.
     pub async fn list_source_states(&self) -> Result<Vec<SourceState>, StoreError> {
         let query = SqlQuery::new(statements::SELECT_SOURCE_STATES);
         let states: Vec<HeldState> = self.pool().fetch_all(query).await?;
@@ -61,8 +61,8 @@ impl EventStore {
         Ok(states.into_iter().map(state).collect())
     }
 
-    /// Takes hold of a source for a run that begins now; `false` if another process has it, or has
-    /// run it since `seen`, when it was last known to be started.
+    /// Takes hold of a source for a run that begins now. Returns `false` if another process holds
+    /// it or has run it since `seen`, the last known start.
     pub async fn lease_source(
         &self,
         source: SourceId,
@@ -77,14 +77,15 @@ impl EventStore {
         Ok(self.pool().execute(lease).await? == 1)
     }
 
-    /// Has a source run at the next opportunity, whatever its timing says.
+    /// Requests a run of a source at the next opportunity, regardless of its schedule.
     pub async fn request_source(&self, source: SourceId) -> Result<(), StoreError> {
         let request =
             SqlQuery::new(statements::REQUEST_SOURCE).bind(source).bind(self.clock().now());
         self.pool().execute(request).await.map(drop)
     }
 
-    /// Keeps what a running source remembers; `false` if this process has lost its hold of it.
+    /// Stores the memory of a running source. Returns `false` if this process no longer holds the
+    /// source.
     pub async fn keep_source(
         &self,
         source: SourceId,
@@ -100,8 +101,8 @@ impl EventStore {
         Ok(self.pool().execute(keep).await? == 1)
     }
 
-    /// Keeps what is known of a list of a source under another name. What is there under that name
-    /// stays, but for the rows that the list has too.
+    /// Moves the stored rows of a source's list to another name. Rows that exist under that name
+    /// stay, unless the list has them too.
     pub async fn rename_source_list(
         &self,
         source: SourceId,
@@ -125,7 +126,7 @@ impl EventStore {
         renamed.await
     }
 
-    /// Lets go of a source. It remembers what was last kept.
+    /// Releases a source. It keeps the memory that was last stored.
     pub async fn release_source(
         &self,
         source: SourceId,

@@ -1,24 +1,22 @@
-//! The room that a database takes on the disk.
+//! The disk space of a database.
 
 use super::{EventStore, StoreError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Pages that are given back at a time: a megabyte.
+/// Number of pages that are returned at a time: a megabyte.
 const PAGES_AT_A_TIME: u32 = 256;
-/// Pages of an SQLite file that are kept free for what comes next: 4 MiB, or a tenth of the file.
-/// To give back more would have pages moved about that are needed again within days.
+/// Number of pages of an SQLite file that stay free for new data: 4 MiB, or a tenth of the file.
+/// Returning more would move pages that are needed again within days.
 const SPARE_PAGES: i64 = 1_024;
-/// The longest rest after some pages were given back.
+/// Longest rest after some pages were returned.
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// How often it is tried to empty SQLite's log, and the wait between two tries: somebody may be
-/// reading it.
+/// Number of tries to empty SQLite's log, and the wait between two tries. A reader can prevent it.
 const TRIES: u32 = 10;
 const WAIT: Duration = Duration::from_millis(200);
 
 impl EventStore {
-    /// Whether the database can give back disk space that it does not need any more. PostgreSQL
-    /// reuses it.
+    /// Returns whether the database can return unused disk space. PostgreSQL reuses it instead.
     pub async fn gives_back_space(&self) -> Result<bool, StoreError> {
         match self.pool().as_sqlite() {
             Some(database) => database.can_shrink().await,
@@ -26,8 +24,8 @@ impl EventStore {
         }
     }
 
-    /// Gives pages that nothing stands in back to the file system, a megabyte at a time; how many.
-    /// PostgreSQL sees to that itself: its autovacuum makes the room free for what comes next.
+    /// Returns free pages to the file system, a megabyte at a time. Returns how many. PostgreSQL
+    /// does this itself: its autovacuum makes the space free for new data.
     pub async fn give_back_space(&self) -> Result<u64, StoreError> {
         let Some(database) = self.pool().as_sqlite() else { return Ok(0) };
         if !database.can_shrink().await? {
@@ -45,8 +43,8 @@ impl EventStore {
         }
     }
 
-    /// Bytes that rows and indexes take in an SQLite file, free pages left out; 0 on PostgreSQL,
-    /// where nobody can tell cheaply.
+    /// Returns the bytes that rows and indexes take in an SQLite file, without free pages. Returns
+    /// 0 on PostgreSQL, where there is no cheap way to tell.
     pub async fn bytes_used(&self) -> Result<u64, StoreError> {
         match self.pool().as_sqlite() {
             Some(database) => database.bytes_used().await,
@@ -54,9 +52,9 @@ impl EventStore {
         }
     }
 
-    /// Copies SQLite's log into the file and empties it, so that nothing of what was erased is left
-    /// there; `false` if it is being read all the time, when a later copying overwrites it, and on
-    /// PostgreSQL, whose log is not ours.
+    /// Copies SQLite's log into the file and empties it, so that no erased data remains there.
+    /// Returns `false` if readers prevent it, in which case a later checkpoint overwrites the log,
+    /// and on PostgreSQL, whose log is not managed here.
     pub async fn empty_log(&self) -> Result<bool, StoreError> {
         let Some(database) = self.pool().as_sqlite() else { return Ok(false) };
         for _ in 0..TRIES {
@@ -78,7 +76,7 @@ mod tests {
     #[tokio::test]
     async fn a_new_file_can_shrink_and_an_old_one_is_made_to() {
         let folder = tempfile::TempDir::new().unwrap();
-        // A copy each time: a file stays locked for a while after its journal is closed.
+        // Each case uses a copy, because a file stays locked for a while after its store is closed.
         for (name, copied, is_old, rewrites_file, can_shrink) in [
             ("new.db", None, false, false, true),
             ("new-again.db", Some("new.db"), false, true, true),
@@ -98,7 +96,7 @@ mod tests {
             let opening = StoreOpening { rewrites_file, ..StoreOpening::default() };
             let (journal, _outlets) = EventStore::open(&url, Clock::System, opening).await.unwrap();
             assert_eq!(journal.gives_back_space().await.unwrap(), can_shrink, "{name}");
-            assert_eq!(journal.give_back_space().await.unwrap(), 0, "{name} has nothing to give");
+            assert_eq!(journal.give_back_space().await.unwrap(), 0, "{name} has nothing to return");
             assert!(journal.empty_log().await.unwrap(), "{name}");
             journal.pool().close().await;
         }

@@ -1,4 +1,4 @@
-//! What the store promises, on both databases: the tests below the program's own.
+//! Tests of the store's promises on both databases, below the tests of the whole program.
 
 mod alerting;
 mod capturing;
@@ -35,11 +35,11 @@ use tempfile::TempDir;
 struct TestStore {
     store: EventStore,
     url: String,
-    /// Holds the file of an SQLite database.
+    /// Keeps the file of an SQLite database.
     _folder: TempDir,
 }
 
-/// A store on each database that there is.
+/// Returns a store on each available database.
 async fn stores() -> Vec<TestStore> {
     let mut stores = Vec::new();
     let folder = TempDir::new().unwrap();
@@ -112,13 +112,13 @@ fn delivery(event: &Event, endpoint: EndpointId) -> NewDelivery {
     }
 }
 
-/// A lease that is born with its row.
+/// Returns a lease for a row that is inserted leased.
 fn lease(store: &EventStore) -> WorkLease {
     let until = store.clock().now().after(Duration::from_mins(1));
     WorkLease { token: store.next_lease_token(), until }
 }
 
-/// An invoice with one delivery, which is leased if there is a lease.
+/// Captures an invoice with one delivery, which is leased if a lease is given.
 async fn capture_delivery(
     store: &EventStore,
     endpoint: EndpointId,

@@ -1,4 +1,5 @@
-//! Who waits for what becomes of an event: the capturing request of an `immediate` endpoint.
+//! Lets requests wait for what happens to an event. The request that captures an event for an
+//! `immediate` endpoint does so.
 
 use crate::model::id::{DeliveryId, EndpointId, EventId};
 use std::collections::HashMap;
@@ -7,36 +8,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Something durable that happened to a watched event.
+/// A durable change of a watched event.
 #[derive(Debug, Clone)]
 pub enum EventNotice {
-    /// A flow's modules were run; these deliveries follow.
-    Planned {
-        /// Deliveries and their endpoints.
-        deliveries: Vec<(DeliveryId, EndpointId)>,
-    },
-    /// A first attempt was recorded.
+    /// A flow's modules ran and made these deliveries.
+    Planned { deliveries: Vec<(DeliveryId, EndpointId)> },
+    /// The first attempt of a delivery was recorded.
     Attempted {
         delivery: DeliveryId,
-        /// Whether it was delivered; otherwise it will be tried again or is dead.
+        /// `Delivered`, or the status that follows from a failed attempt.
         status: crate::model::delivery::DeliveryStatus,
-        /// The answer's status.
+        /// The HTTP status of the answer.
         response_status: Option<u16>,
-        /// How long the attempt took.
         duration: Duration,
     },
-    /// Notices of other nodes may have been lost: the table says how far the deliveries are.
+    /// Notices of other nodes may have been lost. The watcher must read the status of the
+    /// deliveries from the table.
     Interrupted,
 }
 
-/// All watchers; cheap when there are none.
+/// All watchers. Costs little when there are none.
 #[derive(Debug, Clone, Default)]
 pub struct EventWatchers {
     count: Arc<AtomicUsize>,
     by_event: Arc<Mutex<HashMap<EventId, mpsc::UnboundedSender<EventNotice>>>>,
 }
 
-/// Notices of one event; ends the watch when dropped.
+/// The notices of one event. The watch ends when this is dropped.
 #[derive(Debug)]
 pub struct EventWatch {
     pub event: EventId,
@@ -53,7 +51,7 @@ impl EventWatchers {
         EventWatch { event, watchers: self.clone(), notices }
     }
 
-    /// Tells whoever watches the event.
+    /// Sends a notice to the watchers of an event.
     pub fn notify_watchers(&self, event: EventId, notice: impl FnOnce() -> EventNotice) {
         if self.count.load(Ordering::Relaxed) == 0 {
             return;
@@ -63,7 +61,7 @@ impl EventWatchers {
         }
     }
 
-    /// Whether a request of this process waits for what becomes of the event.
+    /// Returns whether a request of this process watches the event.
     pub fn is_watched(&self, event: EventId) -> bool {
         self.count.load(Ordering::Relaxed) > 0 && self.lock_watchers().contains_key(&event)
     }

@@ -1,6 +1,6 @@
-//! Writing what rules found. The finding, what is remembered of health, and the notices as events
-//! are one transaction, of the node that has the duty: so one transition is one notice, whatever
-//! ends or stalls in between.
+//! Writes the findings of the alert rules. The finding, the state of health and the notices as
+//! events are one transaction, of the node that has the duty. So each transition causes exactly one
+//! notice, even after a crash or a stall.
 
 use crate::model::alert::{AlertFinding, AlertState, AlertSubject};
 use crate::model::alert_rule::AlertMetric;
@@ -11,42 +11,42 @@ use crate::store::error::database_error::corrupt_value;
 use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
 
-/// The duty to look at health and to say what is wrong.
+/// The duty to evaluate the alert rules and to send notices.
 pub const ALERT_DUTY: &str = "alerts";
 
-/// What a look at the rules changes.
+/// The changes that follow from one evaluation of the rules.
 #[derive(Debug, Default)]
 pub struct AlertChanges {
     pub at: Timestamp,
     pub put: Vec<PutAlert>,
     pub forget: Vec<(AlertMetric, AlertSubject)>,
     pub health: Vec<KeptHealth>,
-    /// Of things that are gone.
+    /// State of health of things that are gone.
     pub forget_health: Vec<KeptHealth>,
 }
 
-/// A finding to be stored.
+/// A finding to store.
 #[derive(Debug)]
 pub struct PutAlert {
     pub id: AlertId,
     pub finding: AlertFinding,
-    /// What the last-resort webhook is to get, if there is something to say and there is one.
+    /// The notice for the last-resort webhook, if one is configured and there is something to say.
     pub unsent: Option<String>,
 }
 
 impl AlertChanges {
-    /// How many rows it writes.
+    /// Returns how many rows this writes.
     pub const fn rows(&self) -> usize {
         self.put.len() + self.forget.len() + self.health.len() + self.forget_health.len()
     }
 }
 
-/// What names a thing in the table.
+/// Returns the key of a subject in the table.
 fn subject_key(subject: &AlertSubject) -> String {
     format!("{} {}", subject.kind.as_str(), subject.id)
 }
 
-/// Whether this node has the duty, and will until the transaction is over.
+/// Returns whether this node has the duty, and keeps it until the end of the transaction.
 pub async fn holds_duty(
     tx: &mut WriteTransaction<'_>,
     node: i64,
@@ -56,7 +56,6 @@ pub async fn holds_duty(
     Ok(tx.execute(hold).await? == 1)
 }
 
-/// Writes the changes.
 pub async fn write_alerts(
     tx: &mut WriteTransaction<'_>,
     changes: &AlertChanges,

@@ -1,20 +1,20 @@
-//! Writing calls on record, and how tokens are used.
+//! Writes audited calls and the usage of tokens.
 //!
-//! Both ride along with whatever the writers commit next: a call never waits for a commit of its
-//! own. While the database is away they are kept, as attempts are.
+//! Both are added to the next commit of the writers, so a call never waits for a commit of its own.
+//! While the database is away they are kept, as attempts are.
 
 use crate::model::api_call::{ApiCall, TokenUsage};
 use crate::store::db::{BoundRow, BulkStatement, WriteTransaction};
 use crate::store::{StoreError, statements};
 
-/// What is to be written: calls, and the present state of tokens that were used.
+/// Calls, and the present usage of tokens, that are to be written.
 #[derive(Debug, Default)]
 pub struct AuditNotes {
     /// Calls with a row each.
     pub calls: Vec<ApiCall>,
-    /// Rows that stand for several calls, each with all that it has counted so far.
+    /// Rows that stand for several calls. Each holds the total count so far.
     pub refused: Vec<ApiCall>,
-    /// One for each token.
+    /// One entry for each token.
     pub usages: Vec<TokenUsage>,
 }
 
@@ -24,7 +24,7 @@ pub async fn write_notes(
 ) -> Result<(), StoreError> {
     insert_calls(tx, &statements::INSERT_CALL, notes.iter().flat_map(|notes| &notes.calls)).await?;
     for notes in notes {
-        // Two notes may be of one row, which PostgreSQL refuses within a statement.
+        // Two notes may concern one row, which PostgreSQL refuses within a statement.
         insert_calls(tx, &statements::COUNT_CALLS, notes.refused.iter()).await?;
         tx.execute_bulk(&statements::PUT_TOKEN_USAGE, notes.usages.iter().map(usage_row).collect())
             .await?;

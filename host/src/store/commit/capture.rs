@@ -1,4 +1,4 @@
-//! Appending events, with the part of their plans that is known without running a module.
+//! Appends events, with the part of their plans that is known without running a module.
 
 use super::deliveries::{DeliveryDraft, write_deliveries};
 use super::records;
@@ -19,36 +19,37 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct EventCapture {
     pub event: Arc<Event>,
-    /// By what a repeat from the same source is recognised.
+    /// Keys by which a repeat from the same source is recognised.
     pub keys: Vec<String>,
-    /// Keys that an earlier event may have noted, if this one repeats it. They are only looked up.
+    /// Keys that an earlier event may have stored, if this one repeats it. They are only looked up.
     pub earlier_keys: Vec<String>,
-    /// The key that its request carries, if it carries one.
+    /// The request's `Idempotency-Key`, if it has one.
     pub idempotency: Option<IdempotencyKeys>,
     /// Deliveries of flows and endpoints without modules.
     pub deliveries: Vec<DeliveryDraft>,
     /// Flows whose modules are to run.
     pub plannings: Vec<NewPlanning>,
-    /// How many flows and endpoints took it.
+    /// Number of flows and endpoints that matched the event.
     pub matched: usize,
-    /// Why flows and endpoints did not take it that would have if they were enabled, or if their
-    /// `where` let it on; the flow is `None` for an endpoint's own `events`.
+    /// Why flows and endpoints with a matching event type did not match: they are disabled, or
+    /// their `where` excluded the event. The flow is `None` for an endpoint's own `events`.
     pub skipped: Vec<(Option<FlowId>, String)>,
-    /// What it says of its record, if the catalogue knows its type.
+    /// The change of the event's record, if the catalogue knows the event type.
     pub record: Option<RecordChange>,
-    /// The fields of the record by which modules find it, with their values.
+    /// The indexed fields of the record, with their values.
     pub indexed: Vec<(String, String)>,
 }
 
-/// A flow whose modules are to run for an event.
+/// A flow whose modules are to run on an event.
 #[derive(Debug)]
 pub struct NewPlanning {
     pub flow: FlowId,
-    /// Leased to this process, if there was room.
+    /// The lease of this process, if there was room for the work in memory.
     pub leased: Option<(WorkLease, QueuePermit)>,
-    /// When to begin otherwise.
+    /// Time to begin if the planning is not leased.
     pub due_at: Timestamp,
-    /// The record whose later deliveries must wait for it, where an endpoint keeps order.
+    /// The record whose later deliveries must wait for this planning. Set if an endpoint keeps
+    /// order.
     pub record_key: Option<String>,
 }
 
@@ -56,18 +57,18 @@ pub struct NewPlanning {
 /// same request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKeys {
-    /// The key, and the event's place in the request.
+    /// The key, and the position of the event in the request.
     pub key: String,
     /// Digest of the request, the same for all of its events.
     pub request: ShortDigest,
 }
 
-/// What became of a capture.
+/// The result of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CaptureReceipt {
-    /// The event's id; the first one's if this is a repeat.
+    /// Id of the event. For a repeat, the id of the first event.
     pub id: EventId,
-    /// Whether it is a repeat, which caused nothing.
+    /// Whether the event is a repeat, which has no effect.
     pub duplicate: bool,
 }
 
@@ -95,7 +96,7 @@ pub async fn write_captures(
 }
 
 /// Writes captures that consist only of events, records and plain deliveries with one statement,
-/// which saves PostgreSQL three round trips of four. Returns `false`, and writes nothing, if a
+/// which saves PostgreSQL three round trips of four. Returns `false` and writes nothing if a
 /// capture needs more, and on SQLite.
 pub async fn write_at_once(
     pool: &DatabasePool,
@@ -115,7 +116,7 @@ pub async fn write_at_once(
 }
 
 impl EventCapture {
-    /// Whether nothing has to be looked up for it.
+    /// Returns whether the capture can be written without any lookup.
     fn is_plain(&self) -> bool {
         self.keys.is_empty()
             && self.idempotency.is_none()
@@ -151,7 +152,7 @@ fn event_row(capture: &EventCapture) -> BoundRow<'_> {
         .bind(i16::try_from(capture.matched).unwrap_or(i16::MAX))
 }
 
-/// Notes in the trace who did not take an event.
+/// Records in the trace which flows and endpoints did not match an event.
 async fn write_skipped(
     tx: &mut WriteTransaction<'_>,
     fresh: &[&mut EventCapture],
@@ -199,7 +200,7 @@ fn planning_row<'q>(event: &Event, planning: &'q NewPlanning) -> BoundRow<'q> {
         .bind(planning.record_key.as_deref())
 }
 
-/// After the commit: what was born leased goes on in memory.
+/// Passes work that was inserted leased to the next stage. Called after the commit.
 pub fn hand_over(
     prefetch: &WorkPrefetch,
     captures: Vec<EventCapture>,

@@ -1,10 +1,10 @@
-//! Writing dead letters.
+//! Writes dead letters.
 
 use crate::model::delivery::DeadLetter;
 use crate::store::db::{SqlQuery, WriteTransaction};
 use crate::store::{StoreError, statements};
 
-/// Adds a dead letter, or brings the one of the same delivery or flow up to date.
+/// Inserts a dead letter, or updates the one of the same delivery or flow.
 pub async fn write_dead_letter(
     tx: &mut WriteTransaction<'_>,
     dead: &DeadLetter,

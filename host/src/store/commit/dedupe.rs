@@ -1,8 +1,8 @@
-//! Dedupe keys: of the deliveries to one endpoint with the same key, one is made.
+//! Dedupe keys: among the deliveries to one endpoint with the same key, only one is made.
 //!
-//! The delivery that takes a key holds it until the key's time is over, or the delivery dies or is
-//! cancelled; nothing has to be done then, because whoever comes next looks at the holder. What is
-//! held back stands in the event's trace, with the holder.
+//! The delivery that takes a key holds it until the key expires, or until the delivery dies or is
+//! cancelled. Nothing has to be written then, because the next delivery checks the state of the
+//! holder. A delivery that is held back appears in the event's trace, together with the holder.
 
 use super::deliveries::DeliveryDraft;
 use super::plan::RecordedPlan;
@@ -16,19 +16,19 @@ use std::collections::{BTreeMap, HashMap};
 /// An endpoint and a key.
 type EndpointKey = (EndpointId, String);
 
-/// A delivery that wants a key, and until when.
+/// A delivery that wants a key, and the expiry of the key.
 type KeyWish = (DeliveryId, Timestamp);
 
-/// Takes the keys of the plans' deliveries; those whose key another delivery holds are taken out
-/// and noted in the trace.
+/// Takes the keys of the plans' deliveries. Removes deliveries whose key another delivery holds,
+/// and records them in the trace.
 pub async fn hold_back(
     tx: &mut WriteTransaction<'_>,
     plans: &mut [&mut RecordedPlan],
 ) -> Result<(), StoreError> {
-    // In one order everywhere, so that two writers cannot wait for each other.
+    // Every writer uses this order, so that two writers cannot deadlock.
     let mut wishes: BTreeMap<EndpointKey, KeyWish> = BTreeMap::new();
     for draft in plans.iter().flat_map(|plan| &plan.deliveries) {
-        if let Some((key, until)) = wish(&draft.delivery) {
+        if let Some((key, until)) = find_wish(&draft.delivery) {
             wishes.entry(key).or_insert((draft.delivery.id, until));
         }
     }
@@ -42,12 +42,12 @@ pub async fn hold_back(
     Ok(())
 }
 
-fn wish(delivery: &NewDelivery) -> Option<(EndpointKey, Timestamp)> {
+fn find_wish(delivery: &NewDelivery) -> Option<(EndpointKey, Timestamp)> {
     let dedupe = delivery.dedupe.as_ref()?;
     Some(((delivery.endpoint_id, dedupe.key.clone()), dedupe.until))
 }
 
-/// Which delivery holds a key.
+/// A key and the delivery that holds it.
 struct KeyHolder {
     endpoint: EndpointId,
     key: String,
@@ -64,7 +64,7 @@ impl FromStoredRow for KeyHolder {
     }
 }
 
-/// Takes what is free; who holds each key then.
+/// Takes the keys that are free. Returns the holder of each key.
 async fn take_keys(
     tx: &mut WriteTransaction<'_>,
     wishes: &BTreeMap<EndpointKey, KeyWish>,
@@ -86,16 +86,16 @@ async fn take_keys(
 }
 
 impl RecordedPlan {
-    /// Takes out the deliveries whose key another one holds.
+    /// Removes the deliveries whose key another delivery holds.
     fn hold_back(&mut self, holders: &HashMap<EndpointKey, DeliveryId>) {
         let holder = |draft: &DeliveryDraft| {
-            let (key, _) = wish(&draft.delivery)?;
+            let (key, _) = find_wish(&draft.delivery)?;
             holders.get(&key).copied().filter(|holder| *holder != draft.delivery.id)
         };
         let mut notes = Vec::new();
         self.deliveries.retain(|draft| match holder(draft) {
             Some(holder) => {
-                notes.push(note(&draft.delivery, holder));
+                notes.push(describe_holder(&draft.delivery, holder));
                 false
             }
             None => true,
@@ -105,7 +105,7 @@ impl RecordedPlan {
         }
     }
 
-    /// Adds a line to the trace.
+    /// Appends a step to the trace.
     fn add_step(&mut self, step: &serde_json::Value) {
         let rest = self.steps.strip_suffix(']').unwrap_or("[");
         let comma = if rest == "[" { "" } else { "," };
@@ -113,8 +113,8 @@ impl RecordedPlan {
     }
 }
 
-/// Why a delivery is not made, for the trace.
-fn note(delivery: &NewDelivery, holder: DeliveryId) -> serde_json::Value {
+/// Returns the trace entry that explains why a delivery is not made.
+fn describe_holder(delivery: &NewDelivery, holder: DeliveryId) -> serde_json::Value {
     let key = delivery.dedupe.as_ref().map_or("", |dedupe| dedupe.key.as_str());
     let key = key.split_once(' ').map_or(key, |(_, given)| given);
     serde_json::json!({

@@ -1,7 +1,7 @@
-//! Writing deliveries.
+//! Writes deliveries.
 //!
-//! Most are inserted in bulk. One that collapses (smart mode) takes the place of the delivery of
-//! its record that still waits, so it is written by itself.
+//! Most are inserted in bulk. A delivery that collapses (smart mode) replaces the waiting delivery
+//! of its record, so it is written separately.
 
 use crate::crypto::digest::ShortDigest;
 use crate::model::delivery::{CollapseKey, DeliveryStatus, NewDelivery};
@@ -13,18 +13,17 @@ use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use std::sync::Arc;
 
-/// A delivery to be written, with its place in memory if it is born leased.
+/// A delivery to be written, with its place in memory if it is inserted leased.
 #[derive(Debug)]
 pub struct DeliveryDraft {
     pub delivery: NewDelivery,
-    /// Its place in memory.
     pub slot: Option<QueuePermit>,
 }
 
-/// Makes other writers of PostgreSQL wait that collapse deliveries of the same records. Between
-/// looking for the one that waits and writing the one that takes its place, another writer must
-/// not do the same: one of the two would be refused. Everybody takes the locks in one order, and
-/// first of all; `more` are those of other things. SQLite has one writer.
+/// Locks the records whose deliveries collapse, on PostgreSQL. Between the search for the waiting
+/// delivery and the insert of its replacement no other writer may do the same, because the database
+/// would refuse one of the two. Every writer takes these locks first and in the same order; `more`
+/// are further locks. SQLite has one writer.
 pub async fn lock_rows<'d>(
     tx: &mut WriteTransaction<'_>,
     drafts: impl Iterator<Item = &'d DeliveryDraft>,
@@ -45,7 +44,7 @@ pub async fn lock_rows<'d>(
     tx.lock_keys(&keys).await
 }
 
-/// Writes deliveries: most in bulk, the collapsing ones one by one.
+/// Writes deliveries: most in bulk, those that collapse one by one.
 pub async fn write_deliveries(
     tx: &mut WriteTransaction<'_>,
     drafts: &mut [&mut DeliveryDraft],
@@ -56,7 +55,8 @@ pub async fn write_deliveries(
             rows.push(WrittenDelivery { delivery: &draft.delivery, collapsed: None });
             continue;
         };
-        // Another of the same batch may collapse into it, so it must stand in the table now.
+        // Another delivery of the same batch may collapse into this one, so it must be in the table
+        // now.
         match collapse_into(tx, &mut draft.delivery, collapse).await? {
             CollapseOutcome::Waits { collapsed, latest } => {
                 let collapsed = Some((collapsed, latest));
@@ -77,38 +77,39 @@ pub async fn write_deliveries(
     insert_deliveries(tx, &rows).await
 }
 
-/// What becomes of a delivery that collapses.
+/// The result of collapsing a delivery.
 enum CollapseOutcome {
-    /// It waits, in the place of so many others, until then at the latest.
+    /// The delivery waits in the place of `collapsed` others, until `latest` at the latest.
     Waits { collapsed: i32, latest: Timestamp },
-    /// One of a newer event waits already: this one must not be sent.
+    /// A delivery of a newer event is already waiting, so this one must not be sent.
     Superseded,
 }
 
-/// A delivery as it is written: with what it collapsed, if it did.
+/// A delivery as it is written, with the count of deliveries that it replaces.
 struct WrittenDelivery<'a> {
     delivery: &'a NewDelivery,
     collapsed: Option<(i32, Timestamp)>,
 }
 
 impl DeliveryDraft {
-    /// Whether nothing has to be looked up for it and it sends the event as captured.
+    /// Returns whether the delivery can be written without a lookup and sends the event as
+    /// captured.
     pub const fn is_plain(&self) -> bool {
         self.delivery.collapse.is_none()
             && self.delivery.dedupe.is_none()
             && self.delivery.message.is_none()
     }
 
-    /// The row of a plain one.
+    /// Returns the row of a plain delivery.
     pub fn plain_row(&self) -> BoundRow<'_> {
         WrittenDelivery { delivery: &self.delivery, collapsed: None }.row()
     }
 }
 
-/// The delivery that waited and is superseded.
+/// The waiting delivery that is superseded.
 struct SupersededDelivery {
     collapsed: i32,
-    /// When it would have been sent at the latest.
+    /// The latest time at which it would have been sent.
     latest: Timestamp,
 }
 
@@ -118,9 +119,9 @@ impl FromStoredRow for SupersededDelivery {
     }
 }
 
-/// Puts a delivery in the place of the one of its record that still waits, if one does. Plans of
-/// events come to their ends in any order, and an event may be replayed: the newest event is sent,
-/// whichever was written last.
+/// Replaces the waiting delivery of the same record, if there is one. Plans of events finish in any
+/// order, and an event may be replayed: the newest event is sent, regardless of the order of
+/// writing.
 async fn collapse_into(
     tx: &mut WriteTransaction<'_>,
     delivery: &mut NewDelivery,
@@ -136,7 +137,7 @@ async fn collapse_into(
         delivery.due_at = delivery.due_at.min(latest);
         return Ok(CollapseOutcome::Waits { collapsed: collapsed + 1, latest });
     }
-    // What is born leased is on its way already.
+    // A delivery that is inserted leased is already being sent.
     if delivery.lease.is_none() {
         let count = SqlQuery::new(statements::COUNT_COLLAPSED)
             .bind(delivery.endpoint_id)
@@ -190,7 +191,8 @@ impl<'a> WrittenDelivery<'a> {
 }
 
 impl DeliveryDraft {
-    /// Sends it on if it was born leased; otherwise says when the table will hold it due.
+    /// Passes the delivery on if it was inserted leased. Otherwise tells the lane when the delivery
+    /// will be due.
     pub fn hand_over(self, prefetch: &WorkPrefetch, event: &Arc<Event>) {
         let delivery = self.delivery;
         let Some(lane) = prefetch.find_lane(delivery.endpoint_id) else { return };

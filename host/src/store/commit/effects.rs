@@ -1,5 +1,5 @@
-//! Writing what modules changed besides deliveries and state: counters, cancelled deliveries, and events
-//! of their own.
+//! Writes the effects of modules besides deliveries and state: counters, cancelled deliveries, and
+//! emitted events.
 
 use super::capture::{CaptureReceipt, EventCapture, write_captures};
 use super::plan::RecordedPlan;
@@ -10,7 +10,7 @@ use crate::time::timestamp::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 
 impl RecordedPlan {
-    /// Whether there is more to write than state and deliveries.
+    /// Returns whether the plan has effects other than state and deliveries.
     pub fn has_effects(&self) -> bool {
         !self.emitted.is_empty()
             || !self.effects.cancelled.is_empty()
@@ -18,8 +18,8 @@ impl RecordedPlan {
     }
 }
 
-/// Writes the effects of plans that are recorded. What is cancelled waited before: the deliveries of
-/// these plans are written later.
+/// Writes the effects of recorded plans. Only deliveries of earlier plans can be cancelled here,
+/// because the deliveries of these plans are written later.
 pub async fn write_effects(
     tx: &mut WriteTransaction<'_>,
     plans: &mut [&mut RecordedPlan],
@@ -33,7 +33,7 @@ async fn add_counts(
     tx: &mut WriteTransaction<'_>,
     plans: &[&mut RecordedPlan],
 ) -> Result<(), StoreError> {
-    // In one order everywhere, so that two writers cannot wait for each other.
+    // Every writer uses this order, so that two writers cannot deadlock.
     let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for ((module, name), by) in plans.iter().flat_map(|plan| &plan.effects.counts) {
         let count = counts.entry((module.as_str(), name.as_str())).or_default();
@@ -66,7 +66,7 @@ fn name_row((flow, key): (FlowId, &str)) -> BoundRow<'_> {
     BoundRow::new().bind(flow).bind(key)
 }
 
-/// An event that is stored.
+/// The id of an event that is stored.
 struct StoredEventId(EventId);
 
 impl FromStoredRow for StoredEventId {
@@ -75,8 +75,8 @@ impl FromStoredRow for StoredEventId {
     }
 }
 
-/// Captures the events that modules handed in. The id of one follows from its parent, so an event that is
-/// stored already comes from an earlier plan of the same parent.
+/// Captures the events that modules emitted. The id of an emitted event follows from its parent, so
+/// if it is stored already, it comes from an earlier plan of the same parent.
 async fn write_emitted(
     tx: &mut WriteTransaction<'_>,
     plans: &mut [&mut RecordedPlan],

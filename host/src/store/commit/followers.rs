@@ -1,4 +1,4 @@
-//! Who hears of a commit once it is durable.
+//! The parts of the program that follow the commits.
 
 use crate::metrics::ServerMetrics;
 use crate::store::prefetch::WorkPrefetch;
@@ -6,12 +6,12 @@ use crate::store::presence::OtherNodes;
 use crate::store::watch::EventWatchers;
 use crate::store::write_health::WriteHealth;
 
-/// What the writers tell of their commits.
+/// The followers that the writers inform after a commit.
 #[derive(Debug)]
 pub struct CommitFollowers {
-    /// Takes what is ready for the next stage.
+    /// Receives work for the next stage.
     pub prefetch: WorkPrefetch,
-    /// Requests that wait for what becomes of their event.
+    /// Requests that wait for the outcome of their event.
     pub watchers: EventWatchers,
     /// Nodes that may have such requests.
     pub others: OtherNodes,

@@ -1,9 +1,9 @@
-//! The writers: each takes what has queued up and commits it as one transaction.
+//! The writers. Each takes the operations that have queued up and commits them in one transaction.
 //!
-//! When a transaction fails, captures, plans and takes get the error: nothing of theirs was
-//! written. Attempts and notes are kept and written with a later transaction, because what they
-//! report has happened. When the database refused some data, each operation is tried alone, so that
-//! a bad one costs no other.
+//! When a transaction fails, captures, plans and takes return the error, because nothing of them
+//! was written. Attempts and notes are kept and written with a later transaction, because what they
+//! report has happened. When the database refuses some data, each operation is tried alone, so that
+//! one bad operation does not affect the others.
 
 use super::capture::{self, CaptureReceipt, EventCapture};
 use super::followers::CommitFollowers;
@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, RwLock, mpsc};
 
-/// How often a transaction that met another node's is written again.
+/// Number of tries of a transaction that conflicts with another node's.
 const RACES: u32 = 8;
-/// The first and the longest wait before operations that were kept are tried again.
+/// The first and the longest wait before kept operations are tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// Starts the writers. They end when no more operations can come and the queue is empty.
+/// Starts the writers. They end when the queue is closed and empty.
 pub fn start_writers(
     pool: &DatabasePool,
     followers: &Arc<CommitFollowers>,
@@ -38,7 +38,7 @@ pub fn start_writers(
     let queue = Arc::new(WriteQueue { operations: Mutex::new(operations), committing });
     for _ in 0..pool.count_writers() {
         let writer = GroupWriter { pool: pool.clone(), followers: Arc::clone(followers) };
-        tokio::spawn(writer.run(Arc::clone(&queue)));
+        tokio::spawn(writer.run_writer(Arc::clone(&queue)));
     }
 }
 
@@ -48,15 +48,15 @@ struct GroupWriter {
 }
 
 impl GroupWriter {
-    async fn run(self, queue: Arc<WriteQueue>) {
+    async fn run_writer(self, queue: Arc<WriteQueue>) {
         let mut kept: Vec<WriteOperation> = Vec::new();
         let mut wait = BACKOFF.0;
         loop {
-            let (is_open, committing) = queue.take(&mut kept).await;
+            let (is_open, committing) = queue.take_operations(&mut kept).await;
             if kept.is_empty() && !is_open {
                 break;
             }
-            kept = self.commit(mem::take(&mut kept)).await;
+            kept = self.commit_operations(mem::take(&mut kept)).await;
             drop(committing);
             if kept.is_empty() {
                 wait = BACKOFF.0;
@@ -66,7 +66,7 @@ impl GroupWriter {
             } else {
                 tracing::warn!(
                     settles = kept.len(),
-                    "stopping with attempts not recorded; they will be made again"
+                    "stopping with unrecorded attempts; they will be made again"
                 );
                 break;
             }
@@ -74,13 +74,13 @@ impl GroupWriter {
         self.pool.close().await;
     }
 
-    /// Writes the operations; those to be tried again come back.
-    async fn commit(&self, operations: Vec<WriteOperation>) -> Vec<WriteOperation> {
+    /// Writes the operations. Returns those that are to be tried again.
+    async fn commit_operations(&self, operations: Vec<WriteOperation>) -> Vec<WriteOperation> {
         let figures = &self.followers.metrics.store;
         #[expect(clippy::cast_precision_loss, reason = "a few thousand operations")]
         figures.commit_operations.observe(operations.len() as f64);
         let began = Instant::now();
-        let (mut operations, mut written) = self.write(operations).await;
+        let (mut operations, mut written) = self.write_transaction(operations).await;
         let mut may_move = true;
         for _ in 0..RACES {
             let is_raced = matches!(written, Err(StoreError::Raced));
@@ -88,7 +88,7 @@ impl GroupWriter {
             if !is_again {
                 break;
             }
-            (operations, written) = self.write(operations).await;
+            (operations, written) = self.write_transaction(operations).await;
         }
         figures.commit_seconds.observe_span(began.elapsed());
         if written.is_err() {
@@ -99,7 +99,7 @@ impl GroupWriter {
         }
         match written {
             Ok(done) => {
-                self.answer(operations, done);
+                self.answer_callers(operations, done);
                 Vec::new()
             }
             Err(
@@ -111,8 +111,8 @@ impl GroupWriter {
         }
     }
 
-    /// Writes the operations as one transaction; they come back either way.
-    async fn write(
+    /// Writes the operations as one transaction. Returns them in either case.
+    async fn write_transaction(
         &self,
         operations: Vec<WriteOperation>,
     ) -> (Vec<WriteOperation>, Result<WriteResults, StoreError>) {
@@ -141,7 +141,7 @@ impl GroupWriter {
         write.await
     }
 
-    /// What other nodes are told of the attempts, in payloads; nothing where there are none.
+    /// Packs the notices about attempts for other nodes into payloads. Empty if there are none.
     fn pack_notices(&self, operations: &[WriteOperation]) -> Vec<String> {
         let CommitFollowers { watchers, others, .. } = &*self.followers;
         if !others.are_there() {
@@ -155,8 +155,8 @@ impl GroupWriter {
         NodeNotice::pack(&notices)
     }
 
-    /// Writes each operation alone, because the database refused something among them. The one that
-    /// is refused is changed into one that says so, or fails.
+    /// Writes each operation alone, because the database refused something among them. The refused
+    /// one fails, or is changed into one that records the refusal.
     async fn find_refused(
         &self,
         mut operations: Vec<WriteOperation>,
@@ -165,23 +165,23 @@ impl GroupWriter {
         let [operation] = operations.as_mut_slice() else {
             let mut kept = Vec::new();
             for operation in operations {
-                kept.extend(Box::pin(self.commit(vec![operation])).await);
+                kept.extend(Box::pin(self.commit_operations(vec![operation])).await);
             }
             return kept;
         };
         if let StoreError::Refused(cause) = &error
             && operation.set_aside(&cause.to_string())
         {
-            return Box::pin(self.commit(operations)).await;
+            return Box::pin(self.commit_operations(operations)).await;
         }
         tracing::error!(error = %error_chain(&error), "the database refused a write");
-        // What cannot be answered is dropped: it would be refused for ever.
+        // An operation that cannot be answered is dropped, because it would be refused for ever.
         drop(operations.pop().and_then(|operation| operation.fail(error)));
         Vec::new()
     }
 
-    /// After the commit: callers are answered, and what is ready for the next stage goes on.
-    fn answer(&self, operations: Vec<WriteOperation>, done: WriteResults) {
+    /// Answers the callers and passes work on to the next stage. Called after the commit.
+    fn answer_callers(&self, operations: Vec<WriteOperation>, done: WriteResults) {
         let CommitFollowers { prefetch, watchers, metrics, .. } = &*self.followers;
         metrics.store.commits.inc();
         let (mut receipts, mut planned) = (done.receipts.into_iter(), done.planned.into_iter());
@@ -189,7 +189,7 @@ impl GroupWriter {
         for operation in operations {
             match operation {
                 WriteOperation::Capture { captures, reply } => {
-                    // A caller that went away has its events captured all the same.
+                    // If the caller is gone, its events are captured all the same.
                     drop(reply.send(self.answer_captures(captures, &mut receipts)));
                 }
                 WriteOperation::Plan { planned: plan, reply } => {
@@ -228,15 +228,15 @@ impl GroupWriter {
         }
     }
 
-    /// Hands over the event that a receiver's answer became.
+    /// Passes on the event that was made from a receiver's answer.
     fn hand_over_answer(&self, answer: EventCapture) {
         self.followers.metrics.store.captured.inc();
         let receipt = CaptureReceipt { id: answer.event.id, duplicate: false };
         capture::hand_over(&self.followers.prefetch, vec![answer], &[receipt]);
     }
 
-    /// Hands over what was captured; the receipts of these captures, or why their request is
-    /// refused.
+    /// Passes the captured events on. Returns the receipts of these captures, or the reason why
+    /// their request is refused.
     fn answer_captures(
         &self,
         captures: Vec<EventCapture>,
@@ -254,7 +254,7 @@ impl GroupWriter {
     }
 }
 
-/// The captures, if there is nothing else.
+/// Returns the captures if there are no other operations.
 fn only_captures(operations: &[WriteOperation]) -> Option<Vec<&EventCapture>> {
     let mut all = Vec::new();
     for operation in operations {
@@ -264,13 +264,14 @@ fn only_captures(operations: &[WriteOperation]) -> Option<Vec<&EventCapture>> {
     (!all.is_empty()).then_some(all)
 }
 
-/// Nothing was written: callers hear of it, and what reports something that has happened is kept.
-/// Whether the server refused to write, as one that has become a standby does. Its connection is
-/// closed, and the next one may go to another host.
+/// Returns whether the server refused to write, as one that has become a standby does. Its
+/// connection is closed, and the next one may go to another host.
 fn is_read_only(written: &Result<WriteResults, StoreError>) -> bool {
     matches!(written, Err(StoreError::Unavailable(cause)) if cause.is_read_only())
 }
 
+/// Fails operations of which nothing was written. Returns those that report something that has
+/// happened.
 fn fail_operations(operations: Vec<WriteOperation>, error: &StoreError) -> Vec<WriteOperation> {
     tracing::error!(
         error = %error_chain(error),
@@ -280,7 +281,7 @@ fn fail_operations(operations: Vec<WriteOperation>, error: &StoreError) -> Vec<W
     let for_each = || match error {
         StoreError::Unavailable(cause) => StoreError::Unavailable(Arc::clone(cause)),
         StoreError::Raced => StoreError::Raced,
-        // What the database refuses was handled before; what is left says that it is closed.
+        // Refused data was handled before. The remaining errors are reported as a closed store.
         StoreError::Refused(_)
         | StoreError::Late(_)
         | StoreError::KeyReused

@@ -1,4 +1,4 @@
-//! What the writers are asked to write, and how an operation that failed hears of it.
+//! The operations of the writers, and how an operation that failed is answered.
 
 use super::alerts::AlertChanges;
 use super::audit_notes::AuditNotes;
@@ -9,7 +9,7 @@ use super::source_rows::{RunKey, SourceChanges};
 use crate::store::StoreError;
 use tokio::sync::oneshot;
 
-/// Something to write.
+/// An operation that writes something.
 #[derive(Debug)]
 pub enum WriteOperation {
     Capture {
@@ -22,7 +22,7 @@ pub enum WriteOperation {
     },
     Settle(Box<SettledAttempt>),
     Note(Box<AuditNotes>),
-    /// What a source found, and what it keeps of it.
+    /// The events that a source found, and the changes of its stored rows.
     Take {
         captures: Vec<EventCapture>,
         changes: Box<SourceChanges>,
@@ -30,28 +30,28 @@ pub enum WriteOperation {
         node: i64,
         reply: oneshot::Sender<Result<Option<Vec<CaptureReceipt>>, StoreError>>,
     },
-    /// What rules found, and the notices that follow.
+    /// The findings of the rules, and the notices about them.
     Alert {
         captures: Vec<EventCapture>,
         changes: Box<AlertChanges>,
-        /// The process that must have the duty.
+        /// The node that must have the duty.
         node: i64,
         reply: oneshot::Sender<Result<Option<Vec<CaptureReceipt>>, StoreError>>,
     },
-    /// A small write, to prove that the database takes writes.
+    /// A small write that proves that the database accepts writes.
     Prove {
         node: i64,
         at: i64,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
-    /// Answered once its writer has written what it took before it.
+    /// Answered once its writer has written all operations that it took before.
     Flush {
         reply: oneshot::Sender<()>,
     },
 }
 
 impl WriteOperation {
-    /// Roughly how many rows it writes.
+    /// Returns roughly how many rows this writes.
     pub fn rows(&self) -> usize {
         match self {
             Self::Capture { captures, .. } => captures.len() * 2,
@@ -65,7 +65,7 @@ impl WriteOperation {
         }
     }
 
-    /// The run that must hold its source for this to be written, if there must be one.
+    /// Returns the run that must hold its source for this to be written, if any.
     pub fn required_run(&self) -> Option<RunKey> {
         match self {
             Self::Take { changes, node, .. } => {
@@ -81,13 +81,13 @@ impl WriteOperation {
         }
     }
 
-    /// Whether it is the product's work. A proof alone says nothing of larger writes.
+    /// Returns whether this is real work. A proof alone does not show that larger writes succeed.
     pub const fn is_work(&self) -> bool {
         !matches!(self, Self::Prove { .. } | Self::Flush { .. } | Self::Note(_))
     }
 
-    /// Answers with an error. What reports something that has happened is not answered, and comes
-    /// back.
+    /// Answers with an error. An operation that reports something that has happened is not answered
+    /// but returned.
     pub fn fail(self, error: StoreError) -> Option<Self> {
         match self {
             Self::Capture { reply, .. } => drop(reply.send(Err(error))),
@@ -99,8 +99,8 @@ impl WriteOperation {
         None
     }
 
-    /// Changes an operation that the database refused into one that says so; `false` where that
-    /// cannot be done.
+    /// Changes an operation that the database refused into one that records the refusal. Returns
+    /// `false` if that is not possible.
     pub fn set_aside(&mut self, why: &str) -> bool {
         let is_changed = match self {
             Self::Plan { planned, .. } => planned.set_aside(why),
@@ -113,7 +113,7 @@ impl WriteOperation {
             | Self::Flush { .. } => false,
         };
         if is_changed {
-            tracing::error!(why, "the database refused a write; its record says so instead");
+            tracing::error!(why, "the database refused a write; the refusal is recorded instead");
         }
         is_changed
     }

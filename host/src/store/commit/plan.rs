@@ -1,4 +1,4 @@
-//! Recording what follows from an event: deliveries, the trace, and that a flow is done with it.
+//! Records the plan of an event: its deliveries, its trace, and that a flow has finished with it.
 
 use super::capture::{self, CaptureReceipt, EventCapture};
 use super::dead_letters::write_dead_letter;
@@ -19,48 +19,44 @@ use crate::time::timestamp::Timestamp;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// What a flow's modules said of an event.
+/// The plan that a flow's modules made for an event.
 #[derive(Debug)]
 pub struct RecordedPlan {
     pub event: Arc<Event>,
     pub flow: FlowId,
-    /// Whether a dead letter of it may exist.
+    /// Whether a dead letter of this event and flow may exist.
     pub replayed: bool,
-    /// The right to record it.
     pub lease: WorkLease,
-    /// Its place in memory.
     pub slot: QueuePermit,
-    /// When the modules ran.
+    /// Time at which the modules ran.
     pub at: Timestamp,
     /// The trace, as JSON.
     pub steps: String,
     /// The drafts and dispatches that modules returned, as JSON.
     pub contents: Option<String>,
-    /// What follows.
     pub deliveries: Vec<DeliveryDraft>,
     /// How the modules failed, if they did.
     pub failed: Option<ModuleFailed>,
-    /// What the modules changed besides, where they did not fail.
+    /// Other effects of the modules, if they did not fail.
     pub effects: PlanEffects,
-    /// The events that they handed in, ready to be captured.
+    /// The events that the modules emitted, ready to be captured.
     pub emitted: Vec<EventCapture>,
-    /// What became of those, once they are written.
+    /// The receipts of the emitted events, once they are written.
     pub receipts: Vec<CaptureReceipt>,
 }
 
-/// What became of a plan that was to be recorded.
+/// The result of recording a plan.
 #[derive(Debug)]
 pub enum PlanReceipt {
-    /// It is recorded.
     Recorded,
-    /// Its lease ran out and another holds it; nothing is written.
+    /// The lease ran out and another process holds the planning. Nothing was written.
     LeaseLost,
-    /// State that its modules read was changed since by another event; nothing is written, and the
-    /// event is to be planned again.
+    /// Another event has changed state that the modules read. Nothing was written, and the event
+    /// must be planned again.
     Outdated(Box<RecordedPlan>),
 }
 
-/// What a transaction did with a plan.
+/// The result of one plan within a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanVerdict {
     Recorded,
@@ -70,7 +66,7 @@ pub enum PlanVerdict {
 
 #[cfg(test)]
 impl PlanReceipt {
-    /// Whether the plan is recorded.
+    /// Returns whether the plan was recorded.
     pub const fn is_recorded(&self) -> bool {
         matches!(self, Self::Recorded)
     }
@@ -79,18 +75,18 @@ impl PlanReceipt {
 /// How a flow's modules failed.
 #[derive(Debug)]
 pub enum ModuleFailed {
-    /// They are to be run again then.
+    /// The modules run again at this time.
     Retry(Timestamp),
-    /// They will not be run again by themselves.
+    /// The modules will not run again by themselves.
     Dead {
-        /// Why, in a word.
+        /// The reason in a word.
         reason: &'static str,
-        /// Why, in a sentence.
+        /// The reason in a sentence.
         detail: String,
     },
 }
 
-/// What names a planning.
+/// The key of a planning.
 #[derive(PartialEq, Eq, Hash)]
 pub struct PlanningKey {
     pub event: EventId,
@@ -103,7 +99,7 @@ impl FromStoredRow for PlanningKey {
     }
 }
 
-/// Writes the plans whose lease still holds, unless the state that their modules read has changed.
+/// Writes the plans whose lease is still valid and whose modules' state has not changed.
 pub async fn write_plans(
     tx: &mut WriteTransaction<'_>,
     plans: &mut [&mut RecordedPlan],
@@ -151,12 +147,12 @@ pub async fn write_plans(
     Ok(applied)
 }
 
-/// The database refused what the modules said.
+/// Reason of a dead letter for a plan that the database refused.
 const REFUSED: &str = "refused_by_database";
 
 impl RecordedPlan {
-    /// Makes a dead letter of a plan that the database refused for its content, so that the event
-    /// does not wait for ever; `false` if it is one already.
+    /// Turns a plan that the database refused for its content into a dead letter, so that the event
+    /// does not wait for ever. Returns `false` if it is one already.
     pub fn set_aside(&mut self, why: &str) -> bool {
         if matches!(self.failed, Some(ModuleFailed::Dead { reason: REFUSED, .. })) {
             return false;
@@ -218,23 +214,22 @@ async fn write_trace(
 }
 
 impl RecordedPlan {
-    /// Event and flow, which name its planning.
+    /// Returns the row of event and flow, which identifies the planning.
     fn key_row(&self) -> BoundRow<'_> {
         BoundRow::new().bind(self.event.id).bind(self.flow)
     }
 
-    /// The same, and the token of its lease.
+    /// Returns the row of event, flow and lease token.
     pub fn lease_row(&self) -> BoundRow<'_> {
         self.key_row().bind(self.lease.token)
     }
 
-    /// What names its planning.
     pub fn key(&self) -> PlanningKey {
         PlanningKey { event: self.event.id, flow: self.flow }
     }
 }
 
-/// After the commit: deliveries go on in memory, watchers hear of them.
+/// Passes deliveries on and informs the watchers. Called after the commit.
 pub fn hand_over(prefetch: &WorkPrefetch, watchers: &EventWatchers, plan: RecordedPlan) {
     match plan.failed {
         Some(ModuleFailed::Retry(_)) => {}

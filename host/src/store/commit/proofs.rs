@@ -1,16 +1,16 @@
-//! Rows by which a transaction is found again whose commit got no answer. Only this one writes them:
-//! an event has its id, and a plan its time, from the operation itself, which is never written by
-//! two transactions that both commit.
+//! Queries that show whether a transaction was committed whose commit got no answer. They search
+//! for rows that only this transaction writes: the id of an event, and the time of a plan, come
+//! from the operation itself, and no two transactions commit the same operation.
 
 use super::operation::WriteOperation;
 use crate::store::db::SqlQuery;
 use crate::store::statements;
 
-/// Most rows that are looked for. Any one is enough, but a repeat writes no event of its own, and a
-/// plan whose lease ran out no trace.
+/// Largest number of rows to search for. One row is enough, but a repeat writes no event of its
+/// own, and a plan whose lease ran out writes no trace.
 const MOST: usize = 16;
 
-/// Queries that find a row each if these operations were committed.
+/// Returns queries that each find a row if these operations were committed.
 pub fn commit_proofs(operations: &[WriteOperation]) -> Vec<SqlQuery<'_>> {
     operations.iter().flat_map(operation_proofs).take(MOST).collect()
 }
@@ -29,8 +29,8 @@ fn operation_proofs(operation: &WriteOperation) -> Vec<SqlQuery<'_>> {
                 .bind(planned.flow)
                 .bind(planned.at),
         ],
-        // What is written again until it is recorded proves nothing: an earlier transaction may
-        // have written it.
+        // An operation that is written again until it succeeds proves nothing, because an earlier
+        // transaction may have written it.
         WriteOperation::Settle(_)
         | WriteOperation::Note(_)
         | WriteOperation::Prove { .. }

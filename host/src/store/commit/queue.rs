@@ -1,36 +1,40 @@
-//! The queue of operations, which the writers take from in turn.
+//! The queue of operations, from which the writers take in turn.
 
 use super::operation::WriteOperation;
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, mpsc};
 
-/// Operations that may wait for the writer; further callers wait for a place.
+/// Number of operations that may wait for the writers. Further callers wait for a place.
 pub const QUEUE: usize = 4_096;
-/// Most rows that one transaction takes, roughly: what keeps a commit short.
+/// Approximate largest number of rows in one transaction, which keeps commits short.
 const MOST_ROWS: usize = 2_048;
-/// How often the tasks that are ready have their turn before a transaction begins; measured.
+/// Number of times that ready tasks get their turn before a transaction begins. Found by
+/// measurement.
 const GATHER: u32 = 4;
 
-/// What the writers share.
+/// The state that the writers share.
 #[derive(Debug)]
 pub struct WriteQueue {
     pub operations: Mutex<mpsc::Receiver<WriteOperation>>,
-    /// Read by each writer from before it gives the queue to the next until its commit is over, so
+    /// Each writer holds a read lock from before it releases the queue until its commit is done, so
     /// that a flush can wait for all of them.
     pub committing: Arc<RwLock<()>>,
 }
 
 impl WriteQueue {
-    /// Waits for an operation and takes all that has queued up behind it. `false` when no more will
-    /// come.
-    pub async fn take(&self, ops: &mut Vec<WriteOperation>) -> (bool, OwnedRwLockReadGuard<()>) {
+    /// Waits for an operation and takes everything that has queued up behind it. Returns `false`
+    /// when no more operations will come.
+    pub async fn take_operations(
+        &self,
+        ops: &mut Vec<WriteOperation>,
+    ) -> (bool, OwnedRwLockReadGuard<()>) {
         let mut open = true;
         let mut queue = if ops.is_empty() {
             self.operations.lock().await
         } else if let Ok(queue) = self.operations.try_lock() {
             queue
         } else {
-            // Another writer waits for more; what is to be tried again does not.
+            // Another writer is waiting for operations, but the kept ones must be tried again now.
             return (open, Arc::clone(&self.committing).read_owned().await);
         };
         if ops.is_empty() {
@@ -55,8 +59,8 @@ impl WriteQueue {
     }
 }
 
-/// Lets whatever is ready run first: under load it adds to this transaction, which costs all of
-/// them less; at rest nothing is ready and nothing is waited for.
+/// Lets all ready tasks run first. Under load they add operations to this transaction, which makes
+/// each cheaper. At rest no task is ready, so this costs no time.
 async fn gather_operations() {
     for _ in 0..GATHER {
         tokio::task::yield_now().await;

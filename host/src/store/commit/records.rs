@@ -1,7 +1,7 @@
-//! Writing the latest state of records.
+//! Writes the latest state of records.
 //!
 //! A row names the event that holds the record's state and is written in the commit that captures
-//! the event, so a record is never older than what was acknowledged. The state itself is not
+//! the event, so a record is never older than an acknowledged event. The state itself is not
 //! written twice.
 
 use super::capture::EventCapture;
@@ -11,7 +11,7 @@ use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use std::collections::BTreeMap;
 
-/// Writes what the captures say of their records.
+/// Writes the record changes of the captures.
 pub async fn write_records(
     tx: &mut WriteTransaction<'_>,
     captures: &[&mut EventCapture],
@@ -21,7 +21,7 @@ pub async fn write_records(
     tx.execute_bulk(&statements::PUT_RECORD_FIELD, field_rows(&captures)).await.map(drop)
 }
 
-/// One row for each indexed field of each record, in one order everywhere.
+/// Returns one row for each indexed field of each record. Every writer uses this order.
 fn field_rows<'q>(captures: &[&'q EventCapture]) -> Vec<BoundRow<'q>> {
     let mut fields: BTreeMap<(RecordPlace<'q>, &'q str), (&'q str, bool)> = BTreeMap::new();
     for capture in captures.iter().filter(|capture| !capture.indexed.is_empty()) {
@@ -47,21 +47,21 @@ fn bind_field<'q>(
     row.bind(value).bind(i16::from(whole))
 }
 
-/// A record's place: resource, ordinal, id and source.
+/// Key of a record: resource, ordinal, id and source.
 type RecordPlace<'q> = (&'q str, i64, &'q str, &'q str);
 
-/// What several captures say of one record.
+/// The combined changes of several captures to one record.
 struct RecordState {
     event: EventId,
     whole: bool,
-    /// When it was first heard of, where it is new.
+    /// Time of the first event of the record, if it is new.
     created_at: Timestamp,
     updated_at: Timestamp,
     deleted: bool,
 }
 
-/// One row for each record, in one order everywhere, so that two writers cannot wait for each
-/// other.
+/// Returns one row for each record. Every writer uses this order, so that two writers cannot
+/// deadlock.
 pub fn record_rows<'q>(captures: &[&'q EventCapture]) -> Vec<BoundRow<'q>> {
     let mut states: BTreeMap<RecordPlace<'q>, RecordState> = BTreeMap::new();
     for capture in captures {

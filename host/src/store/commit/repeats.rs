@@ -1,8 +1,8 @@
-//! Telling repeats from new events.
+//! Distinguishes repeats from new events.
 //!
-//! An event carries keys: the sender's own id, a signature, a request's `Idempotency-Key`. A new
-//! event's keys are stored for 24 hours, and an event with a key that is stored is a repeat of the
-//! one that brought it.
+//! An event carries keys: the sender's own id, a signature, a request's `Idempotency-Key`. The keys
+//! of a new event are stored for 24 hours. An event with a stored key is a repeat of the event that
+//! brought the key.
 
 use super::capture::{CaptureReceipt, EventCapture};
 use crate::crypto::digest::ShortDigest;
@@ -13,60 +13,60 @@ use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 
-/// A source and a key of its, as they are kept.
+/// A source and one of its keys, in stored form.
 type CaptureKey = Vec<u8>;
 
-/// The longest that is kept as it is, in bytes. Short ones are ids of most systems, which grow and
-/// so go to the end of the index; long ones are signatures and the like, in no order.
+/// Longest key that is stored as it is, in bytes. Short keys are ids of most systems; these grow
+/// and so go to the end of the index. Long keys are mostly signatures, which have no order.
 const LONGEST_KEY: usize = 40;
 
-/// The keys of a capture, as they are kept.
+/// The keys of a capture, in stored form.
 struct CaptureKeys {
-    /// By what a repeat of the event is recognised.
+    /// Keys by which a repeat of the event is recognised.
     repeat: Vec<CaptureKey>,
-    /// What an earlier event may have noted.
+    /// Keys that an earlier event may have stored.
     earlier: Vec<CaptureKey>,
-    /// The request's key: alone, and together with what the request holds.
+    /// The request's key: alone, and together with the digest of the request.
     request: Option<[CaptureKey; 2]>,
 }
 
 impl CaptureKeys {
-    fn of(capture: &EventCapture) -> Self {
+    fn of_capture(capture: &EventCapture) -> Self {
         let source = capture.event.source.as_str();
         let request = capture.idempotency.as_ref().map(|idempotency| {
             let digest = hex::encode(idempotency.request.bytes());
             let key = &idempotency.key;
             [
-                stored(source, &format!("request {key}")),
-                stored(source, &format!("body {digest} {key}")),
+                stored_key(source, &format!("request {key}")),
+                stored_key(source, &format!("body {digest} {key}")),
             ]
         });
-        let kept = |keys: &[String]| keys.iter().map(|key| stored(source, key)).collect();
+        let kept = |keys: &[String]| keys.iter().map(|key| stored_key(source, key)).collect();
         Self { repeat: kept(&capture.keys), earlier: kept(&capture.earlier_keys), request }
     }
 
-    fn all(&self) -> impl Iterator<Item = &CaptureKey> {
+    fn iter_all(&self) -> impl Iterator<Item = &CaptureKey> {
         self.repeat.iter().chain(&self.earlier).chain(self.request.iter().flatten())
     }
 
-    /// Whether the request's key is known, but from another request.
+    /// Returns whether the request's key is known from another request.
     fn is_reused(&self, known: &HashMap<CaptureKey, EventId>) -> bool {
         self.request.as_ref().is_some_and(|[key, with_body]| {
             known.contains_key(key) && !known.contains_key(with_body)
         })
     }
 
-    /// The event that this one repeats.
-    fn first(&self, known: &HashMap<CaptureKey, EventId>) -> Option<EventId> {
+    /// Returns the event that this one repeats.
+    fn find_original(&self, known: &HashMap<CaptureKey, EventId>) -> Option<EventId> {
         let with_body = self.request.iter().map(|[_, with_body]| with_body);
         let keys = self.repeat.iter().chain(&self.earlier).chain(with_body);
         keys.into_iter().find_map(|key| known.get(key).copied())
     }
 }
 
-fn stored(source: &str, key: &str) -> CaptureKey {
+fn stored_key(source: &str, key: &str) -> CaptureKey {
     match u8::try_from(source.len()) {
-        // With its length, so that `ab c` and `a bc` differ.
+        // The length prefix makes `ab c` and `a bc` differ.
         Ok(length) if source.len() + key.len() <= LONGEST_KEY => {
             [&[length], source.as_bytes(), key.as_bytes()].concat()
         }
@@ -74,17 +74,21 @@ fn stored(source: &str, key: &str) -> CaptureKey {
     }
 }
 
-/// Tells repeats from new events, and notes the keys of the new ones. `None` for all events of a
-/// request whose key came with another request before.
+/// Distinguishes repeats from new events and stores the keys of the new ones. Returns `None` for
+/// all events of a request whose key came with another request before.
 pub async fn recognise_repeats(
     tx: &mut WriteTransaction<'_>,
     captures: &[&mut EventCapture],
 ) -> Result<Vec<Option<CaptureReceipt>>, StoreError> {
-    let keys: Vec<CaptureKeys> = captures.iter().map(|capture| CaptureKeys::of(capture)).collect();
+    let keys: Vec<CaptureKeys> =
+        captures.iter().map(|capture| CaptureKeys::of_capture(capture)).collect();
     let at = captures.iter().map(|capture| capture.event.received_at);
-    let mut wanted: Vec<(&CaptureKey, Timestamp)> =
-        keys.iter().zip(at).flat_map(|(keys, at)| keys.all().map(move |key| (key, at))).collect();
-    // In one order everywhere, so that two writers cannot wait for each other.
+    let mut wanted: Vec<(&CaptureKey, Timestamp)> = keys
+        .iter()
+        .zip(at)
+        .flat_map(|(keys, at)| keys.iter_all().map(move |key| (key, at)))
+        .collect();
+    // Every writer uses this order, so that two writers cannot deadlock.
     wanted.sort();
     wanted.dedup_by_key(|(key, _)| *key);
     let mut known =
@@ -108,7 +112,7 @@ pub async fn recognise_repeats(
             continue;
         }
         for (capture, keys) in of_request {
-            receipts.push(Some(note(capture, keys, &mut known, &mut fresh)));
+            receipts.push(Some(note_capture(capture, keys, &mut known, &mut fresh)));
         }
     }
     if !fresh.is_empty() {
@@ -117,18 +121,18 @@ pub async fn recognise_repeats(
     Ok(receipts)
 }
 
-/// Keys to be kept, each with the event that it stands for and the time it was captured.
+/// Keys to store, each with its event and the capture time of that event.
 type FreshKeys = BTreeMap<CaptureKey, (EventId, Timestamp)>;
 
-/// Tells whether an event is a repeat. The keys of a new one are to be kept; of a repeat those of
-/// its request, so that they too are bound to what the request holds.
-fn note(
+/// Determines whether an event is a repeat. Collects all keys of a new event, and the request keys
+/// of a repeat, so that these too are bound to the content of the request.
+fn note_capture(
     capture: &EventCapture,
     keys: CaptureKeys,
     known: &mut HashMap<CaptureKey, EventId>,
     fresh: &mut FreshKeys,
 ) -> CaptureReceipt {
-    let first = keys.first(known);
+    let first = keys.find_original(known);
     let id = first.unwrap_or(capture.event.id);
     let repeat = if first.is_some() { Vec::new() } else { keys.repeat };
     for key in repeat.into_iter().chain(keys.request.into_iter().flatten()) {
@@ -139,7 +143,7 @@ fn note(
     CaptureReceipt { id, duplicate: first.is_some() }
 }
 
-/// A key as it is stored.
+/// A stored key and its event.
 struct StoredKey {
     key: CaptureKey,
     event: EventId,
@@ -170,7 +174,7 @@ async fn look_up_keys(
 async fn remember_keys(tx: &mut WriteTransaction<'_>, fresh: FreshKeys) -> Result<(), StoreError> {
     let rows = fresh.iter().map(key_row).collect();
     let noted = tx.execute_bulk(&statements::INSERT_CAPTURE_KEY, rows).await?;
-    // Another node noted one of the keys since the look-up: this transaction is of no use.
+    // Another node stored one of the keys since the lookup, so this transaction must be repeated.
     if noted == fresh.len() as u64 { Ok(()) } else { Err(StoreError::Raced) }
 }
 
@@ -187,12 +191,15 @@ mod tests {
         let long = "x".repeat(100);
         let names = ["", "a", "ab", "abc", long.as_str()];
         let pairs = names.iter().flat_map(|source| names.map(|key| (*source, key)));
-        let kept: Vec<CaptureKey> = pairs.map(|(source, key)| stored(source, key)).collect();
+        let kept: Vec<CaptureKey> = pairs.map(|(source, key)| stored_key(source, key)).collect();
         assert!(kept.iter().all(|key| key.len() <= LONGEST_KEY + 1), "{kept:?}");
         let mut apart = kept.clone();
         apart.sort();
         apart.dedup();
         assert_eq!(apart.len(), kept.len());
-        assert!(stored("crm", "id msg_1") < stored("crm", "id msg_2"), "what grows stays in order");
+        assert!(
+            stored_key("crm", "id msg_1") < stored_key("crm", "id msg_2"),
+            "ids that grow stay in order"
+        );
     }
 }

@@ -1,10 +1,10 @@
-//! Recording attempts and what follows from them.
+//! Records attempts and their consequences.
 //!
-//! The attempt is always recorded, because it was made. The delivery changes only if the lease
-//! still holds: a worker whose lease ran out cannot overwrite what a later one did.
+//! The attempt is always recorded, because it was made. The delivery changes only if the lease is
+//! still valid, so a worker whose lease ran out cannot overwrite the result of a later one.
 //!
-//! An answer that becomes an event is appended only with the delivery that it settles, so it is
-//! captured once however often the delivery is sent.
+//! An answer that becomes an event is appended only together with the delivery that it settles, so
+//! it is captured once however often the delivery is sent.
 
 use super::capture::{EventCapture, write_captures};
 use super::dead_letters::write_dead_letter;
@@ -19,30 +19,28 @@ use crate::store::watch::{EventNotice, EventWatchers};
 use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
 
-/// An attempt that was made, and what follows.
+/// A completed attempt and its consequences.
 #[derive(Debug)]
 pub struct SettledAttempt {
     pub delivery: DeliveryId,
     pub event: EventId,
     pub event_type: String,
     pub endpoint: EndpointId,
-    /// Whether its endpoint keeps order, so that the next one may be waiting for it.
+    /// Whether the endpoint keeps order, so that the next delivery may be waiting for this one.
     pub ordered: bool,
-    /// Whether its endpoint is in immediate mode, so that the request that captured the event may
-    /// wait for it, on whichever node.
+    /// Whether the endpoint is in immediate mode, so that the request that captured the event may
+    /// be waiting on any node.
     pub immediate: bool,
-    /// Attempts made before the present round of the schedule.
+    /// Number of attempts before the present round of the schedule.
     pub round_from: i32,
-    /// When its receiver first asked for time in this round.
+    /// Time at which the receiver first asked for a pause in this round.
     pub held_since: Option<Timestamp>,
-    /// The right to settle it.
     pub lease: WorkLease,
-    /// Its place in memory, freed after the commit.
+    /// The place in memory, which is freed after the commit.
     pub _slot: QueuePermit,
     pub attempt: Attempt,
-    /// What follows.
     pub outcome: AttemptOutcome,
-    /// The receiver's answer, where it becomes an event.
+    /// The receiver's answer, if it becomes an event.
     pub answer: Option<Box<EventCapture>>,
 }
 
@@ -57,7 +55,7 @@ impl SettledAttempt {
         }
     }
 
-    /// Counts it by what follows from it.
+    /// Counts the attempt by its outcome.
     pub fn note_outcome(&self, figures: &StoreFigures) {
         let counter = match self.outcome {
             AttemptOutcome::Delivered => &figures.delivered,
@@ -67,12 +65,12 @@ impl SettledAttempt {
         counter.inc();
     }
 
-    /// Leaves out what was said and answered where the database refused it, so that the attempt
-    /// counts all the same; `false` if that was done already.
+    /// Drops the headers and bodies if the database refused them, so that the attempt is still
+    /// recorded. Returns `false` if that was done already.
     pub fn set_aside(&mut self, why: &str) -> bool {
         let attempt = &mut self.attempt;
         if attempt.request_headers.is_empty() {
-            // The record was left out already, so the answer is what the database refused.
+            // The record was dropped already, so the database refuses the answer.
             return self.answer.take().is_some();
         }
         attempt.request_headers = String::new();
@@ -81,7 +79,8 @@ impl SettledAttempt {
         true
     }
 
-    /// What other nodes are told of it: nothing where no request waits, or one of this node.
+    /// Returns the notice for other nodes. `None` if no request is waiting, or only one of this
+    /// node.
     pub fn node_notice(&self, watchers: &EventWatchers) -> Option<NodeNotice> {
         let attempt = &self.attempt;
         let may_be_awaited =
@@ -95,7 +94,7 @@ impl SettledAttempt {
         })
     }
 
-    /// Whether the delivery is not tried again.
+    /// Returns whether the delivery is not tried again.
     const fn is_over(&self) -> bool {
         match self.outcome {
             AttemptOutcome::Delivered | AttemptOutcome::Dead { .. } => true,
@@ -128,8 +127,8 @@ impl SettledAttempt {
     }
 }
 
-/// Writes the attempts, and the new state of the deliveries whose lease still holds. Of each attempt
-/// with an answer that becomes an event, in their order, whether the event was appended.
+/// Writes the attempts, and the new state of the deliveries whose lease is still valid. Returns for
+/// each attempt with an answer that becomes an event, in order, whether the event was appended.
 pub async fn write_settles(
     tx: &mut WriteTransaction<'_>,
     settles: &mut [&mut SettledAttempt],
@@ -140,7 +139,7 @@ pub async fn write_settles(
     tx.execute_bulk(&statements::INSERT_ATTEMPT, attempts).await?;
     let (dead, rest): (Vec<&SettledAttempt>, Vec<&SettledAttempt>) =
         settles.iter().partition(|s| matches!(s.outcome, AttemptOutcome::Dead { .. }));
-    // Those with an answer were written one by one.
+    // Attempts with an answer were written one by one.
     let unanswered = rest.iter().filter(|settled| settled.answer.is_none());
     let unanswered = unanswered.map(|settled| settled.row()).collect();
     tx.execute_bulk(&statements::SETTLE, unanswered).await?;
@@ -155,8 +154,8 @@ pub async fn write_settles(
     Ok(answered)
 }
 
-/// Settles the deliveries whose answers become events, and appends those events. Where the lease ran
-/// out nothing is appended: whoever holds the delivery gets an answer of its own.
+/// Settles the deliveries whose answers become events, and appends these events. If the lease ran
+/// out, nothing is appended: the new holder of the delivery gets an answer of its own.
 async fn write_answered(
     tx: &mut WriteTransaction<'_>,
     settles: &mut [&mut SettledAttempt],
@@ -173,7 +172,7 @@ async fn write_answered(
     Ok(answered)
 }
 
-/// Makes due what waited for these in their order.
+/// Makes the next deliveries of ordered endpoints due.
 async fn unpark_next(
     tx: &mut WriteTransaction<'_>,
     settles: &[&SettledAttempt],
@@ -191,7 +190,7 @@ impl SettledAttempt {
                 (None, Some(self.ended_at()))
             }
         };
-        // An attempt that was held back is not one of the round: the round begins after it.
+        // An attempt that was held back does not belong to the round. The round begins after it.
         let (round_from, held_since, held_until) = match self.outcome {
             AttemptOutcome::HeldBack { since, .. } => (self.round_from + 1, Some(since), due),
             AttemptOutcome::Delivered
@@ -238,12 +237,12 @@ async fn write_dead(
         .bind(settled.attempt.number);
     match tx.execute(settle).await? {
         1 => write_dead_letter(tx, &settled.dead_letter(reason)).await,
-        // The lease ran out: whoever holds the delivery now decides what becomes of it.
+        // The lease ran out, so the new holder decides the outcome of the delivery.
         _ => Ok(()),
     }
 }
 
-/// After the commit: whoever waits for it hears of it.
+/// Informs the requests that wait for the delivery. Called after the commit.
 pub fn hand_over(prefetch: &WorkPrefetch, watchers: &EventWatchers, settled: &SettledAttempt) {
     watchers.notify_watchers(settled.event, || EventNotice::Attempted {
         delivery: settled.delivery,

@@ -1,7 +1,7 @@
-//! Writing what a source keeps of the rows that it has read.
+//! Writes the rows that a source has read.
 //!
-//! It is written together with the events that follow from it, and only while the process holds the
-//! source: either all of it is durable or nothing, so the events that were captured and the rows
+//! They are written together with the events that follow from them, and only while the process
+//! holds the source. Either everything is durable or nothing, so the captured events and the rows
 //! that count as read never differ.
 
 use crate::crypto::digest::ShortDigest;
@@ -12,73 +12,72 @@ use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use std::collections::HashSet;
 
-/// What is kept of a row without its content.
+/// The stored data of a row without its content.
 #[derive(Debug, Clone)]
 pub struct RowHead {
     pub key: i64,
-    /// Of its content.
+    /// Hash of the row's content.
     pub hash: ShortDigest,
-    /// Which of its states this is: one more for each other content that it was seen with.
+    /// Number of the row's state. It grows by one whenever the content changes.
     pub revision: u32,
-    /// What its source notes of it besides: what was told of it because of a date.
+    /// Further notes of the source: the date-dependent events that were emitted for this row.
     pub marks: String,
 }
 
-/// What is kept of a row.
+/// A stored row.
 #[derive(Debug, Clone)]
 pub struct KeptRow {
-    /// All but its content.
+    /// All stored data except the content.
     pub head: RowHead,
-    /// Its content, as far as it is kept.
+    /// The stored part of the row's content.
     pub cells: String,
 }
 
-/// What a source keeps from now on.
+/// The changes of a source's stored rows.
 #[derive(Debug)]
 pub struct SourceChanges {
     pub source: SourceId,
-    /// When the run began that must hold the source.
+    /// Start of the run that must hold the source.
     pub run: Timestamp,
-    /// The table or list that the rows stand in.
+    /// The table or list of the rows.
     pub list: String,
     /// New and changed rows.
     pub put: Vec<KeptRow>,
-    /// Keys of rows that are gone.
+    /// Keys of deleted rows.
     pub gone: Vec<i64>,
-    /// What it remembers, where that is to be another than before.
+    /// The new memory of the source. `None` leaves it unchanged.
     pub memory: Option<String>,
-    /// Rows that are set aside.
+    /// Changes of the rows that are set aside.
     pub aside: RowsSetAside,
 }
 
-/// Rows of a list that are set aside as dead letters, and rows that no longer are.
+/// Rows of a list that become dead letters, and rows that no longer are.
 #[derive(Debug, Default)]
 pub struct RowsSetAside {
-    /// The list as operators know it.
+    /// The list's name as operators know it.
     pub list: String,
-    /// Rows that are bad, each once.
+    /// Bad rows, each once.
     pub bad: Vec<BadRow>,
-    /// Names of rows that are good again, or gone.
+    /// Names of rows that are good again, or deleted.
     pub settled: Vec<String>,
-    /// When that was found.
+    /// Time of the finding.
     pub at: Timestamp,
 }
 
 impl SourceChanges {
-    /// Nothing yet, of one list, found by the run that began then.
+    /// Returns an empty set of changes to one list, found by the run that began at the given time.
     pub fn of(source: SourceId, run: Timestamp, list: &str) -> Self {
         let (put, gone, aside) = (Vec::new(), Vec::new(), RowsSetAside::default());
         Self { source, run, list: list.to_owned(), put, gone, memory: None, aside }
     }
 
-    /// How many rows it writes.
+    /// Returns how many rows this writes.
     pub fn rows(&self) -> usize {
         let aside = self.aside.bad.len() + self.aside.settled.len();
         self.put.len() + self.gone.len() + usize::from(self.memory.is_some()) + aside
     }
 }
 
-/// A run of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RunKey {
     pub source: SourceId,
@@ -97,7 +96,8 @@ impl FromStoredRow for RunKey {
     }
 }
 
-/// Those of the runs that hold their sources, and will until the transaction is over.
+/// Returns those of the runs that hold their sources, and locks the sources until the end of the
+/// transaction.
 pub async fn held_runs(
     tx: &mut WriteTransaction<'_>,
     runs: &[RunKey],
@@ -107,7 +107,7 @@ pub async fn held_runs(
     Ok(holders.into_iter().filter(|holder| runs.contains(holder)).collect())
 }
 
-/// Writes what is to be kept.
+/// Writes the changes of a source's stored rows.
 pub async fn write_source_rows(
     tx: &mut WriteTransaction<'_>,
     changes: &SourceChanges,
@@ -132,7 +132,7 @@ pub async fn write_source_rows(
     tx.execute_bulk(&statements::KEEP_SOURCE_MEMORY, memory.collect()).await.map(drop)
 }
 
-/// Writes which rows are set aside, and forgets those that are not any more.
+/// Stores the rows that are set aside and deletes those that no longer are.
 async fn write_rows_set_aside(
     tx: &mut WriteTransaction<'_>,
     source: SourceId,

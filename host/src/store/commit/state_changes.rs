@@ -1,11 +1,11 @@
-//! The state of flows: what modules read is compared with what stands there, and what they wrote is
-//! written.
+//! Compares the state that modules read with the stored state, and writes the state that they
+//! changed.
 //!
-//! A plan was made from values that may have changed since, on another node or by a plan of the same
-//! batch. It is recorded only if each value that its modules read is still there, byte for byte: then it
-//! says what they would say now. Otherwise the event is planned again. Transactions that touch the state
-//! of one flow take turns (`RecordedPlan::flow_lock`), so nothing changes between the comparison and the
-//! commit.
+//! A plan was made from values that may have changed since, on another node or by a plan of the
+//! same batch. It is recorded only if each value that its modules read is still stored, byte for
+//! byte, because the modules would then decide the same now. Otherwise the event is planned again.
+//! Transactions that touch the state of one flow take turns (`RecordedPlan::flow_lock`), so nothing
+//! changes between the comparison and the commit.
 
 use super::plan::{PlanningKey, RecordedPlan};
 use crate::crypto::digest::ShortDigest;
@@ -15,18 +15,18 @@ use crate::store::db::{BoundRow, FromStoredRow, StoredRow, WriteTransaction};
 use crate::store::{StoreError, statements};
 use std::collections::{BTreeMap, HashSet};
 
-/// A place in the state of some flow.
+/// An address in the state of a flow.
 type StatePlace = (FlowId, StateAddress);
 
-/// What a batch of plans does to the state of their flows.
+/// The changes that a batch of plans makes to the state of their flows.
 #[derive(Default)]
 pub struct StateChanges {
     outdated: HashSet<PlanningKey>,
-    /// What is to stand where, and under which event it was written.
+    /// The new value at each address, and the event under which it was written.
     written: BTreeMap<StatePlace, (Option<StateValue>, EventId)>,
 }
 
-/// A value and its place.
+/// A value and its address.
 struct PlacedValue {
     place: StatePlace,
     value: StateValue,
@@ -41,8 +41,8 @@ impl FromStoredRow for PlacedValue {
 }
 
 impl StateChanges {
-    /// Compares what the plans' modules read with what stands there. Costs nothing where no module
-    /// read anything.
+    /// Compares the values that the plans' modules read with the stored values. Costs nothing if no
+    /// module read a value.
     pub async fn compare(
         tx: &mut WriteTransaction<'_>,
         plans: &[&mut RecordedPlan],
@@ -53,7 +53,7 @@ impl StateChanges {
         if reading.is_empty() {
             return Ok(changes);
         }
-        // One whose lease is lost changes nothing that the others read.
+        // A plan whose lease is lost does not affect the values of the others.
         let rows = reading.iter().map(|plan| plan.lease_row()).collect();
         let held: Vec<PlanningKey> = tx.fetch_bulk(&statements::HELD_PLANNINGS, rows).await?;
         let held: HashSet<PlanningKey> = held.into_iter().collect();
@@ -61,12 +61,12 @@ impl StateChanges {
             reading.into_iter().filter(|plan| held.contains(&plan.key())).collect();
         let mut present = read_places(tx, &reading).await?;
         for plan in reading {
-            changes.note(plan, &mut present);
+            changes.note_plan(plan, &mut present);
         }
         Ok(changes)
     }
 
-    fn note(&mut self, plan: &RecordedPlan, present: &mut BTreeMap<StatePlace, StateValue>) {
+    fn note_plan(&mut self, plan: &RecordedPlan, present: &mut BTreeMap<StatePlace, StateValue>) {
         let place = |address: &StateAddress| (plan.flow, address.clone());
         let mut cells = plan.effects.state.iter();
         if !cells.all(|(address, cell)| present.get(&place(address)) == cell.before.as_ref()) {
@@ -82,12 +82,12 @@ impl StateChanges {
         }
     }
 
-    /// Whether a plan was made from values that have changed.
+    /// Returns whether a plan was made from values that have changed.
     pub fn is_outdated(&self, key: &PlanningKey) -> bool {
         !self.outdated.is_empty() && self.outdated.contains(key)
     }
 
-    /// Writes what the modules wrote.
+    /// Writes the values that the modules wrote.
     pub async fn write(&self, tx: &mut WriteTransaction<'_>) -> Result<(), StoreError> {
         if self.written.is_empty() {
             return Ok(());
@@ -126,12 +126,13 @@ async fn read_places(
 }
 
 impl RecordedPlan {
-    /// Whether the plan follows from state that its modules read.
+    /// Returns whether the plan depends on state that its modules read.
     fn reads_state(&self) -> bool {
         self.failed.is_none() && !self.effects.state.is_empty()
     }
 
-    /// The lock of its flow, where the plan touches what other plans of the flow may touch.
+    /// Returns the lock of its flow, if the plan touches state or effects that other plans of the
+    /// flow may touch.
     pub fn flow_lock(&self) -> Option<i64> {
         let touches = self.reads_state() || !self.effects.cancelled.is_empty();
         touches.then(|| {

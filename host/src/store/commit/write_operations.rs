@@ -1,4 +1,4 @@
-//! Writing a batch of operations within one transaction.
+//! Writes a batch of operations within one transaction.
 
 use super::capture::{CaptureReceipt, EventCapture};
 use super::deliveries::lock_rows;
@@ -9,21 +9,21 @@ use super::{alerts, audit_notes, capture, plan, settle, source_rows};
 use crate::store::db::{BoundRow, WriteTransaction};
 use crate::store::{StoreError, statements};
 
-/// What a transaction did, to be answered once it is durable.
+/// The results of a transaction, which are delivered once it is durable.
 #[derive(Debug, Default)]
 pub struct WriteResults {
     /// `None` for each event of a request that is refused.
     pub receipts: Vec<Option<CaptureReceipt>>,
     pub planned: Vec<PlanVerdict>,
-    /// Of each [`WriteOperation::Take`] whether its source was held, and of each
+    /// For each [`WriteOperation::Take`] whether its source was held, and for each
     /// [`WriteOperation::Alert`] whether its node has the duty, in the order of the operations.
     pub held: Vec<bool>,
-    /// Of each attempt with an answer that becomes an event whether the event was appended.
+    /// For each attempt with an answer that becomes an event, whether the event was appended.
     pub answered: Vec<bool>,
 }
 
 impl WriteResults {
-    /// Of captures that were written without looking for repeats.
+    /// Returns the results of captures that were written without a search for repeats.
     pub fn of_new_events(captures: &[&EventCapture]) -> Self {
         let is_new = |capture: &&EventCapture| {
             Some(CaptureReceipt { id: capture.event.id, duplicate: false })
@@ -91,8 +91,9 @@ pub async fn write_operations(
     for changes in found {
         alerts::write_alerts(tx, changes).await?;
     }
-    // Last, as where a lost process's work is taken over, so that the two cannot wait for each
-    // other. One row, because PostgreSQL does not take the same one twice in a statement.
+    // The proof comes last, as in the takeover from a lost process, so that the two cannot
+    // deadlock. There is only one row, because PostgreSQL does not accept the same row twice in a
+    // statement.
     proofs.truncate(1);
     tx.execute_bulk(&statements::PUT_NODE, proofs).await?;
     Ok(WriteResults { receipts, planned, held, answered })
@@ -102,7 +103,7 @@ fn proof_row<'a>(node: i64, at: i64) -> BoundRow<'a> {
     BoundRow::new().bind(node).bind(at)
 }
 
-/// Of each [`WriteOperation::Take`] whether its run holds the source, and of each
+/// Returns for each [`WriteOperation::Take`] whether its run holds the source, and for each
 /// [`WriteOperation::Alert`] whether its node has the duty.
 async fn find_held(
     tx: &mut WriteTransaction<'_>,

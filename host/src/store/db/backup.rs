@@ -1,4 +1,4 @@
-//! A copy of an SQLite database, made while a server uses it.
+//! Copies an SQLite database while a server uses it.
 
 use super::{sqlite_connection, sqlite_database};
 use crate::store::StoreError;
@@ -8,8 +8,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Copies an SQLite database into a new file, readable by its owner only, and returns its size in
-/// bytes. The copy is what one transaction sees. The server goes on; its log grows until the copy
-/// is done.
+/// bytes. The copy has the state that one transaction sees. The server continues to run; its log
+/// grows until the copy is done.
 pub fn copy_database(url: &str, target: &Path) -> Result<u64, StoreError> {
     let source = sqlite_database::path_of(url)?;
     let failed = |path: &Path, source| StoreError::File { path: path.to_owned(), source };
@@ -18,7 +18,7 @@ pub fn copy_database(url: &str, target: &Path) -> Result<u64, StoreError> {
         failed(target, io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8"))
     })?;
     let mut options = OpenOptions::new();
-    // SQLite takes an empty file as the place of a copy.
+    // SQLite accepts an empty file as the target of a copy.
     options.write(true).create_new(true).mode(0o600);
     options.open(target).map_err(|error| failed(target, error))?;
     let copied = sqlite_connection::open_reader(&source)
@@ -26,13 +26,14 @@ pub fn copy_database(url: &str, target: &Path) -> Result<u64, StoreError> {
         .map_err(StoreError::from)
         .and_then(|_rows| sync_file(target).map_err(|error| failed(target, error)));
     if copied.is_err() {
-        // What is there is no backup; an error here adds nothing to that of the copy.
+        // A partial copy is not a backup. An error of the removal adds nothing to that of the copy.
         drop(std::fs::remove_file(target));
     }
     copied
 }
 
-/// Has a file and its name survive a crash of the machine. Returns its size.
+/// Syncs a file and its directory entry, so that both survive a crash of the machine. Returns its
+/// size.
 fn sync_file(path: &Path) -> io::Result<u64> {
     let file = File::open(path)?;
     file.sync_all()?;

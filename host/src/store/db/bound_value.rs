@@ -1,4 +1,4 @@
-//! Values on their way into the database.
+//! Values that are bound to parameters of statements.
 
 use crate::model::id::{
     AlertId, DeadLetterId, DeliveryId, EndpointId, EventId, FlowId, ModuleId, RequestId, SourceId,
@@ -7,7 +7,7 @@ use crate::model::id::{
 use crate::time::timestamp::Timestamp;
 use uuid::Uuid;
 
-/// The type of a column. PostgreSQL has all of them; SQLite stores the last three alike.
+/// The type of a column. PostgreSQL distinguishes all of them; SQLite stores the last three alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
     Id,
@@ -18,10 +18,10 @@ pub enum ColumnKind {
     Big,
 }
 
-/// A value to be bound.
+/// A value that is bound to a parameter.
 #[derive(Debug, Clone, Copy)]
 pub enum BoundValue<'q> {
-    /// PostgreSQL wants to know which kind of value is absent.
+    /// PostgreSQL needs the type of an absent value.
     Null(ColumnKind),
     Small(i16),
     Int(i32),
@@ -31,7 +31,7 @@ pub enum BoundValue<'q> {
     Id(Uuid),
 }
 
-/// A Rust type that a column takes.
+/// A Rust type that can be bound to a column.
 pub trait ColumnValue<'q>: Into<BoundValue<'q>> {
     const KIND: ColumnKind;
 }
@@ -79,7 +79,7 @@ impl<'q, T: ColumnValue<'q>> From<Option<T>> for BoundValue<'q> {
 }
 
 impl BoundValue<'_> {
-    /// A whole number, whichever width it was bound with.
+    /// Returns a whole number, regardless of the width with which it was bound.
     pub const fn integer(self) -> Option<i64> {
         match self {
             Self::Small(number) => Some(number as i64),
@@ -94,7 +94,7 @@ impl BoundValue<'_> {
 #[derive(Debug, Default)]
 pub struct BoundRow<'q>(Vec<BoundValue<'q>>);
 
-/// Columns of the widest row, so that binding never moves the values.
+/// Number of columns of the widest row, so that binding never reallocates.
 const MOST_COLUMNS: usize = 17;
 
 impl<'q> BoundRow<'q> {
@@ -102,7 +102,6 @@ impl<'q> BoundRow<'q> {
         Self(Vec::with_capacity(MOST_COLUMNS))
     }
 
-    /// Adds the next value.
     pub fn bind(mut self, value: impl Into<BoundValue<'q>>) -> Self {
         self.0.push(value.into());
         self
@@ -112,7 +111,7 @@ impl<'q> BoundRow<'q> {
         &self.0
     }
 
-    /// The value of that number, from 0.
+    /// Returns the value of a column, counted from 0.
     pub fn get(&self, column: usize) -> Option<BoundValue<'q>> {
         self.0.get(column).copied()
     }

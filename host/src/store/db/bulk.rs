@@ -1,8 +1,8 @@
 //! Statements over many rows.
 //!
-//! PostgreSQL takes all rows at once, as one array for each column: one message there and back and
-//! one plan, whatever their number. SQLite, which runs in this process, takes them one by one with
-//! one prepared statement.
+//! PostgreSQL receives all rows at once, as one array for each column: one round trip and one plan,
+//! whatever their number. SQLite, which runs in this process, receives them one by one with one
+//! prepared statement.
 
 use super::bound_value::{BoundRow, BoundValue, ColumnKind};
 use sqlx::Postgres;
@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use uuid::Uuid;
 
 impl ColumnKind {
-    /// The type of an array of such values on PostgreSQL.
+    /// Returns PostgreSQL's type of an array of such values.
     const fn array(self) -> &'static str {
         match self {
             Self::Id => "uuid[]",
@@ -24,23 +24,22 @@ impl ColumnKind {
     }
 }
 
-/// A statement over many rows.
 #[derive(Debug)]
 pub struct BulkStatement {
-    /// For SQLite: one row, its parameters `?1`, `?2`, ….
+    /// For SQLite: one row, with parameters `?1`, `?2`, ….
     pub one: String,
-    /// For PostgreSQL: all rows, a parameter for each column.
+    /// For PostgreSQL: all rows, with one parameter for each column.
     pub all: String,
     columns: Vec<ColumnKind>,
 }
 
 impl BulkStatement {
-    /// Two texts for the same.
+    /// Builds a statement from the two texts.
     pub fn of(one: &str, all: &str, columns: &[ColumnKind]) -> Self {
         Self { one: one.to_owned(), all: all.to_owned(), columns: columns.to_vec() }
     }
 
-    /// `INSERT INTO table (columns) … tail`.
+    /// Builds `INSERT INTO table (columns) … tail`.
     pub fn insert(table: &str, columns: &[(&str, ColumnKind)], tail: &str) -> Self {
         let parameters: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
         let (names, parameters) = (names(columns), parameters.join(", "));
@@ -51,7 +50,7 @@ impl BulkStatement {
         }
     }
 
-    /// The statement for PostgreSQL with the rows turned into columns.
+    /// Returns PostgreSQL's statement, with the rows transposed into columns.
     pub fn bind_all<'q>(&'static self, rows: &[BoundRow<'q>]) -> Query<'q, Postgres, PgArguments> {
         let columns = self.columns.iter().enumerate();
         columns.fold(sqlx::query(self.all.as_str()), |query, (n, kind)| {
@@ -65,7 +64,7 @@ fn names(columns: &[(&str, ColumnKind)]) -> String {
     names.join(", ")
 }
 
-/// An insert of arrays, whose parameters come after `before` others.
+/// Builds an insert of arrays, whose parameters come after `before` others.
 fn unnest(table: &str, columns: &[(&str, ColumnKind)], before: usize, tail: &str) -> String {
     let arrays = columns.iter().enumerate();
     let arrays = arrays.map(|(n, (_, kind))| format!("${}::{}", before + n + 1, kind.array()));
@@ -74,18 +73,18 @@ fn unnest(table: &str, columns: &[(&str, ColumnKind)], before: usize, tail: &str
 }
 
 /// Inserts into several tables as one statement of PostgreSQL, which is a transaction of its own
-/// and one message there and back.
+/// and needs one round trip.
 #[derive(Debug)]
 pub struct BulkInserts {
     pub text: String,
     tables: Vec<Vec<ColumnKind>>,
 }
 
-/// A table, its columns, and what follows the insert.
+/// A table, its columns, and the text after the insert.
 pub type InsertPart<'p> = (&'p str, &'p [(&'p str, ColumnKind)], &'p str);
 
 impl BulkInserts {
-    /// Into these tables, in this order.
+    /// Builds inserts into the tables, in the given order.
     pub fn of(parts: &[InsertPart<'_>]) -> Self {
         let mut before = 0;
         let mut inserts = Vec::new();
@@ -104,7 +103,7 @@ impl BulkInserts {
         }
     }
 
-    /// With the rows of each table.
+    /// Binds the rows of each table.
     pub fn bind<'q>(&'static self, rows: &[&[BoundRow<'q>]]) -> Query<'q, Postgres, PgArguments> {
         let tables = self.tables.iter().zip(rows);
         tables.fold(sqlx::query(self.text.as_str()), |query, (columns, rows)| {

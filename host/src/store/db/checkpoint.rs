@@ -1,16 +1,16 @@
-//! Copying SQLite's log into the database, beside the thread that commits.
+//! Copies SQLite's log into the database, next to the thread that commits.
 //!
 //! ```text
-//!   writer        commit, commit, … ──► the log is long        commit, commit, … ──► copies the little that came
-//!                                        └── asks                                │   meanwhile: the log begins anew
-//!   checkpointer                             └──► copies most of it, then the rest, while commits go on
+//!   writer        commit, commit, … ─► the log is long      commit, … ─► copies what is left
+//!                                      └── asks                     │   the log restarts
+//!   checkpointer                           └─► copies most of it while commits go on
 //! ```
 //!
-//! A log begins anew only where all of it is copied, so the writer has the last word. The long
-//! part, thousands of pages to places all over the file and the sync after them, holds up no
-//! commit. Rarer copying writes a page that changed often once.
+//! A log restarts only when all of it is copied, so the writer makes the last copy. The long part,
+//! writing thousands of pages all over the file and then syncing, does not delay any commit.
+//! Copying rarely means that a page that changed often is written once.
 //!
-//! Nothing depends on it: what is committed is in the log, and SQLite reads it there.
+//! Correctness does not depend on the copy: committed data is in the log, where SQLite reads it.
 
 use super::database_file::DatabaseFile;
 use super::sqlite_connection;
@@ -20,18 +20,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// How long the log may grow before it is copied, in pages: 32 MiB.
+/// Length at which the log is copied, in pages: 32 MiB.
 pub const PAGES: i32 = 8_192;
-/// How often the checkpointer copies what came since it began: what is left for the writer is
-/// little then.
+/// Number of copies that the checkpointer makes, so that little is left for the writer.
 const PASSES: u32 = 2;
 
 thread_local! {
-    /// How long the log was after the last commit of this thread, in pages.
+    /// Length of the log after the last commit of this thread, in pages.
     static LENGTH: Cell<i32> = const { Cell::new(0) };
 }
 
-/// Has the log copied when it is long. Belongs to the thread that commits.
+/// Copies the log when it is long. Belongs to the thread that commits.
 #[derive(Debug)]
 pub struct WalCheckpointer {
     ask: SyncSender<()>,
@@ -40,15 +39,16 @@ pub struct WalCheckpointer {
     growth: WalGrowth,
 }
 
-/// How far the log has grown since the writer last copied, or since it began anew.
+/// Length from which the growth of the log counts: after the writer's last copy, or since the log
+/// restarted.
 #[derive(Debug, Default)]
 struct WalGrowth {
     from: i32,
 }
 
 impl WalGrowth {
-    /// Whether a log of this length, in pages, is to be copied. One that did not begin anew, as
-    /// somebody still reads it, is given time.
+    /// Returns whether a log of this length, in pages, must be copied. A log that could not restart
+    /// because a reader still uses it is given time.
     fn is_long(&mut self, length: i32) -> bool {
         if length < self.from {
             self.from = 0;
@@ -58,7 +58,7 @@ impl WalGrowth {
 }
 
 impl WalCheckpointer {
-    /// Starts the other thread; it ends with this value.
+    /// Starts the checkpointer's thread. The thread ends when this value is dropped.
     pub fn start(file: Arc<DatabaseFile>) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let copied = Arc::new(AtomicBool::new(false));
@@ -69,7 +69,7 @@ impl WalCheckpointer {
         Ok(Self { ask, copied, is_asked: false, growth: WalGrowth::default() })
     }
 
-    /// Has a connection tell how long the log is after each of its commits.
+    /// Registers a hook that notes the length of the log after each commit of the connection.
     pub fn watch(db: &Connection) {
         db.wal_hook(Some(|_, pages| {
             LENGTH.set(pages);
@@ -77,7 +77,7 @@ impl WalCheckpointer {
         }));
     }
 
-    /// After a commit.
+    /// Starts or finishes a copy. Called after each commit.
     pub fn committed(&mut self, db: &Connection) {
         let length = LENGTH.get();
         if self.is_asked {
@@ -107,7 +107,7 @@ fn run_checkpointer(file: &DatabaseFile, asked: &Receiver<()>, copied: &AtomicBo
     }
 }
 
-/// Copies what nobody reads from the log any more. Waits for nobody.
+/// Copies the part of the log that no reader uses. Does not wait for readers.
 fn copy_log(db: &Connection) {
     let copied = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     if let Err(error) = copied {
@@ -116,7 +116,7 @@ fn copy_log(db: &Connection) {
 }
 
 fn complain(error: &rusqlite::Error) {
-    tracing::warn!(%error, "cannot copy SQLite's log into the database; it grows until that works");
+    tracing::warn!(%error, "cannot copy SQLite's log into the database; the log grows until this succeeds");
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
         for length in [100, PAGES / 2, PAGES - 42] {
             assert!(!growth.is_long(length), "{length}");
         }
-        assert!(growth.is_long(PAGES + 58), "though that is longer than it was before");
+        assert!(growth.is_long(PAGES + 58), "although the log is longer than before");
     }
 
     #[test]

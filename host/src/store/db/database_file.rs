@@ -1,12 +1,14 @@
-//! The file of an SQLite database: one server uses it, and it stays the file that was opened.
+//! The file of an SQLite database. Only one server uses it, and it must remain the file that was
+//! opened.
 //!
-//! The lock is `flock(2)` on the database file itself. It ends with the process, however that ends,
-//! and it does not meet SQLite's own locks, which are of another kind (`fcntl(2)`). The file is
-//! held open until the last connection is closed, because closing any descriptor of a file releases
-//! all `fcntl` locks that the process has on it.
+//! The lock is `flock(2)` on the database file itself. It ends with the process in every case, and
+//! it does not conflict with SQLite's own locks, which are of another kind (`fcntl(2)`). The file
+//! is held open until the last connection is closed, because closing any descriptor of a file
+//! releases all `fcntl` locks that the process has on it.
 //!
-//! A file that was removed or replaced under a running server still takes writes, and they are gone
-//! after a restart. So each commit compares the file at the path with the one that was opened.
+//! A file that was removed or replaced under a running server still accepts writes, but they are
+//! lost after a restart. So each commit compares the file at the path with the file that was
+//! opened.
 
 use super::sqlite_connection;
 use crate::store::StoreError;
@@ -19,22 +21,21 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// Device and inode: what tells one file from another.
+/// Device and inode, which identify a file.
 type FileIdentity = (u64, u64);
 
-/// An SQLite database file that this process has locked for itself.
 #[derive(Debug)]
 pub struct DatabaseFile {
     path: PathBuf,
     log_path: PathBuf,
     identity: FileIdentity,
     is_new: bool,
-    /// Closed before the file: see the module's text.
+    /// Closed before the file, because closing a descriptor releases `fcntl` locks; see above.
     log: Mutex<Option<OpenLog>>,
     _lock: File,
 }
 
-/// The write-ahead log as it was opened. While one connection is open, SQLite does not remove it.
+/// The write-ahead log that was opened. SQLite does not remove it while a connection is open.
 #[derive(Debug)]
 struct OpenLog {
     identity: FileIdentity,
@@ -42,8 +43,8 @@ struct OpenLog {
 }
 
 impl DatabaseFile {
-    /// Opens a database file, or makes an empty one, and locks it. Fails where another process
-    /// holds the lock.
+    /// Opens a database file, or creates an empty one, and locks it. Fails if another process holds
+    /// the lock.
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::File { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
@@ -67,17 +68,16 @@ impl DatabaseFile {
         })
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether there is no database in it yet.
+    /// Returns whether the file does not contain a database yet.
     pub const fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Remembers which log the database writes to, and keeps it open. Called once, when the
+    /// Remembers the log to which the database writes, and keeps it open. Called once, when the
     /// database is in WAL mode.
     pub fn watch_log(&self) -> Result<(), StoreError> {
         let connection = sqlite_connection::open_writer(&self.path)?;
@@ -91,8 +91,8 @@ impl DatabaseFile {
         Ok(())
     }
 
-    /// Fails where the file or its log at the path is not the one that was opened: what is written
-    /// now would be gone after a restart.
+    /// Fails if the file or log at the path is not the one that was opened. Writes would then be
+    /// lost after a restart.
     pub fn check_in_place(&self) -> Result<(), StoreError> {
         let log = self.log.lock().ok().and_then(|log| log.as_ref().map(|log| log.identity));
         let is_in_place = identity_of(&self.path).is_ok_and(|found| found == self.identity)
@@ -140,6 +140,6 @@ mod tests {
         std::fs::write(&path, b"").unwrap();
         assert!(file.check_in_place().is_err(), "replaced");
         std::fs::rename(folder.path().join("aside.db"), &path).unwrap();
-        assert!(file.check_in_place().is_ok(), "put back");
+        assert!(file.check_in_place().is_ok(), "the file is back in place");
     }
 }

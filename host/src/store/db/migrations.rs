@@ -1,14 +1,14 @@
-//! Bringing the schema up to date.
+//! Updates the schema.
 //!
-//! Both databases keep the same table of what was applied, `_sqlx_migrations`, so a database of any
-//! earlier version goes on. sqlx applies the files to PostgreSQL, unless there is a pooler between.
-//! The files for SQLite are applied here, because nothing else of the program needs sqlx's driver
-//! for SQLite.
+//! Both databases record the applied migrations in the same table, `_sqlx_migrations`, so a
+//! database of any earlier version can be updated. sqlx applies the files to PostgreSQL, unless the
+//! connection goes through a pooler. The files for SQLite are applied here, because nothing else in
+//! the program needs sqlx's driver for SQLite.
 //!
-//! A database that a newer version has changed can be used where all migrations that are known here
-//! are applied, and the newest of them is not older than the number in `schema_floor`. A migration
-//! after which this version could not go on raises that number. So nodes of two versions run beside
-//! each other during an upgrade, and a node can go back to the earlier one.
+//! A database that a newer version has changed can be used if all migrations that this version
+//! knows are applied, and the newest of them is not older than the number in `schema_floor`. A
+//! migration that earlier versions could not tolerate raises that number. So nodes of two versions
+//! can run together during an upgrade, and a node can be downgraded.
 
 use crate::store::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
@@ -21,7 +21,7 @@ use std::time::Instant;
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// As sqlx makes it.
+/// The same definition as in sqlx.
 const CREATE_TABLE: &str = "
     CREATE TABLE IF NOT EXISTS _sqlx_migrations (
         version BIGINT PRIMARY KEY,
@@ -32,7 +32,7 @@ const CREATE_TABLE: &str = "
         execution_time BIGINT NOT NULL
     )";
 
-/// As sqlx makes it.
+/// The same definition as in sqlx.
 const CREATE_POSTGRES_TABLE: &str = "
     CREATE TABLE IF NOT EXISTS _sqlx_migrations (
         version BIGINT PRIMARY KEY,
@@ -43,16 +43,15 @@ const CREATE_POSTGRES_TABLE: &str = "
         execution_time BIGINT NOT NULL
     )";
 
-/// Begins the transaction of the migrations and waits for other nodes' turns. The key is
-/// `0x7761_7962_696c_6c03`, after those of the other turns.
+/// Begins the transaction of the migrations and waits for other nodes. The key is
+/// `0x7761_7962_696c_6c03`, next to the keys of the other advisory locks.
 const TAKE_TURN: &str = "BEGIN; SELECT pg_advisory_xact_lock(8602290226836827139)";
 
-/// Applies what a PostgreSQL database lacks.
+/// Applies the missing migrations to a PostgreSQL database.
 pub async fn migrate_postgres(pool: &PgPool) -> Result<(), StoreError> {
     let mut db = pool.acquire().await?;
     let applied = read_applied_postgres(&mut db).await?;
-    // sqlx refuses what it does not know. Where all that is known here is applied, it has nothing
-    // to do anyway.
+    // sqlx rejects unknown migrations. If all known ones are applied, it has nothing to do anyway.
     if find_unknown(&POSTGRES, &applied).is_some() {
         return list_missing(&POSTGRES, &applied).map(drop);
     }
@@ -60,7 +59,7 @@ pub async fn migrate_postgres(pool: &PgPool) -> Result<(), StoreError> {
     POSTGRES.run(pool).await.map_err(|error| StoreError::Migration(Box::new(error)))
 }
 
-/// What was applied to a PostgreSQL database, and from which migration on programs may use it.
+/// Reads the migrations applied to a PostgreSQL database, and the oldest version that may use it.
 async fn read_applied_postgres(db: &mut PgConnection) -> Result<AppliedMigrations, StoreError> {
     let mut applied = AppliedMigrations::default();
     let exists = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS found, \
@@ -79,9 +78,9 @@ async fn read_applied_postgres(db: &mut PgConnection) -> Result<AppliedMigration
     Ok(applied)
 }
 
-/// Applies what a PostgreSQL database behind a pooler lacks. sqlx holds a lock of the session and
-/// prepares statements outside transactions, which a pooler hands to different sessions. So all of
-/// it is one transaction here, with a lock of its own and statements without a name.
+/// Applies the missing migrations to a PostgreSQL database behind a pooler. sqlx holds a lock of
+/// the session and prepares statements outside transactions, but a pooler moves them between
+/// sessions. So here everything is one transaction, with its own lock and unnamed statements.
 pub async fn migrate_pooled(pool: &PgPool) -> Result<(), StoreError> {
     let mut tx = pool.begin_with(TAKE_TURN).await?;
     sqlx::raw_sql(CREATE_POSTGRES_TABLE).execute(&mut *tx).await?;
@@ -111,23 +110,24 @@ fn nanoseconds_since(began: Instant) -> i64 {
     i64::try_from(began.elapsed().as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// What was applied to a database.
+/// The migrations that were applied to a database.
 #[derive(Debug, Default)]
 struct AppliedMigrations {
-    /// The checksum of each, by its number.
+    /// Checksums by migration number.
     checksums: BTreeMap<i64, Vec<u8>>,
-    /// The oldest migration that a program must know to use the database, if that is said.
+    /// The oldest migration that a program must know to use the database, if one is set.
     floor: Option<i64>,
 }
 
-/// A migration that was applied and is not known here: a newer version has used the database.
+/// Returns an applied migration that this version does not know, because a newer version has used
+/// the database.
 fn find_unknown(migrator: &Migrator, applied: &AppliedMigrations) -> Option<i64> {
     let is_known = |number: &i64| migrator.iter().any(|known| known.version == *number);
     applied.checksums.keys().copied().find(|number| !is_known(number))
 }
 
-/// The migrations that are to be applied: none where a newer version has used the database, and
-/// left it so that this one can go on. Fails where it cannot, or where a migration was another one.
+/// Returns the migrations to apply. Empty if a newer version has used the database and this version
+/// can still use it. Fails if this version cannot use it, or if an applied migration differs.
 fn list_missing(
     migrator: &'static Migrator,
     applied: &AppliedMigrations,
@@ -146,7 +146,7 @@ fn list_missing(
         Some(_) => {
             tracing::warn!(
                 migration = unknown,
-                "a newer version has changed the database's schema; this one goes on with it"
+                "a newer version has changed the database's schema; this version can still use it"
             );
             Ok(missing)
         }
@@ -154,8 +154,8 @@ fn list_missing(
     }
 }
 
-/// Applies what an SQLite database lacks. A database that lacks nothing is not written to, so that
-/// one on a full disk can be opened.
+/// Applies the missing migrations to an SQLite database. Does not write if none is missing, so that
+/// a database on a full disk can be opened.
 pub fn migrate_sqlite(db: &mut Connection) -> Result<(), StoreError> {
     for migration in list_missing(&SQLITE, &read_applied(db)?)? {
         apply(db, migration)?;
@@ -167,7 +167,7 @@ fn failed(error: MigrateError) -> StoreError {
     StoreError::Migration(Box::new(error))
 }
 
-/// What was applied to an SQLite database, and from which migration on programs may use it.
+/// Reads the migrations applied to an SQLite database, and the oldest version that may use it.
 fn read_applied(db: &Connection) -> Result<AppliedMigrations, rusqlite::Error> {
     let mut found = AppliedMigrations::default();
     if db.table_exists(None, "_sqlx_migrations")? {
@@ -182,7 +182,7 @@ fn read_applied(db: &Connection) -> Result<AppliedMigrations, rusqlite::Error> {
     Ok(found)
 }
 
-/// Applies a migration and notes it, in one transaction.
+/// Applies a migration and records it, in one transaction.
 fn apply(db: &mut Connection, migration: &Migration) -> Result<(), StoreError> {
     let began = Instant::now();
     db.execute_batch(CREATE_TABLE)?;

@@ -1,4 +1,4 @@
-//! The connection on which PostgreSQL passes on what other nodes tell.
+//! The connection on which PostgreSQL delivers the notices of other nodes.
 
 use super::PATIENCE;
 use super::postgres_pools::PostgresPools;
@@ -9,14 +9,13 @@ use std::io;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Marks the connection in `pg_stat_activity`.
+/// Identifies the connection in `pg_stat_activity`.
 const APPLICATION: &str = "waybill listener";
-/// How long nothing may come before the connection is asked whether it is alive. One that a
-/// firewall dropped looks like one on which nothing is told.
+/// Time without a notice after which the connection is tested. A connection that a firewall dropped
+/// looks like an idle one.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A connection of its own, beside those of the pools: listening holds it for as long as the
-/// process runs.
+/// A separate connection, because listening occupies it for as long as the process runs.
 #[derive(Debug)]
 pub struct NodeListener(PgListener);
 
@@ -24,7 +23,7 @@ impl NodeListener {
     /// Connects and begins to listen.
     pub async fn open(pools: &PostgresPools, channel: &str) -> Result<Self, StoreError> {
         let options = pools.reader_options();
-        // For one connection, which is never exchanged: what is told between two is lost.
+        // The pool has one connection, which is never replaced: notices would be lost between two.
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .max_lifetime(None)
@@ -34,19 +33,19 @@ impl NodeListener {
             .connect_lazy_with(options.application_name(APPLICATION));
         let opening = async {
             let mut connection = PgListener::connect_with(&pool).await?;
-            // Whoever listens has to know that something may have been lost.
+            // The listener must know that notices may have been lost.
             connection.eager_reconnect(false);
             connection.listen(channel).await?;
             Ok(Self(connection))
         };
-        // Boxed, as below: sqlx's futures hold all that connecting needs, 14 KB.
+        // Boxed, as below: sqlx's futures contain everything that connecting needs, 14 KB.
         answer_within(Box::pin(opening)).await
     }
 
-    /// Waits for the next payload. After an error the connection is of no use any more.
+    /// Waits for the next payload. After an error the connection must not be used again.
     pub async fn next_payload(&mut self) -> Result<String, StoreError> {
         loop {
-            // What has arrived stays in the connection's buffer where the time is up.
+            // After a time-out, received data stays in the connection's buffer.
             match timeout(SILENCE, Box::pin(self.0.try_recv())).await {
                 Ok(Ok(Some(told))) => return Ok(told.payload().to_owned()),
                 Ok(Ok(None)) => {

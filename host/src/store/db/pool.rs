@@ -23,14 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What is done with the database before it is used.
+/// Options for opening a database.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreOpening {
-    /// Whether an SQLite file is written anew, so that it can give back disk space and holds no
-    /// remains of rows that were deleted or moved. It needs as much free space as the file takes,
-    /// twice over.
+    /// Whether an SQLite file is rewritten, so that it can return disk space and holds no remains
+    /// of rows that were deleted or moved. This needs free space of twice the size of the file.
     pub rewrites_file: bool,
-    /// Connections to PostgreSQL, 4 to 40. SQLite has five, whatever is set.
+    /// Number of connections to PostgreSQL, 4 to 40. SQLite always has five.
     pub max_connections: u32,
 }
 
@@ -40,18 +39,18 @@ impl Default for StoreOpening {
     }
 }
 
-/// Which of the two databases it is, where their statements differ.
+/// The kind of database, for statements that differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseDialect {
     Sqlite,
     Postgres,
 }
 
-/// A database; cheap to clone.
+/// A database. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct DatabasePool {
     backend: DatabaseBackend,
-    /// Whether the database ever said that its pages are damaged.
+    /// Whether the database ever reported damaged pages.
     is_damaged: Arc<AtomicBool>,
 }
 
@@ -71,7 +70,7 @@ impl<T: FromStoredColumn> FromStoredRow for SingleValue<T> {
 }
 
 impl DatabasePool {
-    /// Connects and brings the schema up to date.
+    /// Connects and updates the schema.
     pub async fn open(url: &str, opening: StoreOpening) -> Result<Self, StoreError> {
         let backend = if url.starts_with("sqlite:") {
             DatabaseBackend::Sqlite(SqliteDatabase::open(url, opening).await?)
@@ -91,7 +90,7 @@ impl DatabasePool {
         }
     }
 
-    /// One of two statements, by the database.
+    /// Chooses one of two statements for this database.
     pub const fn choose_statement(
         &self,
         sqlite: &'static str,
@@ -103,7 +102,7 @@ impl DatabasePool {
         }
     }
 
-    /// The SQLite database, if it is one.
+    /// Returns the SQLite database, or `None` for PostgreSQL.
     pub const fn as_sqlite(&self) -> Option<&SqliteDatabase> {
         match &self.backend {
             DatabaseBackend::Sqlite(database) => Some(database),
@@ -111,7 +110,7 @@ impl DatabasePool {
         }
     }
 
-    /// How many writers commit side by side.
+    /// Returns the number of writers that commit in parallel.
     pub const fn count_writers(&self) -> usize {
         match &self.backend {
             DatabaseBackend::Sqlite(_) => 1,
@@ -119,7 +118,7 @@ impl DatabasePool {
         }
     }
 
-    /// How many connections there are for reading.
+    /// Returns the number of connections for reading.
     pub const fn count_readers(&self) -> usize {
         match &self.backend {
             DatabaseBackend::Sqlite(_) => sqlite_readers::READERS,
@@ -127,7 +126,7 @@ impl DatabasePool {
         }
     }
 
-    /// How many connections for reading are in use.
+    /// Returns how many connections for reading are in use.
     pub fn count_reading(&self) -> usize {
         match &self.backend {
             DatabaseBackend::Sqlite(database) => database.count_reading(),
@@ -135,19 +134,20 @@ impl DatabasePool {
         }
     }
 
-    /// Whether the database ever said that its pages are damaged. Only a restart with a sound file
-    /// ends that.
+    /// Returns whether the database ever reported damaged pages. Only a restart with a sound file
+    /// clears this.
     pub fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
-    /// Fails where what is written now would be gone after a restart.
+    /// Fails if writes would be lost after a restart.
     pub fn check_in_place(&self) -> Result<(), StoreError> {
         self.as_sqlite().map_or(Ok(()), SqliteDatabase::check_in_place)
     }
 
-    /// Runs a closure within a transaction that is committed where it succeeds. `state` travels
-    /// there and back, whatever comes of it; it is empty only where the database is closed.
+    /// Runs a closure within a transaction and commits it if the closure succeeds. `state` is
+    /// passed to the closure and returned with any result. It is empty only if the database is
+    /// closed.
     pub async fn transact<S, T, F>(&self, state: S, body: F) -> (S, Result<T, StoreError>)
     where
         S: Default + Send + Sync + 'static,
@@ -162,8 +162,8 @@ impl DatabasePool {
         self.transact_within(LONGEST_WRITE, state, body, |_| Vec::new()).await
     }
 
-    /// As [`Self::transact`], for a group commit. `proofs` are queries that find a row each if it
-    /// was committed: where PostgreSQL's answer to the commit is lost, they tell.
+    /// Like [`Self::transact`], for a group commit. `proofs` are queries that each find a row if
+    /// the transaction was committed. They are used if PostgreSQL's answer to the commit is lost.
     pub async fn commit_group<S, T, F>(
         &self,
         state: S,
@@ -210,8 +210,9 @@ impl DatabasePool {
                 }
                 Err(closed) => Err(closed),
             },
-            // Boxed, as below: sqlx's future holds all that connecting needs, 14 KB. Within the
-            // caller's future it made every task that may write that large, a delivery's too.
+            // Boxed, as below: sqlx's future contains everything that connecting needs, 14 KB.
+            // Within the caller's future it made every task that may write that large, including
+            // those of deliveries.
             DatabaseBackend::Postgres(pools) => {
                 Box::pin(transact_postgres(pools, longest, &mut state, body, proofs)).await
             }
@@ -219,7 +220,7 @@ impl DatabasePool {
         (state, self.note_damage(done))
     }
 
-    /// Runs a closure within a transaction that is committed where it succeeds.
+    /// Runs a closure within a transaction and commits it if the closure succeeds.
     pub async fn write<T, F>(&self, body: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -230,8 +231,8 @@ impl DatabasePool {
         self.transact((), move |tx, ()| body(tx)).await.1
     }
 
-    /// Runs one statement in a transaction of its own. Returns how many rows it made, changed or
-    /// deleted.
+    /// Runs one statement in a transaction of its own. Returns how many rows it inserted, changed
+    /// or deleted.
     pub async fn execute(&self, query: SqlQuery<'_>) -> Result<u64, StoreError> {
         let query = query.to_owned();
         self.write(move |tx| Box::pin(async move { tx.execute(query.borrow()).await })).await
@@ -290,7 +291,7 @@ impl DatabasePool {
         query: SqlQuery<'_>,
     ) -> Result<T, StoreError> {
         let found = self.find_value(query).await?;
-        found.ok_or_else(|| corrupt_value("query", "value", &"there is no row"))
+        found.ok_or_else(|| corrupt_value("query", "value", &"the query returned no row"))
     }
 
     /// Reads the column `value` of all rows.
@@ -305,8 +306,7 @@ impl DatabasePool {
         .await
     }
 
-    /// Reads row after row into `state`, until `take` has enough. No more rows than that are in
-    /// memory.
+    /// Reads rows into `state` until `take` breaks. Holds only these rows in memory.
     pub async fn fetch_while<T, S>(
         &self,
         query: SqlQuery<'_>,
@@ -337,8 +337,8 @@ impl DatabasePool {
         self.note_damage(read)
     }
 
-    /// Takes a lock that others who use the database wait for; nothing on SQLite, where nobody else
-    /// does.
+    /// Takes an advisory lock of the database. Returns `None` on SQLite, where no other process
+    /// uses the database.
     pub async fn take_cluster_lock(
         &self,
         key: i64,
@@ -348,8 +348,8 @@ impl DatabasePool {
         Box::pin(take_cluster_lock(pools, key, longest)).await.map(Some)
     }
 
-    /// Listens from now on to what other nodes tell on a channel. Nothing on SQLite, which has one
-    /// node, and behind a pooler that gives a connection for a transaction alone: a session listens.
+    /// Listens to the notices of other nodes on a channel. Returns `None` on SQLite, which has one
+    /// node, and behind a pooler in transaction mode, because only a session can listen.
     pub async fn listen_to_nodes(&self, channel: &str) -> Result<Option<NodeListener>, StoreError> {
         let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(None) };
         match pools.scope {
@@ -368,12 +368,12 @@ impl DatabasePool {
         }
     }
 
-    /// Passes a result on, and remembers whether it says that the database is damaged.
+    /// Returns the result unchanged, and remembers whether it reports damaged pages.
     fn note_damage<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         let is_damage = matches!(&result, Err(StoreError::Unavailable(cause)) if cause.is_damage());
         if is_damage && !self.is_damaged.swap(true, Ordering::Relaxed) {
             tracing::error!(
-                "the database says that it is damaged: stop the server, restore a copy, start again"
+                "the database reports damaged pages: stop the server, restore a copy, start again"
             );
         }
         result
@@ -385,8 +385,8 @@ pub mod tests {
     use super::*;
     use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
-    /// The URL of a fresh PostgreSQL schema, if the tests were given a server by
-    /// `WAYBILL_TEST_POSTGRES`; `cargo xtask test` sees to that.
+    /// Returns the URL of a fresh PostgreSQL schema if `WAYBILL_TEST_POSTGRES` names a server.
+    /// `cargo xtask test` sets it.
     pub async fn postgres_url() -> Option<String> {
         let url = std::env::var("WAYBILL_TEST_POSTGRES").ok()?;
         let mut db = sqlx::PgConnection::connect(&url).await.unwrap();

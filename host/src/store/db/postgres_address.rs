@@ -1,39 +1,39 @@
-//! The URL of a PostgreSQL database, which may name several servers.
+//! Parses the URL of a PostgreSQL database, which may name several servers.
 //!
-//! It is written as for libpq (PostgreSQL's manual, "Connection URIs"): the hosts stand between
-//! commas, each with its own port. What is wrong is named by its place. Nothing of the URL is
-//! repeated, because a password that is not escaped may look like a port.
+//! The syntax is that of libpq (PostgreSQL's manual, "Connection URIs"): the hosts are separated by
+//! commas, each with its own port. An error names the position of the invalid part. It does not
+//! repeat any part of the URL, because a password that is not escaped may look like a port.
 
 use crate::store::StoreError;
 use sqlx::postgres::PgConnectOptions;
 use std::fmt;
 use std::str::FromStr as _;
 
-/// Most hosts of a URL. All are tried in turn, a second each.
+/// Largest number of hosts in a URL. All are tried in turn, a second each.
 const MOST_HOSTS: usize = 8;
 
-/// Which server is used.
+/// The kind of server to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionTarget {
-    /// The first that answers.
+    /// The first server that answers.
     Any,
-    /// The first that takes writes.
+    /// The first server that accepts writes.
     ReadWrite,
-    /// The first that is not a standby.
+    /// The first server that is not a standby.
     Primary,
 }
 
-/// How long what is set or prepared on a connection is there.
+/// Lifetime of settings and prepared statements on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionScope {
     /// As long as the connection.
     Connection,
-    /// For one transaction: a pooler hands the next one to whichever session is free.
+    /// For one transaction, because a pooler may use another session for the next one.
     Transaction,
 }
 
 impl SessionScope {
-    /// Whether a statement that was prepared is there for the next transaction.
+    /// Returns whether a prepared statement still exists in the next transaction.
     pub const fn keeps_statements(self) -> bool {
         match self {
             Self::Connection => true,
@@ -41,7 +41,7 @@ impl SessionScope {
         }
     }
 
-    /// Reads a value of `pgbouncer`.
+    /// Parses a value of `pgbouncer`.
     fn parse(value: &str) -> Result<Self, String> {
         match value {
             "true" => Ok(Self::Transaction),
@@ -52,7 +52,7 @@ impl SessionScope {
 }
 
 impl SessionTarget {
-    /// Reads a value of `target_session_attrs`.
+    /// Parses a value of `target_session_attrs`.
     fn parse(value: &str) -> Result<Self, String> {
         match value {
             "any" => Ok(Self::Any),
@@ -65,20 +65,19 @@ impl SessionTarget {
     }
 }
 
-/// Where a PostgreSQL database is.
+/// The servers of a PostgreSQL database, and how to use them.
 pub struct PostgresAddress {
-    /// How to connect to each host, in the order of the URL; at least one.
+    /// Options for connecting to each host, in the order of the URL. Has at least one entry.
     pub hosts: Vec<PgConnectOptions>,
     pub target: SessionTarget,
     pub scope: SessionScope,
 }
 
-/// The parameters of a URL.
 #[derive(Debug, Default)]
 struct UrlParameters<'u> {
     target: Option<SessionTarget>,
     scope: Option<SessionScope>,
-    /// Those that the driver reads.
+    /// The parameters that the driver reads.
     others: Vec<&'u str>,
 }
 
@@ -108,7 +107,7 @@ impl<'u> UrlParameters<'u> {
 }
 
 impl fmt::Debug for PostgresAddress {
-    /// Without the options, which hold the password.
+    /// Leaves out the options, which hold the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresAddress").finish_non_exhaustive()
     }
@@ -134,7 +133,7 @@ fn read_address(url: &str) -> Result<PostgresAddress, String> {
     let hosts: Vec<&str> = hosts.split(',').collect();
     let count = hosts.len();
     if count > MOST_HOSTS {
-        return Err(format!("it names {count} hosts; {MOST_HOSTS} are the most"));
+        return Err(format!("it names {count} hosts; at most {MOST_HOSTS} are allowed"));
     }
     let connect_options = |(place, host): (usize, &str)| {
         check_host(host, place + 1, count == 1)?;
@@ -150,11 +149,11 @@ fn read_address(url: &str) -> Result<PostgresAddress, String> {
     })
 }
 
-/// Checks a host with its port. Only one that stands alone may be left out: the driver then takes
-/// the one of the environment, or a local socket.
+/// Checks a host and its port. Only a single host may be empty: the driver then uses the
+/// environment, or a local socket.
 fn check_host(host: &str, place: usize, is_alone: bool) -> Result<(), String> {
     let (name, port) = match host.rsplit_once(':') {
-        // The colons of an IPv6 address stand in brackets.
+        // The colons of an IPv6 address are in brackets.
         Some((name, port)) if !port.contains(']') => (name, port),
         Some(_) | None => (host, ""),
     };
@@ -235,7 +234,7 @@ mod tests {
             ("postgres://h1,h2/db?target_session_attrs=standby", "target_session_attrs must be"),
             ("postgres://h1/db?pgbouncer=yes", "pgbouncer must be true or false"),
             ("postgres:///db?host=h1,h2", "not in `host`"),
-            (nine.as_str(), "it names 9 hosts; 8 are the most"),
+            (nine.as_str(), "it names 9 hosts; at most 8 are allowed"),
         ] {
             let said = refusal(url);
             assert!(said.contains(expected), "{url}: {said}");

@@ -1,7 +1,7 @@
-//! The servers that a URL names, of which one is used.
+//! The servers that a URL names. One of them is used at a time.
 //!
-//! New connections go to one host while it gives any that fit. Then the others are tried in the order
-//! of the URL, and the first that fits is used from then on.
+//! New connections go to one host as long as it provides suitable ones. Otherwise the other hosts
+//! are tried in the order of the URL, and the first suitable one is used from then on.
 
 use super::postgres_address::{PostgresAddress, SessionTarget};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -12,9 +12,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// How long a host may take to answer before the next one is tried.
+/// Time that a host has to answer before the next one is tried.
 const LONGEST_TRIAL: Duration = Duration::from_secs(1);
-/// The wait between two trials: a pool that is merely busy has the hosts tried too.
+/// Pause between two trials. A pool that is merely busy also starts a trial.
 const TRIAL_PAUSE: Duration = Duration::from_millis(500);
 /// Stands for no host.
 const NONE: usize = usize::MAX;
@@ -23,16 +23,16 @@ const NONE: usize = usize::MAX;
 pub struct PostgresHosts {
     hosts: Vec<PgConnectOptions>,
     target: SessionTarget,
-    /// Place of the host that new connections go to.
+    /// Index of the host to which new connections go.
     current: AtomicUsize,
-    /// When the hosts were last tried; locked meanwhile.
+    /// Time of the last trial. Locked during a trial.
     tried_at: tokio::sync::Mutex<Option<Instant>>,
-    /// When a server was last found to have become one that takes no writes.
+    /// Time at which a server was last found to have stopped accepting writes.
     demoted_at: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for PostgresHosts {
-    /// Without the options, which hold the password.
+    /// Leaves out the options, which hold the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresHosts").finish_non_exhaustive()
     }
@@ -49,7 +49,7 @@ impl PostgresHosts {
         }
     }
 
-    /// The host, if the URL names only one.
+    /// Returns the host if the URL names only one.
     pub fn only_host(&self) -> Option<&PgConnectOptions> {
         if let [host] = self.hosts.as_slice() { Some(host) } else { None }
     }
@@ -58,8 +58,9 @@ impl PostgresHosts {
         self.target
     }
 
-    /// Tries the present host, then the others in the order of the URL. Returns the first that fits,
-    /// unless it is the present one. Nothing while somebody else tries them, or shortly after.
+    /// Tries the present host, then the others in the order of the URL. Returns the first suitable
+    /// host unless it is the present one. Returns `None` during another trial and shortly after
+    /// one.
     pub async fn find_another(&self) -> Option<&PgConnectOptions> {
         let mut tried_at = self.tried_at.try_lock().ok()?;
         if tried_at.is_some_and(|tried_at| tried_at.elapsed() < TRIAL_PAUSE) {
@@ -99,8 +100,8 @@ impl PostgresHosts {
         db.close().await
     }
 
-    /// Notes that a server takes no writes that did so before: connections of earlier may all be to
-    /// that server. With one host there is nowhere else to go.
+    /// Records that a server no longer accepts writes. All earlier connections may go to that
+    /// server. Does nothing with one host, because there is no alternative.
     pub fn note_demotion(&self) {
         if self.only_host().is_none() {
             let mut demoted_at = self.demoted_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,15 +109,15 @@ impl PostgresHosts {
         }
     }
 
-    /// Whether a connection of this age was made after the last server was found demoted.
+    /// Returns whether a connection of this age was made after the last server was found demoted.
     pub fn is_sound(&self, age: Duration) -> bool {
         let demoted_at = *self.demoted_at.lock().unwrap_or_else(PoisonError::into_inner);
         demoted_at.is_none_or(|demoted_at| age <= demoted_at.elapsed())
     }
 }
 
-/// Fails if the server is not one to use. Asked without a prepared statement, which a pooler may
-/// not know.
+/// Fails if the server is not suitable. Asks without a prepared statement, which a pooler may not
+/// support.
 pub async fn check_session(
     db: &mut PgConnection,
     target: SessionTarget,
@@ -131,13 +132,15 @@ pub async fn check_session(
 }
 
 fn no_writes() -> sqlx::Error {
-    sqlx::Error::Configuration("the server takes no writes; it is a standby or read-only".into())
+    sqlx::Error::Configuration(
+        "the server does not accept writes; it is a standby or read-only".into(),
+    )
 }
 
-/// Says that none of several hosts can be used.
+/// Returns the error for several hosts of which none can be used.
 pub fn no_host() -> sqlx::Error {
     sqlx::Error::Configuration(
-        "none of the hosts in database.url answers and takes writes; the log says what each did"
+        "none of the hosts in database.url answers and accepts writes; the log has the result for each"
             .into(),
     )
 }

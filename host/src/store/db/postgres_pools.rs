@@ -1,4 +1,4 @@
-//! A PostgreSQL database: the connections that write and those that read.
+//! The connection pools of a PostgreSQL database: one for writing and one for reading.
 
 use super::postgres_address::{PostgresAddress, SessionScope};
 use super::postgres_hosts::{PostgresHosts, check_session, no_host};
@@ -11,26 +11,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Most writers that commit side by side. On two cores three were measured best; the more there
-/// are, the fewer operations share a commit.
+/// Largest number of writers that commit in parallel. On two cores three were the fastest; with
+/// more writers, fewer operations share a commit.
 const MOST_WRITERS: usize = 8;
-/// Most connections for reading: each may hold a page of 4 MiB in memory.
+/// Largest number of connections for reading. Each may hold a page of 4 MiB in memory.
 const MOST_READERS: usize = 16;
 
-/// How the connections of a process are used.
+/// Division of a process's connections by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionShares {
-    /// Connections for reading.
     pub reading: usize,
     /// Connections for writing: one for each writer and at least two for other transactions, such
-    /// as the sign of life.
+    /// as heartbeats.
     pub writing: usize,
-    /// Writers of the group commit.
     pub writers: usize,
 }
 
 impl ConnectionShares {
-    /// Four ninths of the connections are for reading, a third commits groups.
+    /// Divides the connections: four ninths are for reading, a third commits groups.
     pub const fn of(connections: u32) -> Self {
         let connections = if connections < 4 { 4 } else { connections as usize };
         let (reading, writers) = (connections * 4 / 9, connections / 3);
@@ -40,36 +38,37 @@ impl ConnectionShares {
     }
 }
 
-/// How long a connection for reading may take to say that it is alive. All of them may have become
-/// silent, and their turns fit into [`PATIENCE`].
+/// Time that a connection for reading has to show that it is alive. Even if all of them have gone
+/// silent, testing them in turn fits into [`PATIENCE`].
 const PING: Duration = Duration::from_millis(500);
 
-/// How long a pool may take for a connection before other hosts are tried.
+/// Time that a pool has to provide a connection before other hosts are tried.
 const HEAD_START: Duration = Duration::from_millis(200);
 
 async fn is_alive(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
     Ok(matches!(timeout(PING, db.ping()).await, Ok(Ok(()))))
 }
 
-/// Settings of connections for writing. On fresh tables the planner believes them empty: it scans
-/// them for every update, or walks a whole index for a merge or hash join. The hot statements look
-/// each row up in its index without waiting for statistics.
+/// Settings of connections for writing. The planner believes that fresh tables are empty: it scans
+/// them for every update, or walks a whole index for a merge or hash join. With these settings the
+/// hot statements look each row up in its index without waiting for statistics.
 const WRITING: [(&str, &str); 6] = [
     ("enable_seqscan", "off"),
     ("enable_mergejoin", "off"),
     ("enable_hashjoin", "off"),
     ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
-    // A process that stalls within a transaction must not hold up who takes over from it.
+    // A process that stalls within a transaction must not delay the process that takes over its
+    // work.
     ("idle_in_transaction_session_timeout", "5s"),
 ];
 
-/// Settings of connections for reading. Lists read a page: starting a worker for one took 7 ms,
-/// reading it alone 0.3 ms.
+/// Settings of connections for reading. Lists read a page: starting a parallel worker for one took
+/// 7 ms, reading it without took 0.3 ms.
 const READING: [(&str, &str); 3] =
     [("max_parallel_workers_per_gather", "0"), ("jit", "off"), ("statement_timeout", "15s")];
 
-/// The server notices within 25 s that this host is gone, and lets go of its locks.
+/// With these the server notices within 25 s that this machine is gone, and releases its locks.
 const KEEPALIVES: [(&str, &str); 3] = [
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
@@ -95,7 +94,7 @@ fn connect_options(
     }
 }
 
-/// The statement that begins a transaction. Behind a pooler each brings its settings along.
+/// Returns the statement that begins a transaction. Behind a pooler it includes the settings.
 fn begin_statement(scope: SessionScope, settings: &[(&str, &str)]) -> Arc<str> {
     match scope {
         SessionScope::Connection => Arc::from("BEGIN"),
@@ -107,7 +106,7 @@ fn begin_statement(scope: SessionScope, settings: &[(&str, &str)]) -> Arc<str> {
     }
 }
 
-/// A pool whose connections go to servers that fit.
+/// Builds a pool whose connections go to suitable servers.
 fn pool_options(connections: usize, hosts: &PostgresHosts) -> PgPoolOptions {
     let target = hosts.target();
     PgPoolOptions::new()
@@ -117,7 +116,7 @@ fn pool_options(connections: usize, hosts: &PostgresHosts) -> PgPoolOptions {
         .after_connect(move |db, _| Box::pin(check_session(db, target)))
 }
 
-/// Readers and writers are apart: a long read never holds up a commit.
+/// Readers and writers have separate pools, so a long read never delays a commit.
 #[derive(Debug, Clone)]
 pub struct PostgresPools {
     read: PgPool,
@@ -125,14 +124,14 @@ pub struct PostgresPools {
     hosts: Arc<PostgresHosts>,
     pub shares: ConnectionShares,
     pub scope: SessionScope,
-    /// The statement that begins a transaction that reads.
+    /// The statement that begins a reading transaction.
     pub begin_reading: Arc<str>,
-    /// The statement that begins a transaction that writes.
+    /// The statement that begins a writing transaction.
     pub begin_writing: Arc<str>,
 }
 
 impl PostgresPools {
-    /// Connects and brings the schema up to date.
+    /// Connects and updates the schema.
     pub async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
         let address = PostgresAddress::parse(url)?;
         let scope = address.scope;
@@ -172,28 +171,28 @@ impl PostgresPools {
         })
     }
 
-    /// A connection for reading.
+    /// Returns a connection for reading.
     pub async fn acquire_reader(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         self.acquire(&self.read).await
     }
 
-    /// How many connections for reading are in use.
+    /// Returns how many connections for reading are in use.
     pub fn count_reading(&self) -> usize {
         (self.read.size() as usize).saturating_sub(self.read.num_idle())
     }
 
-    /// How connections for reading are made at present.
+    /// Returns the present options of connections for reading.
     pub fn reader_options(&self) -> PgConnectOptions {
         PgConnectOptions::clone(&self.read.connect_options())
     }
 
-    /// A connection for writing.
+    /// Returns a connection for writing.
     pub async fn acquire_writer(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         self.acquire(&self.write).await
     }
 
-    /// Gets a connection. Where several hosts are named and the present one gives none, the others
-    /// are tried.
+    /// Returns a connection. With several hosts, the others are tried if the present one provides
+    /// none.
     async fn acquire(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         if self.hosts.only_host().is_some() {
             return pool.acquire().await;
@@ -202,7 +201,7 @@ impl PostgresPools {
         match timeout(HEAD_START, &mut acquiring).await {
             Ok(Ok(db)) => return Ok(db),
             Ok(Err(sqlx::Error::PoolClosed)) => return Err(sqlx::Error::PoolClosed),
-            // Such as a name that is not known any more.
+            // For example a host name that can no longer be resolved.
             Ok(Err(failed)) => {
                 let is_moved = self.follow_hosts().await;
                 return if is_moved { Box::pin(pool.acquire()).await } else { Err(failed) };
@@ -211,14 +210,15 @@ impl PostgresPools {
         }
         tokio::select! {
             acquired = &mut acquiring => acquired,
-            // A host that is silent would hold up the old attempt to its end.
+            // A silent host would otherwise delay the old attempt until its time-out.
             is_moved = self.follow_hosts() => {
                 if is_moved { Box::pin(pool.acquire()).await } else { acquiring.await }
             }
         }
     }
 
-    /// Has new connections go to the first host that fits. Returns whether that is another one.
+    /// Directs new connections to the first suitable host. Returns whether it is another one than
+    /// before.
     async fn follow_hosts(&self) -> bool {
         let Some(host) = self.hosts.find_another().await else { return false };
         self.write.set_connect_options(connect_options(host, self.scope, &WRITING));
@@ -226,7 +226,7 @@ impl PostgresPools {
         true
     }
 
-    /// Notes that a server takes no writes that did so before: older connections are closed.
+    /// Records that a server no longer accepts writes, and closes older connections.
     pub fn note_demotion(&self) {
         self.hosts.note_demotion();
     }

@@ -1,8 +1,9 @@
-//! Work on PostgreSQL, each piece bounded in time.
+//! Work on PostgreSQL, with a time limit for each piece.
 //!
-//! A connection whose other end is gone does not say so: what is sent is lost, and no answer comes.
-//! So every wait ends, and a connection that owes an answer is closed and not used again. Where the
-//! answer to a commit was lost, the rows that it was to write tell what became of it.
+//! A connection whose peer is gone does not report an error: requests are lost, and no answer
+//! comes. So every wait is bounded, and a connection with an outstanding answer is closed and not
+//! used again. If the answer to a commit is lost, the rows of the transaction show whether it was
+//! committed.
 
 use super::postgres_pools::PostgresPools;
 use super::query::SqlQuery;
@@ -20,20 +21,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// The longest group commit. Under full load on two cores one takes 30 ms.
+/// Longest group commit. Under full load on two cores one takes 30 ms.
 pub const LONGEST_COMMIT: Duration = Duration::from_secs(8);
-/// The longest other transaction, such as that of a large configuration.
+/// Longest other transaction, such as that of a large configuration.
 pub const LONGEST_WRITE: Duration = Duration::from_mins(1);
-/// The longest reading of one page.
+/// Longest time for reading one page.
 const LONGEST_READ: Duration = Duration::from_secs(15);
-/// How long rows are looked for that a commit without an answer was to write: the server may still
-/// be at it.
+/// Time to search for the rows of a commit without an answer, because the server may still be
+/// working on it.
 const LONGEST_DOUBT: Duration = Duration::from_secs(3);
-/// The wait between two looks.
+/// The wait between two searches.
 const DOUBT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Runs a closure within a transaction. `proofs` are queries that find a row each if the
-/// transaction was committed; they are asked where its end is in doubt.
+/// Runs a closure within a transaction. `proofs` are queries that each find a row if the
+/// transaction was committed. They are used if its result is unknown.
 pub async fn transact_postgres<S, T, F>(
     pools: &PostgresPools,
     longest: Duration,
@@ -72,7 +73,7 @@ where
     }
 }
 
-/// Sets `written` before the commit, so that it is there where the commit's answer is lost.
+/// Sets `written` before the commit, so that it is available if the answer to the commit is lost.
 async fn commit<S, T, F>(
     pools: &PostgresPools,
     db: &mut PgConnection,
@@ -133,7 +134,7 @@ async fn run_statement(
     tx.commit().await
 }
 
-/// Reads row after row, until `take` has enough.
+/// Reads rows until `take` breaks.
 pub async fn read_postgres<T: FromStoredRow>(
     pools: &PostgresPools,
     query: &SqlQuery<'_>,
@@ -169,16 +170,17 @@ async fn read_rows<T: FromStoredRow>(
     Ok(())
 }
 
-/// A lock that other nodes wait for. It is given back when this is dropped, because its connection
-/// ends then; so it is where this process dies, and two minutes after this process stalled.
+/// An advisory lock for which other nodes wait. Dropping it closes its connection, which releases
+/// the lock. The lock is also released when this process dies, and two minutes after it stalls.
 #[derive(Debug)]
 pub struct ClusterLock {
     _db: PgConnection,
 }
 
-/// Takes a lock among all that use the database. It belongs to a transaction that stays open:
-/// behind a pooler a session's lock would stay with a connection that others get next. The time-out
-/// is longer than [`LONGEST_WRITE`], which is the longest that a change holds the lock.
+/// Takes an advisory lock of the database. The lock belongs to a transaction that stays open,
+/// because behind a pooler a session's lock would remain on a connection that others get next. The
+/// time-out is longer than [`LONGEST_WRITE`], which is the longest time that a change holds the
+/// lock.
 pub async fn take_cluster_lock(
     pools: &PostgresPools,
     key: i64,
@@ -201,18 +203,18 @@ fn too_slow(longest: Duration) -> StoreError {
     DatabaseError::TooSlow(longest).into()
 }
 
-/// Whether the connection may still owe an answer, or is gone.
+/// Returns whether the connection may still have an outstanding answer, or is gone.
 fn is_lost(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(cause) if cause.is_lost_connection())
 }
 
-/// Whether the server wrote nothing because it is a standby or read-only. Its connection is closed:
-/// the next one may go to a server that writes.
+/// Returns whether the server wrote nothing because it is a standby or read-only. Its connection is
+/// closed, because the next one may go to a server that accepts writes.
 fn is_read_only(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(cause) if cause.is_read_only())
 }
 
-/// Whether one of the rows is there that a transaction was to write.
+/// Returns whether one of the rows exists that the transaction was to write.
 async fn is_committed(pools: &PostgresPools, proofs: &[SqlQuery<'_>]) -> bool {
     let until = Instant::now() + LONGEST_DOUBT;
     while !proofs.is_empty() && Instant::now() < until {

@@ -1,4 +1,4 @@
-//! A look at a database without using it, for `waybill doctor`.
+//! Examines a database without using it, for `waybill doctor`.
 
 use super::{PATIENCE, sqlite_connection, sqlite_database};
 use crate::store::StoreError;
@@ -8,22 +8,22 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
-/// What a database says of itself.
+/// Facts about a database.
 #[derive(Debug)]
 pub enum DatabaseProbe {
-    /// The SQLite file is not there yet; the first start makes it.
+    /// The SQLite file does not exist yet. The first start creates it.
     NoFile(PathBuf),
-    /// An SQLite file that can be read.
+    /// A readable SQLite file.
     Sqlite { path: PathBuf, version: String },
     /// A PostgreSQL server.
     Postgres {
         version: String,
-        /// Its clock. Compared with this machine's, and used for nothing else.
+        /// Time of its clock, only for a comparison with this machine's.
         now: Timestamp,
     },
 }
 
-/// Opens a database and asks for its version. Writes nothing and makes no file.
+/// Opens a database and asks for its version. Does not write and does not create a file.
 pub async fn probe_database(url: &str) -> Result<DatabaseProbe, StoreError> {
     if url.starts_with("sqlite:") {
         return probe_file(&sqlite_database::path_of(url)?);

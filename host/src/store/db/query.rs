@@ -31,7 +31,7 @@ impl<'q> SqlQuery<'q> {
         &self.values
     }
 
-    /// The statement as PostgreSQL's driver takes it.
+    /// Returns the statement in the form of PostgreSQL's driver.
     pub fn for_postgres(&self) -> Query<'q, Postgres, PgArguments> {
         let bind = |query: Query<'q, Postgres, PgArguments>, value: &BoundValue<'q>| match *value {
             BoundValue::Null(ColumnKind::Id) => query.bind(None::<Uuid>),
@@ -50,7 +50,7 @@ impl<'q> SqlQuery<'q> {
         self.values.values().iter().fold(sqlx::query(self.text), bind)
     }
 
-    /// The same with values of its own, for a thread that outlives the caller.
+    /// Copies the statement and its values, for a thread that outlives the caller.
     pub fn to_owned(&self) -> OwnedQuery {
         let values = self.values.values().iter().map(OwnedValue::from).collect();
         OwnedQuery { text: self.text, values }

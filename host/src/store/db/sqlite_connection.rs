@@ -1,4 +1,4 @@
-//! Connections to SQLite: how they are opened, and statements that run on them.
+//! Opens connections to SQLite and runs statements on them.
 
 use super::PATIENCE;
 use super::bound_value::{BoundRow, BoundValue};
@@ -10,33 +10,32 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, ToSql};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-/// Capacity of the cache of prepared statements of the connection that writes. Larger than the
-/// number of statements of the group commit, so none of those is evicted under load.
+/// Capacity of the statement cache of the writing connection. Larger than the number of statements
+/// of the group commit, so none of these is evicted under load.
 const WRITE_STATEMENTS: usize = 128;
-/// The same of a connection that reads.
+/// Capacity of the statement cache of a reading connection.
 const READ_STATEMENTS: usize = 64;
 
-/// What a connection that writes is told: every commit is synced, and pages are kept in 32 MiB of
-/// memory.
+/// Pragmas of the writing connection: every commit is synced, and 32 MiB of pages are cached.
 const WRITE_PRAGMAS: [(&str, &str); 6] = [
     ("journal_mode", "WAL"),
     ("synchronous", "FULL"),
-    // What is deleted is overwritten: an erased record is not left in free pages.
+    // Deleted data is overwritten, so that an erased record does not remain in free pages.
     ("secure_delete", "ON"),
     ("foreign_keys", "ON"),
     ("temp_store", "MEMORY"),
     ("cache_size", "-32768"),
 ];
 
-/// Opens a connection that writes.
+/// Opens a connection for writing.
 pub fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
     let db = Connection::open(path)?;
     set_up_writer(&db)?;
     Ok(db)
 }
 
-/// Opens the first connection of a file whose free pages are to be given back to the file system.
-/// SQLite takes that only before anything else is written.
+/// Opens the first connection of a file whose free pages can be returned to the file system. SQLite
+/// accepts this setting only before anything else is written.
 pub fn open_shrinking_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
     let db = Connection::open(path)?;
     db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -53,7 +52,7 @@ fn set_up_writer(db: &Connection) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
-/// Opens a connection that only reads.
+/// Opens a connection for reading.
 pub fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
@@ -77,7 +76,7 @@ impl ToSql for BoundValue<'_> {
     }
 }
 
-/// Runs a statement. Returns how many rows it made, changed or deleted.
+/// Runs a statement. Returns how many rows it inserted, changed or deleted.
 pub fn execute(db: &Connection, query: &SqlQuery<'_>) -> Result<u64, StoreError> {
     let mut statement = db.prepare_cached(query.text())?;
     bind_numbered(&mut statement, query.values())?;
@@ -97,7 +96,7 @@ pub fn fetch_first<T: FromStoredRow>(
     Ok(first)
 }
 
-/// Runs a statement and hands over row after row, until `take` has enough.
+/// Runs a statement and passes its rows to `take` until that breaks.
 pub fn fetch_while<T: FromStoredRow>(
     db: &Connection,
     query: &SqlQuery<'_>,
@@ -115,7 +114,7 @@ pub fn fetch_while<T: FromStoredRow>(
 }
 
 /// Runs a statement once for each row of values `?1`, `?2`, …. Returns how many rows of the table
-/// were made, changed or deleted.
+/// were inserted, changed or deleted.
 pub fn execute_each(db: &Connection, text: &str, rows: &[BoundRow<'_>]) -> Result<u64, StoreError> {
     let mut statement = db.prepare_cached(text)?;
     let mut changed = 0;
@@ -126,7 +125,7 @@ pub fn execute_each(db: &Connection, text: &str, rows: &[BoundRow<'_>]) -> Resul
     Ok(changed)
 }
 
-/// As [`execute_each`], and returns what the statement returns for all of them.
+/// Like [`execute_each`], but returns the rows that the statement returns.
 pub fn fetch_each<T: FromStoredRow>(
     db: &Connection,
     text: &str,
@@ -155,7 +154,7 @@ fn bind_in_order(
 }
 
 /// To SQLite `$2` is a name, and its parameters are numbered in the order in which the names first
-/// stand in the text. Here `$2` is the second value, as it is to PostgreSQL.
+/// appear in the text. Here `$2` means the second value, as in PostgreSQL.
 fn bind_numbered(
     statement: &mut CachedStatement<'_>,
     values: &BoundRow<'_>,

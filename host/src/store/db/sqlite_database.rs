@@ -1,4 +1,4 @@
-//! An SQLite database: its file, the thread that writes and the connections that read.
+//! An SQLite database: its file, the writing thread and the reading connections.
 
 use super::database_file::DatabaseFile;
 use super::pool::StoreOpening;
@@ -13,22 +13,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// `PRAGMA auto_vacuum` of a file whose free pages can be given back.
+/// Value of `PRAGMA auto_vacuum` for a file whose free pages can be returned.
 const INCREMENTAL: i64 = 2;
-/// How long emptying the log waits for those who read it. Commits wait as long.
+/// Time that emptying the log waits for readers. Commits wait as long.
 const READERS_PATIENCE: Duration = Duration::from_millis(50);
 
-/// Cheap to clone.
+/// An SQLite database. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct SqliteDatabase {
     file: Arc<DatabaseFile>,
     pub readers: SqliteReaders,
-    /// `None` once it is closed.
+    /// `None` once the database is closed.
     writer: Arc<Mutex<Option<SqliteWriter>>>,
 }
 
 impl SqliteDatabase {
-    /// Locks the file, brings its schema up to date and starts the thread that writes.
+    /// Locks the file, updates its schema and starts the writing thread.
     pub async fn open(url: &str, opening: StoreOpening) -> Result<Self, StoreError> {
         let path = path_of(url)?;
         let opened = tokio::task::spawn_blocking(move || open_file(&path, opening));
@@ -39,18 +39,18 @@ impl SqliteDatabase {
         Ok(Self { file, readers, writer: Arc::new(Mutex::new(Some(writer))) })
     }
 
-    /// The thread that writes.
+    /// Returns the handle of the writing thread.
     pub fn writer(&self) -> Result<SqliteWriter, StoreError> {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.clone().ok_or(StoreError::Closed)
     }
 
-    /// How many connections for reading are in use.
+    /// Returns how many connections for reading are in use.
     pub fn count_reading(&self) -> usize {
         self.readers.count_used()
     }
 
-    /// Fails where what is written now would be gone after a restart.
+    /// Fails if writes would be lost after a restart.
     pub fn check_in_place(&self) -> Result<(), StoreError> {
         self.file.check_in_place()
     }
@@ -61,15 +61,14 @@ impl SqliteDatabase {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Copies all of the log into the database, so that a copy of that one file is a copy of
-    /// everything.
+    /// Copies all of the log into the database, so that a copy of that one file is complete.
     pub async fn copy_whole_log(&self) -> Result<(), StoreError> {
         let copy = |db: &mut Connection| checkpoint(db, "TRUNCATE").map(drop);
         self.writer()?.with_connection(copy).await
     }
 
-    /// Copies the log into the database and empties it; `false` if somebody is reading it. Most of
-    /// it is copied beside the commits, which wait for the rest.
+    /// Copies the log into the database and empties it. Returns `false` if a reader prevents it.
+    /// Most of the log is copied in parallel with commits, which wait only for the rest.
     pub async fn empty_log(&self) -> Result<bool, StoreError> {
         let path = self.file.path().to_owned();
         let beside = tokio::task::spawn_blocking(move || {
@@ -85,13 +84,13 @@ impl SqliteDatabase {
         self.writer()?.with_connection(empty).await
     }
 
-    /// Whether pages can be given back to the file system one by one.
+    /// Returns whether pages can be returned to the file system one by one.
     pub async fn can_shrink(&self) -> Result<bool, StoreError> {
         let mode = |db: &Connection| Ok(read_pragma(db, "auto_vacuum")?);
         Ok(self.readers.read(mode).await? == INCREMENTAL)
     }
 
-    /// Bytes that rows and indexes take, free pages left out.
+    /// Returns the number of bytes that rows and indexes take, without free pages.
     pub async fn bytes_used(&self) -> Result<u64, StoreError> {
         let used = |db: &Connection| {
             let pages = read_pragma(db, "page_count")? - read_pragma(db, "freelist_count")?;
@@ -100,8 +99,8 @@ impl SqliteDatabase {
         Ok(self.readers.read(used).await?.unsigned_abs())
     }
 
-    /// Gives up to so many free pages back to the file system, but keeps `spare` of them, or a
-    /// tenth of the file. Returns how many it gave back.
+    /// Returns up to `most` free pages to the file system, but keeps `spare` of them, or a tenth of
+    /// the file. Returns the number of returned pages.
     pub async fn give_back_pages(&self, most: u32, spare: i64) -> Result<u64, StoreError> {
         let give = move |db: &mut Connection| {
             let (pages, free) =
@@ -110,7 +109,7 @@ impl SqliteDatabase {
                 return Ok(0);
             }
             let mut vacuum = db.prepare(&format!("PRAGMA incremental_vacuum({most})"))?;
-            // It gives back a page with each row that is fetched.
+            // Each fetched row returns one page.
             let mut rows = vacuum.query([])?;
             while rows.next()?.is_some() {}
             drop(rows);
@@ -125,7 +124,7 @@ fn read_pragma(db: &Connection, name: &str) -> Result<i64, rusqlite::Error> {
     db.pragma_query_value(None, name, |row| row.get(0))
 }
 
-/// Copies the log into the database. Returns `false` if somebody was in the way.
+/// Copies the log into the database. Returns `false` if another connection prevented it.
 fn checkpoint(db: &Connection, mode: &str) -> Result<bool, rusqlite::Error> {
     let pragma = format!("PRAGMA wal_checkpoint({mode})");
     db.query_row(&pragma, [], |row| row.get(0)).map(|busy: i64| busy == 0)
@@ -136,10 +135,10 @@ fn open_file(
     opening: StoreOpening,
 ) -> Result<(Arc<DatabaseFile>, Connection), StoreError> {
     protect_files(path)?;
-    // Before SQLite opens it: a second server must not touch the file.
+    // This comes before SQLite opens the file, because a second server must not touch it.
     let file = Arc::new(DatabaseFile::lock(path)?);
-    // Only a new file, or one that is written anew, becomes one whose free pages can be given back.
-    // To say it again would be a write, and a full disk is to be opened for reading.
+    // Only a new or rewritten file gets the setting that allows the return of free pages. Setting
+    // it again would be a write, and a database on a full disk must be readable.
     let mut db = if file.is_new() || opening.rewrites_file {
         sqlite_connection::open_shrinking_writer(path)?
     } else {
@@ -153,21 +152,23 @@ fn open_file(
     Ok((file, db))
 }
 
-/// Writes a file anew, as the kind of file that the connection wants. A failure is logged: the file
-/// is as good as before then.
+/// Rewrites a file with the settings of the connection. A failure is only logged, because the file
+/// is then unchanged.
 fn rewrite_file(db: &Connection) {
-    tracing::info!("writing the database file anew (retention.vacuum_at_start); may take minutes");
+    tracing::info!(
+        "rewriting the database file (retention.vacuum_at_start); this may take minutes"
+    );
     match db.execute_batch("VACUUM") {
-        Ok(()) => tracing::info!("the database file is written anew"),
+        Ok(()) => tracing::info!("rewrote the database file"),
         Err(error) => tracing::warn!(
             %error,
-            "the database file cannot be written anew; is there twice its size of free space?"
+            "cannot rewrite the database file; it needs free space of twice its size"
         ),
     }
 }
 
-/// The file that an address names: `sqlite:FILE` or `sqlite://FILE`, where `%20` stands for a
-/// space. What follows a question mark is an option of earlier versions and means nothing now.
+/// Returns the file that an address names: `sqlite:FILE` or `sqlite://FILE`, with `%20` for a
+/// space. Text after a question mark was an option of earlier versions and is ignored.
 pub fn path_of(url: &str) -> Result<PathBuf, StoreError> {
     let unreadable = || StoreError::Address { given: url.to_owned() };
     let rest = url.strip_prefix("sqlite:").ok_or_else(unreadable)?;
@@ -180,7 +181,7 @@ pub fn path_of(url: &str) -> Result<PathBuf, StoreError> {
     Ok(PathBuf::from(&*name))
 }
 
-/// Makes the database's file and its logs readable to their owner only.
+/// Makes the database's file and its logs readable for their owner only.
 fn protect_files(file: &Path) -> Result<(), StoreError> {
     let failed = |path: &Path, source| StoreError::File { path: path.to_owned(), source };
     private_file::create_file(file).map_err(|error| failed(file, error))?;

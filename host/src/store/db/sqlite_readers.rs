@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
-/// Connections for reading.
+/// Largest number of connections for reading.
 pub const READERS: usize = 4;
-/// How often SQLite looks whether anybody still wants a reading, in instructions of its virtual
-/// machine: some tens of microseconds apart.
+/// Interval at which SQLite checks whether a read has been abandoned, in instructions of its
+/// virtual machine. This is some tens of microseconds.
 const INSTRUCTIONS: i32 = 10_000;
 
-/// Notes that nobody waits for a reading any more.
+/// Marks a read as abandoned when it is dropped.
 struct AbandonGuard(Arc<AtomicBool>);
 
 impl Drop for AbandonGuard {
@@ -24,8 +24,8 @@ impl Drop for AbandonGuard {
     }
 }
 
-/// Up to four connections, opened when they are first needed. A reading runs on one of the
-/// runtime's threads for work that blocks.
+/// Up to four connections, opened when they are first needed. A read runs on one of the runtime's
+/// threads for blocking work.
 #[derive(Debug, Clone)]
 pub struct SqliteReaders {
     path: PathBuf,
@@ -39,8 +39,8 @@ impl SqliteReaders {
         Self { path: path.to_owned(), places, idle: Arc::default() }
     }
 
-    /// Runs a closure with a connection. An error if none is free within three seconds. A reading
-    /// that nobody waits for any more is interrupted: a caller who goes away gives back the place.
+    /// Runs a closure with a connection. Fails if none is free within three seconds. A read whose
+    /// caller has gone is interrupted, so that its connection becomes free.
     pub async fn read<T: Send + 'static>(
         &self,
         body: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -69,12 +69,12 @@ impl SqliteReaders {
         read.map_err(|_stopped| StoreError::Closed)?
     }
 
-    /// How many connections are in use.
+    /// Returns how many connections are in use.
     pub fn count_used(&self) -> usize {
         READERS - self.places.available_permits().min(READERS)
     }
 
-    /// Closes the connections; those in use are closed when their reading ends.
+    /// Closes the connections. Those in use are closed when their read ends.
     pub fn close(&self) {
         self.places.close();
         self.idle().clear();

@@ -1,9 +1,9 @@
 //! The one thread that writes to SQLite.
 //!
-//! A driver that hands each statement to another thread pays two wake-ups for each: a tenth of all
-//! processor time at full load, measured. So a transaction crosses over once: the thread takes a
-//! closure, runs it within a transaction and sends back what came of it. It names no operation of
-//! the store, and everything that writes to SQLite goes through it.
+//! A driver that passes each statement to another thread needs two wake-ups for each: a tenth of
+//! all processor time at full load, measured. So a transaction is passed over once: the thread
+//! takes a closure, runs it within a transaction and returns the result. This file does not know
+//! any operation of the store, and all writes to SQLite go through it.
 
 use super::checkpoint::WalCheckpointer;
 use super::database_file::DatabaseFile;
@@ -17,10 +17,10 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-/// Transactions that may wait for the thread; further callers wait for a place.
+/// Number of transactions that may wait for the thread. Further callers wait for a place.
 const QUEUE: usize = 16;
 
-/// What the thread is asked to do.
+/// A job for the thread.
 type WriterJob = Box<dyn FnOnce(&mut WriterConnection) + Send>;
 
 /// A handle to the thread. The thread ends when the last handle is dropped.
@@ -29,18 +29,18 @@ pub struct SqliteWriter {
     jobs: mpsc::Sender<WriterJob>,
 }
 
-/// What the thread owns.
+/// The state that the thread owns.
 struct WriterConnection {
     file: Arc<DatabaseFile>,
-    /// Opened again at the next transaction where it was closed.
+    /// `None` after it was closed. The next transaction opens it again.
     connection: Option<Connection>,
     checkpointer: WalCheckpointer,
-    /// Drives closures, which may wait for something else than the database.
+    /// Drives closures that wait for something other than the database.
     runtime: Handle,
 }
 
 impl SqliteWriter {
-    /// Starts the thread with a connection that is open.
+    /// Starts the thread with an open connection.
     pub fn start(file: &Arc<DatabaseFile>, first: Connection) -> std::io::Result<Self> {
         let (jobs, mut asked) = mpsc::channel::<WriterJob>(QUEUE);
         WalCheckpointer::watch(&first);
@@ -58,7 +58,8 @@ impl SqliteWriter {
         Ok(Self { jobs })
     }
 
-    /// Runs a closure within a transaction. `state` travels there and back, whatever comes of it.
+    /// Runs a closure within a transaction. `state` is passed to the closure and returned with any
+    /// result.
     pub async fn transact<S, T, F>(&self, state: S, body: F) -> (S, Result<T, StoreError>)
     where
         S: Default + Send + 'static,
@@ -92,7 +93,7 @@ impl SqliteWriter {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job: WriterJob = Box::new(move |writer| {
-            // Whoever does not wait any more is part of a server that stops.
+            // A caller that no longer waits belongs to a server that is stopping.
             drop(reply.send(job(writer)));
         });
         self.jobs.send(job).await.map_err(|_closed| StoreError::Closed)?;
@@ -101,7 +102,7 @@ impl SqliteWriter {
 }
 
 impl WriterConnection {
-    /// Runs a job; one that panics costs no other.
+    /// Runs a job. A panic in one job does not affect the others.
     fn run_job(&mut self, job: WriterJob) {
         if catch_unwind(AssertUnwindSafe(|| job(self))).is_err() {
             self.connection = None;
@@ -128,7 +129,7 @@ impl WriterConnection {
         let done = self.try_transact(state, body);
         match &done {
             Ok(_) => {}
-            // Closing rolls back whatever state a full disk left the connection in.
+            // Closing rolls back any state in which a full disk left the connection.
             Err(StoreError::Unavailable(_)) => self.connection = None,
             Err(_) => self.roll_back(),
         }
@@ -148,7 +149,7 @@ impl WriterConnection {
         db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let done = runtime.block_on(body(&mut WriteTransaction::Sqlite(db), state))?;
         db.prepare_cached("COMMIT")?.execute([])?;
-        // Once more: where the file went meanwhile, what was committed is gone with it.
+        // Checks again: if the file disappeared meanwhile, the committed data is lost with it.
         self.file.check_in_place()?;
         Ok(done)
     }

@@ -1,4 +1,4 @@
-//! Rows on their way out of the database, read by the names of their columns.
+//! Reads rows of the database by the names of their columns.
 
 use crate::model::id::{
     AlertId, DeadLetterId, DeliveryId, EndpointId, EventId, FlowId, ModuleId, RequestId, SourceId,
@@ -18,24 +18,24 @@ pub enum StoredRow<'r> {
     Postgres(&'r PgRow),
 }
 
-/// A value that is made of a row. An error says which column holds a value that makes no sense.
+/// A value that can be read from a row. An error names the column whose value is not valid.
 pub trait FromStoredRow: Sized {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError>;
 }
 
-/// A type that a column is read into.
+/// A type that can be read from a column.
 pub trait FromStoredColumn: Sized {
     fn from_column(row: &StoredRow<'_>, name: &'static str) -> Result<Self, StoreError>;
 }
 
 impl StoredRow<'_> {
-    /// The value of the column of that name.
+    /// Returns the value of the named column.
     pub fn get<T: FromStoredColumn>(&self, name: &'static str) -> Result<T, StoreError> {
         T::from_column(self, name)
     }
 }
 
-/// Nothing of the row is wanted, only that it is there.
+/// Reads nothing from the row, if only its existence matters.
 impl FromStoredRow for () {
     fn from_row(_row: &StoredRow<'_>) -> Result<Self, StoreError> {
         Ok(())

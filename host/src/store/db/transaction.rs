@@ -1,4 +1,4 @@
-//! A transaction that writes, on either database.
+//! A writing transaction on either database.
 
 use super::bound_value::BoundRow;
 use super::bulk::BulkStatement;
@@ -10,11 +10,11 @@ use crate::store::StoreError;
 use rusqlite::Connection;
 use sqlx::postgres::PgConnection;
 
-/// What a closure writes with. It is committed where the closure succeeds, and rolled back where it
+/// A transaction for a closure. It is committed if the closure succeeds and rolled back if it
 /// fails.
 #[derive(Debug)]
 pub enum WriteTransaction<'c> {
-    /// Nothing waits on SQLite: the closure runs on the thread that writes.
+    /// On SQLite nothing waits, because the closure runs on the writing thread.
     Sqlite(&'c mut Connection),
     Postgres {
         db: &'c mut PgConnection,
@@ -23,7 +23,7 @@ pub enum WriteTransaction<'c> {
 }
 
 impl WriteTransaction<'_> {
-    /// Runs a statement. Returns how many rows it made, changed or deleted.
+    /// Runs a statement. Returns how many rows it inserted, changed or deleted.
     pub async fn execute(&mut self, query: SqlQuery<'_>) -> Result<u64, StoreError> {
         match self {
             Self::Sqlite(db) => sqlite_connection::execute(db, &query),
@@ -50,7 +50,7 @@ impl WriteTransaction<'_> {
     }
 
     /// Waits until no other transaction of PostgreSQL holds one of these keys, and holds them until
-    /// this one ends. They are taken in the order given. SQLite has no other transaction.
+    /// this one ends. Takes them in the given order. SQLite has no other transaction.
     pub async fn lock_keys(&mut self, keys: &[i64]) -> Result<(), StoreError> {
         match self {
             Self::Postgres { db, scope } if !keys.is_empty() => {
@@ -63,8 +63,8 @@ impl WriteTransaction<'_> {
         }
     }
 
-    /// Tells all nodes that listen to a channel, once this transaction is committed. A payload must
-    /// have fewer than 8,000 bytes. SQLite has one node.
+    /// Sends notices to all nodes that listen on a channel, once this transaction is committed. A
+    /// payload must have fewer than 8,000 bytes. Does nothing on SQLite, which has one node.
     pub async fn notify_nodes(
         &mut self,
         channel: &str,
@@ -82,7 +82,7 @@ impl WriteTransaction<'_> {
         }
     }
 
-    /// Runs a statement over all rows. Returns how many rows of the table it made, changed or
+    /// Runs a statement over all rows. Returns how many rows of the table it inserted, changed or
     /// deleted.
     pub async fn execute_bulk(
         &mut self,
@@ -101,7 +101,7 @@ impl WriteTransaction<'_> {
         }
     }
 
-    /// Runs a statement over all rows and returns what it returns for all of them.
+    /// Runs a statement over all rows and returns all rows that it returns.
     pub async fn fetch_bulk<T: FromStoredRow>(
         &mut self,
         bulk: &'static BulkStatement,

@@ -1,10 +1,10 @@
-//! What databases answer when they do not do what they were asked.
+//! Errors of the databases and their drivers.
 
 use super::StoreError;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why a database did not do what it was asked.
+/// An error of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     #[error(transparent)]
@@ -14,7 +14,7 @@ pub enum DatabaseError {
     /// Every connection for reading stayed in use.
     #[error("no connection to the database was free within 3 seconds")]
     NoFreeConnection,
-    /// An answer did not come.
+    /// The database did not answer within this time.
     #[error("the database did not answer within {} seconds", .0.as_secs())]
     TooSlow(Duration),
     #[error(
@@ -24,15 +24,15 @@ pub enum DatabaseError {
     FileReplaced,
 }
 
-/// What a caller can do about it.
+/// The classes of errors, by what a caller can do.
 enum ErrorClass {
     /// The data itself was refused: a constraint, or a value that the database cannot hold.
     Refused,
-    /// Another transaction was in the way: written again, it succeeds.
+    /// Another transaction conflicted. A retry succeeds.
     Raced,
     /// Pages of the database are damaged.
     Damaged,
-    /// It is away, full, read-only or busy: try again later.
+    /// The database is away, full, read-only or busy. Try again later.
     Unavailable,
 }
 
@@ -47,7 +47,7 @@ impl DatabaseError {
         }
     }
 
-    /// Whether a name or another unique value is taken.
+    /// Returns whether a unique value, such as a name, already exists.
     pub fn is_unique_violation(&self) -> bool {
         match self {
             // SQLITE_CONSTRAINT_PRIMARYKEY and SQLITE_CONSTRAINT_UNIQUE.
@@ -61,9 +61,9 @@ impl DatabaseError {
         }
     }
 
-    /// Whether the connection is gone or may still owe an answer. Class 57 is how a server says
-    /// that it shuts down or ended the connection, class 08 how PgBouncer says that it has no
-    /// server.
+    /// Returns whether the connection is gone or may still have an outstanding answer. A server
+    /// that shuts down or ends the connection reports class 57, and PgBouncer without a server
+    /// reports class 08.
     pub fn is_lost_connection(&self) -> bool {
         match self {
             Self::Postgres(error) => match error.as_database_error() {
@@ -77,7 +77,8 @@ impl DatabaseError {
         }
     }
 
-    /// Whether the server takes no writes: it is a standby, or read-only (25006).
+    /// Returns whether the server does not accept writes because it is a standby or read-only
+    /// (25006).
     pub fn is_read_only(&self) -> bool {
         let Self::Postgres(error) = self else { return false };
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
@@ -102,11 +103,11 @@ fn sqlite_class(error: &rusqlite::Error) -> ErrorClass {
 
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
-/// At most one delivery of a record waits at an endpoint that collapses. Another one came in
-/// between, or was given back.
+/// Allows at most one waiting delivery of a record at an endpoint that collapses. A violation means
+/// that another delivery was inserted or released meanwhile.
 const COLLAPSE_INDEX: &str = "delivery_collapse";
 
-/// By the classes of error codes in appendix A of PostgreSQL's manual: 22 data exception, 23
+/// Classifies by the error codes in appendix A of PostgreSQL's manual: 22 data exception, 23
 /// integrity constraint violation, 54 program limit exceeded, such as a text that is too long for
 /// an index. XX001 and XX002 are damaged data and a damaged index.
 fn postgres_class(error: &sqlx::Error) -> ErrorClass {
@@ -150,7 +151,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// A stored value that makes no sense.
+/// Returns the error for a stored value that is not valid.
 pub fn corrupt_value(
     table: &'static str,
     column: &'static str,

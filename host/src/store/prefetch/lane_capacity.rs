@@ -1,23 +1,24 @@
-//! The room for work in memory: places and bytes.
+//! The capacity for work in memory: places and bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// Memory for work beyond what each room is sure of, shared by all rooms of the process, in bytes.
+/// Memory beyond the guaranteed part of each capacity, shared by the whole process, in bytes.
 #[derive(Debug)]
 pub struct MemoryBudget(AtomicUsize);
 
-/// Memory for work beyond what each room is sure of, in bytes.
+/// Size of the shared memory budget, in bytes.
 const BUDGET: usize = 64 << 20;
 
 impl MemoryBudget {
-    /// The budget of a process.
+    /// Returns the budget of a process.
     pub fn shared() -> Arc<Self> {
         Arc::new(Self(AtomicUsize::new(BUDGET)))
     }
 
-    /// Takes memory for a room that has borrowed `borrowed` already: no room has more than is left.
+    /// Takes memory for a capacity that has already borrowed `borrowed` bytes. No capacity may
+    /// borrow more than is left.
     fn take_bytes(&self, borrowed: usize, bytes: usize) -> bool {
         let rest = |left: usize| (borrowed + bytes <= left).then(|| left - bytes);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).is_ok()
@@ -32,44 +33,45 @@ impl MemoryBudget {
     }
 }
 
-/// What new work, or claimed work, takes of a room.
+/// The part of a capacity that new work, or claimed work, uses.
 #[derive(Debug, Default)]
 struct RoomShare {
     places: AtomicUsize,
-    /// Of the [`SURE_BYTES`].
+    /// Bytes of the guaranteed [`SURE_BYTES`].
     bytes: AtomicUsize,
 }
 
-/// Places and memory for work: for what is born leased, and apart from that for what is claimed
-/// from the table, so that new work never keeps older work in the table.
+/// Places and memory for work. New work, which is inserted leased, and work claimed from the table
+/// have separate parts, so that new work never keeps older work in the table.
 #[derive(Debug)]
 pub struct LaneCapacity {
     /// Places for claimed work. New work has [`STRETCH`] times as many.
     sure: AtomicUsize,
     born: RoomShare,
     claimed: RoomShare,
-    /// Bytes of the budget that this room has.
+    /// Bytes that this capacity has borrowed from the budget.
     borrowed: AtomicUsize,
-    /// What a piece of work took lately, in bytes: a moving average.
+    /// Moving average of the bytes that one piece of work takes.
     usual: AtomicUsize,
     budget: Arc<MemoryBudget>,
     overflowed: AtomicBool,
     more: AtomicBool,
-    /// Woken when work may wait in the table.
+    /// Woken when work may be waiting in the table.
     pub wake: Notify,
 }
 
-/// What a piece of work in memory costs beside its payload, roughly.
+/// Approximate memory of a piece of work in addition to its payload.
 const OVERHEAD: usize = 1_024;
-/// How often a payload is in memory while its work is under way.
+/// Number of copies of a payload in memory while its work is under way.
 const COPIES: usize = 3;
-/// How many times its sure places a room may hold of new work.
+/// Multiple of the guaranteed places that new work may take.
 const STRETCH: usize = 16;
-/// Memory that each room has of its own for new work, and again for claimed work, in bytes.
+/// Guaranteed memory of each capacity for new work, and the same again for claimed work, in bytes.
 const SURE_BYTES: usize = 128 * 1024;
-/// What one piece of work pays at most: else a payload larger than the budget could never be sent.
+/// Largest cost of one piece of work. Without this bound a payload larger than the budget could
+/// never be sent.
 const LARGEST: usize = BUDGET / 8;
-/// What a piece of work is taken to cost before any was seen.
+/// Assumed cost of a piece of work before any was seen.
 const USUAL: usize = 8 * 1024;
 
 fn cost(payload: usize) -> usize {
@@ -91,13 +93,13 @@ impl LaneCapacity {
         }
     }
 
-    /// Changes how many places there are for claimed work.
+    /// Changes the number of places for claimed work.
     pub fn set_places(&self, sure: usize) {
         self.sure.store(sure, Ordering::Relaxed);
     }
 
-    /// A place for new work with a payload of that many bytes, if there is one and nothing waits in
-    /// the table already. `None` also notes that there will be work in the table.
+    /// Takes a place for new work with a payload of `payload` bytes. Returns `None` if there is no
+    /// place or older work waits in the table; the new work then goes to the table as well.
     pub fn take_place(self: &Arc<Self>, payload: usize) -> Option<QueuePermit> {
         let waiting = self.overflowed.load(Ordering::Relaxed);
         let slot = if waiting { None } else { self.try_place(WorkOrigin::Born, payload) };
@@ -109,7 +111,7 @@ impl LaneCapacity {
 
     fn try_place(self: &Arc<Self>, origin: WorkOrigin, payload: usize) -> Option<QueuePermit> {
         let mut slot = self.empty_place(origin)?;
-        // Dropped where there is no memory, it frees the place that was just taken.
+        // Without memory the permit is dropped, which frees its place.
         slot.pay_for_payload(payload).then_some(slot)
     }
 
@@ -123,13 +125,14 @@ impl LaneCapacity {
         free.then(|| QueuePermit { room: Arc::clone(self), origin, sure: 0, borrowed: 0 })
     }
 
-    /// A place for work claimed from the table. It pays when the size of the work is known.
+    /// Takes a place for work claimed from the table. The memory is reserved when the size of the
+    /// work is known.
     pub fn take_claimed(self: &Arc<Self>) -> Option<QueuePermit> {
         self.empty_place(WorkOrigin::Claimed)
     }
 
-    /// How much work is worth claiming, going by the memory there is and what work took lately. One
-    /// where none is claimed: it may be smaller than what came before.
+    /// Returns how much work is worth claiming, estimated from free memory and recent sizes.
+    /// Returns at least one if nothing is claimed, because the next piece may be smaller.
     pub fn count_claimable(&self) -> usize {
         let sure = SURE_BYTES.saturating_sub(self.claimed.bytes.load(Ordering::Relaxed));
         let borrowed = self.borrowed.load(Ordering::Relaxed);
@@ -139,22 +142,22 @@ impl LaneCapacity {
         fitting.max(usize::from(idle))
     }
 
-    /// Whether a claim would find no place.
+    /// Returns whether a claim would find no place.
     pub fn is_full(&self) -> bool {
         self.claimed.places.load(Ordering::Relaxed) >= self.sure.load(Ordering::Relaxed)
     }
 
-    /// How many places are taken.
+    /// Returns how many places are taken.
     pub fn count_used(&self) -> usize {
         self.born.places.load(Ordering::Relaxed) + self.claimed.places.load(Ordering::Relaxed)
     }
 
-    /// Whether work went to the table because there was no room.
+    /// Returns whether work went to the table because there was no room.
     pub fn has_overflowed(&self) -> bool {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// Says what a claim saw: whether the table may hold more that is due.
+    /// Records whether the table may hold more due work after a claim.
     pub fn note_claim(&self, more: bool) {
         self.more.store(more, Ordering::Relaxed);
         if !more {
@@ -162,7 +165,7 @@ impl LaneCapacity {
         }
     }
 
-    /// Says that there is work in the table, and wakes whoever claims it.
+    /// Marks that there is work in the table, and wakes the lane that claims it.
     pub fn wake_claimer(&self) {
         self.wake.notify_one();
     }
@@ -185,26 +188,26 @@ fn occupy(used: &AtomicUsize, most: usize, more: usize) -> bool {
     used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
 }
 
-/// Where work came from.
+/// The origin of a piece of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WorkOrigin {
     Born,
     Claimed,
 }
 
-/// One place in a [`LaneCapacity`], and the memory that its work takes; free again when dropped.
+/// One place in a [`LaneCapacity`] and the memory of its work. Dropping it frees both.
 #[derive(Debug)]
 pub struct QueuePermit {
     room: Arc<LaneCapacity>,
     origin: WorkOrigin,
-    /// Bytes of the room's own.
+    /// Bytes of the guaranteed memory.
     sure: usize,
-    /// Bytes of the budget.
+    /// Bytes borrowed from the budget.
     borrowed: usize,
 }
 
 impl QueuePermit {
-    /// Pays for a payload of that many bytes; `false` where there is no memory for it.
+    /// Reserves memory for a payload of the given size. Returns `false` if there is not enough.
     pub fn pay_for_payload(&mut self, payload: usize) -> bool {
         let (room, bytes) = (&self.room, cost(payload));
         room.note_cost(bytes);
@@ -234,7 +237,7 @@ impl Drop for QueuePermit {
         let worth = match self.origin {
             // Half of the places: enough for a claim to be worth its commit.
             WorkOrigin::Claimed => claimed * 2 <= room.sure.load(Ordering::Relaxed),
-            // New work may have held the memory that claimed work waits for.
+            // New work may have used the memory for which claimed work waits.
             WorkOrigin::Born => claimed == 0 && self.borrowed > 0,
         };
         if worth && (room.more.load(Ordering::Relaxed) || room.has_overflowed()) {
@@ -253,15 +256,15 @@ mod tests {
         let room = Arc::new(LaneCapacity::new(1, &budget));
         let payload = (SURE_BYTES - OVERHEAD) / COPIES;
         let sure = room.take_place(payload).unwrap();
-        assert!(room.take_place(0).is_none(), "the room's own memory is used up");
+        assert!(room.take_place(0).is_none(), "the guaranteed memory is used up");
         let mut claimed = room.take_claimed().unwrap();
-        assert!(claimed.pay_for_payload(0), "claimed work has its own");
+        assert!(claimed.pay_for_payload(0), "claimed work has its own memory");
         assert!(room.is_full() && room.take_claimed().is_none());
         assert_eq!(room.count_used(), 2);
         drop((sure, claimed));
         assert!(room.take_place(0).is_none(), "older work waits in the table");
         room.note_claim(true);
-        assert!(room.take_place(0).is_none(), "and still does");
+        assert!(room.take_place(0).is_none(), "older work still waits");
         room.note_claim(false);
         assert!(room.take_place(0).is_some());
         assert_eq!((room.count_used(), budget.bytes_left()), (0, 0));
@@ -304,7 +307,7 @@ mod tests {
         assert!((4..20).contains(&held.len()), "{}", held.len());
         let another = Arc::new(LaneCapacity::new(1_000, &budget));
         another.note_cost(LARGEST);
-        assert!(another.count_claimable() > 0, "one may be tried where nothing is claimed");
+        assert!(another.count_claimable() > 0, "one may be tried if nothing is claimed");
     }
 
     #[test]

@@ -1,30 +1,30 @@
-//! What this process may use of an endpoint's limits, which hold for all nodes together.
+//! The share that this process has of an endpoint's limits, which hold for all nodes together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::Notify;
 
-/// The whole rate, in the thousandths that rates are shared in.
+/// The whole rate. Rates are shared in thousandths.
 pub const WHOLE_RATE: u32 = 1_000;
 
-/// The share of one endpoint. A node that has the database to itself has all.
+/// The share of one endpoint. A node that is alone has the whole limit.
 #[derive(Debug)]
 pub struct LaneShare {
-    /// Requests at once; all of them where it is the largest number.
+    /// Concurrent requests. `u32::MAX` means no limit from sharing.
     slots: AtomicU32,
     in_flight: AtomicU32,
     /// Thousandths of the rate.
     rate: AtomicU32,
-    /// Woken when there may be more of either.
+    /// Woken when either share may have grown.
     pub changed: Notify,
 }
 
-/// A request that is counted until this is dropped.
+/// A concurrent request, which is counted until this is dropped.
 #[derive(Debug)]
 pub struct SharedSlot(Arc<LaneShare>);
 
 impl LaneShare {
-    /// All, or nothing until the nodes have divided it.
+    /// Creates a full share, or an empty one until the nodes have divided the limit.
     pub fn new(is_divided: bool) -> Self {
         let share = Self {
             slots: AtomicU32::new(u32::MAX),
@@ -39,7 +39,7 @@ impl LaneShare {
         share
     }
 
-    /// Gives this process all.
+    /// Gives this process the whole limit.
     pub fn take_all(&self) {
         self.set_slots(u32::MAX);
         self.set_rate(WHOLE_RATE);
@@ -61,22 +61,22 @@ impl LaneShare {
         self.slots.load(Ordering::Relaxed)
     }
 
-    /// Thousandths of the rate.
+    /// Returns the share of the rate, in thousandths.
     pub fn rate(&self) -> u32 {
         self.rate.load(Ordering::Relaxed)
     }
 
-    /// How many requests at once this process uses, or may begin to use.
+    /// Returns how many concurrent requests this process uses or may begin to use.
     pub fn held_slots(&self, most: u32) -> u32 {
         self.slots().min(most).max(self.in_flight.load(Ordering::Relaxed))
     }
 
-    /// Whether another request would be within the share.
+    /// Returns whether another request is within the share.
     pub fn has_free_slot(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) < self.slots()
     }
 
-    /// Counts a request, if it is within the share.
+    /// Counts a request if it is within the share.
     pub fn take_slot(self: &Arc<Self>) -> Option<SharedSlot> {
         let one_more = |used: u32| (used < self.slots()).then_some(used + 1);
         self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;

@@ -1,4 +1,4 @@
-//! Calls on record, and how tokens are used.
+//! Audited calls, and the usage of tokens.
 
 use super::window::{ListPage, ListWindow, condition};
 use crate::model::api_call::{ApiCall, TokenUsage};
@@ -9,27 +9,27 @@ use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
-/// Which calls to list.
+/// Selects calls.
 #[derive(Debug, Clone, Default)]
 pub struct CallFilter {
-    /// Only of this token.
+    /// Calls of this token.
     pub token: Option<TokenId>,
-    /// Only from this address.
+    /// Calls from this address.
     pub address: Option<String>,
-    /// Only with this method.
+    /// Calls with this method.
     pub method: Option<String>,
-    /// Only of this route.
+    /// Calls of this route.
     pub route: Option<String>,
-    /// Only with a status from the first to the last.
+    /// Calls with a status in this range, both ends included.
     pub status: Option<(u16, u16)>,
-    /// Begun then or later.
+    /// Calls that began at this time or later.
     pub since: Option<Timestamp>,
-    /// Begun earlier.
+    /// Calls that began before this time.
     pub until: Option<Timestamp>,
 }
 
 impl CallFilter {
-    /// Whether rows are left out for another reason than their time.
+    /// Returns whether conditions other than the time exclude rows.
     const fn is_narrow(&self) -> bool {
         self.token.is_some()
             || self.address.is_some()
@@ -71,7 +71,7 @@ impl FromStoredRow for TokenUsage {
 }
 
 impl EventStore {
-    /// A page of calls, newest first, older than `before`.
+    /// Returns a page of calls, newest first, that are older than `before`.
     pub async fn list_calls(
         &self,
         filter: &CallFilter,
@@ -104,7 +104,7 @@ impl EventStore {
         Ok(page.with_ids(RequestId::from_uuid))
     }
 
-    /// How tokens were being used when that was last written.
+    /// Returns the last stored usage of each token.
     pub async fn list_token_usages(&self) -> Result<Vec<TokenUsage>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_TOKEN_USAGES)).await
     }

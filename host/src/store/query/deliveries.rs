@@ -1,4 +1,4 @@
-//! Deliveries and their attempts.
+//! Reads deliveries and their attempts.
 
 use super::window::{ListPage, ListWindow, condition, since_id, until_id};
 use crate::model::delivery::DeliveryStatus;
@@ -10,25 +10,25 @@ use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
-/// Which deliveries, or dead letters, to list.
+/// Selects deliveries or dead letters.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryFilter {
-    /// Only to this endpoint.
+    /// Deliveries to this endpoint.
     pub endpoint: Option<EndpointId>,
-    /// Only in this status; deliveries only.
+    /// Deliveries in this status. Not for dead letters.
     pub status: Option<DeliveryStatus>,
-    /// Only of this event type.
+    /// Deliveries of this event type.
     pub event_type: Option<String>,
-    /// Only for this reason; dead letters only.
+    /// Dead letters with this reason. Not for deliveries.
     pub reason: Option<String>,
-    /// Made then or later.
+    /// Deliveries made at this time or later.
     pub since: Option<Timestamp>,
-    /// Made earlier.
+    /// Deliveries made before this time.
     pub until: Option<Timestamp>,
 }
 
 impl DeliveryFilter {
-    /// Whether rows are left out for another reason than their time.
+    /// Returns whether conditions other than the time exclude rows.
     const fn is_narrow(&self) -> bool {
         self.endpoint.is_some()
             || self.status.is_some()
@@ -37,74 +37,70 @@ impl DeliveryFilter {
     }
 }
 
-/// A delivery as it stands.
+/// A delivery as stored.
 #[derive(Debug, Clone)]
 pub struct StoredDelivery {
     pub id: DeliveryId,
     pub event_id: EventId,
-    /// Where it goes.
     pub endpoint_id: EndpointId,
     /// The flow that planned it.
     pub flow_id: Option<FlowId>,
     /// The event type as it is sent.
     pub event_type: String,
-    /// Where it stands.
     pub status: DeliveryStatus,
-    /// Pending: when it will be sent. Leased: when the lease runs out.
+    /// For a pending delivery, the time at which it will be sent. For a leased one, the end of the
+    /// lease.
     pub due_at: Option<Timestamp>,
-    /// Attempts made.
     pub attempts: u32,
-    /// When it was planned, to the millisecond.
+    /// Time of planning, in milliseconds.
     pub created_at: Timestamp,
-    /// When it ended.
+    /// Time at which the delivery ended.
     pub settled_at: Option<Timestamp>,
-    /// Deliveries collapsed into it.
+    /// Number of deliveries collapsed into it.
     pub collapsed: u32,
 }
 
-/// How far a delivery is.
+/// The progress of a delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryProgress {
     pub id: DeliveryId,
-    /// Where it goes.
     pub endpoint_id: EndpointId,
-    /// Where it stands.
     pub status: DeliveryStatus,
-    /// The status of the answer to the last attempt.
+    /// HTTP status of the last attempt's answer.
     pub response_status: Option<u16>,
-    /// How long the last attempt took; `None` before the first one is recorded.
+    /// Duration of the last attempt. `None` before the first one is recorded.
     pub duration: Option<Duration>,
 }
 
-/// An attempt as it was recorded.
+/// An attempt as stored.
 #[derive(Debug, Clone)]
 pub struct RecordedAttempt {
-    /// 1, 2, …
+    /// Number of the attempt, from 1.
     pub number: i32,
-    /// When it began, in microseconds.
+    /// Start time, in microseconds.
     pub at: i64,
-    /// How long it took, in microseconds.
+    /// Duration, in microseconds.
     pub duration_us: i64,
-    /// The status of the answer.
+    /// HTTP status of the answer.
     pub response_status: Option<i16>,
-    /// The class of the failure.
+    /// Class of the failure.
     pub error_class: Option<String>,
-    /// The failure in words.
+    /// Description of the failure.
     pub error: Option<String>,
-    /// What was sent, as a JSON object.
+    /// Headers of the request, as a JSON object.
     pub request_headers: String,
-    /// What came back, as a JSON object.
+    /// Headers of the answer, as a JSON object.
     pub response_headers: Option<String>,
-    /// The first 16 KiB of the answer's body.
+    /// First 16 KiB of the answer's body.
     pub response_body: Option<Vec<u8>>,
 }
 
-/// What a delivery sends beside what stands in its event.
+/// The contents of a delivery besides its event.
 #[derive(Debug, Clone)]
 pub struct DeliveryContents {
-    /// What it sends in the place of the event, where that is something else.
+    /// The message that is sent instead of the event, if there is one.
     pub message: Option<DeliveryMessage>,
-    /// Deliveries collapsed into it.
+    /// Number of deliveries collapsed into it.
     pub collapsed: i32,
 }
 
@@ -174,7 +170,7 @@ impl FromStoredRow for RecordedAttempt {
 }
 
 impl EventStore {
-    /// The deliveries of an event, in the order they were planned.
+    /// Returns the deliveries of an event, in the order of their planning.
     pub async fn list_deliveries_of_event(
         &self,
         event: EventId,
@@ -182,7 +178,7 @@ impl EventStore {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_EVENT_DELIVERIES).bind(event)).await
     }
 
-    /// How far the deliveries of an event are, in any order.
+    /// Returns the progress of an event's deliveries, in any order.
     pub async fn list_progress_of_event(
         &self,
         event: EventId,
@@ -190,7 +186,7 @@ impl EventStore {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_PROGRESS).bind(event)).await
     }
 
-    /// A page of deliveries, newest first, older than `before`.
+    /// Returns a page of deliveries, newest first, that are older than `before`.
     pub async fn list_deliveries(
         &self,
         filter: &DeliveryFilter,
@@ -220,7 +216,6 @@ impl EventStore {
         Ok(page.with_ids(DeliveryId::from_uuid))
     }
 
-    /// One delivery.
     pub async fn find_delivery(
         &self,
         id: DeliveryId,
@@ -228,7 +223,7 @@ impl EventStore {
         self.pool().fetch_optional(SqlQuery::new(statements::SELECT_DELIVERY).bind(id)).await
     }
 
-    /// What a delivery sends.
+    /// Returns the contents of a delivery.
     pub async fn find_delivery_contents(
         &self,
         id: DeliveryId,
@@ -236,7 +231,7 @@ impl EventStore {
         self.pool().fetch_optional(SqlQuery::new(statements::DELIVERY_CONTENTS).bind(id)).await
     }
 
-    /// The attempts of a delivery, in order.
+    /// Returns the attempts of a delivery, in order.
     pub async fn list_attempts(&self, id: DeliveryId) -> Result<Vec<RecordedAttempt>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_ATTEMPTS).bind(id)).await
     }

@@ -1,4 +1,4 @@
-//! Events, and what their flows did.
+//! Reads events and the plans of their flows.
 
 use super::stored_event::StoredEvent;
 use super::stored_json::{read_optional_raw, read_raw};
@@ -11,25 +11,25 @@ use serde_json::value::RawValue;
 use std::ops::ControlFlow;
 use uuid::Uuid;
 
-/// Which events to list.
+/// Selects events.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
-    /// Only this event type.
+    /// Events of this type.
     pub event_type: Option<String>,
-    /// Only from this source.
+    /// Events from this source.
     pub source: Option<String>,
-    /// Only about this kind of resource.
+    /// Events about this kind of resource.
     pub resource: Option<String>,
-    /// Only about this resource.
+    /// Events about this resource.
     pub resource_id: Option<String>,
-    /// Captured then or later.
+    /// Events captured at this time or later.
     pub since: Option<Timestamp>,
-    /// Captured earlier.
+    /// Events captured before this time.
     pub until: Option<Timestamp>,
 }
 
 impl EventFilter {
-    /// Whether rows are left out for another reason than their time.
+    /// Returns whether conditions other than the time exclude rows.
     const fn is_narrow(&self) -> bool {
         self.event_type.is_some()
             || self.source.is_some()
@@ -41,32 +41,31 @@ impl EventFilter {
 /// One run of a flow's modules on an event.
 #[derive(Debug, Clone)]
 pub struct PlanRun {
-    /// The flow; `None` where it is about an endpoint's own `events`.
+    /// The flow. `None` if the entry is about an endpoint's own `events`.
     pub flow_id: Option<FlowId>,
-    /// When.
     pub at: Timestamp,
-    /// What the modules said, as a JSON list.
+    /// The steps of the modules, as a JSON list.
     pub steps: Box<RawValue>,
-    /// The drafts and dispatches that they returned, as a JSON list. `None` where there were none,
-    /// where the event's payload was pruned, and of plans of an earlier version.
+    /// The drafts and dispatches that the modules returned, as a JSON list. `None` if there were
+    /// none, if the event's payload was pruned, and for plans of an earlier version.
     pub contents: Option<Box<RawValue>>,
 }
 
-/// A flow that has yet to deal with an event.
+/// A flow that has not planned an event yet.
 #[derive(Debug, Clone)]
 pub struct WaitingPlan {
     pub flow_id: FlowId,
-    /// When its modules run, or the lease on that runs out.
+    /// Time at which its modules run, or at which the lease ends.
     pub due_at: Timestamp,
-    /// Whether they are running.
+    /// Whether the modules are running.
     pub running: bool,
     /// Failed tries so far.
     pub attempts: u32,
-    /// How often the process died, or may have, while they ran.
+    /// Number of times that the process died, or may have died, while they ran.
     pub deaths: u32,
 }
 
-/// Most bytes of payload on one page of events, unless a single one has more.
+/// Largest payload of one page of events in bytes, unless a single event has more.
 const PAGE_BYTES: usize = 4 << 20;
 
 /// Events that were read for a page.
@@ -74,7 +73,7 @@ const PAGE_BYTES: usize = 4 << 20;
 struct EventRows {
     rows: Vec<StoredEvent>,
     bytes: usize,
-    /// How many rows the page has, where their payloads end it.
+    /// Number of rows in the page, if their payloads limit it.
     fitting: Option<u32>,
 }
 
@@ -84,7 +83,7 @@ impl EventRows {
         let is_over = self.bytes > PAGE_BYTES && !self.rows.is_empty();
         self.rows.push(row);
         if is_over {
-            // The last one only says that there is more.
+            // The last row only shows that there are more.
             self.fitting = u32::try_from(self.rows.len() - 1).ok();
             return ControlFlow::Break(());
         }
@@ -118,8 +117,8 @@ impl FromStoredRow for WaitingPlan {
 }
 
 impl EventStore {
-    /// A page of events, newest first, older than `before`. It is shorter where their payloads are
-    /// large.
+    /// Returns a page of events, newest first, that are older than `before`. The page is shorter if
+    /// the payloads are large.
     pub async fn list_events(
         &self,
         filter: &EventFilter,
@@ -149,17 +148,16 @@ impl EventStore {
         Ok(page.with_ids(EventId::from_uuid))
     }
 
-    /// One event.
     pub async fn find_event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
         self.pool().fetch_optional(SqlQuery::new(statements::SELECT_EVENT).bind(id)).await
     }
 
-    /// What the modules said of an event, run by run.
+    /// Returns the runs of modules on an event.
     pub async fn list_plan_runs(&self, id: EventId) -> Result<Vec<PlanRun>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_PLANS).bind(id)).await
     }
 
-    /// The flows that have yet to deal with an event.
+    /// Returns the flows that have not planned an event yet.
     pub async fn list_waiting_plans(&self, id: EventId) -> Result<Vec<WaitingPlan>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_EVENT_PLANNING).bind(id)).await
     }

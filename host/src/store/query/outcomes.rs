@@ -1,4 +1,4 @@
-//! What became of several events: their deliveries, what waits, and why nothing came.
+//! The outcomes of several events: their deliveries, waiting plans, and dead letters.
 
 use super::stored_json::read_raw;
 use crate::model::delivery::DeliveryStatus;
@@ -9,40 +9,40 @@ use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
 
-/// The deliveries of one event to one endpoint that are in one status.
+/// The deliveries of one event to one endpoint that have the same status.
 #[derive(Debug, Clone)]
 pub struct DeliveryGroup {
     pub event_id: EventId,
     pub endpoint_id: EndpointId,
     pub status: DeliveryStatus,
     pub deliveries: u64,
-    /// Attempts of the one that was tried most often.
+    /// Largest number of attempts among them.
     pub attempts: u32,
-    /// When the next is due.
+    /// Earliest due time among them.
     pub due_at: Option<Timestamp>,
-    /// When the last one ended.
+    /// Latest end time among them.
     pub settled_at: Option<Timestamp>,
 }
 
-/// A flow that has yet to deal with an event.
+/// A flow that has not planned an event yet.
 #[derive(Debug, Clone)]
 pub struct WaitingEvent {
     pub event_id: EventId,
     pub flow_id: FlowId,
 }
 
-/// Why something of an event died.
+/// A dead letter of an event.
 #[derive(Debug, Clone)]
 pub struct EventDeath {
     pub event_id: EventId,
-    /// Whether a delivery died; else the modules of a flow failed.
+    /// Whether a delivery died. Otherwise the modules of a flow failed.
     pub is_delivery: bool,
     pub detail: String,
     /// Whether it is being replayed.
     pub is_replayed: bool,
 }
 
-/// What the modules of a flow said of an event.
+/// The steps of a flow's modules for an event.
 #[derive(Debug, Clone)]
 pub struct EventSteps {
     pub event_id: EventId,
@@ -90,14 +90,14 @@ impl FromStoredRow for EventSteps {
     }
 }
 
-/// Ids as both databases take a list of them.
+/// Returns ids as a JSON list, which both databases can read.
 fn list_ids(events: &[EventId]) -> String {
     let ids = events.iter().map(|event| event.uuid().simple().to_string());
     serde_json::Value::from(ids.collect::<Vec<_>>()).to_string()
 }
 
 impl EventStore {
-    /// How the deliveries of a page of events stand, by event and endpoint.
+    /// Groups the deliveries of a page of events by event, endpoint and status.
     pub async fn list_delivery_groups(
         &self,
         events: &[EventId],
@@ -109,7 +109,7 @@ impl EventStore {
         self.pool().fetch_all(SqlQuery::new(text).bind(&list_ids(events))).await
     }
 
-    /// Which of a page of events still wait for modules.
+    /// Returns which of a page of events still wait for modules.
     pub async fn list_waiting_events(
         &self,
         events: &[EventId],
@@ -121,7 +121,7 @@ impl EventStore {
         self.pool().fetch_all(SqlQuery::new(text).bind(&list_ids(events))).await
     }
 
-    /// Why something of a page of events died.
+    /// Returns the dead letters of a page of events.
     pub async fn list_event_deaths(
         &self,
         events: &[EventId],
@@ -132,7 +132,7 @@ impl EventStore {
         self.pool().fetch_all(SqlQuery::new(text).bind(&list_ids(events))).await
     }
 
-    /// What modules said of a page of events, at most `limit` runs.
+    /// Returns the steps of modules for a page of events, at most `limit` runs.
     pub async fn list_event_steps(
         &self,
         events: &[EventId],

@@ -1,5 +1,5 @@
-//! Figures over the newest rows. A list of all would read the whole table; these read a bounded
-//! number of rows, newest first, and say how far back that reached.
+//! Figures over the newest rows. A full list would read the whole table. These queries read a
+//! bounded number of rows, newest first, and return how far back they reached.
 
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::{DeliveryId, EndpointId, EventId, FlowId, SourceId};
@@ -8,7 +8,7 @@ use crate::store::error::database_error::corrupt_value;
 use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 
-/// Events of one type and source among the newest.
+/// The number of recent events with one type and source.
 #[derive(Debug, Clone)]
 pub struct EventKind {
     pub event_type: String,
@@ -17,7 +17,7 @@ pub struct EventKind {
     pub events: u64,
 }
 
-/// One of the newest deliveries.
+/// A recent delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct RecentDelivery {
     pub endpoint_id: EndpointId,
@@ -27,25 +27,25 @@ pub struct RecentDelivery {
     pub settled_at: Option<Timestamp>,
 }
 
-/// When one of the newest events was captured.
+/// The capture time of a recent event.
 #[derive(Debug, Clone, Copy)]
 pub struct RecentCapture(pub Timestamp);
 
-/// What waits at one endpoint.
+/// The waiting deliveries of one endpoint.
 #[derive(Debug, Clone)]
 pub struct EndpointQueue {
     pub endpoint_id: EndpointId,
-    /// Deliveries that wait or are being sent, counted up to the bound.
+    /// Number of deliveries that wait or are being sent. The count stops at the bound.
     pub waiting: u64,
-    /// Those of them that were tried in vain.
+    /// Number of those that failed before.
     pub retrying: u64,
-    /// When the oldest of them was made.
+    /// Creation time of the oldest.
     pub oldest_at: Option<Timestamp>,
-    /// When the next is due.
+    /// Time at which the next one is due.
     pub due_at: Option<Timestamp>,
 }
 
-/// Dead letters that died of the same cause.
+/// Dead letters with the same cause.
 #[derive(Debug, Clone)]
 pub struct DeathCause {
     pub endpoint_id: Option<EndpointId>,
@@ -53,15 +53,15 @@ pub struct DeathCause {
     pub source_id: Option<SourceId>,
     pub reason: String,
     pub letters: u64,
-    /// Those of them whose replay is under way.
+    /// Number of those whose replay is under way.
     pub replaying: u64,
     pub first_at: Timestamp,
     pub last_at: Timestamp,
-    /// What was said of one of them.
+    /// The detail text of one of them.
     pub detail: String,
 }
 
-/// The last attempt of a delivery that waits for another.
+/// The last attempt of a delivery that waits for the next one.
 #[derive(Debug, Clone)]
 pub struct FailedAttempt {
     pub at: Timestamp,
@@ -145,13 +145,13 @@ impl FromStoredRow for FailedAttempt {
 }
 
 impl EventStore {
-    /// Which types and sources the newest `rows` events have, the most frequent first.
+    /// Returns the types and sources of the newest `rows` events, the most frequent first.
     pub async fn list_event_kinds(&self, rows: u32) -> Result<Vec<EventKind>, StoreError> {
         let query = SqlQuery::new(statements::RECENT_EVENT_KINDS).bind(i64::from(rows));
         self.pool().fetch_all(query).await
     }
 
-    /// At most `rows` deliveries made since then, newest first.
+    /// Returns at most `rows` deliveries made since the given time, newest first.
     pub async fn list_recent_deliveries(
         &self,
         since: Timestamp,
@@ -163,7 +163,7 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// When at most `rows` events were captured since then, newest first.
+    /// Returns the capture times of at most `rows` events since the given time, newest first.
     pub async fn list_recent_captures(
         &self,
         since: Timestamp,
@@ -175,14 +175,14 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// What waits at each endpoint, counted up to `most`.
+    /// Returns the queue of each endpoint. Each count stops at `most`.
     pub async fn list_endpoint_queues(&self, most: u32) -> Result<Vec<EndpointQueue>, StoreError> {
         let query = SqlQuery::new(statements::ENDPOINT_QUEUES).bind(i64::from(most));
         self.pool().fetch_all(query).await
     }
 
-    /// Why an endpoint's deliveries wait for another attempt: the latest failure of those that are
-    /// tried next.
+    /// Returns the latest failure among an endpoint's next deliveries, which explains why they wait
+    /// for another attempt.
     pub async fn find_last_failure(
         &self,
         endpoint: EndpointId,
@@ -191,12 +191,12 @@ impl EventStore {
         self.pool().fetch_optional(query).await
     }
 
-    /// The causes of the newest `rows` dead letters, the most frequent first.
+    /// Returns the causes of the newest `rows` dead letters, the most frequent first.
     pub async fn list_death_causes(&self, rows: u32) -> Result<Vec<DeathCause>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::DEATH_CAUSES).bind(i64::from(rows))).await
     }
 
-    /// How many dead letters there are that are not being replayed, counted up to `most`.
+    /// Counts the dead letters that are not being replayed. The count stops at `most`.
     pub async fn count_open_letters(&self, most: u32) -> Result<u64, StoreError> {
         let query = SqlQuery::new(statements::COUNT_OPEN_LETTERS).bind(i64::from(most));
         let count: i64 = self.pool().fetch_value(query).await?;

@@ -1,4 +1,4 @@
-//! The latest state of every record, for those who poll.
+//! Reads the latest state of records, for clients that poll.
 
 use super::stored_json;
 use crate::model::record::{Record, RecordOrder, RecordPosition, record_ordinal};
@@ -7,39 +7,37 @@ use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use std::ops::ControlFlow;
 
-/// Which records to list.
+/// Selects records.
 #[derive(Debug, Clone, Default)]
 pub struct RecordFilter {
     pub resource: String,
-    /// Only from this source.
+    /// Records from this source.
     pub source: Option<String>,
-    /// Only those heard of then or later.
+    /// Records whose last event came at this time or later.
     pub since: Option<Timestamp>,
-    /// Whether `since` leaves so few that finding them and putting them in order is quicker than
-    /// walking the list.
+    /// Whether `since` leaves so few records that finding and sorting them is faster than walking
+    /// the list.
     pub is_narrow: bool,
 }
 
-/// Where a page of records begins.
+/// The start of a page of records.
 #[derive(Debug, Clone, Copy)]
 pub enum PageStart<'p> {
-    /// So many records after the first of the list.
+    /// The number of records to skip from the start of the list.
     Offset(u32),
-    /// After this record, whether it is still there or not.
+    /// The record after which the page begins. It need not exist any more.
     After(&'p RecordPosition),
 }
 
-/// Most bytes of records that are read at once, unless a single one has more.
+/// Largest number of bytes that are read at once, unless a single record has more.
 const PIECE: usize = 8 << 20;
 
-/// Records that were read.
+/// Records that were read together.
 #[derive(Debug, Default)]
 pub struct RecordPiece {
-    /// The records.
     pub rows: Vec<Record>,
-    /// Whether reading ended because there were enough bytes: there are more records.
+    /// Whether reading ended because of the size, so that there are more records.
     pub is_cut: bool,
-    /// Their size.
     bytes: usize,
 }
 
@@ -57,7 +55,7 @@ impl FromStoredRow for Record {
 }
 
 impl RecordPiece {
-    /// Adds a record, unless there are enough bytes.
+    /// Adds a record, unless the size limit is reached.
     fn add(&mut self, record: Record) -> ControlFlow<()> {
         self.bytes += record.data.get().len();
         if self.bytes > PIECE && !self.rows.is_empty() {
@@ -70,7 +68,7 @@ impl RecordPiece {
 }
 
 impl EventStore {
-    /// Records in an order, from some place on.
+    /// Returns records in an order, from a start on.
     pub async fn list_records(
         &self,
         filter: &RecordFilter,
@@ -118,8 +116,8 @@ impl EventStore {
         self.pool().fetch_while(query, RecordPiece::default(), RecordPiece::add).await
     }
 
-    /// The records of one id, at most `limit`: one for each source that has it, the one last heard
-    /// of first.
+    /// Returns the records with an id, at most `limit`: one for each source that has it, the most
+    /// recent first.
     pub async fn find_records(
         &self,
         filter: &RecordFilter,
@@ -135,7 +133,7 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// How many records were deleted since then, counted up to `most`.
+    /// Counts the records that were deleted since the given time. The count stops at `most`.
     pub async fn count_deleted_records(
         &self,
         filter: &RecordFilter,
@@ -151,7 +149,7 @@ impl EventStore {
         Ok(u32::try_from(count).unwrap_or(most))
     }
 
-    /// How many records there are, counted up to a bound.
+    /// Counts the selected records. The count stops at `most`.
     pub async fn count_records(&self, filter: &RecordFilter, most: u32) -> Result<u64, StoreError> {
         let query = SqlQuery::new(statements::COUNT_RECORDS)
             .bind(&filter.resource)

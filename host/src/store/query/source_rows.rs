@@ -1,5 +1,5 @@
-//! What is kept of each row that a source has read, so that its next run sees what is new, changed
-//! or gone.
+//! Reads the stored rows of sources, so that the next run of a source can find new, changed and
+//! deleted rows.
 
 use crate::crypto::digest::ShortDigest;
 use crate::model::bad_row::BadRowReason;
@@ -10,29 +10,29 @@ use crate::store::error::database_error::corrupt_value;
 use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 
-/// A row of a source that was set aside before.
+/// A row of a source that was set aside.
 #[derive(Debug, Clone)]
 pub struct RowLetter {
-    /// The list as operators know it.
+    /// The list's name as operators know it.
     pub list: String,
-    /// The row's key, or where it stands.
+    /// The row's key, or its position.
     pub row_id: String,
-    /// Why it was set aside.
+    /// Reason for setting it aside.
     pub reason: BadRowReason,
-    /// What was wrong with it.
+    /// Description of the fault.
     pub detail: String,
-    /// When the row is from, where it says so.
+    /// Time of the row, if it has one.
     pub row_at: Option<Timestamp>,
-    /// When a replay of it was asked for that has not ended yet.
+    /// Time at which a replay was requested that has not ended yet.
     pub replayed_at: Option<Timestamp>,
 }
 
 /// Keys of a part of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRange {
-    /// Keys above this one.
+    /// Exclusive lower bound.
     pub above: i64,
-    /// Up to this one.
+    /// Inclusive upper bound.
     pub to: i64,
 }
 
@@ -44,8 +44,9 @@ impl KeyRange {
 impl FromStoredRow for RowHead {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
         let hash: Vec<u8> = row.get("hash")?;
-        let hash = ShortDigest::from_bytes(&hash)
-            .ok_or_else(|| corrupt_value("source_row", "hash", &"it has not sixteen bytes"))?;
+        let hash = ShortDigest::from_bytes(&hash).ok_or_else(|| {
+            corrupt_value("source_row", "hash", &"it does not have sixteen bytes")
+        })?;
         let revision: i32 = row.get("revision")?;
         let (key, marks) = (row.get("row_key")?, row.get("marks")?);
         Ok(Self { key, hash, revision: revision.unsigned_abs(), marks })
@@ -61,8 +62,9 @@ impl FromStoredRow for KeptRow {
 impl FromStoredRow for RowLetter {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
         let reason: String = row.get("reason")?;
-        let reason = BadRowReason::named(&reason)
-            .ok_or_else(|| corrupt_value("dead_letter", "reason", &"it is not of a row"))?;
+        let reason = BadRowReason::named(&reason).ok_or_else(|| {
+            corrupt_value("dead_letter", "reason", &"it is not a reason for a row")
+        })?;
         Ok(Self {
             list: row.get("list")?,
             row_id: row.get("row_id")?,
@@ -75,7 +77,7 @@ impl FromStoredRow for RowLetter {
 }
 
 impl EventStore {
-    /// What is kept of a range of rows without their contents, by key.
+    /// Returns a range of stored rows without their contents, by key.
     pub async fn list_row_heads(
         &self,
         source: SourceId,
@@ -90,7 +92,7 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// The next keys that are kept, in order.
+    /// Returns the next stored keys, in order.
     pub async fn list_kept_keys(
         &self,
         source: SourceId,
@@ -106,7 +108,7 @@ impl EventStore {
         self.pool().fetch_values(query).await
     }
 
-    /// What is kept of certain rows without their contents, by key.
+    /// Returns certain stored rows without their contents, by key.
     pub async fn find_row_heads(
         &self,
         source: SourceId,
@@ -122,7 +124,7 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// What is kept of certain rows, by key.
+    /// Returns certain stored rows, by key.
     pub async fn find_kept_rows(
         &self,
         source: SourceId,
@@ -141,7 +143,7 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// Rows of a source that are set aside, at most so many.
+    /// Returns rows of a source that are set aside, at most `limit`.
     pub async fn list_row_letters(
         &self,
         source: SourceId,
@@ -154,7 +156,7 @@ impl EventStore {
     }
 }
 
-/// Keys as both databases take a list of them.
+/// Returns keys as a JSON list, which both databases can read.
 fn json_array(keys: &[i64]) -> String {
     serde_json::Value::from(keys).to_string()
 }

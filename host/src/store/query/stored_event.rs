@@ -5,18 +5,17 @@ use crate::model::event::Event;
 use crate::store::db::{FromStoredRow, StoredRow};
 use crate::store::{PrunedPayload, StoreError};
 
-/// An event and how many flows and endpoints took it when it was captured.
+/// An event, and the number of flows and endpoints that matched it when it was captured.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
     pub event: Event,
-    /// How many took it.
     pub matched: u16,
-    /// When its payload was pruned; then its data is null.
+    /// Time at which its payload was pruned. Its data is then null.
     pub pruned: Option<PrunedPayload>,
 }
 
 impl StoredEvent {
-    /// The event; an error if its payload is gone.
+    /// Returns the event, or an error if its payload was pruned.
     pub fn with_payload(self) -> Result<Event, StoreError> {
         match self.pruned {
             Some(pruned) => Err(StoreError::PayloadPruned(pruned)),
@@ -36,7 +35,7 @@ impl FromStoredRow for StoredEvent {
     }
 }
 
-/// The columns that every query over events selects.
+/// Reads the columns that every query over events selects.
 impl FromStoredRow for Event {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
         Ok(Self {

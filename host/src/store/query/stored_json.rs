@@ -1,4 +1,4 @@
-//! JSON that is stored as text.
+//! Reads JSON that is stored as text.
 
 use crate::store::StoreError;
 use crate::store::db::StoredRow;
@@ -6,7 +6,7 @@ use crate::store::error::database_error::corrupt_value;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-/// The JSON text of a column as it is.
+/// Returns the JSON text of a column without parsing it into a type.
 pub fn read_raw(
     row: &StoredRow<'_>,
     table: &'static str,
@@ -15,7 +15,7 @@ pub fn read_raw(
     raw(row.get(column)?, table, column)
 }
 
-/// The same of a column that may be null.
+/// Like [`read_raw`], for a column that may be null.
 pub fn read_optional_raw(
     row: &StoredRow<'_>,
     table: &'static str,
@@ -25,7 +25,7 @@ pub fn read_optional_raw(
     text.map(|text| raw(text, table, column)).transpose()
 }
 
-/// The JSON text of a column, of a known type.
+/// Parses the JSON text of a column into a type.
 pub fn read_json<T: DeserializeOwned>(
     row: &StoredRow<'_>,
     table: &'static str,

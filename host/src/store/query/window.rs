@@ -1,8 +1,9 @@
-//! Lists in bounds: how much of a table one request looks through.
+//! Bounds how many rows one list request examines.
 //!
-//! A filter that fits few rows would have the whole table read: 180,000 events took 0.23 s a
-//! request. So a list with a filter looks through [`ROWS`] rows, newest first, and says where it
-//! stopped; the next page goes on there. A page may hold few rows, or none, and not be the last.
+//! A filter that matches few rows would read the whole table: with 180,000 events this took 0.23 s
+//! a request. So a list with a filter examines [`ROWS`] rows, newest first, and returns where it
+//! stopped; the next page continues there. A page may hold few rows, or none, and still not be the
+//! last.
 
 use crate::store::db::SqlQuery;
 use crate::store::{EventStore, StoreError};
@@ -10,49 +11,48 @@ use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Rows that one request looks through: some 13 ms.
+/// Number of rows that one request examines, which takes some 13 ms.
 const ROWS: i64 = 10_000;
-/// How far the time in an id may be from the time that is stored beside it.
+/// Largest difference between the time in an id and the time that is stored beside it.
 const SLACK: Duration = Duration::from_mins(1);
 
 /// A page of a list.
 #[derive(Debug)]
 pub struct ListPage<R, I> {
     pub rows: Vec<R>,
-    /// What to go on after; `None` on the last page.
+    /// The id after which the next page begins. `None` on the last page.
     pub next: Option<I>,
 }
 
-/// The part of a list that one request looks through, by id.
+/// The ids of the rows that one request examines.
 #[derive(Debug, Clone, Copy)]
 pub struct ListWindow {
-    /// Only lower ids.
+    /// Exclusive upper bound.
     pub before: Uuid,
-    /// Only this id and higher ones.
+    /// Inclusive lower bound.
     pub from: Uuid,
-    /// Whether there are rows below that were not looked at.
+    /// Whether there are rows below that were not examined.
     is_cut: bool,
 }
 
-/// A time bound as a bound of ids, which begin with their time.
+/// Turns a lower time bound into a bound of ids, which begin with their time.
 pub fn since_id(at: Option<Timestamp>, first_at: impl Fn(Timestamp) -> Uuid) -> Option<Uuid> {
     at.map(|at| first_at(at.before(SLACK)))
 }
 
-/// The same for a bound above.
+/// Turns an upper time bound into a bound of ids.
 pub fn until_id(at: Option<Timestamp>, first_at: impl Fn(Timestamp) -> Uuid) -> Option<Uuid> {
     at.map(|at| first_at(at.after(SLACK)))
 }
 
 impl ListWindow {
-    /// All of a list between two ids, as far as they are given.
+    /// Returns the window between two ids. A missing bound means the end of the list.
     pub fn between(from: Option<Uuid>, before: impl IntoIterator<Item = Uuid>) -> Self {
         let before = before.into_iter().min().unwrap_or(Uuid::max());
         Self { before, from: from.unwrap_or(Uuid::nil()), is_cut: false }
     }
 
-    /// A page of at most `limit` of the rows that were found; one row more says that there are
-    /// others.
+    /// Makes a page of at most `limit` rows. One further row shows that there are more.
     pub fn page<R>(
         self,
         mut rows: Vec<R>,
@@ -67,19 +67,20 @@ impl ListWindow {
 }
 
 impl<R, I> ListPage<R, I> {
-    /// The same with another kind of id.
+    /// Converts the id of the next page.
     pub fn with_ids<J>(self, id: impl FnOnce(I) -> J) -> ListPage<R, J> {
         ListPage { rows: self.rows, next: self.next.map(id) }
     }
 }
 
-/// What a nullable id condition binds: whether it applies, and the id.
+/// Returns the two parameters of a nullable id condition: whether it applies, and the id.
 pub fn condition(id: Option<Uuid>) -> (Option<&'static str>, Uuid) {
     (id.map(|_| "x"), id.unwrap_or_default())
 }
 
 impl EventStore {
-    /// Cuts a window to what one request looks through. `floor` finds the lowest id of that.
+    /// Shortens a window to the rows that one request examines. `floor` is the statement that finds
+    /// their lowest id.
     pub async fn cut_window(
         &self,
         window: ListWindow,

@@ -1,4 +1,4 @@
-//! What rules find, and the notices about it, are written by the node that has the duty.
+//! The node with the duty writes the findings of rules, and the notices about them.
 
 use super::*;
 use crate::model::alert::{AlertFinding, AlertState, AlertSubject, NOTICE_SOURCE, SubjectKind};
@@ -54,7 +54,7 @@ async fn without_the_duty_nothing_is_written() {
         assert!(refused.is_none(), "{url}");
         assert_eq!((notices(&store).await, store.list_alerts().await.unwrap().len()), (0, 0));
         assert!(store.take_alert_duty().await.unwrap(), "{url}");
-        assert!(store.take_alert_duty().await.unwrap(), "it goes on with it: {url}");
+        assert!(store.take_alert_duty().await.unwrap(), "it keeps the duty: {url}");
         let taken = store.record_alerts(vec![notice()], firing()).await.unwrap();
         assert_eq!(taken.map(|receipts| receipts.len()), Some(1), "{url}");
         assert_eq!(notices(&store).await, 1, "{url}");
@@ -82,7 +82,10 @@ async fn an_alert_that_fires_anew_forgets_what_was_said() {
         assert_eq!(found.reaction.acknowledged_by.as_deref(), Some("ann"), "{url}");
         assert_eq!(found.unsent, None, "{url}");
         record(first, AlertState::Resolved).await;
-        assert!(!store.acknowledge_alert(first, "bob").await.unwrap(), "it is over: {url}");
+        assert!(
+            !store.acknowledge_alert(first, "bob").await.unwrap(),
+            "the alert is resolved: {url}"
+        );
         assert!(store.list_open_alerts().await.unwrap().is_empty(), "{url}");
         record(second, AlertState::Firing).await;
         let all = store.list_alerts().await.unwrap();

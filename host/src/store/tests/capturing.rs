@@ -72,7 +72,7 @@ async fn an_idempotency_key_with_another_request_is_refused_whole() {
 async fn one_refused_event_costs_no_other() {
     for TestStore { store, url, .. } in stores().await {
         let fine = store.capture_events(vec![invoice("17")]);
-        // An event that is there already: the database refuses its id, and nobody changes it.
+        // An event that exists already: the database refuses its id.
         let known = invoice("18");
         let event = Arc::clone(&known.event);
         store.capture_events(vec![known]).await.unwrap();

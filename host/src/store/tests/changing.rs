@@ -106,7 +106,10 @@ async fn a_run_keeps_rows_and_events_only_while_it_holds_its_source() {
     for TestStore { store, url, .. } in stores().await {
         let (source, began) = (SourceId::generate(), store.clock().now());
         assert!(store.lease_source(source, began, None).await.unwrap(), "{url}");
-        assert!(!store.lease_source(source, began, None).await.unwrap(), "{url}: it has run since");
+        assert!(
+            !store.lease_source(source, began, None).await.unwrap(),
+            "{url}: it has run in the meantime"
+        );
         let changes = |run| {
             let mut changes = SourceChanges::of(source, run, "invoices");
             changes.put = vec![kept(1), kept(2)];

@@ -1,4 +1,4 @@
-//! Nodes reckon by the database's clock. SQLite has one node, and no clock.
+//! Nodes use the database's clock. SQLite has one node and no clock of its own.
 
 use super::*;
 use crate::model::delivery::DeliveryStatus;
@@ -7,10 +7,10 @@ use crate::store::db::{DatabaseDialect, SqlQuery};
 const SET_FORWARD: &str = "CREATE OR REPLACE FUNCTION waybill_now() RETURNS BIGINT LANGUAGE sql \
     VOLATILE AS 'SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) + 12000000'";
 const BY: Duration = Duration::from_secs(12);
-/// More than a query takes, and much less than the clock is set by.
+/// Longer than a query takes, and much shorter than the change of the clock.
 const NEARLY: Duration = Duration::from_secs(3);
 
-/// Two stores on one PostgreSQL, if there is one.
+/// Returns two stores on one PostgreSQL database, if the tests have one.
 async fn two_nodes() -> Option<(TestStore, EventStore)> {
     let is_postgres = |one: &TestStore| one.store.pool().dialect() == DatabaseDialect::Postgres;
     let one = stores().await.into_iter().find(is_postgres)?;
@@ -29,7 +29,7 @@ async fn all_nodes_follow_the_clock_of_the_database() {
     assert!(!is_set_forward(&store) && store.clock().skew().abs() < 3_000_000);
     store.pool().execute(SqlQuery::new(SET_FORWARD)).await.unwrap();
     let late = open(&url).await;
-    assert!(is_set_forward(&late), "one that starts asks first");
+    assert!(is_set_forward(&late), "a starting node asks for the time first");
     for store in [&store, &other] {
         store.watch_processes().await.unwrap();
         assert!(is_set_forward(store));
@@ -49,7 +49,7 @@ async fn a_clock_that_is_set_forward_loses_no_node() {
     let leased = lease(&other);
     let made = capture_delivery(&other, EndpointId::generate(), Some(leased)).await;
     store.pool().execute(SqlQuery::new(SET_FORWARD)).await.unwrap();
-    // The other one has not said yet that it is there, by the new time.
+    // The other node has not sent a heartbeat with the new time yet.
     for _ in 0..2 {
         store.watch_processes().await.unwrap();
     }

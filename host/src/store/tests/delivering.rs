@@ -185,7 +185,11 @@ async fn an_answer_becomes_an_event_with_the_delivery_that_it_settles_and_once()
             assert_eq!(store.find_event(event).await.unwrap().is_some(), is_there, "{url}");
             assert_eq!(store.find_delivery(next).await.unwrap().is_some(), is_there, "{url}");
         }
-        assert_eq!(store.list_attempts(made.id).await.unwrap().len(), 2, "{url}: both were made");
+        assert_eq!(
+            store.list_attempts(made.id).await.unwrap().len(),
+            2,
+            "{url}: both attempts were made"
+        );
     }
 }
 
@@ -204,7 +208,8 @@ async fn a_claim_leases_what_is_due_once() {
     }
 }
 
-/// What was queued in memory behind a refused delivery is given back until the end of the hold.
+/// Deliveries that were queued in memory behind a refused one are released until the end of the
+/// hold.
 #[tokio::test]
 async fn a_hold_that_is_lifted_makes_all_that_it_held_back_due() {
     for TestStore { store, url, .. } in stores().await {
@@ -264,7 +269,7 @@ async fn a_smart_delivery_takes_the_place_of_the_one_that_waits() {
     }
 }
 
-/// Plans of two events of a record come to their ends in any order.
+/// Plans of two events of a record finish in any order.
 #[tokio::test]
 async fn an_older_event_does_not_take_the_place_of_a_newer_one() {
     for TestStore { store, url, .. } in stores().await {
@@ -314,7 +319,7 @@ async fn what_is_written_for_a_deleted_endpoint_is_cancelled() {
     }
 }
 
-/// A delivery of a record to an endpoint that collapses.
+/// Captures a delivery of a record to an endpoint that collapses.
 async fn capture_smart(store: &EventStore, endpoint: EndpointId) -> DeliveryId {
     let mut captured = invoice("17");
     let latest = store.clock().now().after(Duration::from_hours(1));
@@ -365,8 +370,8 @@ async fn a_smart_delivery_that_was_superseded_can_be_replayed_while_another_wait
     }
 }
 
-/// Events without a record, as those of types that are not in the catalogue: nothing but the
-/// deliveries keeps their writers apart.
+/// These events have no record, like those of types that are not in the catalogue, so only the
+/// deliveries separate their writers.
 #[tokio::test]
 async fn smart_deliveries_captured_at_once_in_any_order_leave_one_each() {
     const ROUNDS: usize = 60;
@@ -417,7 +422,7 @@ async fn a_lost_process_gives_back_what_it_held() {
     }
 }
 
-/// The machine was started again with its clock an hour behind.
+/// The machine was restarted with its clock an hour behind.
 #[tokio::test]
 async fn what_a_process_held_by_a_clock_that_was_ahead_is_due_at_once_on_sqlite() {
     const LOST_NODE: i64 = 5;
@@ -459,7 +464,7 @@ async fn a_deleted_endpoint_gets_nothing_more() {
     }
 }
 
-/// One transaction for all of them would keep every capture waiting.
+/// One transaction for all of them would delay every capture.
 #[tokio::test]
 async fn the_backlog_of_a_deleted_endpoint_is_called_off_in_pieces() {
     const BACKLOG: usize = 6_000;

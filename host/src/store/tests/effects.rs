@@ -1,4 +1,4 @@
-//! What modules change besides deliveries: once, or not at all.
+//! The effects of modules besides deliveries happen once, or not at all.
 
 use super::*;
 use crate::model::capability_grants::RecordIndex;
@@ -16,7 +16,7 @@ fn value(text: &str) -> StateValue {
     StateValue { text: text.to_owned(), expires_at: None }
 }
 
-/// The effects of one module that found `before` under a key and left `now`.
+/// Returns the effects of one module that found `before` under a key and left `now`.
 fn turning(key: &str, before: Option<StateValue>, now: Option<StateValue>) -> PlanEffects {
     let state = [(address(key), StateCell { before, now })].into();
     PlanEffects { state, ..PlanEffects::default() }

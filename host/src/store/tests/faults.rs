@@ -1,4 +1,4 @@
-//! What a line to PostgreSQL that breaks costs.
+//! The effects of a broken connection to PostgreSQL.
 
 use super::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,19 +7,19 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// A line to the server that can be broken.
+/// A connection to the server that a test can break.
 struct BreakableLine {
     url: String,
-    /// Cancelled: connections pass nothing on any more and stay open.
+    /// When cancelled, connections stay open but pass nothing on.
     silence: CancellationToken,
-    /// Whether new connections are sound, though older ones are silent.
+    /// Whether new connections work although older ones are silent.
     is_mended: Arc<AtomicBool>,
-    /// Whether the next answer to a commit is kept back and its connection closed.
+    /// Whether the next answer to a commit is withheld and its connection closed.
     cuts_commit: Arc<AtomicBool>,
 }
 
 impl BreakableLine {
-    /// A line to the server of the tests, if there is one.
+    /// Opens a proxy to the server of the tests, if there is one.
     async fn open() -> Option<Self> {
         let url = postgres_url().await?;
         let mut server: url::Url = url.parse().unwrap();
@@ -73,7 +73,7 @@ async fn pass_on(
     }
 }
 
-/// Copies until either end is closed, or `passes` says that a piece is not to be passed on.
+/// Copies until either end is closed, or until `passes` rejects a piece.
 async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, passes: impl Fn(&[u8]) -> bool) {
     let mut piece = vec![0; 64 << 10];
     loop {
@@ -84,7 +84,7 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, passes: impl Fn(&
     }
 }
 
-/// With a key it is written by a transaction of several statements.
+/// With a key, a transaction of several statements writes the event.
 fn keyed(key: &str) -> EventCapture {
     EventCapture { keys: vec![key.to_owned()], ..invoice("17") }
 }
@@ -98,7 +98,7 @@ async fn a_commit_whose_answer_is_lost_is_acknowledged() {
     let id = captured.event.id;
     let receipts = store.capture_events(vec![captured]).await.unwrap();
     assert_eq!(receipts, [CaptureReceipt { id, duplicate: false }]);
-    assert!(!line.cuts_commit.load(Ordering::SeqCst), "the answer was kept back");
+    assert!(!line.cuts_commit.load(Ordering::SeqCst), "the answer was withheld");
     let again = store.capture_events(vec![keyed("id 1")]).await.unwrap();
     assert_eq!(again, [CaptureReceipt { id, duplicate: true }]);
 }
@@ -120,7 +120,7 @@ async fn connections_that_have_become_silent_are_given_up() {
 #[tokio::test]
 async fn a_host_that_does_not_listen_is_passed_over() {
     let Some(url) = postgres_url().await else { return };
-    // Nobody listens on port 1.
+    // No server listens on port 1.
     let two = url.replacen('@', "@127.0.0.1:1,", 1);
     assert_ne!(url, two, "the URL names a user");
     let store = open(&two).await;

@@ -1,4 +1,4 @@
-//! Claims at an ordered endpoint where nearly everything waits for an earlier one.
+//! Claims at an ordered endpoint where nearly every delivery waits for an earlier one.
 
 use super::delivering::{claim, settle, settled};
 use super::*;
@@ -7,11 +7,11 @@ use crate::store::SettledAttempt;
 use crate::store::db::SqlQuery;
 use crate::store::prefetch::LeasedDelivery;
 
-/// Deliveries of one record: several windows of a claim.
+/// Number of deliveries of one record: several windows of a claim.
 const WAITING: usize = 2_000;
 const WINDOW: i64 = 512;
 
-/// Deliveries of one record, the oldest first.
+/// Captures deliveries of one record, the oldest first.
 async fn capture_in_order(store: &EventStore, endpoint: EndpointId) -> Vec<NewDelivery> {
     let mut made = Vec::new();
     let mut captures = Vec::new();
@@ -37,14 +37,14 @@ async fn end(
     settle(store, SettledAttempt { ordered: true, ..settled }).await;
 }
 
-/// What a claim would look at if it had no bound.
+/// Counts the deliveries that a claim would examine without a bound.
 async fn count_due(store: &EventStore, endpoint: EndpointId) -> i64 {
     let text = "SELECT COUNT(*) AS value FROM delivery WHERE endpoint_id = $1 AND due_at <= $2";
     let query = SqlQuery::new(text).bind(endpoint).bind(store.clock().now());
     store.pool().fetch_value(query).await.unwrap()
 }
 
-/// Waits until a delivery is due: one that is freed may be due some milliseconds from now.
+/// Waits until a delivery is due, because a released one may be due some milliseconds from now.
 async fn claim_next(store: &EventStore, endpoint: EndpointId) -> LeasedDelivery {
     let claiming = async {
         loop {
@@ -77,7 +77,7 @@ async fn a_claim_reads_the_same_however_many_wait_behind_one() {
             assert!(count_due(&store, endpoint).await < WINDOW, "{url}");
         }
         let next_due = store.find_delivery(made[9].id).await.unwrap().unwrap().due_at;
-        assert_eq!(next_due, Some(at), "{url}: it is due when the one before it is");
+        assert_eq!(next_due, Some(at), "{url}: it is due when the previous one is");
     }
 }
 
@@ -87,7 +87,7 @@ async fn what_is_parked_follows_the_one_before_it_at_once() {
         let endpoint = EndpointId::generate();
         let made = capture_in_order(&store, endpoint).await;
         let mut leased = claim_only(&store, endpoint).await.unwrap();
-        assert!(claim_only(&store, endpoint).await.is_none(), "{url}: parks the others");
+        assert!(claim_only(&store, endpoint).await.is_none(), "{url}: the claim parks the others");
         assert!(count_due(&store, endpoint).await < WINDOW, "{url}");
         let dead = AttemptOutcome::Dead { reason: "gone" };
         for (n, outcome) in [AttemptOutcome::Delivered, dead].into_iter().enumerate() {

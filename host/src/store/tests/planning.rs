@@ -5,7 +5,7 @@ use crate::model::plan_effects::PlanEffects;
 use crate::store::prune::PruneCutoffs;
 use crate::store::{DeadLetterFilter, ModuleFailed, NewPlanning, RecordedPlan};
 
-/// An event whose flow's modules are to run, under a lease.
+/// Captures an event whose flow's modules are to run, under a lease.
 pub async fn capture_planning(store: &EventStore, flow: FlowId, lease: WorkLease) -> Arc<Event> {
     capture_planning_of(store, invoice("17"), flow, lease).await
 }

@@ -32,7 +32,7 @@ async fn a_page_ends_where_its_payloads_are_large() {
             store.capture_events(vec![capture(event("1", &large))]).await.unwrap();
         }
         let page = store.list_events(&EventFilter::default(), None, 50).await.unwrap();
-        assert_eq!(page.rows.len(), 1, "{url}: 4 MiB and no more");
+        assert_eq!(page.rows.len(), 1, "{url}: at most 4 MiB");
         assert!(page.next.is_some(), "{url}");
     }
 }
@@ -96,7 +96,7 @@ async fn what_is_being_sent_is_not_erased() {
     }
 }
 
-/// The operator may leave it at the refusal: then what waits is to be sent.
+/// The operator may leave it at the refusal. The waiting deliveries must then be sent.
 #[tokio::test]
 async fn an_erasing_that_is_refused_calls_no_delivery_off() {
     for TestStore { store, url, .. } in stores().await {

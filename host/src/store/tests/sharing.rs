@@ -1,4 +1,4 @@
-//! Two nodes divide a limit. SQLite has one node, which has all.
+//! Two nodes divide a limit. SQLite has one node, which has the whole limit.
 
 use super::*;
 use crate::model::id::TokenId;
@@ -6,7 +6,7 @@ use crate::model::node_description::NodeDescription;
 use crate::store::db::DatabaseDialect;
 use crate::store::shares::{ShareKind, ShareNeed};
 
-/// Two stores on one PostgreSQL that know of each other, if there is one.
+/// Returns two stores on one PostgreSQL database that know of each other, if the tests have one.
 async fn two_nodes() -> Option<(TestStore, EventStore)> {
     let is_postgres = |one: &TestStore| one.store.pool().dialect() == DatabaseDialect::Postgres;
     let one = stores().await.into_iter().find(is_postgres)?;
@@ -45,19 +45,19 @@ async fn nodes_never_hold_more_than_there_is() {
     let divide = async |store: &EventStore, held, wanted| {
         store.divide_limits(need(endpoint, held, wanted), held == 0).await.unwrap()
     };
-    assert_eq!(divide(&other, 0, 10).await, [0], "the first one may use all");
-    // It had all, and gives back what is more than its half when that is not in use any more.
+    assert_eq!(divide(&other, 0, 10).await, [0], "the first node may use the whole limit");
+    // It had the whole limit, and returns what exceeds its half once that is no longer in use.
     assert_eq!(divide(&store, 10, 10).await, [5]);
     assert_eq!(divide(&other, 0, 10).await, [0]);
     assert_eq!(divide(&store, 7, 10).await, [5]);
     assert_eq!(divide(&other, 0, 10).await, [3]);
     assert_eq!(divide(&store, 5, 10).await, [5]);
     assert_eq!(divide(&other, 3, 10).await, [5]);
-    // An idle one gives its part back.
+    // An idle node returns its share.
     assert_eq!(divide(&store, 5, 0).await, [0]);
     assert_eq!(divide(&store, 0, 0).await, [0]);
     assert_eq!(divide(&other, 5, 10).await, [10]);
-    assert!(!store.end_sharing().await.unwrap(), "the other one is there");
+    assert!(!store.end_sharing().await.unwrap(), "the other node is running");
     other.leave_process().await.unwrap();
     assert!(store.end_sharing().await.unwrap());
 }
@@ -71,5 +71,5 @@ async fn calls_of_a_minute_are_taken_once() {
     assert_eq!(store.take_calls(token, 7, 4, 10).await.unwrap(), None);
     assert_eq!(store.take_calls(token, 7, 2, 10).await.unwrap(), Some(10));
     assert_eq!(other.take_calls(token, 8, 4, 10).await.unwrap(), Some(4), "another minute");
-    assert_eq!(store.take_calls(token, 7, 1, 10).await.unwrap(), None, "of the one before");
+    assert_eq!(store.take_calls(token, 7, 1, 10).await.unwrap(), None, "in the minute before");
 }

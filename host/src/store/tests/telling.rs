@@ -1,4 +1,4 @@
-//! What a node learns of the attempts that other nodes make.
+//! A node learns of the attempts that other nodes make.
 
 use super::delivering::{settle, settled};
 use super::*;
@@ -7,7 +7,7 @@ use crate::store::objects::{ObjectChange, ObjectKind};
 use crate::store::watch::EventNotice;
 use crate::store::{DeliveryProgress, SettledAttempt};
 
-/// The only delivery of an event.
+/// Returns the progress of the only delivery of an event.
 async fn progress(store: &EventStore, event: EventId) -> DeliveryProgress {
     let found = store.list_progress_of_event(event).await.unwrap();
     assert_eq!(found.len(), 1);
@@ -36,7 +36,7 @@ async fn a_node_is_told_that_another_one_changed_the_settings() {
     let (here, there) = (open(&url).await, open(&url).await);
     let following = here.clone();
     let following = tokio::spawn(async move { following.follow_nodes().await });
-    // Whatever was changed before it listened is news.
+    // Any change before it began to listen counts as news.
     here.wait_for_changes().await;
     let id = EndpointId::generate().uuid();
     there.change_objects(&[ObjectChange::Delete { kind: ObjectKind::Flow, id }]).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_node_is_told_of_the_first_attempt_that_another_one_makes() {
     let following = tokio::spawn(async move { following.follow_nodes().await });
     let listens = watch.notices.recv().await;
     assert!(matches!(listens, Some(EventNotice::Interrupted)), "{listens:?}");
-    // Nobody waits for the first of these, and the second one is the one that is told.
+    // No request waits for the first of these. The second one is announced.
     let retry = AttemptOutcome::Retry { at: there.clock().now() };
     settle(&there, settled(&there, &made, own, retry)).await;
     let delivered = settled(&there, &made, own, AttemptOutcome::Delivered);

@@ -4,7 +4,7 @@ use crate::store::objects::ObjectKind;
 
 const SEEN: &str = "INSERT INTO node (id, seen_at) VALUES ($1, $2)";
 const COUNT: &str = "SELECT COUNT(*) AS value FROM node WHERE id = $1";
-/// No process has this id: ids are positive.
+/// No process has this id, because ids are positive.
 const NODE: i64 = -1;
 
 async fn count(store: &EventStore) -> i64 {
@@ -26,7 +26,7 @@ async fn what_a_closure_wrote_is_gone_where_it_fails() {
         assert!(matches!(failed, Err(StoreError::Missing(_))), "{url}: {failed:?}");
         assert_eq!(count(&store).await, 0, "{url}");
         store.pool().execute(SqlQuery::new(SEEN).bind(NODE).bind(1_i64)).await.unwrap();
-        assert_eq!(count(&store).await, 1, "{url}: the next transaction is a new one");
+        assert_eq!(count(&store).await, 1, "{url}: the next transaction starts anew");
     }
 }
 
@@ -87,7 +87,7 @@ async fn what_was_acknowledged_is_there_when_the_store_is_opened_again() {
     }
 }
 
-/// Opens a database as soon as whoever had it has let it go.
+/// Opens a database as soon as its previous user has released it.
 async fn reopen(url: &str) -> EventStore {
     loop {
         match EventStore::open(url, Clock::System, StoreOpening::default()).await {
@@ -98,7 +98,7 @@ async fn reopen(url: &str) -> EventStore {
     }
 }
 
-/// Opens an SQLite database when the last thread of the one before has closed its connection.
+/// Opens an SQLite database when the last thread of the previous user has closed its connection.
 async fn open_again(url: &str) -> Result<EventStore, StoreError> {
     loop {
         match EventStore::open(url, Clock::System, StoreOpening::default()).await {
@@ -157,7 +157,7 @@ async fn a_reading_that_nobody_waits_for_gives_its_connection_back() {
         "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n";
     let folder = TempDir::new().unwrap();
     let store = open(&format!("sqlite:{}", folder.path().join("w.db").display())).await;
-    // More than there are connections.
+    // More reads than there are connections.
     for _ in 0..8 {
         let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
         let take = move |(): &mut (), (): ()| {
@@ -166,7 +166,7 @@ async fn a_reading_that_nobody_waits_for_gives_its_connection_back() {
         };
         let reading = store.pool().fetch_while(SqlQuery::new(ENDLESS), (), take);
         tokio::select! {
-            ended = reading => panic!("it has no end: {ended:?}"),
+            ended = reading => panic!("the read does not end: {ended:?}"),
             first = has_begun.recv() => assert!(first.is_some()),
         }
     }
