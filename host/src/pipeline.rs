@@ -1,17 +1,17 @@
-//! Planning: running a flow's modules on an event, and recording what follows.
+//! Planning: runs a flow's modules on an event and records the result.
 //!
-//! Flows without modules are planned when the event is captured. For the others the capture leaves
-//! a row that waits; a planner takes it, runs the modules of that flow ([`planner`]), and records
-//! in one transaction the deliveries, what the modules said, and that the row is done. A crash
-//! before that plans again from the start. Flows are planned apart: one that fails costs no other.
+//! Flows without modules are planned when the event is captured. For all others the capture inserts
+//! a waiting row. A planner claims it, runs the modules of that flow ([`planner`]), and records the
+//! deliveries, the trace and the end of the row in one transaction. After a crash before that,
+//! planning starts again. Flows are planned separately, so the failure of one does not affect the
+//! others.
 //!
 //! **Fair shares.** Each flow has its own queue, its own places in memory, and runs a few events at
-//! once; a slow or failing module holds up the flows that it stands in. Where several flows have
-//! the same module, each has a share of its turns. No event waits for a turn without end: after a
-//! while it is planned again later.
+//! once. A slow or failing module delays only the flows that use it. If several flows have the same
+//! module, each has a share of its turns. No event waits for a turn without end: after a while it
+//! is planned again later.
 //!
-//! **Events under which the process died twice** are run one after another
-//! ([`crate::store::claim`]).
+//! **Events under which the process died twice** run one after another ([`crate::store::claim`]).
 
 pub mod bounds;
 pub mod contents;
@@ -37,40 +37,37 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Events of one flow whose modules run at once. The processors bound the work; this bounds what
-/// waits for them.
+/// Events of one flow whose modules run at once. The processors bound the work; this bounds the
+/// number of waiting events.
 const AT_ONCE: u32 = 32;
-/// How often the table is asked for events that memory does not know of.
+/// Interval at which the table is searched for events that memory does not know of.
 const PATROL: Duration = Duration::from_millis(500);
-/// How often it is asked for events of flows that are gone.
+/// Interval at which the table is searched for events of deleted flows.
 const ORPHAN_PATROL: Duration = Duration::from_mins(1);
-/// After how long a process that did not die is no longer expected to.
+/// Time after which a process that did not die is considered stable.
 const CALM: Duration = Duration::from_secs(10);
-/// What must be left of a lease for the modules to run; longer than they may run and wait.
+/// Remaining time that a lease must have for the modules to run. Longer than they may run and wait.
 const LEAST_LEASE: Duration = Duration::from_mins(1);
 
-/// What planners share.
+/// State that all planners share.
 #[derive(Debug, Clone)]
 pub struct PlannerContext {
-    /// The record.
     pub journal: EventStore,
-    /// Flows and modules.
     pub live: LiveSettings,
-    /// When modules that failed for a time are run again.
+    /// Waits before modules run again after a temporary failure.
     pub schedule: Arc<[TimeSpan]>,
-    /// How long dedupe keys last.
+    /// Lifetime of dedupe keys.
     pub dedupe_for: Duration,
     /// Makes the requests of modules.
     pub requests: ModuleClient,
-    /// The permit of plans that hold much memory.
+    /// The permit for plans that hold much memory.
     pub heavy: Arc<Semaphore>,
-    /// Plans under way.
+    /// The running plans.
     pub tasks: TaskTracker,
-    /// Ends the planning.
     pub stop: CancellationToken,
 }
 
-/// Runs until told to stop.
+/// Plans events until the server stops.
 pub async fn run_pipeline(
     context: PlannerContext,
     mut lanes: mpsc::UnboundedReceiver<NewFlowLane>,
@@ -93,7 +90,7 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
     let NewFlowLane { lane, mut queue } = new;
     let permits = Arc::new(Semaphore::new(AT_ONCE as usize));
     let (room, held) = (Arc::clone(&lane.room), Arc::downgrade(&lane));
-    // The topology holds the lane as long as the flow exists; then the queue ends.
+    // The settings hold the lane as long as the flow exists. Afterwards the queue ends.
     drop(lane);
     loop {
         let planning = tokio::select! {
@@ -109,7 +106,8 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
         let wanted = count_permits(&context, &planning);
         let Ok(permit) = Arc::clone(&permits).acquire_many_owned(wanted).await else { return };
         let context = context.clone();
-        // Boxed: a task's future is moved several times before it runs, and this one is large.
+        // Boxed because this future is large, and a task's future is moved several times before it
+        // runs.
         context.tasks.clone().spawn(Box::pin(async move {
             plan_event(&context, planning, Some(permit)).await;
         }));
@@ -118,13 +116,13 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
     while let Some(planning) = queue.recv().await {
         let now = context.journal.clock().now();
         if let Err(error) = context.journal.release_planning(&planning, now).await {
-            tracing::warn!(event = %planning.event.id, %error, "cannot give an event back; its lease will run out");
+            tracing::warn!(event = %planning.event.id, %error, "cannot release an event; its lease will run out");
         }
     }
 }
 
-/// How many of a flow's permits an event takes. A flow that remembers plans its events one after
-/// another: each sees what the one before it wrote.
+/// Returns the number of permits that an event takes. A flow with state plans its events one after
+/// another, so that each sees the writes of the one before.
 fn count_permits(context: &PlannerContext, planning: &LeasedPlanning) -> u32 {
     let topology = context.live.current_settings();
     let remembers = topology.find_flow(planning.flow).is_some_and(|route| route.remembers());
@@ -138,7 +136,7 @@ async fn claim_plannings(context: &PlannerContext, lane: &FlowLane) {
     }
 }
 
-/// Wakes the flows that have something due which memory does not know of.
+/// Wakes flows that have due events which memory does not know of.
 async fn sweep_plannings(context: PlannerContext) {
     loop {
         tokio::select! {
@@ -158,8 +156,8 @@ async fn sweep_plannings(context: PlannerContext) {
     }
 }
 
-/// Plans, one after another, the events under which processes died twice, so that the next death
-/// tells which one it was; and those whose flow is gone.
+/// Plans events under which processes died twice, one after another, so that the next death
+/// identifies its event. Also plans events of deleted flows.
 async fn run_odd(context: PlannerContext) {
     let began = tokio::time::Instant::now();
     let mut orphans = began;
@@ -187,8 +185,8 @@ async fn run_odd(context: PlannerContext) {
     }
 }
 
-/// Runs the modules and records the plan; again, at once, where the state that they read was changed
-/// by another event meanwhile. That is no try of the event: nothing failed.
+/// Runs the modules and records the plan. Repeats this at once if another event changed the state
+/// that the modules read. A repetition does not count as a try, because nothing failed.
 async fn plan_event(
     context: &PlannerContext,
     planning: LeasedPlanning,
@@ -200,9 +198,9 @@ async fn plan_event(
     }
 }
 
-/// Runs the modules, then records the plan; the planning comes back where it is to be made again.
-/// `permit` is for the running only, unless the flow remembers: the next event's modules run while this
-/// one's commit is under way.
+/// Runs the modules, then records the plan. Returns the planning if it must be repeated. `permit`
+/// covers only the run, unless the flow has state, so that the next event's modules run during this
+/// one's commit.
 async fn plan_once(
     context: &PlannerContext,
     planning: LeasedPlanning,
@@ -258,7 +256,7 @@ async fn plan_once(
     })
 }
 
-/// What the modules of the flow make of the event.
+/// Runs the modules of the flow on the event.
 async fn run_modules(
     context: &PlannerContext,
     planning: &LeasedPlanning,
@@ -287,7 +285,7 @@ async fn run_modules(
     planner.run().await
 }
 
-/// Records a plan, and counts it once it is recorded. It comes back where it is to be made again.
+/// Records a plan and counts it. Returns the planning if it must be repeated.
 async fn store_plan(
     context: &PlannerContext,
     route: Option<&FlowRuntime>,
@@ -301,14 +299,14 @@ async fn store_plan(
             }
         }
         Ok(PlanReceipt::Outdated(plan)) => {
-            tracing::debug!(%event, "state that a plan was made from has changed; it is made again");
+            tracing::debug!(%event, "the state that a plan used has changed; planning again");
             return Some(plan);
         }
         Ok(PlanReceipt::LeaseLost) => {
-            tracing::info!(%event, "another planner was faster; this plan is dropped");
+            tracing::info!(%event, "another planner was faster; dropping this plan");
         }
         Err(error) => {
-            tracing::warn!(%event, %error, "a plan was not recorded and will be made again");
+            tracing::warn!(%event, %error, "a plan was not recorded and will be repeated");
         }
     }
     None
@@ -323,15 +321,15 @@ const fn tell_result(planned: &RecordedPlan) -> PlanResult {
     }
 }
 
-/// Why the flow does not take an event that it took before. One that comes straight from its
-/// capture was judged a moment ago.
+/// Returns why the flow now refuses an event that it accepted before. An event that comes straight
+/// from its capture was checked a moment ago.
 fn find_refusal(planning: &LeasedPlanning, route: &FlowRuntime) -> Option<String> {
     route.condition.as_ref().filter(|_| planning.claimed)?;
     route.find_refusal(&planning.event.subject())
 }
 
-/// Whether modules that failed are run again: on the delivery schedule where they may recover, once
-/// where a busy machine may be to blame, never where they would fail the same way again.
+/// Decides whether failed modules run again: on the delivery schedule if they may recover, once if
+/// the machine may have been busy, and never if they would fail the same way again.
 fn judge_failure(
     context: &PlannerContext,
     planning: &LeasedPlanning,

@@ -1,7 +1,7 @@
-//! What the modules of one flow may make of one event.
+//! Bounds on what the modules of one flow may produce from one event.
 //!
-//! Each call of a module has its own limits ([`crate::wasm::ModuleLimits`]). They multiply: 100
-//! drafts of each of 16 modules are 10^32 events. These bounds hold for all modules of a flow
+//! Each call of a module has its own limits ([`crate::wasm::ModuleLimits`]). These multiply: 100
+//! drafts from each of 16 modules are 10^32 events. The bounds here hold for all modules of a flow
 //! together.
 
 use crate::model::id::EventId;
@@ -10,48 +10,48 @@ use crate::pipeline::planner::{ModulesFailed, TraceStep};
 use crate::wasm::{LogLine, ModuleRun, RoleVerdict};
 use std::time::Duration;
 
-/// Events that may be on their way between two modules.
+/// Largest number of events between two modules.
 pub const MAX_ITEMS: usize = 1_000;
-/// Deliveries that may follow.
+/// Largest number of deliveries.
 pub const MAX_DELIVERIES: usize = 2_000;
-/// Bytes of the events on their way, and of what the deliveries send.
+/// Largest total size of the events between two modules, or of the deliveries' messages, in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
-/// Time that the modules may run in all.
+/// Longest total run time of the modules.
 pub const MAX_TIME: Duration = Duration::from_secs(10);
-/// Steps that the trace holds.
+/// Largest number of steps in the trace.
 const MAX_STEPS: usize = 1_000;
-/// Bytes of log that the trace holds.
+/// Largest size of the log lines in the trace, in bytes.
 const MAX_LOG_BYTES: usize = 256 << 10;
 
-/// What one event has cost so far.
+/// The resources that one event has used so far.
 #[derive(Debug)]
 pub struct EventWork {
     running: Duration,
     log_bytes: usize,
     steps_left_out: usize,
-    /// What the modules returned.
+    /// The drafts and dispatches that the modules returned.
     pub contents: PlanContents,
 }
 
-/// Which module ran on what.
+/// Identifies the run of a module.
 #[derive(Debug, Clone, Copy)]
 pub struct RunLabel<'s> {
     pub module: &'s str,
     pub version: u32,
-    /// The draft that the module got; `None` where it got the event as captured.
+    /// The draft that the module received. `None` if it received the event as captured.
     pub draft: Option<EventId>,
 }
 
 fn too_much(what: &str) -> ModulesFailed {
     ModulesFailed {
         reason: "too_much_work",
-        detail: format!("the flow's modules made too much of this one event: {what}"),
+        detail: format!("the flow's modules produced too much from this one event: {what}"),
         most_retries: 0,
         after: None,
     }
 }
 
-/// Refuses more events than may be on their way.
+/// Fails if there are too many events between two modules.
 pub fn check_items(items: usize) -> Result<(), ModulesFailed> {
     if items <= MAX_ITEMS {
         return Ok(());
@@ -59,7 +59,7 @@ pub fn check_items(items: usize) -> Result<(), ModulesFailed> {
     Err(too_much(&format!("more than {MAX_ITEMS} events between two modules")))
 }
 
-/// Refuses more deliveries than may follow.
+/// Fails if there are too many deliveries.
 pub fn check_deliveries(deliveries: usize) -> Result<(), ModulesFailed> {
     if deliveries <= MAX_DELIVERIES {
         return Ok(());
@@ -67,7 +67,7 @@ pub fn check_deliveries(deliveries: usize) -> Result<(), ModulesFailed> {
     Err(too_much(&format!("more than {MAX_DELIVERIES} deliveries")))
 }
 
-/// Refuses more bytes than may be held.
+/// Fails if there are too many bytes.
 pub fn check_bytes(bytes: usize) -> Result<(), ModulesFailed> {
     if bytes <= MAX_BYTES {
         return Ok(());
@@ -76,21 +76,21 @@ pub fn check_bytes(bytes: usize) -> Result<(), ModulesFailed> {
 }
 
 impl EventWork {
-    /// Nothing yet.
+    /// Starts with nothing used.
     pub const fn with_contents(contents: PlanContents) -> Self {
         Self { running: Duration::ZERO, log_bytes: 0, steps_left_out: 0, contents }
     }
 
-    /// Refuses another run where the time is over.
+    /// Fails if the total run time is used up.
     pub fn check_time(&self) -> Result<(), ModulesFailed> {
         if self.running < MAX_TIME {
             return Ok(());
         }
-        Err(too_much(&format!("they ran for more than {} s", MAX_TIME.as_secs())))
+        Err(too_much(&format!("a run time of more than {} s", MAX_TIME.as_secs())))
     }
 
-    /// Counts the steps of a run on an event with the payload `given`, and adds to the trace what it has room for; how a run failed is
-    /// always shown.
+    /// Counts the steps of a run on an event with the payload `given`, and adds as many to the
+    /// trace as there is room for. A failure is always added.
     pub fn note<'s>(
         &mut self,
         trace: &mut Vec<TraceStep<'s>>,
@@ -115,7 +115,7 @@ impl EventWork {
         }
     }
 
-    /// Puts into the trace what happened outside of a module.
+    /// Adds a step of the host to the trace.
     pub fn note_host<'a>(&mut self, trace: &mut Vec<TraceStep<'a>>, step: TraceStep<'a>) {
         if trace.len() >= MAX_STEPS {
             self.steps_left_out += 1;
@@ -124,7 +124,7 @@ impl EventWork {
         }
     }
 
-    /// Says at the end of the trace what is left out.
+    /// Appends the number of omitted steps to the trace.
     pub fn close(&self, trace: &mut Vec<TraceStep<'_>>) {
         if self.steps_left_out > 0 {
             let reason = format!("{} more steps are not shown", self.steps_left_out);

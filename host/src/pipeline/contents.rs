@@ -1,8 +1,10 @@
-//! What the modules of a plan returned, for the trace: drafts and dispatches, step by step.
+//! Collects the drafts and dispatches that the modules of a plan returned, step by step, for the
+//! trace.
 //!
-//! Steps that pass their event on unchanged add nothing. What is kept has a bound for each step and
-//! for the plan ([`ContentsRoom`]); what exceeds it is cut or counted, and the trace says so. The
-//! contents are stored apart from the steps, because they go with the payload of the event.
+//! Steps that pass their event on unchanged add nothing. The size is bounded for each step and for
+//! the plan ([`ContentsRoom`]). Contents beyond the bounds are cut or counted, and the trace says
+//! so. The contents are stored separately from the steps, because they are deleted with the payload
+//! of the event.
 
 use crate::model::id::EventId;
 use crate::wasm::output::EventDraft;
@@ -19,13 +21,13 @@ pub struct ContentsRoom {
 }
 
 impl ContentsRoom {
-    /// Of a plan that is stored.
+    /// Bounds for a stored plan.
     pub const STORED: Self = Self { step: 16 << 10, plan: 64 << 10 };
-    /// Of a dry run: nothing of it is stored, and its answer is read as a whole.
+    /// Bounds for a dry run, which is not stored and whose answer is read as a whole.
     pub const DRY_RUN: Self = Self { step: 512 << 10, plan: 2 << 20 };
 }
 
-/// Bytes that the names of a draft's or a dispatch's members take, roughly.
+/// Approximate size of the member names of a draft or dispatch, in bytes.
 const FRAME: usize = 64;
 
 /// The contents of a plan so far.
@@ -36,16 +38,16 @@ pub struct PlanContents {
     steps: Vec<StepContents>,
 }
 
-/// What one step returned.
+/// The contents that one step returned.
 #[derive(Debug, Serialize)]
 struct StepContents {
-    /// The step's place in the trace, from 0.
+    /// Index of the step in the trace, from 0.
     step: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     drafts: Vec<KeptDraft>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     dispatches: Vec<KeptDispatch>,
-    /// Drafts and dispatches that there was no room for.
+    /// Number of drafts and dispatches for which there was no room.
     #[serde(skip_serializing_if = "is_zero")]
     left_out: usize,
 }
@@ -53,14 +55,14 @@ struct StepContents {
 #[derive(Debug, Serialize)]
 struct KeptDraft {
     id: EventId,
-    /// Left out where the draft keeps the type of its event; so are the next two.
+    /// Omitted if the draft keeps the type of its event. The same applies to the next two members.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_id: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<String, String>,
-    /// Whether the payload is the one that the module got; then it is not kept twice.
+    /// Whether the payload equals the one that the module received. It is then not stored twice.
     #[serde(skip_serializing_if = "is_false")]
     same_data: bool,
     #[serde(flatten)]
@@ -70,7 +72,7 @@ struct KeptDraft {
 #[derive(Debug, Serialize)]
 struct KeptDispatch {
     endpoint: String,
-    /// The draft that is sent; left out where that is the event that the module got.
+    /// The draft that is sent. Omitted if it is the event that the module received.
     #[serde(skip_serializing_if = "Option::is_none")]
     draft: Option<EventId>,
     #[serde(skip_serializing_if = "is_none_to_wait")]
@@ -97,10 +99,10 @@ struct KeptData {
     data_cut: Option<CutData>,
 }
 
-/// The beginning of a payload that there was no room for.
+/// The beginning of a payload for which there was not enough room.
 #[derive(Debug, Serialize)]
 struct CutData {
-    /// Bytes of the whole.
+    /// Size of the whole payload in bytes.
     bytes: usize,
     beginning: String,
 }
@@ -121,13 +123,13 @@ const fn is_none_to_wait(seconds: &u32) -> bool {
 }
 
 impl PlanContents {
-    /// Nothing yet, and room for so much.
+    /// Starts with no contents, and the given bounds.
     pub const fn with_room(room: ContentsRoom) -> Self {
         Self { step_room: room.step, plan_room: room.plan, steps: Vec::new() }
     }
 
-    /// Keeps what a role returned of an event with the payload `given`; `place` is that of its step
-    /// in the trace.
+    /// Adds the contents that a role returned for an event with the payload `given`. `place` is the
+    /// index of its step in the trace.
     pub fn note_step(&mut self, place: usize, role: ModuleRole, given: &str, end: &RunEnd) {
         let RunEnd::Out(routed) = end else { return };
         let mut keeper = StepKeeper::new(place, self.step_room.min(self.plan_room));
@@ -145,7 +147,7 @@ impl PlanContents {
         }
     }
 
-    /// As a JSON list; `None` where no module returned anything.
+    /// Returns the contents as a JSON list, or `None` if no module returned any.
     pub fn into_json(self) -> Option<String> {
         if self.steps.is_empty() { None } else { serde_json::to_string(&self.steps).ok() }
     }
@@ -157,7 +159,7 @@ impl StepContents {
     }
 }
 
-/// Keeps what one step returned as long as there is room.
+/// Collects the contents of one step while there is room.
 struct StepKeeper {
     room: usize,
     kept: StepContents,
@@ -213,7 +215,8 @@ impl StepKeeper {
         });
     }
 
-    /// Takes room for everything but the payload; `false`, and one more left out, if there is none.
+    /// Reserves room for everything but the payload. Returns `false` and counts an omission if
+    /// there is none.
     fn take_frame<'t>(
         &mut self,
         texts: impl Iterator<Item = &'t String>,
@@ -233,18 +236,18 @@ impl StepKeeper {
         let Some(data) = data else { return KeptData::default() };
         if let Some(left) = self.room.checked_sub(data.len()) {
             self.room = left;
-            // What is no JSON ends the plan elsewhere.
+            // Invalid JSON fails the plan elsewhere.
             let data = RawValue::from_string(data.clone()).ok();
             return KeptData { data, data_cut: None };
         }
-        // As a text of JSON in JSON it may be twice as long: quotes are escaped.
+        // A JSON text within JSON may be twice as long, because quotes are escaped.
         let beginning = clip_text(data, self.room / 2).to_owned();
         self.room = 0;
         KeptData { data: None, data_cut: Some(CutData { bytes: data.len(), beginning }) }
     }
 }
 
-/// The first bytes of a text, in whole characters.
+/// Returns the first bytes of a text, without cutting a character.
 fn clip_text(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
@@ -280,7 +283,7 @@ mod tests {
     fn a_draft_is_kept_as_it_was_made() {
         let (text, value) =
             noted(ContentsRoom::STORED, vec![(ModuleRole::Transform, vec![draft("{\"a\":1.50}")])]);
-        assert!(text.contains("\"data\":{\"a\":1.50}"), "no digit is lost: {text}");
+        assert!(text.contains("\"data\":{\"a\":1.50}"), "digits are preserved: {text}");
         assert_eq!(value[0]["step"], 0);
         assert_eq!(value[0]["drafts"][0]["type"], "ledger.entry");
         assert_eq!(value[0]["drafts"][0]["attributes"], json!({"region": "eu"}));
@@ -326,7 +329,7 @@ mod tests {
         let (text, value) = noted(ContentsRoom::STORED, runs);
         let bound = ContentsRoom::STORED.plan + 20 * 200;
         assert!(text.len() > 60_000 && text.len() < bound, "{} bytes", text.len());
-        assert_eq!(value.as_array().unwrap().len(), 20, "each says that it has more");
+        assert_eq!(value.as_array().unwrap().len(), 20, "each step has omissions");
         assert_eq!(value[19]["left_out"], 1);
     }
 

@@ -1,7 +1,7 @@
-//! Events that modules hand in, made ready to be captured with the plan of their parent.
+//! Prepares the events that modules emitted for capture together with the plan of their parent.
 //!
-//! Such an event goes to every flow and endpoint that subscribes to its kind. It is as old as its parent
-//! and has its source. It says nothing of the record store: only sources do.
+//! An emitted event goes to every flow and endpoint that subscribes to its type. It has its
+//! parent's time and source. It does not change any record, because only sources do.
 
 use super::PlannerContext;
 use crate::json::storable::make_storable;
@@ -15,7 +15,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// An event whose modules hand in others, and the flow that ran them.
+/// An event whose modules emit others, and the flow that ran them.
 #[derive(Debug, Clone, Copy)]
 pub struct EmittingEvent<'a> {
     pub event: &'a Event,
@@ -23,7 +23,7 @@ pub struct EmittingEvent<'a> {
 }
 
 impl EmittingEvent<'_> {
-    /// The captures of what was handed in.
+    /// Returns the captures of the emitted events.
     pub fn capture_facts(
         self,
         context: &PlannerContext,
@@ -72,12 +72,12 @@ impl EmittingEvent<'_> {
             received_at: self.event.received_at,
             attributes,
             changes: fact.changes.and_then(raw),
-            // It was checked when it was handed in.
+            // The data was validated when the module emitted the event.
             data: raw(fact.data).unwrap_or_else(|| RawValue::NULL.to_owned()),
         }
     }
 
-    /// Its own attributes, and where it comes from.
+    /// Adds the event's origin to its own attributes.
     fn attributes(self, own: Vec<(String, String)>) -> Map<String, Value> {
         let hops = SentWith::read(self.event.attributes.as_deref()).hops.saturating_add(1);
         let mut all: Map<String, Value> =

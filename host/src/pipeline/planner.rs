@@ -1,11 +1,11 @@
-//! One event through one flow's modules, in order.
+//! Runs one event through one flow's modules, in order.
 //!
 //! Each module has one fresh instance for each event that reaches it, shared by its roles. A filter
-//! ends the event's way or lets it on, a transform replaces it by any number of events, a route
-//! chooses among the flow's endpoints; where several modules route, the last one decides.
+//! stops the event or lets it pass, a transform replaces it by any number of events, and a route
+//! chooses among the flow's endpoints. If several modules route, the last one decides.
 //!
-//! A transform says only what it changes: type, record id and attributes that an earlier one set,
-//! or the event had, stay. What all modules make of one event together is bounded
+//! A transform states only its changes: the type, record id and attributes from the event or an
+//! earlier transform are kept. The total output of all modules for one event is bounded
 //! ([`super::bounds`]).
 
 use super::bounds::{self, EventWork, RunLabel};
@@ -36,64 +36,63 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Runs one flow on one event.
 #[derive(Debug)]
 pub struct FlowPlanner<'a> {
-    /// The flow.
     pub route: &'a FlowRuntime,
-    /// Where modules read, if that is granted to them.
+    /// The store from which modules read, if they are granted that.
     pub store: &'a EventStore,
     pub event: &'a Event,
-    /// 1, 2, …
+    /// Number of the try, from 1.
     pub attempt: i32,
-    /// How long dedupe keys last.
+    /// Lifetime of dedupe keys.
     pub dedupe_for: Duration,
-    /// One permit, for a plan that holds more than [`LIGHT`] bytes.
+    /// The one permit for a plan that holds more than [`LIGHT`] bytes.
     pub heavy: &'a Arc<Semaphore>,
-    /// How much of what the modules return is kept.
+    /// How much of the modules' output is kept.
     pub room: ContentsRoom,
-    /// The time of the calls that are counted; a dry run counts none.
+    /// The clock that stamps counted calls. A dry run does not count calls.
     pub clock: Option<&'a Clock>,
-    /// Makes the requests of modules; a dry run has none, and reads what was recorded alone.
+    /// Makes the requests of modules. A dry run has `None` and reads only recorded answers.
     pub requests: Option<&'a ModuleClient>,
 }
 
-/// Bytes that a plan may hold while others run; one that holds more waits until it is the only one.
+/// Bytes that a plan may hold while others run. A larger plan waits until it is the only large one.
 const LIGHT: usize = 256 << 10;
 
-/// The verdict of a step about what `where` keeps back.
+/// The verdict of a step for an event that `where` excludes.
 const SKIPPED: &str = "skipped";
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug)]
 pub struct FlowOutcome<D = DeliveryDraft> {
-    /// The deliveries, or how the modules failed.
+    /// The deliveries, or the failure of the modules.
     pub result: Result<Vec<D>, ModulesFailed>,
     /// The trace, as a JSON list.
     pub steps: String,
-    /// What the modules returned, as a JSON list.
+    /// The drafts and dispatches of the modules, as a JSON list.
     pub contents: Option<String>,
-    /// Held until the plan is recorded, where it is a large one.
+    /// Held until the plan is recorded, if the plan is large.
     pub heavy: Option<OwnedSemaphorePermit>,
-    /// What the modules changed besides; nothing of it counts where they failed.
+    /// Other changes that the modules made. They are void if the modules failed.
     pub effects: PlanEffects,
 }
 
-/// An endpoint that the flow chose, and how the event goes to it. Nothing is sent to one that is
-/// disabled.
+/// An endpoint that the flow chose, and how the event goes to it. Nothing is sent to a disabled
+/// endpoint.
 pub type ChosenDelivery<'a> = (&'a EndpointRuntime, EndpointDispatch);
 
-/// How the modules failed.
+/// The failure of a flow's modules.
 #[derive(Debug)]
 pub struct ModulesFailed {
-    /// Why, in a word.
+    /// The reason in a word.
     pub reason: &'static str,
-    /// Why, in a sentence.
+    /// The reason in a sentence.
     pub detail: String,
-    /// How often to try again at most.
+    /// Largest number of further tries.
     pub most_retries: usize,
-    /// When, if the module said so.
+    /// Wait before the next try, if the module stated one.
     pub after: Option<Duration>,
 }
 
-/// One line of the trace.
+/// One step of the trace.
 #[derive(Debug, Serialize)]
 pub struct TraceStep<'a> {
     module: Option<&'a str>,
@@ -103,7 +102,7 @@ pub struct TraceStep<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     duration_us: u32,
-    /// The draft that the module got; left out where that is the event as captured.
+    /// The draft that the module received. Omitted if it received the event as captured.
     #[serde(skip_serializing_if = "Option::is_none")]
     draft: Option<EventId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -113,21 +112,21 @@ pub struct TraceStep<'a> {
 /// An event on its way through the modules.
 #[derive(Debug, Clone)]
 struct PipelineItem {
-    /// The event's own, or a draft's.
+    /// Id of the event or of a draft.
     id: EventId,
-    /// The event type, where a transform set it.
+    /// The event type, if a transform set it.
     kind: Option<String>,
-    /// The id of the record, where a transform set it.
+    /// The record id, if a transform set it.
     subject: Option<String>,
     /// Attributes that transforms set.
     attributes: Vec<(String, String)>,
-    /// The payload, where a transform made one.
+    /// The payload, if a transform made one.
     data: Option<String>,
-    /// Where a route sends it.
+    /// The endpoints that a route chose.
     dispatches: Option<Vec<wasm::ModuleDispatch>>,
 }
 
-/// Retries that never run out before the schedule does.
+/// A number of tries that never ends before the schedule does.
 const AS_SCHEDULED: usize = usize::MAX;
 
 impl ModulesFailed {
@@ -135,9 +134,9 @@ impl ModulesFailed {
         let (most_retries, after) = match failure {
             ModuleFailure::Declared { retryable: true, after, .. } => (AS_SCHEDULED, *after),
             ModuleFailure::Host { .. } => (AS_SCHEDULED, None),
-            // A busy machine may be to blame.
+            // The machine may have been busy.
             ModuleFailure::Timeout { .. } => (1, Some(Duration::from_secs(1))),
-            // A module is a function of its event: it would fail the same way again.
+            // A module is a function of its event, so it would fail the same way again.
             ModuleFailure::Trap { .. }
             | ModuleFailure::Memory { .. }
             | ModuleFailure::Output { .. }
@@ -147,7 +146,7 @@ impl ModulesFailed {
         Self { reason: failure.reason(), detail, most_retries, after }
     }
 
-    /// No module is to blame.
+    /// Describes a failure of the host rather than of a module.
     fn of_host(failure: &ModuleFailure) -> Self {
         let (reason, detail) = (failure.reason(), failure.to_string());
         Self { reason, detail, most_retries: AS_SCHEDULED, after: None }
@@ -172,10 +171,10 @@ impl ModulesFailed {
         Self { reason: "module_output", detail, most_retries: 0, after: None }
     }
 
-    /// The process died too often while the modules ran.
+    /// Describes an event during which the process died too often.
     pub fn crashed(deaths: i32) -> Self {
         let detail = format!(
-            "the process died {deaths} times while the flow's modules ran on this event, so they are not run again by \
+            "the process died {deaths} times while the flow's modules ran on this event, so they do not run again by \
              themselves"
         );
         Self { reason: "crashed_the_host", detail, most_retries: 0, after: None }
@@ -183,7 +182,7 @@ impl ModulesFailed {
 }
 
 impl<'a> TraceStep<'a> {
-    /// What a module said.
+    /// Describes a step of a module.
     pub fn of_module(label: RunLabel<'a>, step: ModuleStep) -> Self {
         Self {
             module: Some(label.module),
@@ -197,7 +196,7 @@ impl<'a> TraceStep<'a> {
         }
     }
 
-    /// What happened outside of a module.
+    /// Describes a step of the host.
     pub fn of_host(role: &'a str, verdict: &str, reason: String) -> Self {
         Self {
             module: None,
@@ -211,7 +210,7 @@ impl<'a> TraceStep<'a> {
         }
     }
 
-    /// Nothing goes to an endpoint.
+    /// Describes that nothing goes to a disabled endpoint.
     fn of_disabled(target: &EndpointRuntime) -> Self {
         let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
         Self::of_host("endpoint", wasm::RoleVerdict::Dropped.name(), reason)
@@ -223,14 +222,14 @@ impl<'a> TraceStep<'a> {
 }
 
 impl FlowOutcome {
-    /// The flow was deleted while the event waited.
+    /// Describes a flow that was deleted while the event waited.
     pub fn gone() -> Self {
         let reason = "the flow was deleted before its modules ran".to_owned();
         let step = TraceStep::of_host("flow", wasm::RoleVerdict::Dropped.name(), reason);
         Self::of_step(Ok(Vec::new()), step)
     }
 
-    /// The modules are not to run.
+    /// Describes a failure before any module ran.
     pub fn failed(failed: ModulesFailed) -> Self {
         let failure = wasm::RoleVerdict::Failed.name();
         let step = TraceStep::of_host("flow", failure, failed.detail.clone());
@@ -239,24 +238,24 @@ impl FlowOutcome {
 }
 
 impl<D> FlowOutcome<D> {
-    /// The flow's `where` keeps the event back.
+    /// Describes an event that the flow's `where` excludes.
     pub fn kept_back(reason: String) -> Self {
         let step = TraceStep::of_host("flow", SKIPPED, reason);
         Self::of_step(Ok(Vec::new()), step)
     }
 
-    /// No module ran.
+    /// Returns the outcome of a flow of which no module ran.
     fn of_step(result: Result<Vec<D>, ModulesFailed>, step: TraceStep<'_>) -> Self {
         let effects = PlanEffects::default();
-        Self { result, steps: json(&[step]), contents: None, heavy: None, effects }
+        Self { result, steps: steps_json(&[step]), contents: None, heavy: None, effects }
     }
 }
 
-fn json(steps: &[TraceStep<'_>]) -> String {
+fn steps_json(steps: &[TraceStep<'_>]) -> String {
     serde_json::to_string(steps).unwrap_or_else(|_| "[]".to_owned())
 }
 
-/// What a run needs all along.
+/// The state of a run.
 #[derive(Debug)]
 struct RunCourse<'a, 's> {
     steps: &'s mut Vec<TraceStep<'a>>,
@@ -265,18 +264,18 @@ struct RunCourse<'a, 's> {
     attributes: Vec<(String, String)>,
     flow: String,
     heavy: Option<OwnedSemaphorePermit>,
-    /// How long it may still wait for others.
+    /// How long the run may still wait for others.
     patience: Duration,
-    /// What modules changed so far.
+    /// Changes that modules made so far.
     effects: PlanEffects,
-    /// The requests of all modules, once one of them may make any.
+    /// The requests of all modules. Created when the first module may make requests.
     calls: Option<Arc<EventCalls>>,
-    /// What the event changed.
+    /// The changes that the event reports.
     changes: Option<ReadChanges<'a>>,
 }
 
 impl RunCourse<'_, '_> {
-    /// Waits for others, as long as there is patience left.
+    /// Waits for others until the run's total waiting time is used up.
     async fn wait<T>(&mut self, turn: impl Future<Output = T>) -> Result<T, ModulesFailed> {
         let began = Instant::now();
         let done = tokio::time::timeout(self.patience, turn).await;
@@ -298,7 +297,7 @@ impl<'a> FlowPlanner<'a> {
         FlowOutcome { result, steps, contents, heavy, effects }
     }
 
-    /// Runs the modules. Nothing is stored or taken.
+    /// Runs the modules and chooses the deliveries. Does not store anything or reserve memory.
     pub async fn choose_deliveries(&self) -> FlowOutcome<ChosenDelivery<'a>> {
         let mut steps = Vec::new();
         let mut course = RunCourse {
@@ -310,7 +309,7 @@ impl<'a> FlowPlanner<'a> {
             patience: wasm::PATIENCE,
             effects: PlanEffects::default(),
             calls: None,
-            // What cannot be read is not known.
+            // Changes that cannot be read count as unknown.
             changes: self
                 .event
                 .changes
@@ -327,14 +326,20 @@ impl<'a> FlowPlanner<'a> {
             }
             Ok(_) | Err(_) => {}
         }
-        FlowOutcome { result, steps: json(&steps), contents: contents.into_json(), heavy, effects }
+        FlowOutcome {
+            result,
+            steps: steps_json(&steps),
+            contents: contents.into_json(),
+            heavy,
+            effects,
+        }
     }
 
     async fn plan_event(
         &self,
         course: &mut RunCourse<'a, '_>,
     ) -> Result<Vec<ChosenDelivery<'a>>, ModulesFailed> {
-        let mut items = vec![PipelineItem::of(self.event)];
+        let mut items = vec![PipelineItem::of_event(self.event)];
         for stage in &self.route.modules {
             let (mut next, mut bytes) = (Vec::new(), 0);
             for item in items {
@@ -350,7 +355,7 @@ impl<'a> FlowPlanner<'a> {
         self.choose_endpoints(&items, course).await
     }
 
-    /// Waits until no other plan is a large one, if this has become one.
+    /// Waits until no other large plan is running, if this plan has become large.
     async fn wait_if_heavy(
         &self,
         bytes: usize,
@@ -358,7 +363,7 @@ impl<'a> FlowPlanner<'a> {
     ) -> Result<(), ModulesFailed> {
         if bytes > LIGHT && course.heavy.is_none() {
             let permit = course.wait(Arc::clone(self.heavy).acquire_owned()).await?;
-            // Never closed.
+            // The semaphore is never closed.
             course.heavy = permit.ok();
         }
         Ok(())
@@ -377,9 +382,9 @@ impl<'a> FlowPlanner<'a> {
         let time = self.event.time().to_string();
         let received = self.event.received_at.since(crate::time::timestamp::Timestamp::default());
         let id = item.id.to_string();
-        // Never closed.
+        // The semaphore is never closed.
         let share = course.wait(stage.share.acquire()).await?.ok();
-        let own = pairs(&course.attributes);
+        let own = attribute_pairs(&course.attributes);
         let attributes = wasm::merged(&own, &item.attributes);
         let changed: Vec<&str> = course.changes.iter().flat_map(ReadChanges::names).collect();
         let capabilities = self.capabilities(stage, &mut course.effects, &mut course.calls);
@@ -419,12 +424,14 @@ impl<'a> FlowPlanner<'a> {
         course.work.note(course.steps, label, input.data, &mut run);
         match run.end {
             RunEnd::Dropped { .. } => Ok(Vec::new()),
-            RunEnd::Out(routed) => Ok(routed.into_iter().map(|one| item.then(one)).collect()),
+            RunEnd::Out(routed) => {
+                Ok(routed.into_iter().map(|one| item.apply_output(one)).collect())
+            }
             RunEnd::Failed(failure) => Err(ModulesFailed::of_module(&failure, name)),
         }
     }
 
-    /// What the module may call besides its log and its configuration.
+    /// Returns what the module may call besides its log and its configuration.
     fn capabilities(
         &self,
         stage: &ModuleStage,
@@ -486,7 +493,7 @@ impl<'a> FlowPlanner<'a> {
                     course.work.note_host(course.steps, step);
                     continue;
                 }
-                // What `where` keeps back costs as much as what it lets on.
+                // An excluded delivery costs as much as one that is sent.
                 judged += 1;
                 bounds::check_deliveries(judged)?;
                 match self.find_refusal(target, plan.message.as_deref()) {
@@ -502,12 +509,12 @@ impl<'a> FlowPlanner<'a> {
         Ok(chosen)
     }
 
-    /// Where an event goes, and as what.
+    /// Returns the endpoints to which an event goes, with its message for each.
     fn find_dispatches(
         &self,
         item: &PipelineItem,
     ) -> Result<Vec<ChosenDelivery<'a>>, ModulesFailed> {
-        let whole = item.message(self.event, None)?.map(Arc::new);
+        let whole = item.to_message(self.event, None)?.map(Arc::new);
         match &item.dispatches {
             None => {
                 let dispatch =
@@ -522,7 +529,7 @@ impl<'a> FlowPlanner<'a> {
                     let message = if chosen.is_plain() {
                         whole.clone()
                     } else {
-                        item.message(self.event, Some(chosen))?.map(Arc::new)
+                        item.to_message(self.event, Some(chosen))?.map(Arc::new)
                     };
                     Ok((target, self.make_dispatch(Some(chosen), message)))
                 })
@@ -530,7 +537,7 @@ impl<'a> FlowPlanner<'a> {
         }
     }
 
-    /// Why the endpoint's `where` keeps back what is to be sent to it.
+    /// Returns why the endpoint's `where` excludes the message.
     fn find_refusal(
         &self,
         target: &EndpointRuntime,
@@ -542,7 +549,7 @@ impl<'a> FlowPlanner<'a> {
         target.find_refusal(&message.subject(self.event, attributes.as_deref()))
     }
 
-    /// The endpoint a route names, which must be one of the flow's.
+    /// Returns the endpoint that a route names. It must be one of the flow's endpoints.
     fn find_destination(&self, name: &str) -> Result<&'a EndpointRuntime, ModulesFailed> {
         let found = self.route.endpoints.iter().find(|t| t.endpoint.settings.name == name);
         found.map(|target| &**target).ok_or_else(|| {
@@ -556,7 +563,7 @@ impl<'a> FlowPlanner<'a> {
         })
     }
 
-    /// No endpoint has operations yet.
+    /// Rejects any operation, because endpoints do not have operations yet.
     fn check_operation(
         &self,
         target: &EndpointRuntime,
@@ -602,13 +609,13 @@ const fn tell_outcome(end: &RunEnd) -> CallOutcome {
     }
 }
 
-fn pairs(attributes: &[(String, String)]) -> Vec<(&str, &str)> {
+fn attribute_pairs(attributes: &[(String, String)]) -> Vec<(&str, &str)> {
     attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 impl PipelineItem {
-    /// The event as it was captured.
-    fn of(event: &Event) -> Self {
+    /// Starts with the event as it was captured.
+    fn of_event(event: &Event) -> Self {
         Self {
             id: event.id,
             kind: None,
@@ -619,11 +626,11 @@ impl PipelineItem {
         }
     }
 
-    /// What a module made of it: its own words over what was there before.
-    fn then(&self, routed: RoutedEvent) -> Self {
+    /// Applies the output of a module. Its changes override earlier ones.
+    fn apply_output(&self, routed: RoutedEvent) -> Self {
         let dispatches = routed.dispatches.or_else(|| self.dispatches.clone());
         let Some(draft) = routed.draft else { return Self { dispatches, ..self.clone() } };
-        let before = pairs(&self.attributes);
+        let before = attribute_pairs(&self.attributes);
         let attributes = wasm::merged(&before, &draft.attributes);
         Self {
             id: draft.id,
@@ -638,7 +645,7 @@ impl PipelineItem {
         }
     }
 
-    /// Bytes that it holds.
+    /// Returns its size in bytes.
     fn size(&self) -> usize {
         let dispatches = self.dispatches.iter().flatten().map(wasm::ModuleDispatch::size);
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
@@ -647,14 +654,14 @@ impl PipelineItem {
             + dispatches.sum::<usize>()
     }
 
-    /// What a delivery of it sends; `None` where that is the event as it was captured.
-    fn message(
+    /// Returns the message of a delivery. `None` if the event is sent as it was captured.
+    fn to_message(
         &self,
         event: &Event,
         chosen: Option<&wasm::ModuleDispatch>,
     ) -> Result<Option<DeliveryMessage>, ModulesFailed> {
         let own = chosen.map(|d| d.attributes.as_slice()).unwrap_or_default();
-        let before = pairs(&self.attributes);
+        let before = attribute_pairs(&self.attributes);
         let attributes = wasm::merged(&before, own);
         let data = chosen.and_then(|d| d.data.as_ref()).or(self.data.as_ref());
         if data.is_none() && attributes.is_empty() {
@@ -671,7 +678,8 @@ impl PipelineItem {
                 .iter()
                 .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
                 .collect(),
-            data: data.map_err(|error| ModulesFailed::output("", &format!("no JSON: {error}")))?,
+            data: data
+                .map_err(|error| ModulesFailed::output("", &format!("invalid JSON: {error}")))?,
         }))
     }
 }
