@@ -1,4 +1,4 @@
-//! What an endpoint's requests need to be let in, beside headers that are always the same.
+//! Credentials of an endpoint's requests, except headers with constant values.
 
 use crate::model::endpoint::EndpointSettings;
 use crate::model::endpoint_auth::{EndpointAuth, KeyPlace};
@@ -9,8 +9,8 @@ use crate::net::tls_profile::TlsProfile;
 use crate::settings::oauth_access::OauthAccess;
 use std::sync::{Arc, OnceLock};
 
-/// An endpoint's API key in the query, its tokens and its TLS. It outlives changes of other
-/// settings, so that a token is not asked for at each of them.
+/// An endpoint's API key in the query, its tokens and its TLS settings. It survives changes of
+/// other settings, so that these do not cause a new token request.
 #[derive(Debug)]
 pub struct EndpointAccess {
     made_for: AccessSettings,
@@ -20,7 +20,7 @@ pub struct EndpointAccess {
     clients: OnceLock<Result<AccessClients, String>>,
 }
 
-/// What access was made for.
+/// The settings for which access was prepared.
 #[derive(Debug, PartialEq, Eq)]
 struct AccessSettings {
     /// Scheme, host and port of the URL.
@@ -30,17 +30,17 @@ struct AccessSettings {
     profile: Option<TlsProfile>,
 }
 
-/// The clients of an endpoint with a TLS of its own.
+/// The clients of an endpoint with its own TLS settings.
 #[derive(Debug)]
 struct AccessClients {
     deliveries: DeliveryClient,
-    /// The token server has a name of its own.
+    /// Separate, because the token server has another host name.
     tokens: DeliveryClient,
 }
 
 impl EndpointAccess {
-    /// What an endpoint needs: the previous one, if that was made for the same; `None` if it needs
-    /// nothing.
+    /// Prepares the credentials of an endpoint, or reuses the previous ones if they were made for
+    /// the same settings. Returns `None` if it needs none.
     pub fn prepare(settings: &EndpointSettings, previous: Option<&Arc<Self>>) -> Option<Arc<Self>> {
         let (query, tokens) = match &settings.auth {
             Some(EndpointAuth::ApiKey { place: KeyPlace::Query, name, value }) => {
@@ -63,7 +63,7 @@ impl EndpointAccess {
         Some(Arc::new(Self { made_for, query, tokens, clients: OnceLock::new() }))
     }
 
-    /// The client for its deliveries, or why there is none.
+    /// Returns the client for its deliveries, or why there is none.
     pub fn delivery_client<'c>(
         &'c self,
         shared: &'c DeliveryClient,
@@ -71,7 +71,7 @@ impl EndpointAccess {
         Ok(self.own_clients(shared)?.map_or(shared, |own| &own.deliveries))
     }
 
-    /// The client for its token server, or why there is none.
+    /// Returns the client for its token server, or why there is none.
     pub fn token_client<'c>(
         &'c self,
         shared: &'c DeliveryClient,

@@ -1,4 +1,4 @@
-//! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
+//! An endpoint prepared for use, with its keys, defaults and place in memory.
 
 use crate::channels::{EndpointChannel, find_channel};
 use crate::config::ChannelsSection;
@@ -32,67 +32,65 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long beyond an attempt's time-out its lease holds.
+/// Time by which a lease exceeds the time-out of its attempt.
 pub const LEASE_MARGIN: Duration = Duration::from_mins(1);
 
-/// What endpoints use that do not say otherwise.
+/// Defaults for endpoints.
 #[derive(Debug, Clone)]
 pub struct EndpointDefaults {
     /// Waits before each further attempt.
     pub schedule: Vec<TimeSpan>,
-    /// How long an attempt may take.
+    /// Time-out of an attempt.
     pub timeout: Duration,
-    /// Most requests under way at once.
+    /// Largest number of concurrent requests.
     pub max_in_flight: u32,
-    /// How long a record must be quiet before its last state is sent.
+    /// Time for which a record must be quiet before its last state is sent.
     pub smart_window: Duration,
-    /// The longest that waits.
+    /// Longest time before the last state is sent.
     pub smart_max_wait: Duration,
-    /// What endpoints of other kinds than `webhook` may do.
+    /// Settings for endpoints of kinds other than `webhook`.
     pub channels: ChannelsSection,
 }
 
-/// An endpoint made ready.
+/// An endpoint prepared for use.
 #[derive(Debug)]
 pub struct EndpointRuntime {
     pub endpoint: Endpoint,
-    /// Its secrets; none where the present key does not open them.
+    /// The endpoint's secrets. `None` if the present key does not decrypt them.
     pub secrets: Option<SigningSecrets>,
-    /// Its keys, prepared, where its secrets can be read.
+    /// The prepared keys, if the secrets can be decrypted.
     pub signer: Option<DeliverySigner>,
-    /// Which deliveries it takes; all where it is `None`.
+    /// The endpoint's `where`. `None` accepts all deliveries.
     pub condition: Option<WhereCondition>,
-    /// Keeps its secrets out of what it answers.
+    /// Removes the endpoint's secrets from its answers.
     pub redactor: SecretRedactor,
     /// How deliveries are made.
     pub channel: EndpointChannel,
-    /// Where a webhook's deliveries are posted, or why they cannot be. A URL that an earlier version
-    /// accepted may be one that cannot work.
+    /// The URL of a webhook's deliveries, or why it cannot be used. An earlier version may have
+    /// accepted a URL that cannot work.
     pub uri: Result<Uri, String>,
-    /// Its further request headers, and the one that its `auth` sets where that is always the same.
+    /// The configured request headers, and the header of its `auth` if that is constant.
     pub headers: HeaderMap,
-    /// What else its requests need to be let in.
+    /// Further credentials of its requests.
     pub access: Option<Arc<EndpointAccess>>,
-    /// Its method and templates, where it has any, or why they cannot be read: an older version of
-    /// Waybill may read fewer than the one that took them.
+    /// The method and templates, if it has any, or why they cannot be read. An older version of
+    /// Waybill may support fewer expressions than the one that stored them.
     pub template: Option<Arc<Result<RequestTemplate, String>>>,
-    /// The case of their names, where it is not lower case.
+    /// The case of the header names, if it is not lower case.
     pub header_case: Option<Extensions>,
-    /// When failed deliveries are tried again.
+    /// Schedule of further attempts.
     pub schedule: RetrySchedule,
-    /// How long an attempt may take.
+    /// Time-out of an attempt.
     pub timeout: Duration,
-    /// Most requests under way at once.
+    /// Largest number of concurrent requests.
     pub max_in_flight: usize,
     window: Duration,
     max_wait: Duration,
-    /// Its queue in memory.
     pub lane: Arc<EndpointLane>,
-    /// What is counted of it.
     pub figures: Arc<EndpointFigures>,
 }
 
-/// A stored endpoint cannot be used.
+/// The reason why a stored endpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableEndpoint {
     #[error("its secret cannot sign")]
@@ -100,8 +98,8 @@ pub enum UnusableEndpoint {
 }
 
 impl EndpointRuntime {
-    /// Makes an endpoint ready. What `previous`, its state before the change, learnt and read holds
-    /// as long as the settings behind it do.
+    /// Prepares an endpoint. Keeps what `previous`, its former state, learnt and read as long as
+    /// the settings behind it have not changed.
     pub fn new(
         endpoint: Endpoint,
         secrets: Option<SigningSecrets>,
@@ -149,42 +147,41 @@ impl EndpointRuntime {
         })
     }
 
-    /// Whether its secrets cannot be read with the present key. It takes deliveries, which wait
-    /// until the secrets are entered again.
+    /// Returns whether its secrets cannot be decrypted with the present key. The endpoint accepts
+    /// deliveries, which wait until the secrets are entered again.
     pub const fn is_locked(&self) -> bool {
         self.secrets.is_none()
     }
 
-    /// Whether deliveries to it may be sent now.
+    /// Returns whether deliveries to it may be sent now.
     pub const fn may_send(&self) -> bool {
         self.endpoint.settings.enabled && !self.is_locked()
     }
 
-    /// Whether its number of requests at once holds for all nodes together. The configured default
-    /// holds for each.
+    /// Returns whether its limit of concurrent requests holds for all nodes together. The
+    /// configured default holds for each node.
     pub const fn shares_requests(&self) -> bool {
         self.endpoint.settings.max_in_flight.is_some()
     }
 
-    /// Whether this node may send it anything, with its share of the requests at once.
+    /// Returns whether this node's share of the concurrent requests allows it to send anything.
     pub fn has_share(&self) -> bool {
         !self.shares_requests() || self.lane.share.slots() > 0
     }
 
-    /// Whether another state of the endpoint sends the same requests.
+    /// Returns whether another state of the endpoint sends the same requests.
     pub fn is_set_like(&self, other: &Self) -> bool {
         self.endpoint.settings == other.endpoint.settings && self.secrets == other.secrets
     }
 
-    /// Takes over the channel of another state of the endpoint that sends the same, with its
-    /// connections.
+    /// Takes over the channel, with its connections, from a state that sends the same requests.
     pub fn keep_channel(&mut self, other: &Self) {
         if self.is_set_like(other) {
             self.channel = other.channel.clone();
         }
     }
 
-    /// Why nothing can be sent to it as it is set.
+    /// Returns why the endpoint's settings prevent any delivery.
     pub fn find_obstacle(&self) -> Option<&str> {
         match &self.channel {
             EndpointChannel::Webhook | EndpointChannel::Api(_) => {
@@ -195,18 +192,19 @@ impl EndpointRuntime {
         }
     }
 
-    /// Why it does not take an event or what modules made of it, in words for the trace.
+    /// Returns why the endpoint refuses an event or a draft, in words for the trace.
     pub fn find_refusal(&self, subject: &EventSubject<'_>) -> Option<String> {
         let reason = self.condition.as_ref()?.judge(subject).into_reason()?;
         Some(format!("endpoint `{}`: {reason}", self.endpoint.settings.name))
     }
 
-    /// How long a lease on one of its deliveries holds.
+    /// Returns the duration of a lease on one of its deliveries.
     pub fn hold(&self) -> Duration {
         self.timeout + LEASE_MARGIN
     }
 
-    /// A delivery of an event to it, born leased if it may go at once and there is room.
+    /// Makes a delivery of an event to this endpoint. It is leased at once if it is due now and
+    /// there is room in memory.
     pub fn draft(
         &self,
         journal: &EventStore,
@@ -217,7 +215,7 @@ impl EndpointRuntime {
         let now = journal.clock().now();
         let record = plan.record(event);
         // A module may ask for a longer delay. The next delivery of the record then waits as long
-        // as the one that it takes the place of.
+        // as the one that it replaces.
         let latest = now.after(self.max_wait.max(plan.delay));
         let collapse = record
             .as_deref()
@@ -268,8 +266,8 @@ fn open_channel(settings: &EndpointSettings, rules: &ChannelsSection) -> Endpoin
     }
 }
 
-/// The method and the templates of an endpoint. To read an expression takes up to 1 ms, so those
-/// that have not changed are not read again.
+/// Reads the method and the templates of an endpoint. Parsing an expression takes up to 1 ms, so
+/// unchanged ones are reused.
 fn read_template(
     settings: &EndpointSettings,
     previous: Option<&EndpointRuntime>,
@@ -297,7 +295,7 @@ fn read_template(
     Some(Arc::new(read))
 }
 
-/// Headers whose values are not secret, and stand in answers by chance.
+/// Headers with values that are not secret and may appear in an answer by chance.
 const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language", "cache-control"];
 
 /// Returns what masks an endpoint's secrets in its answers: its signing secrets, the values of its
@@ -345,24 +343,24 @@ fn list_login_forms(settings: &Map<String, Value>) -> Vec<String> {
 /// How an event goes to an endpoint.
 #[derive(Debug, Default)]
 pub struct EndpointDispatch {
-    /// The flow that says so.
+    /// The flow that chose the endpoint.
     pub flow: Option<FlowId>,
-    /// What to send, if not the event as captured.
+    /// The message to send, if it is not the event as captured.
     pub message: Option<Arc<DeliveryMessage>>,
-    /// How long to wait first.
+    /// Wait before the first attempt.
     pub delay: Duration,
-    /// Makes the delivery unique at its endpoint for so long.
+    /// A dedupe key and its lifetime.
     pub dedupe: Option<(String, Duration)>,
-    /// A name under which it can be cancelled while it waits.
+    /// The name under which the delivery can be cancelled while it waits.
     pub cancel_key: Option<String>,
-    /// What is kept in order and collapsed, if not the event's record.
+    /// The key for order and collapsing, if it is not the event's record.
     pub ordering_key: Option<String>,
-    /// How many earlier deliveries of the same plan go to the endpoint about the same record.
+    /// Number of earlier deliveries of the same plan to this endpoint about the same record.
     pub part: u32,
 }
 
 impl EndpointDispatch {
-    /// What is kept in order, and collapsed.
+    /// Returns the key for order and collapsing.
     pub fn record(&self, event: &Event) -> Option<String> {
         if let Some(key) = &self.ordering_key {
             return record_key(&event.source, Some("\u{1f}"), Some(key));
@@ -371,8 +369,9 @@ impl EndpointDispatch {
         record_key(&event.source, event.resource.as_deref(), id.or(event.resource_id.as_deref()))
     }
 
-    /// What collapses with an earlier delivery: the same part that the same flow made of the record
-    /// before. Parts of one event, and what two flows make of it, are not states of one thing.
+    /// Returns the key of deliveries that collapse: the same part that the same flow made from the
+    /// record before. Parts of one event, and the results of two flows, are not states of one
+    /// thing.
     fn collapse_key(&self, record: &str) -> String {
         match (self.flow, self.part) {
             (None, _) => record.to_owned(),

@@ -1,4 +1,4 @@
-//! The topology in use, and building it anew when something changed.
+//! The current settings, and their reload after a change.
 
 use super::sealed::{self, OpenedSettings};
 use super::{FlowRuntime, ModuleStage, ModuleUnusable, SettingsSnapshot, matching};
@@ -41,7 +41,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// The topology in use; cheap to clone.
+/// The current settings. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct LiveSettings {
     inner: Arc<LiveInner>,
@@ -55,31 +55,32 @@ struct LiveInner {
     defaults: EndpointDefaults,
     engine: wasm::ModuleEngine,
     cache: wasm::ModuleCache,
-    /// Which capabilities modules get.
+    /// Decides which capabilities modules get.
     policy: GrantPolicy,
     loaded: Mutex<HashMap<[u8; 32], wasm::LoadedModule>>,
-    /// How tokens are being used, over changes of what is set.
+    /// Usage of tokens, which survives changes of the settings.
     usages: std::sync::Mutex<HashMap<TokenId, Arc<TokenActivity>>>,
-    /// Tells requests that have not begun that what is set has changed.
+    /// Informs requests that have not begun that the settings have changed.
     changes: watch::Sender<i64>,
-    /// Counts requests from the choice of their settings to their beginning. Each change counts
-    /// anew, so that it waits for those alone that have not seen it.
+    /// Counts requests from the choice of their settings to their beginning. Each change starts a
+    /// new count, so that it waits only for requests that have not seen it.
     beginning: std::sync::Mutex<TaskTracker>,
     /// Lets one request at a time change the settings.
     editing: Arc<Mutex<()>>,
-    /// How sources are doing, over changes of what is set.
+    /// Health of sources, which survives changes of the settings.
     healths: std::sync::Mutex<HashMap<SourceId, Arc<SourceHealth>>>,
 }
 
-/// How long a change waits for requests that have not begun. They are told and only have to react.
+/// Time that a change waits for requests that have not begun. They are informed and only have to
+/// react.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
-/// After how long modules that could not be loaded are loaded again.
+/// Time after which modules that could not be loaded are loaded again.
 const LOAD_AGAIN: Duration = Duration::from_secs(10);
 
-/// The settings that a request uses, until it begins.
+/// The settings of a request that has not begun yet.
 #[derive(Debug)]
 pub struct RequestBeginning {
-    /// The endpoint as it is set.
+    /// The endpoint with its settings.
     pub target: Arc<EndpointRuntime>,
     changes: watch::Receiver<i64>,
     live: LiveSettings,
@@ -87,13 +88,14 @@ pub struct RequestBeginning {
 }
 
 impl RequestBeginning {
-    /// Ends when the endpoint is set otherwise, and the request must not begin any more. Whoever
-    /// begins the request drops this.
+    /// Completes when the endpoint's settings change, so that the request must not begin any more.
+    /// The caller drops this when the request begins.
     pub async fn withdrawn(mut self) {
         while self.changes.changed().await.is_ok() {
-            // In this order: a change that comes in between finds the request counted, and waits
-            // until it is seen here. A change of another endpoint waits for no connection: it did,
-            // for 5 s of the 10 s in which a host that swallows SYNs is dialled.
+            // The order matters: a change that comes in between finds the request counted, and
+            // waits until it is noticed here. A change of another endpoint does not wait for a
+            // connection. It did, for 5 s of the 10 s during which a host that swallows SYNs is
+            // dialled.
             let counted = self.live.count_request();
             let current = self.live.sendable(self.target.endpoint.id);
             if current.is_none_or(|current| !current.is_set_like(&self.target)) {
@@ -107,24 +109,24 @@ impl RequestBeginning {
 /// The right to change the settings.
 #[derive(Debug)]
 pub struct EditTurn {
-    // Given back first: who waits here takes it next.
+    // Released first, because a request that waits on this node takes it next.
     _everywhere: Option<ClusterLock>,
     _here: OwnedMutexGuard<()>,
 }
 
-/// Why the topology cannot be built.
+/// Why the settings cannot be loaded or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The journal cannot be read.
+    /// The store cannot be read.
     #[error("the configuration cannot be read from the database")]
     Journal(#[from] store::StoreError),
-    /// Settings cannot be stored.
+    /// The settings cannot be stored.
     #[error(transparent)]
     Store(#[from] sealed::SealSettingsError),
 }
 
 impl LiveSettings {
-    /// Builds the first topology.
+    /// Loads the settings for the first time.
     pub async fn open(
         journal: EventStore,
         sealer: SecretSealer,
@@ -171,8 +173,8 @@ impl LiveSettings {
         Ok(live)
     }
 
-    /// Says which secrets the present key does not open. The server starts all the same: what needs
-    /// none of them goes on.
+    /// Logs which secrets cannot be decrypted with the present key. The server starts all the same,
+    /// because other settings do not need them.
     fn report_locked(&self) {
         let topology = self.current_settings();
         let endpoints = topology.endpoints().filter(|target| target.is_locked());
@@ -192,40 +194,38 @@ impl LiveSettings {
         }
     }
 
-    /// What is set now.
     pub fn current_settings(&self) -> Arc<SettingsSnapshot> {
         self.inner.current.load_full()
     }
 
-    /// Encrypts what is stored.
+    /// Returns the cipher for stored secrets.
     pub fn sealer(&self) -> &SecretSealer {
         &self.inner.sealer
     }
 
-    /// Runs modules.
     pub fn engine(&self) -> &wasm::ModuleEngine {
         &self.inner.engine
     }
 
-    /// Where compiled modules are kept.
+    /// Returns the cache of compiled modules.
     pub fn cache(&self) -> &wasm::ModuleCache {
         &self.inner.cache
     }
 
-    /// Waits until nobody else is changing the settings, on this node or another. Hold the turn from
-    /// reading the current settings until the change is stored. A node of an earlier version takes
-    /// no turns; what it changes meanwhile is detected when this change is stored
+    /// Waits until no other request is changing the settings, on this node or another. The caller
+    /// must hold the turn from reading the current settings until the change is stored. A node of
+    /// an earlier version does not take turns; its changes are detected when this change is stored
     /// ([`ObjectChange::replacing`](crate::store::objects::ObjectChange::replacing)).
     pub async fn take_edit_turn(&self) -> Result<EditTurn, SettingsError> {
-        // First here, so that at most one request of a node waits for the others.
+        // The local lock comes first, so that at most one request of a node waits for the others.
         let here = Arc::clone(&self.inner.editing).lock_owned().await;
         let everywhere = self.inner.journal.lock_settings().await?;
         self.refresh_if_newer().await?;
         Ok(EditTurn { _everywhere: everywhere, _here: here })
     }
 
-    /// Builds the topology anew, if the journal has a newer one, or if the host could not load a
-    /// module and may by now.
+    /// Reloads the settings if the store has a newer version, or if a module that could not be
+    /// loaded may be loaded now.
     pub async fn refresh_if_newer(&self) -> Result<(), SettingsError> {
         let current = self.current_settings();
         let is_old = current.built_at.after(LOAD_AGAIN) <= self.inner.journal.clock().now();
@@ -236,9 +236,9 @@ impl LiveSettings {
         self.reload_settings().await
     }
 
-    /// Builds the topology anew.
+    /// Reloads the settings.
     pub async fn reload_settings(&self) -> Result<(), SettingsError> {
-        // One at a time, so that an older one never replaces a newer.
+        // One reload at a time, so that an older one never replaces a newer one.
         let mut loaded = self.inner.loaded.lock().await;
         let version = self.inner.journal.read_settings_version().await?;
         let sources = self.sources().await?;
@@ -278,47 +278,48 @@ impl LiveSettings {
         Ok(())
     }
 
-    /// Waits until every request with older settings has begun or has let go of them, so that none
-    /// begins after the change was acknowledged.
+    /// Waits until every request with older settings has begun or has given them up, so that none
+    /// begins with them after the change was acknowledged.
     async fn withdraw_old(&self, version: i64) {
-        // Before they are told: who looks at the new settings is no longer waited for here.
+        // This comes before the requests are informed, because a request that has the new settings
+        // need not be waited for.
         let older = self.count_anew();
         self.inner.changes.send_replace(version);
         older.close();
         if tokio::time::timeout(WITHDRAWAL, older.wait()).await.is_err() {
-            tracing::warn!("a request that has not begun did not take up the new settings in time");
+            tracing::warn!("a request that has not begun did not adopt the new settings in time");
         }
     }
 
-    /// Counts a request until it begins or lets go of its settings.
+    /// Counts a request until it begins or gives up its settings.
     fn count_request(&self) -> TaskTrackerToken {
         self.inner.beginning.lock().unwrap_or_else(PoisonError::into_inner).token()
     }
 
-    /// Counts from nothing. The requests that were counted so far.
+    /// Starts a new count and returns the old one.
     fn count_anew(&self) -> TaskTracker {
         mem::take(&mut *self.inner.beginning.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The settings of an endpoint for a request that is about to begin; nothing if the endpoint
-    /// is deleted or disabled.
+    /// Returns the settings of an endpoint for a request that is about to begin, or `None` if the
+    /// endpoint is deleted or disabled.
     pub fn begin(&self, endpoint: EndpointId) -> Option<RequestBeginning> {
-        // In this order: whoever changes the settings stores them, counts anew, tells of it, and
-        // then waits for what was counted before. So what is read below is new, or the request is
-        // waited for and `changes` tells that it is not.
+        // The order matters: a change stores the settings, starts a new count, informs the
+        // requests, and then waits for the old count. So either the settings read below are new, or
+        // the change waits for this request and `changes` informs it.
         let counted = self.count_request();
         let changes = self.inner.changes.subscribe();
         let target = self.sendable(endpoint)?;
         Some(RequestBeginning { target, changes, live: self.clone(), counted })
     }
 
-    /// An endpoint that may be sent deliveries.
+    /// Returns the endpoint if deliveries may be sent to it.
     pub fn sendable(&self, endpoint: EndpointId) -> Option<Arc<EndpointRuntime>> {
         let target = self.inner.current.load().find_endpoint(endpoint).cloned();
         target.filter(|target| target.may_send())
     }
 
-    /// Tells when what is set has changed.
+    /// Returns a channel that reports changes of the settings.
     pub fn changes(&self) -> watch::Receiver<i64> {
         self.inner.changes.subscribe()
     }
@@ -339,7 +340,7 @@ impl LiveSettings {
         Ok(objects.into_iter().filter_map(token).collect())
     }
 
-    /// How tokens were used since this was last asked for.
+    /// Returns the usage of tokens since the last call.
     pub fn fresh_usages(&self) -> Vec<TokenUsage> {
         let usages = self.inner.usages.lock().unwrap_or_else(PoisonError::into_inner);
         usages.iter().filter_map(|(id, usage)| usage.take_fresh(*id)).collect()
@@ -389,7 +390,7 @@ impl LiveSettings {
         Ok(objects.into_iter().filter_map(secret).collect())
     }
 
-    /// Reads what is stored of an object. Of one that this version cannot read the settings that
+    /// Reads the stored settings of an object. If this version cannot read them, the settings that
     /// were last read stay in use.
     fn open_settings<S: DeserializeOwned>(
         &self,
@@ -475,7 +476,7 @@ impl LiveSettings {
                 let mut stage = self.stage(module, (&versions, secrets), loaded, &mut in_use).await;
                 if locked && has_masks(module) {
                     stage.module = Err(ModuleUnusable::Missing(format!(
-                        "the configuration of module `{}` cannot be read with this key: give it again",
+                        "the configuration of module `{}` cannot be read with this key: enter it again",
                         module.name
                     )));
                 }
@@ -534,7 +535,7 @@ impl LiveSettings {
         self.build_stage(settings, version, module, secrets)
     }
 
-    /// A module of a flow in one of its versions.
+    /// Prepares a module of a flow in one of its versions.
     pub fn build_stage(
         &self,
         settings: &FlowModule,
@@ -562,13 +563,13 @@ impl LiveSettings {
         }
     }
 
-    /// What a version may call.
+    /// Returns the capabilities of a version.
     fn grants(&self, version: &ModuleVersion) -> CapabilityGrants {
         let asked = version.manifest().map(|manifest| manifest.capabilities).unwrap_or_default();
         asked.decide(self.inner.policy, &version.approved).granted
     }
 
-    /// The module with that SHA-256; compiled again if the cache has lost it.
+    /// Returns the module with a SHA-256. Compiles it again if the cache has lost it.
     pub async fn load(&self, sha256: [u8; 32]) -> Result<wasm::LoadedModule, ModuleUnusable> {
         let (engine, cache) = (&self.inner.engine, &self.inner.cache);
         match engine.load(cache, sha256).await {
@@ -592,22 +593,22 @@ fn not_loaded(error: &dyn Error) -> ModuleUnusable {
     ModuleUnusable::NotLoaded(error_chain(error))
 }
 
-/// Says that a condition which was accepted once keeps everything back.
+/// Logs that a condition which was accepted once now excludes every event.
 fn log_unreadable_condition(kind: ObjectKind, name: &str, condition: Option<&WhereCondition>) {
     if let Some(why) = condition.and_then(WhereCondition::fault) {
-        tracing::error!(?kind, name, why, "a `where` cannot be read, so it keeps every event back");
+        tracing::error!(?kind, name, why, "a `where` cannot be read, so it excludes every event");
     }
 }
 
-/// Whether a module's configuration has a value that cannot be read.
+/// Returns whether a module's configuration has a value that cannot be read.
 fn has_masks(module: &FlowModule) -> bool {
     let masked = |text: &String| text == MASK || text.contains("\"***\"");
     module.texts().values().any(masked)
 }
 
 impl LiveSettings {
-    /// Stops an endpoint from taking deliveries, if it still has the URL that was called, and tells
-    /// whether it did. Those that wait go on waiting.
+    /// Disables an endpoint if it still has the URL that was called. Returns whether it did.
+    /// Waiting deliveries go on waiting.
     pub async fn disable_endpoint(
         &self,
         id: EndpointId,
@@ -615,7 +616,7 @@ impl LiveSettings {
     ) -> Result<bool, SettingsError> {
         let _turn = self.take_edit_turn().await?;
         let current = self.current_settings();
-        // Looked at in the edit turn, so that no change of the URL is overtaken.
+        // Read within the edit turn, so that a change of the URL cannot be overlooked.
         let target = current.find_endpoint(id);
         let target = target.filter(|target| target.endpoint.settings.url == called);
         let Some(target) = target else { return Ok(false) };
@@ -625,8 +626,8 @@ impl LiveSettings {
         Ok(true)
     }
 
-    /// Stores the refresh token that a token server gave in the place of an endpoint's. One that an
-    /// operator, or another node, has stored since is kept.
+    /// Stores the refresh token with which a token server replaced an endpoint's. A token that an
+    /// operator, or another node, has stored meanwhile is kept.
     pub async fn store_refresh_token(
         &self,
         id: EndpointId,

@@ -1,4 +1,5 @@
-//! Which flows and endpoints take an event, and what is known of its plan before any module runs.
+//! Finds the flows and endpoints that match an event, and the part of its plan that is known before
+//! any module runs.
 
 use super::{FlowRuntime, SettingsSnapshot};
 use crate::expression::event_subject::EventSubject;
@@ -12,35 +13,36 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// How long the lease on running an event's modules holds.
+/// Duration of the lease for running an event's modules.
 pub const PLANNING_HOLD: Duration = Duration::from_mins(2);
 
-/// Why an endpoint does not get a notice.
+/// Why an endpoint does not receive a notice.
 pub const NOTICE_REFUSAL: &str = "a notice about an endpoint does not go to that endpoint";
 
-/// Answers kept for repeated questions; more kinds of event than this are looked up each time.
+/// Capacity of the cache of matches. Further kinds of events are matched each time.
 const CACHED: usize = 4_096;
 
-/// Who takes events of one source and type.
+/// The flows and endpoints that match events of one source and type.
 #[derive(Debug, Default)]
 pub struct EventMatches {
-    /// Endpoints that get it as captured, each once, with the flow that says so.
+    /// Endpoints that receive the event as captured, each once, with the flow that leads to them.
     pub endpoints: Vec<(Option<Arc<FlowRuntime>>, Arc<EndpointRuntime>)>,
     /// Flows whose modules decide.
     pub flows: Vec<Arc<FlowRuntime>>,
-    /// Why others do not get it that would if they were enabled, and if `where` let the event on.
+    /// Flows and endpoints with a matching event type that are disabled, or whose `where` excludes
+    /// the event.
     pub skipped: Vec<SkippedMatch>,
-    /// Whether one of them has a `where`. An endpoint may then stand among the endpoints once for
-    /// each flow that leads to it, because one flow may keep back what another lets on.
+    /// Whether one of them has a `where`. An endpoint may then be listed once for each flow that
+    /// leads to it, because one flow may exclude an event that another accepts.
     has_where: bool,
 }
 
-/// A flow or an endpoint that is disabled, or whose `where` keeps the event back.
+/// A flow or an endpoint that is disabled, or whose `where` excludes the event.
 #[derive(Debug, Clone)]
 pub struct SkippedMatch {
-    /// The flow; `None` for an endpoint's own `events`.
+    /// The flow. `None` for an endpoint's own `events`.
     pub flow: Option<FlowId>,
-    /// Why, in words.
+    /// The reason in words.
     pub reason: String,
 }
 
@@ -52,12 +54,12 @@ impl SkippedMatch {
 }
 
 impl EventMatches {
-    /// How many flows and endpoints that is.
+    /// Returns the number of matching flows and endpoints.
     pub fn len(&self) -> usize {
         self.endpoints.len() + self.flows.len()
     }
 
-    /// Whether nothing takes the event.
+    /// Returns whether nothing matches.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -68,7 +70,8 @@ impl EventMatches {
 pub struct MatchCache(RwLock<HashMap<String, HashMap<String, Arc<EventMatches>>>>);
 
 impl SettingsSnapshot {
-    /// Who takes events of that source and type. Disabled endpoints take none.
+    /// Returns the flows and endpoints that match events of a source and type. Disabled endpoints
+    /// do not match.
     pub fn matches(&self, source: &str, event_type: &str) -> Arc<EventMatches> {
         let known = self.matches.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(matches) = known.get(source).and_then(|types| types.get(event_type)) {
@@ -86,7 +89,7 @@ impl SettingsSnapshot {
         matches
     }
 
-    /// Who takes events of that source and type because the type is named, and not by a pattern.
+    /// Returns the flows and endpoints that name the type itself, not a pattern.
     pub fn matches_by_name(&self, source: &str, event_type: &str) -> Arc<EventMatches> {
         let names = |pattern: &TypePattern| matches!(pattern, TypePattern::Exact(name) if name == event_type);
         Arc::new(self.find(source, names))
@@ -137,7 +140,8 @@ impl SettingsSnapshot {
 }
 
 impl EventMatches {
-    /// Who of them takes this event. Costs a look at one flag where nothing has a `where`.
+    /// Returns the matches that accept this event. If nothing has a `where`, this only tests one
+    /// flag.
     pub fn admit(self: Arc<Self>, event: &Event) -> Arc<Self> {
         if !self.has_where && !event.is_notice() {
             return self;
@@ -175,7 +179,7 @@ impl EventMatches {
         Arc::new(admitted)
     }
 
-    /// Whether a flow takes an event; if not, the reason is noted.
+    /// Returns whether a flow accepts an event. Records the reason if it does not.
     fn note_flow(&mut self, route: &FlowRuntime, subject: &EventSubject<'_>) -> bool {
         let reason = route.find_refusal(subject);
         let takes = reason.is_none();
@@ -184,7 +188,7 @@ impl EventMatches {
         takes
     }
 
-    /// The deliveries that follow without a module.
+    /// Returns the deliveries that need no module.
     pub fn drafts(&self, journal: &EventStore, event: &Event) -> Vec<DeliveryDraft> {
         let draft = |(route, target): &(Option<Arc<FlowRuntime>>, Arc<EndpointRuntime>)| {
             let flow = route.as_ref().map(|route| route.flow.id);
@@ -193,7 +197,7 @@ impl EventMatches {
         self.endpoints.iter().map(draft).collect()
     }
 
-    /// The flows whose modules are to run, leased where there is room.
+    /// Returns the flows whose modules are to run. They are leased if there is room in memory.
     pub fn plannings(&self, journal: &EventStore, event: &Event) -> Vec<NewPlanning> {
         let now = journal.clock().now();
         let planning = |route: &Arc<FlowRuntime>| NewPlanning {

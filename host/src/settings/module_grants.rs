@@ -1,12 +1,12 @@
-//! What the modules of flows may call besides their log and their configuration.
+//! Capabilities of a flow's modules beyond their log and their configuration.
 
 use super::ModuleUnusable;
 use crate::model::capability_grants::CapabilityGrants;
 use crate::wasm::LoadedModule;
 use std::sync::Arc;
 
-/// What a module of a flow can make use of: `None` where nothing is granted, or where the module
-/// imports nothing that it could call.
+/// Returns the capabilities that a module can use. `None` if nothing is granted, or if the module
+/// does not import anything that it could call.
 pub fn usable_grants(
     module: &Result<(u32, LoadedModule), ModuleUnusable>,
     granted: CapabilityGrants,
@@ -24,8 +24,8 @@ fn find_test_grants(_module: &LoadedModule) -> CapabilityGrants {
     CapabilityGrants::default()
 }
 
-/// A build with debug assertions, as the tests have it, grants a module without a manifest what
-/// `TEST_WAYBILL_GRANTS` says.
+/// Returns test grants. A build with debug assertions, as in the tests, grants a module without a
+/// manifest the capabilities in `TEST_WAYBILL_GRANTS`.
 #[cfg(debug_assertions)]
 fn find_test_grants(module: &LoadedModule) -> CapabilityGrants {
     let has_manifest = module.report().manifest.is_some();

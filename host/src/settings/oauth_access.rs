@@ -1,4 +1,4 @@
-//! The token of one endpoint: where it stands in memory, and what it is asked for with.
+//! The access token of one endpoint in memory, and the settings of its token requests.
 
 use crate::crypto::assertion_key::{AssertionError, AssertionKey};
 use crate::model::oauth_settings::OauthSettings;
@@ -11,52 +11,54 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The share of a token's life after which it is renewed.
+/// The part of a token's lifetime after which it is renewed.
 const RENEWED_AFTER: f64 = 0.8;
-/// How long a token is good whose server does not say.
+/// Assumed lifetime of a token whose server does not state one.
 const UNSTATED_LIFE: Duration = Duration::from_hours(1);
-/// The longest that a token is used. A receiver that refuses it earlier is told with a new one.
+/// Longest time for which a token is used. If the receiver refuses it earlier, a new one is
+/// requested.
 const LONGEST_LIFE: Duration = Duration::from_hours(24);
 
 /// How an endpoint gets its tokens.
 #[derive(Debug)]
 pub struct OauthAccess {
     pub settings: OauthSettings,
-    /// Signs assertions, where the settings have a key.
+    /// Signs assertions, if the settings have a key.
     pub key: Option<Result<AssertionKey, AssertionError>>,
-    /// Where tokens are given out, or what is wrong with the address.
+    /// The address of the token server, or why it is not valid.
     pub token_uri: Result<Uri, String>,
     pub slot: TokenSlot,
 }
 
-/// A token, with when it ends.
+/// A token and its lifetime.
 #[derive(Debug)]
 pub struct FetchedToken {
     /// The value of `Authorization`.
     pub header: HeaderValue,
-    /// Keeps the token out of what the receiver answers.
+    /// Removes the token from the receiver's answers.
     pub redactor: SecretRedactor,
     renew_at: Instant,
     expires_at: Instant,
 }
 
-/// What is known of an endpoint's token.
+/// The state of an endpoint's token.
 #[derive(Debug)]
 pub enum TokenState {
-    /// It is good.
+    /// The token is valid.
     Fresh(Arc<FetchedToken>),
-    /// It is good, and its end is near.
+    /// The token is valid but expires soon.
     Aging(Arc<FetchedToken>),
-    /// There is none that is good.
+    /// There is no valid token.
     Absent,
 }
 
-/// The one token of an endpoint, and who asks for the next.
+/// The one token of an endpoint, and the lock for requesting the next one.
 #[derive(Debug, Default)]
 pub struct TokenSlot {
     current: Mutex<Option<Arc<FetchedToken>>>,
     refresh: Mutex<RefreshToken>,
-    /// Held by the one that asks the token server. What the last one was told, if nothing good.
+    /// Locked during a request to the token server. Holds the failure of the last request, if it
+    /// failed.
     pub flight: tokio::sync::Mutex<Option<FailedFlight>>,
     flights: AtomicU64,
 }
@@ -64,11 +66,11 @@ pub struct TokenSlot {
 #[derive(Default)]
 struct RefreshToken {
     token: Option<String>,
-    /// The one that is stored, where the token server has given another since.
+    /// The stored refresh token, if the token server has issued another one since.
     replaced: Option<String>,
 }
 
-/// A refresh token that a token server gave in the place of the stored one.
+/// A refresh token with which a token server replaced the stored one.
 pub struct RotatedToken {
     pub stored: String,
     pub given: String,
@@ -86,10 +88,10 @@ impl std::fmt::Debug for RotatedToken {
     }
 }
 
-/// A request for a token that failed.
+/// A failed request for a token.
 #[derive(Debug)]
 pub struct FailedFlight {
-    /// 1 for the first request for a token, whatever came of it.
+    /// Number of the request, from 1, counting successful ones too.
     pub number: u64,
     pub why: String,
 }
@@ -108,7 +110,7 @@ impl OauthAccess {
 }
 
 impl FetchedToken {
-    /// A token that was asked for at `asked` and is good for `life`.
+    /// Creates a token that was requested at `asked` and is valid for `life`.
     pub fn new(
         scheme: &str,
         token: String,
@@ -128,7 +130,7 @@ impl FetchedToken {
 }
 
 impl TokenSlot {
-    /// The token as it is at a time.
+    /// Returns the state of the token at a time.
     pub fn state(&self, now: Instant) -> TokenState {
         match &*lock(&self.current) {
             Some(token) if now < token.renew_at => TokenState::Fresh(Arc::clone(token)),
@@ -137,7 +139,7 @@ impl TokenSlot {
         }
     }
 
-    /// Takes the place of the token before.
+    /// Replaces the token.
     pub fn put(&self, token: Arc<FetchedToken>) {
         *lock(&self.current) = Some(token);
     }
@@ -150,27 +152,27 @@ impl TokenSlot {
         }
     }
 
-    /// How many requests for a token have ended.
+    /// Returns the number of completed token requests.
     pub fn flights(&self) -> u64 {
         self.flights.load(Ordering::Acquire)
     }
 
-    /// Counts a request for a token that has ended: its number.
+    /// Counts a completed token request and returns its number.
     pub fn end_flight(&self) -> u64 {
         self.flights.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// The refresh token to send.
+    /// Returns the refresh token to send.
     pub fn refresh_token(&self) -> Option<String> {
         lock(&self.refresh).token.clone()
     }
 
-    /// Takes up the stored refresh token.
+    /// Sets the refresh token to the stored one.
     pub fn set_refresh_token(&self, token: Option<String>) {
         *lock(&self.refresh) = RefreshToken { token, replaced: None };
     }
 
-    /// Takes up a refresh token that the token server gave.
+    /// Sets the refresh token to one that the token server issued.
     pub fn rotate_refresh_token(&self, given: String) {
         let mut refresh = lock(&self.refresh);
         if refresh.token.as_ref() != Some(&given) {
@@ -179,7 +181,7 @@ impl TokenSlot {
         }
     }
 
-    /// The refresh token that has to be stored, once.
+    /// Returns the refresh token that has to be stored, once.
     pub fn take_rotated_token(&self) -> Option<RotatedToken> {
         let mut refresh = lock(&self.refresh);
         let stored = refresh.replaced.take()?;

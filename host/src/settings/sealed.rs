@@ -1,4 +1,4 @@
-//! How settings rest in the journal: what may be read as JSON, what must not encrypted beside it.
+//! How settings are stored: public values as JSON, private values encrypted beside it.
 
 use crate::crypto::seal;
 use crate::crypto::seal::SecretSealer;
@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// What is encrypted. Older versions stored the secrets alone, and private values in plain text.
+/// The encrypted values. Older versions stored only the secrets here, and private values in plain
+/// text.
 #[derive(Serialize, Deserialize)]
 struct SealedValues {
     #[serde(flatten)]
@@ -27,7 +28,7 @@ struct SealedValues {
 pub struct OpenedSettings<S> {
     pub settings: S,
     pub secrets: Option<SigningSecrets>,
-    /// Whether there are secrets that the present key does not open. Private values are then
+    /// Whether there are secrets that the present key does not decrypt. Private values are then
     /// masked.
     pub locked: bool,
 }
@@ -35,10 +36,10 @@ pub struct OpenedSettings<S> {
 /// Why settings cannot be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SealSettingsError {
-    /// They are not JSON.
+    /// The settings cannot be written as JSON.
     #[error("the settings cannot be written as JSON")]
     Json(#[from] serde_json::Error),
-    /// They cannot be encrypted.
+    /// The settings cannot be encrypted.
     #[error(transparent)]
     Seal(#[from] seal::SealError),
 }
@@ -52,7 +53,8 @@ fn settings_kind(kind: ObjectKind) -> Option<SettingsKind> {
     }
 }
 
-/// A change that puts settings under an id, with their secrets and private values encrypted.
+/// Builds a change that stores settings under an id, with their secrets and private values
+/// encrypted.
 pub fn put_sealed<S: Serialize>(
     sealer: &SecretSealer,
     kind: ObjectKind,
@@ -78,7 +80,7 @@ pub fn put_sealed<S: Serialize>(
     Ok(ObjectChange::put(kind, name, &stored)?)
 }
 
-/// Reads what [`put_sealed`] stored.
+/// Reads settings that [`put_sealed`] stored.
 pub fn open_settings<S: DeserializeOwned>(
     sealer: &SecretSealer,
     object: &StoredObject<Value>,
@@ -102,8 +104,8 @@ fn unseal_all(sealer: &SecretSealer, id: Uuid, bytes: &[u8]) -> Option<SealedVal
     serde_json::from_slice(&plain).ok()
 }
 
-/// Encrypts private values that an older version stored in plain text. What the present key does
-/// not open stays as it is until its secrets are entered again.
+/// Encrypts private values that an older version stored in plain text. Values under another key
+/// stay as they are until their secrets are entered again.
 pub async fn seal_plain(
     journal: &EventStore,
     sealer: &SecretSealer,
@@ -117,8 +119,8 @@ pub async fn seal_plain(
     for change in plain_changes(journal, sealer).await? {
         match journal.change_objects(&[change]).await {
             Ok(()) => objects += 1,
-            // A node of an earlier version takes no lock. What it stored is encrypted at the next
-            // start.
+            // A node of an earlier version does not take the lock. Its values are encrypted at the
+            // next start.
             Err(store::StoreError::ChangedMeanwhile(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -132,7 +134,7 @@ pub async fn seal_plain(
     Ok(())
 }
 
-/// The changes that encrypt what is stored in plain text.
+/// Returns the changes that encrypt values stored in plain text.
 async fn plain_changes(
     journal: &EventStore,
     sealer: &SecretSealer,
@@ -170,17 +172,17 @@ fn sealed_again(
     Ok(Some(change.replacing(Some(updated_at))))
 }
 
-/// What became of a change of the key.
+/// The result of a change of the key.
 #[derive(Debug, Default)]
 pub struct KeyChange {
-    /// How many objects were encrypted anew.
+    /// Number of objects that were encrypted again.
     pub objects: usize,
-    /// Names of those that neither key opens. Their secrets have to be entered again.
+    /// Names of the objects that neither key decrypts. Their secrets have to be entered again.
     pub unreadable: Vec<String>,
 }
 
-/// Encrypts everything with another key, in one transaction. `both` opens what the present key
-/// encrypted and what the other one did.
+/// Encrypts everything with another key, in one transaction. `both` decrypts data of the present
+/// key and of the other one.
 pub async fn change_key(
     journal: &EventStore,
     both: &SecretSealer,
@@ -218,7 +220,7 @@ fn encrypted_anew(
     Ok(ObjectChange::put(kind, name, &anew)?.replacing(Some(object.updated_at)))
 }
 
-/// A new object, for [`put_sealed`].
+/// Builds a new object for [`put_sealed`].
 pub fn sealed_object<S>(id: Uuid, settings: S, created_at: Timestamp) -> StoredObject<S> {
     StoredObject { id, settings, sealed: None, created_at, updated_at: created_at }
 }

@@ -1,4 +1,4 @@
-//! A source made ready: what checks its requests, and how it is doing.
+//! A source prepared for use: the verifier of its requests, and its health.
 
 use crate::crypto::digest::ShortDigest;
 use crate::model::secrets::SigningSecrets;
@@ -13,23 +13,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A source that is in use.
 #[derive(Debug)]
 pub struct SourceRuntime {
-    /// What is set.
     pub source: Source,
-    /// Its secrets, if it has any: what others sign with, or what it shows others.
+    /// The secrets of the source: keys with which others sign, or a secret that it shows to others.
     pub secrets: Option<SigningSecrets>,
-    /// Whether its secrets cannot be read with the present key. Nothing is taken from it until they
-    /// are entered again.
+    /// Whether the secrets cannot be decrypted with the present key. The source accepts nothing
+    /// until they are entered again.
     pub locked: bool,
-    /// Checks its webhooks, if it receives any.
+    /// Verifies the source's webhooks, if it receives any.
     pub verifier: Option<WebhookVerifier>,
-    /// When it runs, if Waybill runs it.
+    /// Schedule of the source, if Waybill runs it.
     pub timing: Option<SourceTiming>,
-    /// How it is doing.
     pub health: Arc<SourceHealth>,
 }
 
 impl SourceRuntime {
-    /// Makes a source ready.
     pub fn new(
         source: Source,
         secrets: Option<SigningSecrets>,
@@ -47,37 +44,37 @@ impl SourceRuntime {
 }
 
 impl SourceRuntime {
-    /// What it shows others, or others sign with.
+    /// Returns the secret that the source shows to others, or with which others sign.
     pub fn secret(&self) -> Option<&str> {
         self.secrets.as_ref().map(|secrets| secrets.current.as_str())
     }
 }
 
-/// How a source is doing since the server started; it outlives changes of the source.
+/// Health of a source since the server started. It survives changes of the source.
 #[derive(Debug, Default)]
 pub struct SourceHealth {
     figures: Mutex<SourceFigures>,
-    /// Tells a request that comes again from one that differs from the request before it.
+    /// Distinguishes a repeated request from one that differs from the request before it.
     pub sequence: RequestSequence,
 }
 
-/// How a source is doing since the server started.
+/// Figures about a source since the server started.
 #[derive(Debug, Default, Clone, Serialize, utoipa::ToSchema)]
 #[schema(as = Figures)]
 pub struct SourceFigures {
-    /// Events captured.
+    /// Number of captured events.
     pub captured: u64,
-    /// Repeats recognised.
+    /// Number of recognised repeats.
     pub duplicates: u64,
-    /// What was refused, by reason.
+    /// Number of refusals, by reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// When an event was last captured, or a repeat recognised.
+    /// Time of the last captured event or recognised repeat.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_success_at: Option<Timestamp>,
-    /// When something was last refused.
+    /// Time of the last refusal or failure.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_error_at: Option<Timestamp>,
-    /// Why.
+    /// Description of the last refusal or failure.
     pub last_error: Option<String>,
 }
 
@@ -86,12 +83,12 @@ impl SourceHealth {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As it stands.
+    /// Returns the present figures.
     pub fn figures(&self) -> SourceFigures {
         self.lock().clone()
     }
 
-    /// Notes an event, or the repeat of one.
+    /// Records an event, or the repeat of one.
     pub fn note_captured(&self, duplicate: bool, now: Timestamp) {
         let mut figures = self.lock();
         if duplicate {
@@ -102,19 +99,19 @@ impl SourceHealth {
         figures.last_success_at = Some(now);
     }
 
-    /// Notes that a run came to its end.
+    /// Records that a run completed.
     pub fn note_success(&self, now: Timestamp) {
         self.lock().last_success_at = Some(now);
     }
 
-    /// Notes why a run did not.
+    /// Records why a run failed.
     pub fn note_failure(&self, why: &str, now: Timestamp) {
         let mut figures = self.lock();
         figures.last_error_at = Some(now);
         figures.last_error = Some(why.to_owned());
     }
 
-    /// Notes that something was refused.
+    /// Records a refusal.
     pub fn note_refusal(&self, reason: &'static str, detail: &str, now: Timestamp) {
         let mut figures = self.lock();
         *figures.refused.entry(reason).or_default() += 1;
@@ -127,18 +124,20 @@ impl SourceHealth {
 #[derive(Debug, Default)]
 pub struct RequestSequence(Mutex<(Option<ShortDigest>, u64)>);
 
-/// A request's place among those of its source.
+/// The position of a request among those of its source.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestPlace {
-    /// The number of the request before it if that has the same fingerprint, else the next one.
+    /// The number of the previous request if that has the same fingerprint, otherwise the next
+    /// number.
     pub number: u64,
-    /// Whether an earlier request may have the same number and fingerprint: the one before it has,
-    /// or it is the first since the start, and the one before it came to the process before.
+    /// Whether an earlier request may have the same number and fingerprint: the previous request
+    /// has, or this is the first one since the start and the previous process may have received the
+    /// one before.
     pub may_repeat: bool,
 }
 
 impl RequestSequence {
-    /// Returns the place of the request that comes now.
+    /// Returns the position of the present request.
     pub fn place(&self, fingerprint: ShortDigest) -> RequestPlace {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, number) = &mut *state;
