@@ -1,9 +1,9 @@
-//! The configuration: one typed value from a TOML file, the environment and the command line, the
-//! later over the earlier.
+//! The configuration: one typed value from a TOML file, the environment and the command line. Later
+//! sources override earlier ones.
 //!
-//! Nothing here reads the environment: the binary passes its pairs in. Whatever is wrong is said
-//! all at once, each with the file and line, the variable or the flag it stands in. Every key is
-//! listed in [`KEYS`] and shown in `waybill.example.toml`.
+//! Nothing here reads the environment: the binary passes its variables in. All faults are reported
+//! together, each with its file and line, variable or flag. Every key is listed in [`KEYS`] and
+//! shown in `waybill.example.toml`.
 
 pub mod error;
 pub mod hidden_text;
@@ -37,7 +37,7 @@ pub use sections::{
     ShutdownSection, SmartSection, TlsSection,
 };
 
-/// Every key that the file and the environment may hold.
+/// Every key that the file and the environment may set.
 pub const KEYS: [&str; 62] = [
     "server.listen",
     "server.max_body",
@@ -103,54 +103,54 @@ pub const KEYS: [&str; 62] = [
     "shutdown.drain",
 ];
 
-/// What the server runs on.
+/// The configuration of the server.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The REST interface and the pages.
     pub server: ServerSection,
     /// HTTPS.
     pub tls: TlsSection,
-    /// The record of calls.
+    /// The audit of calls.
     pub audit: AuditSection,
-    /// How long what is stored is kept.
+    /// Retention of stored data.
     pub retention: RetentionSection,
-    /// The journal.
+    /// The database.
     pub database: DatabaseSection,
     /// Defaults and bounds of deliveries.
     pub delivery: DeliverySection,
-    /// What endpoints of other kinds than `webhook` may do.
+    /// Settings for endpoints of kinds other than `webhook`.
     pub channels: ChannelsSection,
     /// Mode `smart`.
     pub smart: SmartSection,
     /// Mode `immediate`.
     pub immediate: ImmediateSection,
-    /// What holds for all modules.
+    /// Settings for all modules.
     pub modules: ModulesSection,
     /// Figures for Prometheus.
     pub metrics: MetricsSection,
-    /// Rules that say when something is wrong.
+    /// The alert rules.
     pub alerts: AlertsSection,
-    /// The way out.
+    /// The shutdown of the server.
     pub shutdown: ShutdownSection,
     /// `WAYBILL_ADMIN_TOKEN`: the first admin token. Without it the first start makes one.
     pub admin_token: Option<SecretString>,
-    /// `WAYBILL_SECRET_KEY`: encrypts stored secrets. Without it there is a key file.
+    /// `WAYBILL_SECRET_KEY`: encrypts stored secrets. Without it a key file is used.
     pub secret_key: Option<SecretString>,
-    /// `WAYBILL_SECRET_KEY_NEXT`: reads stored secrets too, while the key is being changed.
+    /// `WAYBILL_SECRET_KEY_NEXT`: also decrypts stored secrets while the key is being changed.
     pub next_secret_key: Option<SecretString>,
-    /// `WAYBILL_LOG`: what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
+    /// `WAYBILL_LOG`: the log filter, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: Option<String>,
 }
 
-/// A database URL: `sqlite:…`, `postgres://…` or `postgresql://…`. Shown without its password.
+/// A database URL: `sqlite:…`, `postgres://…` or `postgresql://…`. Displayed without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
 
 impl Config {
-    /// The configuration from `file`, if given, with the environment and then the command line over
-    /// it.
+    /// Loads the configuration from `file`, if given. The environment and then the command line
+    /// override it.
     ///
-    /// An error lists everything that is wrong; whoever starts the server mends it.
+    /// An error lists all faults, which the operator has to correct.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = EnvironmentPair>,
@@ -166,7 +166,7 @@ impl Config {
         Self::from_parts(text, environment, overrides)
     }
 
-    /// As [`Config::load`], with the name and text of the file given.
+    /// Like [`Config::load`], with the name and text of the file given.
     pub fn from_parts(
         file: Option<(&str, &str)>,
         environment: impl IntoIterator<Item = EnvironmentPair>,
@@ -187,19 +187,19 @@ impl Config {
         if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faults(faults)) }
     }
 
-    /// Every key with its default and what it does, as a TOML file to start from.
+    /// Returns a TOML file with every key, its default and its description, to start from.
     pub const fn example_toml() -> &'static str {
         include_str!("../../waybill.example.toml")
     }
 
-    /// Folder of the key file and the compiled modules: as configured, else that of the SQLite
-    /// file, else the working directory.
+    /// Returns the folder of the key file and the compiled modules: the configured one, else that
+    /// of the SQLite file, else the working directory.
     pub fn data_dir(&self) -> PathBuf {
         let set = self.server.data_dir.clone();
         set.or_else(|| self.database.url.folder()).unwrap_or_else(|| PathBuf::from("."))
     }
 
-    /// Sets one key; the text says what is wrong with the value.
+    /// Sets one key. The error describes what is wrong with the value.
     fn set(&mut self, key: &str, value: Value) -> Result<(), String> {
         match key {
             "server.listen" => put(&mut self.server.listen, value),
@@ -262,13 +262,13 @@ impl Config {
     /// Changes the rule that `alerts.NAME` names.
     fn set_rule(&mut self, key: &str, value: Value) -> Result<(), String> {
         let metric = key.strip_prefix("alerts.").and_then(AlertMetric::named);
-        let metric = metric.ok_or_else(|| "it is not known here".to_owned())?;
+        let metric = metric.ok_or_else(|| "there is no such rule".to_owned())?;
         let mut change = RuleChange::default();
         put(&mut change, value)?;
         self.alerts.rules.change(metric, change)
     }
 
-    /// Ranges, and what must hold between keys.
+    /// Checks ranges and conditions between keys.
     fn check(&self, origins: &layers::SettingOrigins, faults: &mut Vec<ConfigFault>) {
         let rules = self.server_rules().into_iter().chain(self.delivery_rules());
         let rules = rules.chain(self.database_rules()).chain(self.retention_rules());
@@ -474,16 +474,16 @@ impl Config {
         let holds = keep.max_size.is_none_or(|size| size >= SMALLEST);
         rules.push((holds, "retention.max_size", "must be 67108864 bytes or more"));
         let holds = keep.max_size.is_none() || self.database.url.is_sqlite();
-        rules.push((holds, "retention.max_size", "goes with an SQLite database only"));
+        rules.push((holds, "retention.max_size", "is only possible with an SQLite database"));
         rules
     }
 }
 
-/// Whether something holds, the key it is about, and what to say where it does not.
+/// Whether a condition holds, the key that it concerns, and the message if it does not hold.
 type ConfigRule = (bool, &'static str, &'static str);
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// The least that an SQLite database may be held to, in bytes.
+/// Smallest permitted bound for the size of an SQLite database, in bytes.
 const SMALLEST: u64 = 64 << 20;
 const SECOND: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -492,7 +492,7 @@ fn check_range(span: TimeSpan, low: Duration, high: Duration) -> bool {
     (low..=high).contains(&span.get())
 }
 
-/// Whether a text is the origin of a page (RFC 6454, section 6.2).
+/// Returns whether a text is the origin of a page (RFC 6454, section 6.2).
 fn is_origin(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| {
@@ -506,17 +506,17 @@ fn put<T: DeserializeOwned>(place: &mut T, value: Value) -> Result<(), String> {
 }
 
 impl DatabaseUrl {
-    /// A URL as given; what it must look like is checked when the configuration is put together.
+    /// Stores a URL as given. Its form is checked with the whole configuration.
     pub fn new(url: impl Into<String>) -> Self {
         Self(url.into())
     }
 
-    /// The URL with its password, for the driver alone.
+    /// Returns the URL with its password, for the driver alone.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Is it an SQLite file?
+    /// Returns whether this is an SQLite file.
     pub fn is_sqlite(&self) -> bool {
         self.0.starts_with("sqlite:")
     }
@@ -525,7 +525,7 @@ impl DatabaseUrl {
         ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| self.0.starts_with(scheme))
     }
 
-    /// Folder of the SQLite file.
+    /// Returns the folder of the SQLite file.
     fn folder(&self) -> Option<PathBuf> {
         let path = self.0.strip_prefix("sqlite:")?;
         let path = path.strip_prefix("//").unwrap_or(path);

@@ -1,21 +1,20 @@
-//! What can be wrong with a configuration.
+//! Faults of a configuration.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Why there is no configuration. Whoever starts the server mends it.
+/// Why there is no valid configuration. The operator has to correct it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration file {}; check the path after --config and its permissions", path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// Keys or values are wrong.
-    #[error("the configuration is wrong:\n  {}", lines(.0))]
+    #[error("the configuration is not valid:\n  {}", lines(.0))]
     Faults(Vec<ConfigFault>),
 }
 
@@ -23,12 +22,11 @@ fn lines(faults: &[ConfigFault]) -> String {
     faults.iter().map(ConfigFault::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
-/// One thing that is wrong, and where it stands.
+/// One fault, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigFault {
-    /// Where.
     pub origin: SettingOrigin,
-    /// The key concerned, if one is.
+    /// The key concerned, if there is one.
     pub key: Option<String>,
     /// What is wrong and what would be right.
     pub message: String,
@@ -44,16 +42,16 @@ impl fmt::Display for ConfigFault {
     }
 }
 
-/// Where a setting stands.
+/// The origin of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingOrigin {
-    /// In the file, on that line (from 1), if it is known.
+    /// A line of the file (from 1), if it is known.
     File { name: String, line: Option<usize> },
-    /// In an environment variable.
+    /// An environment variable.
     Environment(String),
-    /// After a flag of the command line.
+    /// A flag of the command line.
     Flag(&'static str),
-    /// Nowhere: it is the default.
+    /// The built-in default.
     Default,
 }
 

@@ -1,15 +1,16 @@
-//! A text of the configuration that nobody sees: an address with a token in it, a secret.
+//! A text of the configuration that must not be displayed: an address with a token in it, or a
+//! secret.
 
 use serde::Deserialize;
 use std::fmt;
 
-/// A text that is not shown.
+/// A text that is not displayed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct HiddenText(String);
 
 impl HiddenText {
-    /// The text, for whoever sends or signs with it.
+    /// Returns the text, for sending or signing.
     pub fn expose(&self) -> &str {
         &self.0
     }

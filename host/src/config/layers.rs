@@ -1,4 +1,4 @@
-//! Settings out of file, environment and command line, each with where it stands.
+//! Collects settings from the file, the environment and the command line, each with its origin.
 
 use std::ops::Range;
 
@@ -17,12 +17,12 @@ pub struct KeyOverride {
     pub key: &'static str,
     /// The option, such as `--listen`.
     pub flag: &'static str,
-    /// The value, read like one in the environment.
+    /// The value, parsed like one in the environment.
     pub value: String,
 }
 
-/// Variables that are not `WAYBILL_SECTION__KEY`; the last five belong to the command line's client
-/// side.
+/// Variables that are not `WAYBILL_SECTION__KEY`. The last five are for the client side of the
+/// command line.
 const SPECIAL: [&str; 9] = [
     "WAYBILL_ADMIN_TOKEN",
     "WAYBILL_SECRET_KEY",
@@ -39,7 +39,8 @@ const SPECIAL: [&str; 9] = [
 pub struct KeySetting {
     key: &'static str,
     origin: SettingOrigin,
-    /// Readings of the value, the first that fits counts: a TOML literal, then the bare text.
+    /// Possible readings of the value, of which the first valid one counts: a TOML literal, then
+    /// the bare text.
     readings: Vec<Value>,
 }
 
@@ -61,7 +62,7 @@ impl KeySetting {
     }
 }
 
-/// Where each key was last set.
+/// The origin that last set each key.
 #[derive(Default)]
 pub struct SettingOrigins(Vec<(&'static str, SettingOrigin)>);
 
@@ -77,7 +78,8 @@ impl SettingOrigins {
     }
 }
 
-/// All settings in the order in which they count; the special variables go straight into `config`.
+/// Collects all settings in order of precedence. The special variables are stored directly in
+/// `config`.
 pub fn collect_settings(
     file: Option<(&str, &str)>,
     environment: impl IntoIterator<Item = EnvironmentPair>,
@@ -164,7 +166,7 @@ fn from_file(
     }
 }
 
-/// The value written in that span, which the parser found to be one.
+/// Returns the value in a span of the text, which the parser has recognised as a value.
 fn value_at(text: &str, span: Range<usize>) -> Vec<Value> {
     text.get(span).and_then(|literal| literal.parse().ok()).into_iter().collect()
 }
@@ -190,13 +192,13 @@ fn from_variable(
     } else if rest.contains("__") {
         faults.push(unknown(SettingOrigin::Environment(name), &full));
     } else if let Some(meant) = misspelt(&name) {
-        let message = format!("it is not known; {meant} was probably meant");
+        let message = format!("there is no such variable; {meant} was probably meant");
         faults.push(ConfigFault { origin: SettingOrigin::Environment(name), key: None, message });
     }
 }
 
-/// Other programs may have variables of the same prefix; only what is nearly one of ours is taken
-/// for a slip.
+/// Returns the variable that was probably meant. Other programs may use the same prefix, so only a
+/// near match counts as a misspelling.
 fn misspelt(name: &str) -> Option<String> {
     let ours =
         SPECIAL.iter().map(|name| (*name).to_owned()).chain(KEYS.iter().map(|key| variable(key)));

@@ -1,20 +1,20 @@
-//! The two secrets that come from the environment. An empty or short one protects nothing, so the
-//! server refuses to start with it.
+//! The two secrets that come from the environment. An empty or short one does not protect anything,
+//! so the server refuses to start with it.
 
 use secrecy::SecretString;
 use std::collections::BTreeSet;
 
-/// Fewest characters of an admin token or a secret key: servers that run with a short one of their
-/// own go on after an upgrade. The key is not stretched, so its length is what protects it;
-/// `openssl rand -hex 32` makes 64.
+/// Shortest admin token or secret key, in characters. Servers with a short one still start after an
+/// upgrade. The key is not stretched, so its length is its protection; `openssl rand -hex 32` makes
+/// 64 characters.
 pub const SHORTEST_SECRET: usize = 8;
-/// Fewest different characters, so that `aaaaaaaaaaaaaaaa` is refused too.
+/// Smallest number of different characters, so that `aaaaaaaaaaaaaaaa` is refused too.
 const FEWEST_DIFFERENT: usize = 5;
 
-/// Reads `WAYBILL_ADMIN_TOKEN`. The error says what is wrong, without the value.
+/// Reads `WAYBILL_ADMIN_TOKEN`. The error does not repeat the value.
 pub fn read_admin_token(value: String) -> Result<SecretString, String> {
     check_strength(&value)?;
-    // Callers send it in a header, where nothing else arrives as it was written.
+    // Callers send the token in a header, where other characters may be altered.
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(
             "the token has spaces or characters beyond ASCII, which a header cannot carry; use letters, digits and `-_.`"
@@ -24,7 +24,7 @@ pub fn read_admin_token(value: String) -> Result<SecretString, String> {
     Ok(SecretString::from(value))
 }
 
-/// Reads `WAYBILL_SECRET_KEY`. The error says what is wrong, without the value.
+/// Reads `WAYBILL_SECRET_KEY`. The error does not repeat the value.
 pub fn read_secret_key(value: String) -> Result<SecretString, String> {
     check_strength(&value)?;
     Ok(SecretString::from(value))
@@ -33,12 +33,12 @@ pub fn read_secret_key(value: String) -> Result<SecretString, String> {
 fn check_strength(value: &str) -> Result<(), String> {
     let text = value.trim();
     if text.is_empty() {
-        return Err("it is empty; set a secret of its own, for example from `openssl rand -hex 32`, or unset the variable".to_owned());
+        return Err("it is empty; set a secret, for example from `openssl rand -hex 32`, or unset the variable".to_owned());
     }
     let different = text.chars().collect::<BTreeSet<char>>().len();
     if text.chars().count() < SHORTEST_SECRET || different < FEWEST_DIFFERENT {
         return Err(format!(
-            "it can be guessed; take at least {SHORTEST_SECRET} characters, for example from `openssl rand -hex 32`"
+            "it can be guessed; use at least {SHORTEST_SECRET} characters, for example from `openssl rand -hex 32`"
         ));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The sections of the configuration, each with its defaults.
+//! The sections of the configuration, with their defaults.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,22 +15,22 @@ use crate::time::span::TimeSpan;
 /// Section `server`.
 #[derive(Debug, Clone)]
 pub struct ServerSection {
-    /// Address and port to listen on; port 0 takes a free one.
+    /// Address and port to listen on. Port 0 chooses a free one.
     pub listen: SocketAddr,
-    /// Longest request body in bytes, 1 KiB to 1 GiB.
+    /// Largest request body in bytes, 1 KiB to 1 GiB.
     pub max_body: usize,
-    /// Most events in one request, 1 to 100,000.
+    /// Largest number of events in one request, 1 to 100,000.
     pub max_batch: usize,
     /// Folder of the key file and the compiled modules, if set; see [`super::Config::data_dir`].
     pub data_dir: Option<PathBuf>,
-    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Connections at once, 1 to 1,000,000.
+    /// Largest number of connections, 1 to 1,000,000.
     pub max_connections: usize,
-    /// How long a client may take for a request's headers, and rest between requests, 100 ms to 10
-    /// min.
+    /// Time that a client has to send a request's headers, and longest idle time between requests,
+    /// 100 ms to 10 min.
     pub header_timeout: TimeSpan,
-    /// How long a client may take for a request's body, 100 ms to 1 h.
+    /// Time that a client has to send a request's body, 100 ms to 1 h.
     pub body_timeout: TimeSpan,
     /// Origins whose pages may call the API, such as `https://app.example`.
     pub cors_origins: Vec<String>,
@@ -39,20 +39,20 @@ pub struct ServerSection {
 /// Section `tls`.
 #[derive(Debug, Clone, Default)]
 pub struct TlsSection {
-    /// PEM file of the certificate and those between it and its authority; with it the server
-    /// speaks HTTPS alone.
+    /// PEM file of the certificate and its intermediate certificates. If it is set, the server
+    /// accepts HTTPS only.
     pub certificate: Option<PathBuf>,
-    /// PEM file of its private key.
+    /// PEM file of the certificate's private key.
     pub key: Option<PathBuf>,
-    /// Address and port where plain HTTP is sent on to HTTPS.
+    /// Address and port from which plain HTTP is redirected to HTTPS.
     pub redirect_listen: Option<SocketAddr>,
 }
 
 /// Section `metrics`.
 #[derive(Debug, Clone, Default)]
 pub struct MetricsSection {
-    /// Address and port of a listener of its own for `/metrics`, which is then not served beside the
-    /// API.
+    /// Address and port of a separate listener for `/metrics`. The API's listener then does not
+    /// serve `/metrics`.
     pub listen: Option<SocketAddr>,
     /// Whether `/metrics` needs a token with the scope `metrics:read`.
     pub require_token: bool,
@@ -61,132 +61,133 @@ pub struct MetricsSection {
 /// Section `alerts`.
 #[derive(Debug, Clone)]
 pub struct AlertsSection {
-    /// Whether rules are looked at.
+    /// Whether rules are evaluated.
     pub enabled: bool,
-    /// How often, 100 ms to 1 h.
+    /// Interval of the evaluation, 100 ms to 1 h.
     pub interval: TimeSpan,
-    /// How often a notice is repeated of what still fires; never where it is zero.
+    /// Interval at which the notice of a firing alert is repeated. Zero means never.
     pub remind: TimeSpan,
-    /// Where notices go too, without a flow.
+    /// URL that receives notices directly, without a flow.
     pub webhook: Option<HiddenText>,
-    /// What those are signed with.
+    /// Secret with which notices to `webhook` are signed.
     pub webhook_secret: Option<HiddenText>,
-    /// What is measured, and from when on it is an alert.
+    /// The rules and their limits.
     pub rules: AlertRules,
 }
 
 /// Section `audit`.
 #[derive(Debug, Clone)]
 pub struct AuditSection {
-    /// How long calls are kept on record; none are where it is zero.
+    /// Retention of audited calls. Zero disables the audit.
     pub retention: TimeSpan,
 }
 
-/// Section `retention`: how long what is stored is kept. Open work is kept however old it is.
+/// Section `retention`: how long stored data is kept. Open work is kept regardless of its age.
 #[derive(Debug, Clone)]
 pub struct RetentionSection {
-    /// Data of events, and what modules made of it.
+    /// Data of events, and everything that modules made from it.
     pub payloads: TimeSpan,
-    /// What modules said of events.
+    /// Plans of events, with the steps of modules.
     pub plans: TimeSpan,
     /// Attempts of deliveries.
     pub attempts: TimeSpan,
-    /// Deliveries; attempts go with them.
+    /// Deliveries, together with their attempts.
     pub deliveries: TimeSpan,
-    /// Events, once nothing else is left of them; at least `payloads`.
+    /// Events of which nothing else is left. At least `payloads`.
     pub events: TimeSpan,
-    /// Dead letters, with what their replay needs.
+    /// Dead letters, with the data that their replay needs.
     pub dead_letters: TimeSpan,
     /// Records that their source deleted.
     pub deleted_records: TimeSpan,
-    /// Records that their source has, since they were last heard of; for ever where it is not set.
+    /// Records that still exist, counted from their last event. Kept for ever if not set.
     pub records: Option<TimeSpan>,
-    /// Most bytes of an SQLite database, from 64 MiB; above it the oldest goes before its time. No
-    /// bound where it is not set.
+    /// Largest size of an SQLite database in bytes, from 64 MiB. Above it the oldest data is
+    /// deleted early. Not bounded if not set.
     pub max_size: Option<u64>,
-    /// Whether an SQLite file is written anew at the start.
+    /// Whether an SQLite file is rewritten at the start.
     pub vacuum_at_start: bool,
 }
 
 /// Section `database`.
 #[derive(Debug, Clone)]
 pub struct DatabaseSection {
-    /// Where the journal is.
+    /// URL of the database.
     pub url: DatabaseUrl,
-    /// Connections of this process to PostgreSQL, 4 to 40. SQLite has five, whatever is set.
+    /// Number of connections of this process to PostgreSQL, 4 to 40. SQLite always has five.
     pub max_connections: u32,
 }
 
 /// Section `delivery`.
 #[derive(Debug, Clone)]
 pub struct DeliverySection {
-    /// Networks beyond the public addresses that deliveries may go to.
+    /// Networks, besides public addresses, to which deliveries may go.
     pub allow_networks: Vec<IpNet>,
     /// Waits between the attempts of a delivery, at most 50.
     pub retry_schedule: Vec<TimeSpan>,
-    /// How long one attempt may take in all, 100 ms to 5 min.
+    /// Time-out of a whole attempt, 100 ms to 5 min.
     pub timeout: TimeSpan,
-    /// Requests at once for one endpoint, 1 to 1,000.
+    /// Largest number of concurrent requests to one endpoint, 1 to 1,000.
     pub max_in_flight: u32,
     /// PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
-    /// Name servers to ask in place of those of `/etc/resolv.conf`, at most 8.
+    /// Name servers to use instead of those in `/etc/resolv.conf`, at most 8.
     pub name_servers: Vec<SocketAddr>,
 }
 
-/// Section `channels`: what endpoints of other kinds than `webhook` may do.
+/// Section `channels`: settings for endpoints of kinds other than `webhook`.
 #[derive(Debug, Clone, Default)]
 pub struct ChannelsSection {
-    /// Folders in which endpoints of kind `file` may write, absolute; none by default.
+    /// Folders in which endpoints of kind `file` may write, as absolute paths. None by default.
     pub file_directories: Vec<PathBuf>,
-    /// Whether an endpoint of kind `email` may send over connections without TLS.
+    /// Whether an endpoint of kind `email` may use connections without TLS.
     pub smtp_without_tls: bool,
 }
 
 /// Section `smart`.
 #[derive(Debug, Clone)]
 pub struct SmartSection {
-    /// Deliveries for one record collapse while they come closer together than this.
+    /// Deliveries for one record collapse while they are closer together than this.
     pub window: TimeSpan,
-    /// And never wait longer than this; at least `window`.
+    /// Longest wait of a collapsing delivery. At least `window`.
     pub max_wait: TimeSpan,
 }
 
 /// Section `immediate`.
 #[derive(Debug, Clone)]
 pub struct ImmediateSection {
-    /// How long a capturing request waits for the first attempt, at most 60 s.
+    /// Time that a capturing request waits for the first attempt, at most 60 s.
     pub wait: TimeSpan,
 }
 
 /// Section `modules`.
 #[derive(Debug, Clone)]
 pub struct ModulesSection {
-    /// How long a dedupe key holds back further deliveries, 1 min to 30 days.
+    /// Time for which a dedupe key holds back further deliveries, 1 min to 30 days.
     pub dedupe_for: TimeSpan,
     /// Largest component in bytes, 64 KiB to 24 MiB.
     pub max_component: usize,
-    /// Most memory that a module may ask for, in bytes, 1 MiB to 256 MiB.
+    /// Largest memory that a module may request, in bytes, 1 MiB to 256 MiB.
     pub max_memory: usize,
-    /// Most processor time of one call that a module may ask for, 10 ms to 1 s.
+    /// Largest processor time of one call that a module may request, 10 ms to 1 s.
     pub max_time: TimeSpan,
-    /// Most bytes that a module may ask to return in one call, 64 KiB to 8 MiB.
+    /// Largest output of one call that a module may request, in bytes, 64 KiB to 8 MiB.
     pub max_output: usize,
-    /// Most bytes of log of one call that a module may ask for, 1 KiB to 1 MiB.
+    /// Largest log of one call that a module may request, in bytes, 1 KiB to 1 MiB.
     pub max_log: usize,
-    /// Which capabilities modules get: those that ask, those that somebody approved, or none.
+    /// Decides which capabilities modules get: those that they request, those that somebody
+    /// approved, or none.
     pub policy: GrantPolicy,
-    /// Hosts that modules may send requests to without TLS, as manifests name them.
+    /// Hosts to which modules may send requests without TLS, as manifests name them.
     pub plain_http: Vec<String>,
 }
 
 /// Section `shutdown`.
 #[derive(Debug, Clone)]
 pub struct ShutdownSection {
-    /// How long running deliveries may take to finish.
+    /// Time that running deliveries have to finish.
     pub grace: TimeSpan,
-    /// How long requests are still taken after `/readyz` said that the server stops, so that a load
-    /// balancer has turned away before the listener closes.
+    /// Time for which the server still accepts requests after `/readyz` reports that it stops, so
+    /// that a load balancer has turned away before the listener closes.
     pub drain: TimeSpan,
 }
 

@@ -108,7 +108,7 @@ fn errors_say_what_where_and_how_to_mend() {
         ),
         (
             error("[retention]\nmax_size = 70000000\n[database]\nurl = 'postgres://x'\n", &[]),
-            "retention.max_size: goes with an SQLite database only",
+            "retention.max_size: is only possible with an SQLite database",
         ),
         (error("[retention]\nrecords = '0s'\n", &[]), "retention.records: must be \"1s\" to"),
         (
@@ -136,7 +136,7 @@ fn rules_of_alerts_are_changed_one_by_one() {
     assert_eq!((failing.limit, failing.limit_for("archive", None)), (Some(300), Some(21_600)));
     assert!(!rule(AlertMetric::DiskFree).enabled && rule(AlertMetric::DeadLetters).enabled);
     assert_eq!(rule(AlertMetric::FailureRate).limit, Some(30));
-    assert!(!format!("{config:?}").contains("t0ken"), "an address may hold a token");
+    assert!(!format!("{config:?}").contains("t0ken"), "an address may contain a token");
     for (file, says) in [
         (
             "[alerts]\ndisk_free = { limit = '1h' }\n",
