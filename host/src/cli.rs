@@ -1,9 +1,9 @@
-//! The command line: everything `waybill` can be asked to do in a shell.
+//! The command line of `waybill`.
 //!
-//! `serve`, `demo`, `doctor` and `backup` need what only the binary has and are left to it;
-//! everything else is a client: it writes to a [`CommandScreen`], and fails with an [`CliError`]
-//! that says what was wrong and what to do next. Nothing here reads the environment but through the
-//! parser, which the binary calls.
+//! `serve`, `demo`, `doctor` and `backup` need things that only the binary has and are left to it.
+//! Every other command is a client: it writes to a [`CommandScreen`] and fails with a [`CliError`],
+//! which states the fault and the next step. Only the parser, which the binary calls, reads the
+//! environment.
 //!
 //! Exit status: 0 done, 1 failed, 2 bad usage ([`CliError::exit_code`]; the parser's own errors are
 //! 2 as well).
@@ -54,21 +54,21 @@ pub use screen::CommandScreen;
 #[derive(Debug, Parser)]
 #[command(name = "waybill", version, arg_required_else_help = true)]
 pub struct CommandLine {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: CliCommand,
-    /// How the output looks.
+    /// Options for the look of the output.
     #[command(flatten)]
     pub look: screen::LookArgs,
 }
 
-/// Whether the command line asks for JSON, so that an error is JSON too.
+/// Returns whether the command line asks for JSON, so that an error is JSON too.
 pub fn wants_json(matches: &clap::ArgMatches) -> bool {
     let asks = matches.try_get_one::<bool>("json").is_ok_and(|json| json.copied() == Some(true));
     asks || matches.subcommand().is_some_and(|(_, inner)| wants_json(inner))
 }
 
-/// What `waybill` can do.
+/// The commands of `waybill`.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
     /// Run the server.
@@ -76,75 +76,75 @@ pub enum CliCommand {
     /// Run the server on a throw-away database with example modules, made-up CRM events and a
     /// verifying receiver.
     Demo(DemoArgs),
-    /// Show on one screen whether the server is well: exit status 0 well, 1 something needs
-    /// attention, 3 no answer.
+    /// Show on one screen whether the server is well. Exit status 0: well, 1: something needs
+    /// attention, 3: no answer.
     Status(status::StatusArgs),
     /// Check configuration, files, database, ports, clock, resolver, space and certificate, before
     /// the server starts or while it runs.
     Doctor(doctor::DoctorArgs),
-    /// Receive deliveries here, print each and check its signature.
+    /// Receive deliveries here, print each one and check its signature.
     Listen(listen::ListenArgs),
-    /// Check the signatures of one captured request and say what is wrong where one does not fit.
+    /// Check the signatures of a captured request and explain those that do not fit.
     Verify(verify::VerifyArgs),
     /// Write, build, try and upload modules.
     #[command(subcommand)]
     Module(module::ModuleCommand),
-    /// Bring the server to what a YAML or TOML file says: sources, endpoints, flows, modules and
+    /// Change the server to match a YAML or TOML file with sources, endpoints, flows, modules and
     /// tokens.
     Apply(apply::ApplyArgs),
     /// Print the server's sources, endpoints, flows, modules and tokens as a file for `apply`.
     Export(apply::ExportArgs),
-    /// Where deliveries go, and how.
+    /// Manage endpoints, which receive deliveries.
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
     /// Run an operation of an endpoint of kind api, or print its request.
     Call(call::CallArgs),
-    /// The kinds of endpoints of this program; needs no server.
+    /// Describe the kinds of endpoints in this program. Needs no server.
     #[command(subcommand)]
     Channel(channel::ChannelCommand),
-    /// Which events pass which modules to which endpoints.
+    /// Manage flows, which lead events through modules to endpoints.
     #[command(subcommand)]
     Flow(flow::FlowCommand),
-    /// The systems that events come from.
+    /// Manage sources, which send events.
     #[command(subcommand)]
     Source(source::SourceCommand),
-    /// Who may call the server, and what for.
+    /// Manage tokens, which give access to the API.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Who called the server, from where, and what came of it.
+    /// List the calls of the API.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// What is wrong by the rules, and saying that somebody sees to it.
+    /// List and acknowledge alerts.
     #[command(subcommand)]
     Alert(alert::AlertCommand),
-    /// The processes that share the server's database.
+    /// List the processes that share the server's database.
     #[command(subcommand)]
     Node(node::NodeCommand),
-    /// Captured events and what became of them.
+    /// List, send and replay events.
     #[command(subcommand)]
     Event(event::EventCommand),
-    /// One event for one endpoint: its attempts, and trying again.
+    /// List, replay and cancel deliveries.
     #[command(subcommand)]
     Delivery(delivery::DeliveryCommand),
-    /// What will not be tried again by itself.
+    /// List, replay and delete dead letters, which are not tried again automatically.
     #[command(subcommand)]
     DeadLetter(dead_letter::DeadLetterCommand),
-    /// Offer the server's tools to a program that speaks the Model Context Protocol over standard
-    /// input and output.
+    /// Offer the server's tools over standard input and output to a program that speaks the Model
+    /// Context Protocol.
     Mcp(tool_bridge::McpArgs),
-    /// The catalogue of event types of this program; needs no server.
+    /// Describe the event types in this program's catalogue. Needs no server.
     #[command(subcommand)]
     EventType(event_type::EventTypeCommand),
-    /// Copy the SQLite database into a file, beside a running server or a stopped one.
+    /// Copy the SQLite database into a file while the server runs, or when it does not.
     Backup(backup::BackupArgs),
-    /// The key that encrypts stored secrets.
+    /// Change the key that encrypts stored secrets.
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Print a script that completes commands and options in a shell.
     Completions(completions::CompletionArgs),
     /// Print the manual page, or write the pages of all commands.
     Man(completions::ManArgs),
-    /// Compile a module for the server, which starts this itself.
+    /// Compile a module for the server, which runs this command itself.
     #[command(hide = true)]
     CompileModule,
     /// Print the OpenAPI description.
@@ -152,7 +152,7 @@ pub enum CliCommand {
     Openapi,
 }
 
-/// `waybill serve`.
+/// Arguments of `waybill serve`.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
     /// Configuration file (TOML); waybill.example.toml shows every key.
@@ -161,13 +161,13 @@ pub struct ServeArgs {
     /// Address and port to listen on [default: 127.0.0.1:8400].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// sqlite:FILE or postgres://… [default: sqlite:waybill.db].
+    /// Database, sqlite:FILE or postgres://… [default: sqlite:waybill.db].
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
 }
 
 impl ServeArgs {
-    /// The options as overrides of the configuration.
+    /// Returns the options as overrides of the configuration.
     pub fn overrides(&self) -> Vec<KeyOverride> {
         let listen = self.listen.clone().map(|value| ("server.listen", "--listen", value));
         let database = self.database.clone().map(|value| ("database.url", "--database", value));
@@ -176,27 +176,27 @@ impl ServeArgs {
     }
 }
 
-/// `waybill demo`.
+/// Arguments of `waybill demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Address and port to listen on; port 0 takes a free one.
+    /// Address and port to listen on; port 0 chooses a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8400")]
     pub listen: String,
-    /// Made-up events a second.
+    /// Number of made-up events a second.
     #[arg(long, value_name = "N", default_value_t = 2.0)]
     pub rate: f64,
-    /// Folder of built example modules, in place of those within the program.
+    /// Folder of built example modules, instead of those within the program.
     #[arg(long, value_name = "DIR", env = "WAYBILL_GUESTS")]
     pub modules: Option<PathBuf>,
-    /// Stop after so many events instead of at Ctrl-C.
+    /// Stop after this many events instead of at Ctrl-C.
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
 }
 
-/// Runs a client command and writes what it has to say to `screen`.
+/// Runs a client command and writes its output to `screen`.
 ///
-/// `serve`, `demo`, `doctor`, `backup`, `key` and `compile-module` are not for here: they need what only
-/// the binary has, and fail as bad usage.
+/// `serve`, `demo`, `doctor`, `backup`, `key` and `compile-module` need things that only the binary
+/// has. They fail here as bad usage.
 pub async fn run_command(
     command: CliCommand,
     screen: &mut CommandScreen<'_>,
@@ -231,7 +231,7 @@ pub async fn run_command(
         | CliCommand::Backup(_)
         | CliCommand::Key(_)
         | CliCommand::CompileModule => {
-            Err(CliError::Usage("this command is the binary's own".to_owned()))
+            Err(CliError::Usage("only the binary runs this command".to_owned()))
         }
     }
 }

@@ -31,51 +31,51 @@ const RULE_COLUMNS: &[ListColumn] = &[
     ("severity", &["/severity"]),
 ];
 
-/// Most alerts that are listed.
+/// Largest number of alerts that are listed.
 const MOST: usize = 1_000;
 
-/// What can be done with alerts.
+/// The subcommands of `waybill alert`.
 #[derive(Debug, Subcommand)]
 pub enum AlertCommand {
-    /// List them: those that fire first, then those that are over.
+    /// List alerts: the firing ones first, then the resolved ones.
     List(AlertListArgs),
-    /// Show one.
+    /// Show an alert.
     Show(IdArgs),
-    /// List the rules; alerts.* in the configuration changes them.
+    /// List the rules. The keys alerts.* of the configuration change them.
     Rules(AlertRulesArgs),
-    /// Say that somebody sees to one: no reminders follow, and its end is told.
+    /// Acknowledge an alert: no reminders follow, only the notice of its end.
     Ack(IdArgs),
-    /// Make no notices of one for a while.
+    /// Suppress the notices of an alert for a while.
     Silence(AlertSilenceArgs),
 }
 
-/// Which alerts to list.
+/// Selects the alerts to list.
 #[derive(Debug, Args)]
 pub struct AlertListArgs {
-    /// `pending`, `firing` or `resolved`.
+    /// State: `pending`, `firing` or `resolved`.
     #[arg(long)]
     state: Option<String>,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// A list of the rules.
+/// Arguments of `waybill alert rules`.
 #[derive(Debug, Args)]
 pub struct AlertRulesArgs {
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// A silence.
+/// Arguments of `waybill alert silence`.
 #[derive(Debug, Args)]
 pub struct AlertSilenceArgs {
-    /// The alert's id, or the beginning or the ending of it.
+    /// Id of the alert, or the beginning or end of it.
     #[arg(value_name = "ID")]
     id: String,
-    /// For so long from now, such as 2h; 0s ends a silence.
+    /// Duration of the silence, such as 2h; 0s ends a silence.
     #[arg(long = "for", value_name = "SPAN", required_unless_present = "until")]
     span: Option<String>,
-    /// Until that time (RFC 3339).
+    /// End of the silence (RFC 3339).
     #[arg(long, value_name = "TIME", conflicts_with = "span")]
     until: Option<String>,
     #[command(flatten)]
@@ -129,5 +129,5 @@ async fn silence_alert(
     let given = given.into_iter().filter_map(|(key, text)| Some((key.to_owned(), json!(text?))));
     let body = Value::Object(given.collect::<Map<String, Value>>());
     let answer = client.call_api(Method::POST, &path, CallBody::Json(body)).await?;
-    Ok(screen.print_outcome(format!("alert {id} makes no notices for a while"), &answer)?)
+    Ok(screen.print_outcome(format!("alert {id} is silenced"), &answer)?)
 }

@@ -1,9 +1,9 @@
 //! `waybill apply` and `waybill export`: the server's configuration as one file.
 //!
-//! The server works out and makes the changes in one transaction (`PUT /api/v1/config`). The file's
-//! modules may be given by `path`; those stand in the document by their SHA-256 and are uploaded
-//! where the server does not have those very bytes yet, once it has found nothing wrong with the
-//! document.
+//! The server computes and makes the changes in one transaction (`PUT /api/v1/config`). The file
+//! may name its modules by `path`. The document contains these modules by their SHA-256, and they
+//! are uploaded if the server does not have the same bytes yet, after the server has found no fault
+//! in the document.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,13 @@ use super::variables::{escape_variables, fill_variables};
 use super::{CliError, CommandScreen};
 use crate::crypto::sha256;
 
-/// `waybill apply`.
+/// Arguments of `waybill apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
     /// YAML, TOML or JSON with `sources`, `endpoints`, `flows`, `modules` and `tokens`. `${NAME}`
     /// in a text is the value of an environment variable.
     file: PathBuf,
-    /// Say what would change and change nothing.
+    /// Print the changes without making them.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -36,17 +36,17 @@ pub struct ApplyArgs {
     remote: RemoteServer,
 }
 
-/// `waybill export`.
+/// Arguments of `waybill export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// In which form.
+    /// Format of the file.
     #[arg(long, value_enum, default_value_t = FileFormat::Yaml)]
     format: FileFormat,
     /// Write the modules' components into this folder and name them by their path, for a server
-    /// that has none of them. Without it they are named by their digest.
+    /// that does not have them. Without this option they are named by their digest.
     #[arg(long, value_name = "FOLDER")]
     modules: Option<PathBuf>,
-    /// Carry the secrets, encrypted with the passphrase in `WAYBILL_PASSPHRASE`.
+    /// Include the secrets, encrypted with the passphrase in `WAYBILL_PASSPHRASE`.
     #[arg(long, requires = "passphrase")]
     secrets: bool,
     #[command(flatten)]
@@ -55,15 +55,15 @@ pub struct ExportArgs {
     remote: RemoteServer,
 }
 
-/// The passphrase, which no shell remembers.
+/// The passphrase. It is taken from the environment, so that the shell's history does not hold it.
 #[derive(Debug, Args)]
 struct PassphraseArg {
-    /// Taken from the environment.
+    /// The passphrase.
     #[arg(long, env = "WAYBILL_PASSPHRASE", hide = true, hide_env_values = true)]
     passphrase: Option<SecretString>,
 }
 
-/// Forms of a configuration file.
+/// Formats of a configuration file.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum FileFormat {
     /// YAML 1.2.
@@ -84,7 +84,7 @@ pub async fn apply_file(args: ApplyArgs, screen: &mut CommandScreen<'_>) -> Resu
     let missing = missing_components(components, &document, &client).await?;
     let mut answer = None;
     if args.dry_run || !missing.is_empty() {
-        // Before anything is uploaded: a document that is refused leaves nothing behind.
+        // This comes before the uploads, so that a refused document leaves nothing behind.
         answer = Some(put_document(&client, document.clone(), true).await?);
     }
     let uploads: Vec<String> = missing.iter().map(|component| component.name.clone()).collect();
@@ -130,7 +130,7 @@ async fn put_document(
     client.call_api(Method::PUT, &path, CallBody::Json(document)).await
 }
 
-/// Adds the passphrase to a document that carries secrets.
+/// Adds the passphrase to a document that contains secrets.
 fn open_secrets(document: &mut Value, passphrase: Option<SecretString>) -> Result<(), CliError> {
     let Some(members) = document.as_object_mut().filter(|d| d.contains_key("secrets")) else {
         return Ok(());
@@ -140,7 +140,7 @@ fn open_secrets(document: &mut Value, passphrase: Option<SecretString>) -> Resul
     }
     let passphrase = passphrase.ok_or_else(|| {
         CliError::Usage(
-            "the file carries secrets: set WAYBILL_PASSPHRASE to what they were exported with"
+            "the file contains secrets: set WAYBILL_PASSPHRASE to the passphrase of their export"
                 .to_owned(),
         )
     })?;
@@ -157,7 +157,7 @@ struct LocalComponent {
     wasm: Bytes,
 }
 
-/// The components of the document's modules, with a SHA-256 in place of every `path`.
+/// Reads the components of the document's modules and replaces every `path` by the SHA-256.
 fn read_components(document: &mut Value, folder: &Path) -> Result<Vec<LocalComponent>, CliError> {
     let mut found = Vec::new();
     let modules = document.get_mut("modules").and_then(Value::as_array_mut);
@@ -175,14 +175,15 @@ fn read_components(document: &mut Value, folder: &Path) -> Result<Vec<LocalCompo
     Ok(found)
 }
 
-/// Returns the path as seen from the document's folder. `export_config` names its files as seen
-/// from the working directory, so that is where a file is looked for next.
+/// Returns the path relative to the document's folder. `export_config` names its files relative to
+/// the working directory, so a file is looked for there next.
 fn component_path(folder: &Path, path: &Path) -> PathBuf {
     let beside = folder.join(path);
     if !beside.exists() && path.exists() { path.to_owned() } else { beside }
 }
 
-/// Those that the server does not have yet, under the version that the file asks for.
+/// Returns the components that the server does not have yet, under the version that the file asks
+/// for.
 async fn missing_components(
     components: Vec<LocalComponent>,
     document: &Value,
@@ -196,7 +197,7 @@ async fn missing_components(
         version.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
     let is_there = |component: &LocalComponent| {
-        // A flow that pins a version runs the one with that number, whatever else has its bytes.
+        // A flow that pins a version runs that number, even if another version has the same bytes.
         let number = component
             .version
             .filter(|number| !component.is_active || is_pinned(document, &component.name, *number));
@@ -209,7 +210,7 @@ async fn missing_components(
     Ok(components.into_iter().filter(|component| !is_there(component)).collect())
 }
 
-/// Whether a flow of the document names the version by its number.
+/// Returns whether a flow of the document names the version by its number.
 fn is_pinned(document: &Value, name: &str, number: u64) -> bool {
     let flows = document.get("flows").and_then(Value::as_array);
     let modules = flows.into_iter().flatten().filter_map(|flow| flow.get("modules")?.as_array());
@@ -315,7 +316,7 @@ async fn download_modules(
     Ok(())
 }
 
-/// TOML knows no null, and a null says no more than nothing.
+/// Removes nulls, because TOML has no null, and a null means the same as an absent value.
 fn without_nulls(value: &mut Value) {
     match value {
         Value::Object(members) => {

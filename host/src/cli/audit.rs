@@ -19,54 +19,55 @@ const COLUMNS: &[ListColumn] = &[
     ("request id", &["/id"]),
 ];
 
-/// What can be done with the record of calls.
+/// The subcommands of `waybill audit`.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// List calls, newest first.
     List(AuditListArgs),
-    /// Print them all, one JSON document a line.
+    /// Print all calls, one JSON document a line.
     Export(AuditExportArgs),
 }
 
-/// Which calls.
+/// Selects calls.
 #[derive(Debug, Args)]
 pub struct CallChoice {
-    /// Of that token, by name or id. (The token to call with is --token.)
+    /// Calls of this token, by name or id. (The option --token is the token that makes the
+    /// request.)
     #[arg(long, value_name = "NAME|ID")]
     of: Option<String>,
-    /// From that address.
+    /// Calls from this address.
     #[arg(long, value_name = "ADDR")]
     address: Option<String>,
-    /// With that method.
+    /// Calls with this method.
     #[arg(long)]
     method: Option<String>,
-    /// Of that route, such as /api/v1/events.
+    /// Calls of this route, such as /api/v1/events.
     #[arg(long)]
     route: Option<String>,
-    /// With that status, such as 403, or of that class, such as 4xx.
+    /// Calls with this status, such as 403, or of this class, such as 4xx.
     #[arg(long)]
     status: Option<String>,
-    /// Come since that time or later (RFC 3339).
+    /// Calls at this time or later (RFC 3339).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Come before that time (RFC 3339).
+    /// Calls before this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }
 
-/// A list of calls.
+/// Arguments of `waybill audit list`.
 #[derive(Debug, Args)]
 pub struct AuditListArgs {
     #[command(flatten)]
     filter: CallChoice,
-    /// Most to show.
+    /// Largest number to show.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// An export of calls.
+/// Arguments of `waybill audit export`.
 #[derive(Debug, Args)]
 pub struct AuditExportArgs {
     #[command(flatten)]
@@ -102,7 +103,7 @@ pub async fn run_audit(
             let client = args.remote.connect(screen)?;
             let query = args.filter.query(&client).await?;
             let found = client.list_pages("/audit", &query, args.limit).await?;
-            Ok(screen.print_list(COLUMNS, &found, "no such calls on record")?)
+            Ok(screen.print_list(COLUMNS, &found, "no such calls")?)
         }
         AuditCommand::Export(args) => {
             let client = args.remote.connect(screen)?;

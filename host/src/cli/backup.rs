@@ -1,4 +1,4 @@
-//! `waybill backup`: a copy of the SQLite database, beside a running server or a stopped one.
+//! `waybill backup`: copies the SQLite database while the server runs, or when it does not.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -14,21 +14,21 @@ use crate::config::{Config, EnvironmentPair, KeyOverride};
 use crate::error_chain::error_chain;
 use crate::store::copy_database;
 
-/// `waybill backup`.
+/// Arguments of `waybill backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// The file to make. One that is there already is not overwritten.
+    /// File to create. An existing file is not overwritten.
     file: PathBuf,
-    /// Copy the key file too, to FILE.key. Whoever has both can read the stored secrets.
+    /// Copy the key file to FILE.key as well. With both files anybody can read the stored secrets.
     #[arg(long)]
     with_key: bool,
     /// Configuration file (TOML) of the server.
     #[arg(long, value_name = "FILE", env = "WAYBILL_CONFIG")]
     config: Option<PathBuf>,
-    /// The database, `sqlite:FILE` [default: sqlite:waybill.db].
+    /// Database, `sqlite:FILE` [default: sqlite:waybill.db].
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }

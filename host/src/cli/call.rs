@@ -10,25 +10,25 @@ use super::client::{CallBody, RemoteServer, escape_path};
 use super::endpoint::ENDPOINT;
 use super::{CliError, CommandScreen};
 
-/// Most bytes of data, as much as a server takes by itself.
+/// Largest size of the data, which equals the default limit of the server.
 const MAX_DATA: u64 = 1 << 20;
 
-/// A call of an operation.
+/// Arguments of `waybill call`.
 #[derive(Debug, Args)]
 pub struct CallArgs {
-    /// The endpoint: its name or id.
+    /// Name or id of the endpoint.
     #[arg(value_name = "ENDPOINT")]
     endpoint: String,
-    /// The operation, such as `lead_create`; `waybill endpoint operations` lists them.
+    /// Operation, such as `lead_create`; `waybill endpoint operations` lists them.
     #[arg(value_name = "OPERATION")]
     operation: String,
-    /// JSON that the operation sees as `data`: a file, or - for standard input.
+    /// JSON that the operation receives as `data`: a file, or - for standard input.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// The id of the record that it sees as `id`; the member `id` of the data where left out.
+    /// Record id that the operation receives as `id` [default: the member `id` of the data].
     #[arg(long, value_name = "ID")]
     id: Option<String>,
-    /// Print the request without its secrets, and send nothing.
+    /// Print the request without its secrets and send nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `waybill channel …`, from the kinds of this program.
+//! `waybill channel …`: describes the kinds of endpoints of this program.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -15,17 +15,17 @@ const COLUMNS: &[ListColumn] = &[
     ("delivered when", &["/delivered_when"]),
 ];
 
-/// What can be asked about kinds of endpoints.
+/// The subcommands of `waybill channel`.
 #[derive(Debug, Subcommand)]
 pub enum ChannelCommand {
-    /// List the kinds of endpoints; as JSON with the schemas of their settings.
+    /// List the kinds of endpoints. As JSON the list includes the schemas of their settings.
     List(ChannelListArgs),
 }
 
-/// A list of kinds of endpoints.
+/// Arguments of `waybill channel list`.
 #[derive(Debug, Args)]
 pub struct ChannelListArgs {
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! The REST interface as the command line sees it.
+//! The client of the REST interface for the command line.
 
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ use serde_json::Value;
 use super::error::ProblemDocument;
 use super::{CliError, CommandScreen};
 
-/// How long an answer may take.
+/// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Most of a list that one call fetches; the server's own bound.
+/// Elements of a list that one call fetches: the server's limit.
 const PAGE: usize = 200;
 
-/// Longest answer outside the REST interface, in bytes.
+/// Largest answer outside the REST interface, in bytes.
 const ROOT_BYTES: usize = 4 << 20;
 
-/// Which server, and as whom.
+/// The server to call, and the token for it.
 #[derive(Debug, Args)]
 pub struct RemoteServer {
-    /// The server.
+    /// URL of the server.
     #[arg(
         long,
         value_name = "URL",
@@ -38,7 +38,7 @@ pub struct RemoteServer {
         global = true
     )]
     server: String,
-    /// Token; the first admin token (`WAYBILL_ADMIN_TOKEN`) serves where there is none.
+    /// Token [default: the first admin token, `WAYBILL_ADMIN_TOKEN`].
     #[arg(
         long,
         value_name = "TOKEN",
@@ -52,19 +52,19 @@ pub struct RemoteServer {
     ca: Option<std::path::PathBuf>,
     #[arg(long, env = "WAYBILL_ADMIN_TOKEN", hide = true, hide_env_values = true, global = true)]
     admin_token: Option<SecretString>,
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 impl RemoteServer {
-    /// That server, with that token.
+    /// Names a server and a token.
     pub fn to(server: &str, token: &str) -> Self {
         let token = Some(SecretString::from(token.to_owned()));
         Self { server: server.to_owned(), token, ca: None, admin_token: None, json: false }
     }
 
-    /// A client for that server; also makes the screen obey `--json`.
+    /// Creates a client for the server. With `--json` it also switches the screen to JSON.
     pub fn connect(self, screen: &mut CommandScreen<'_>) -> Result<ServerClient, CliError> {
         screen.force_json(self.json);
         let server = self.server.trim_end_matches('/').to_owned();
@@ -95,25 +95,22 @@ pub struct ServerClient {
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-/// What is sent with a call.
+/// The body of a call.
 #[derive(Debug)]
 pub enum CallBody {
-    /// Nothing.
+    /// No body.
     None,
-    /// JSON.
     Json(Value),
-    /// A WebAssembly component.
     Wasm(Bytes),
 }
 
 impl ServerClient {
-    /// The server's URL.
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// Gets a path outside the REST interface, such as `/readyz`: the status, and the answer where
-    /// it is JSON.
+    /// Gets a path outside the REST interface, such as `/readyz`. Returns the status, and the
+    /// answer if it is JSON.
     pub async fn ask_root(&self, path: &str) -> Result<(u16, Value), CliError> {
         let request = Request::get(format!("{}{path}", self.server)).body(Full::default());
         let request = request.map_err(|error| self.refuse_url(&error))?;
@@ -128,8 +125,8 @@ impl ServerClient {
         answer.unwrap_or_else(|elapsed| Err(self.describe_failure(elapsed)))
     }
 
-    /// Posts JSON to a path outside the REST interface, with the token: the status, and the answer
-    /// as it is, at most [`ROOT_BYTES`] of it.
+    /// Posts JSON with the token to a path outside the REST interface. Returns the status and the
+    /// unchanged answer, at most [`ROOT_BYTES`] of it.
     pub async fn post_message(
         &self,
         path: &str,
@@ -157,8 +154,8 @@ impl ServerClient {
         CliError::Usage(format!("{} is not a URL of a server: {error}", self.server))
     }
 
-    /// Calls `path` under `/api/v1` and gives the answer's `data` (or the whole answer, where it
-    /// has none).
+    /// Calls `path` under `/api/v1`. Returns the answer's `data`, or the whole answer if it has
+    /// none.
     pub async fn call_api(
         &self,
         method: Method,
@@ -169,7 +166,7 @@ impl ServerClient {
         Ok(answer.get_mut("data").map(Value::take).unwrap_or(answer))
     }
 
-    /// As [`ServerClient::call_api`], with the whole answer.
+    /// Like [`ServerClient::call_api`], but returns the whole answer.
     pub async fn read_answer(
         &self,
         method: Method,
@@ -182,13 +179,13 @@ impl ServerClient {
         }
         serde_json::from_slice(&bytes).map_err(|error| {
             CliError::with_next(
-                format!("{} answered with something that is not JSON: {error}", self.server),
+                format!("{} sent an answer that is not JSON: {error}", self.server),
                 "check that the URL is that of a Waybill server",
             )
         })
     }
 
-    /// As [`ServerClient::call_api`], with the answer's body as it is.
+    /// Like [`ServerClient::call_api`], but returns the unchanged body of the answer.
     pub async fn download_bytes(
         &self,
         method: Method,
@@ -209,7 +206,7 @@ impl ServerClient {
         Err(CliError::Problem(Box::new(problem(&answer))))
     }
 
-    /// Gets something of any length and writes it out as it comes.
+    /// Gets data of any length and writes it out as it arrives.
     pub async fn copy_to_screen(
         &self,
         path: &str,
@@ -273,7 +270,7 @@ impl ServerClient {
         built.map_err(|error| self.refuse_url(&error))
     }
 
-    /// Up to `most` elements of a list, newest first as the server has them.
+    /// Returns up to `most` elements of a list, in the server's order: newest first.
     pub async fn list_pages(
         &self,
         path: &str,
@@ -306,7 +303,7 @@ impl ServerClient {
 pub struct QueryParameters(Vec<(&'static str, String)>);
 
 impl QueryParameters {
-    /// Adds a parameter that has a value.
+    /// Adds a parameter if it has a value.
     pub fn add(&mut self, name: &'static str, value: Option<String>) {
         self.0.extend(value.map(|value| (name, value)));
     }
@@ -322,7 +319,7 @@ impl std::fmt::Display for QueryParameters {
     }
 }
 
-/// Text as one segment of a path or value of a query.
+/// Escapes a text for one segment of a path or for a value of a query.
 pub fn escape_path(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
@@ -335,7 +332,7 @@ fn problem(response: &Response<Bytes>) -> ProblemDocument {
         status.canonical_reason().unwrap_or("refused").clone_into(&mut problem.title);
     }
     if problem.detail.is_empty() && status == StatusCode::NOT_FOUND {
-        "the server has nothing there".clone_into(&mut problem.detail);
+        "the server has nothing at this address".clone_into(&mut problem.detail);
     }
     let id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok());
     problem.request_id = id.map(str::to_owned);

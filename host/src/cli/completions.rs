@@ -1,4 +1,4 @@
-//! `waybill completions` and `waybill man`, made from the parser's own tree.
+//! `waybill completions` and `waybill man`, made from the parser's definitions.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use clap_mangen::Man;
 
 use super::{CliError, CommandLine, CommandScreen};
 
-/// `waybill completions`.
+/// Arguments of `waybill completions`.
 #[derive(Debug, Args)]
 pub struct CompletionArgs {
     /// The shell that reads the script.
@@ -16,7 +16,7 @@ pub struct CompletionArgs {
     shell: CompletionShell,
 }
 
-/// Shells that complete commands.
+/// Shells with completion.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum CompletionShell {
     /// `source <(waybill completions bash)` in ~/.bashrc
@@ -27,10 +27,10 @@ pub enum CompletionShell {
     Fish,
 }
 
-/// `waybill man`.
+/// Arguments of `waybill man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Write the pages of all commands into this folder, in place of printing waybill(1).
+    /// Write the pages of all commands into this folder instead of printing waybill(1).
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ pub fn print_completions(
         CompletionShell::Zsh => Shell::Zsh,
         CompletionShell::Fish => Shell::Fish,
     };
-    // A shell may close the pipe early, so the script goes out in one piece.
+    // A shell may close the pipe early, so the script is written in one piece.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut CommandLine::command(), "waybill", &mut script);
     Ok(screen.print_bytes(&script)?)

@@ -25,81 +25,83 @@ const COLUMNS: &[ListColumn] = &[
     ("id", &["/id"]),
 ];
 
-/// What can be done with dead letters.
+/// The subcommands of `waybill dead-letter`.
 #[derive(Debug, Subcommand)]
 pub enum DeadLetterCommand {
-    /// List them, newest first.
+    /// List dead letters, newest first.
     List(DeadLetterListArgs),
-    /// Show one.
+    /// Show a dead letter.
     Show(IdArgs),
-    /// Try one again, or all that the options name.
+    /// Replay one dead letter, or all that the options select.
     Replay(ReplayArgs),
-    /// Delete one for good.
+    /// Delete a dead letter for good.
     Delete(LetterDeleteArgs),
-    /// Print them all, one JSON document a line.
+    /// Print all dead letters, one JSON document a line.
     Export(ExportArgs),
 }
 
-/// Which dead letters.
+/// Selects dead letters.
 #[derive(Debug, Args)]
 pub struct DeadLetterChoice {
-    /// For that endpoint, by name or id.
+    /// Dead letters of this endpoint, by name or id.
     #[arg(long, value_name = "NAME|ID")]
     endpoint: Option<String>,
-    /// Of that source, by name or id: its rows, and what became of its events.
+    /// Dead letters of this source, by name or id: its rows, and those of its events.
     #[arg(long, value_name = "NAME|ID")]
     source: Option<String>,
-    /// Of that kind: `delivery`, `event` or `row`.
+    /// Dead letters of this kind: `delivery`, `event` or `row`.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
-    /// Of that event type.
+    /// Dead letters of this event type.
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
-    /// With that reason, such as `retries_exhausted`, `module_trap` or `row_unreadable`.
+    /// Dead letters with this reason, such as `retries_exhausted`, `module_trap` or
+    /// `row_unreadable`.
     #[arg(long)]
     reason: Option<String>,
-    /// Dead since that time or later (RFC 3339).
+    /// Dead letters from this time or later (RFC 3339).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
 }
 
-/// A list of dead letters.
+/// Arguments of `waybill dead-letter list`.
 #[derive(Debug, Args)]
 pub struct DeadLetterListArgs {
     #[command(flatten)]
     filter: DeadLetterChoice,
-    /// Most to show.
+    /// Largest number to show.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// A replay of one dead letter or of many.
+/// Arguments of `waybill dead-letter replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// The id of one, or the beginning or the ending of it; or name the many by the options, or --all.
+    /// Id of a dead letter, or the beginning or end of it. To replay many, use the options or
+    /// --all.
     #[arg(value_name = "ID", conflicts_with_all = ["all", "endpoint", "source", "kind", "event_type", "reason", "since", "per_second", "dry_run"])]
     id: Option<String>,
-    /// Every one there is.
+    /// Replay all dead letters.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
     filter: DeadLetterChoice,
-    /// At most so many a second.
+    /// Largest number of replays a second.
     #[arg(long, value_name = "N")]
     per_second: Option<f64>,
-    /// Only count them.
+    /// Count them without replaying them.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// A deletion of one dead letter.
+/// Arguments of `waybill dead-letter delete`.
 #[derive(Debug, Args)]
 pub struct LetterDeleteArgs {
-    /// Its id, or the beginning or the ending of it.
+    /// Id of the dead letter, or the beginning or end of it.
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
@@ -108,7 +110,7 @@ pub struct LetterDeleteArgs {
     remote: RemoteServer,
 }
 
-/// An export of dead letters.
+/// Arguments of `waybill dead-letter export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     #[command(flatten)]
@@ -153,7 +155,7 @@ pub async fn run_dead_letter(
 }
 
 impl DeadLetterChoice {
-    /// The filters by their names in the REST interface.
+    /// Returns the filters by their names in the REST interface.
     async fn named(
         self,
         client: &ServerClient,

@@ -21,61 +21,61 @@ const COLUMNS: &[ListColumn] = &[
     ("id", &["/id"]),
 ];
 
-/// What can be done with deliveries.
+/// The subcommands of `waybill delivery`.
 #[derive(Debug, Subcommand)]
 pub enum DeliveryCommand {
-    /// List them, newest first.
+    /// List deliveries, newest first.
     List(DeliveryListArgs),
-    /// Show one with every attempt.
+    /// Show a delivery with every attempt.
     Show(IdArgs),
-    /// Send one again now, with the same webhook-id.
+    /// Send a delivery again now, with the same webhook-id.
     Replay(IdArgs),
-    /// Call one off that is waiting, or all that fit.
+    /// Cancel a waiting delivery, or all waiting ones that match.
     Cancel(CancelArgs),
 }
 
-/// What to call off: one, or all that wait and fit.
+/// Arguments of `waybill delivery cancel`: one delivery, or all waiting ones that match.
 #[derive(Debug, Args)]
 pub struct CancelArgs {
-    /// Its id, or the beginning or the ending of it.
+    /// Id of the delivery, or the beginning or end of it.
     #[arg(required_unless_present_any = ["endpoint", "event_type", "since", "until"],
         conflicts_with_all = ["endpoint", "event_type", "since", "until", "dry_run"])]
     id: Option<String>,
-    /// For that endpoint, by name or id.
+    /// Deliveries to this endpoint, by name or id.
     #[arg(long, value_name = "NAME|ID")]
     endpoint: Option<String>,
-    /// Of that event type.
+    /// Deliveries of this event type.
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
-    /// Made at that time or later (RFC 3339).
+    /// Deliveries made at this time or later (RFC 3339).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Made before that time (RFC 3339).
+    /// Deliveries made before this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Only count them.
+    /// Count them without cancelling them.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// Which deliveries to list.
+/// Arguments of `waybill delivery list`.
 #[derive(Debug, Args)]
 pub struct DeliveryListArgs {
-    /// For that endpoint, by name or id.
+    /// Deliveries to this endpoint, by name or id.
     #[arg(long, value_name = "NAME|ID")]
     endpoint: Option<String>,
-    /// pending, leased, delivered, dead, superseded or cancelled.
+    /// Deliveries in this status: pending, leased, delivered, dead, superseded or cancelled.
     #[arg(long)]
     status: Option<String>,
-    /// Of that event type.
+    /// Deliveries of this event type.
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
-    /// Made at that time or later (RFC 3339).
+    /// Deliveries made at this time or later (RFC 3339).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Most to show.
+    /// Largest number to show.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
@@ -145,7 +145,7 @@ async fn cancel_deliveries(
     let answer = client.call_api(Method::POST, "/deliveries/cancel", CallBody::Json(body)).await?;
     let number = |key| answer.get(key).and_then(Value::as_u64).unwrap_or_default();
     let done = format!(
-        "{} deliveries wait and fit; {} are cancelled",
+        "{} waiting deliveries match; {} are cancelled",
         number("matched"),
         number("cancelled")
     );

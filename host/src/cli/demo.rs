@@ -1,8 +1,8 @@
-//! `waybill demo`: everything at once, on a throw-away database.
+//! `waybill demo`: the whole product on a throw-away database.
 //!
-//! A server, the example modules in two flows, a generator of made-up CRM events, and a receiver
-//! that checks every signature. It shows events turning into deliveries, a smart collapse, a retry,
-//! and a dead letter that is replayed; then it goes on until Ctrl-C.
+//! It runs a server, the example modules in two flows, a generator of made-up CRM events, and a
+//! receiver that checks every signature. It shows how events become deliveries, a smart collapse, a
+//! retry, and a dead letter that is replayed. Then it continues until Ctrl-C.
 
 pub mod receiver;
 pub mod setup;
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// The events that a CRM makes up here, in turn.
+/// The event types of the made-up CRM events, in turn.
 const EVENTS: [&str; 6] = [
     "invoice.created",
     "lead.converted",
@@ -31,7 +31,7 @@ const EVENTS: [&str; 6] = [
     "lead.created",
     "ticket.created",
 ];
-/// How long a step of the tour may take.
+/// Longest duration of a step of the tour.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the demo. `program` is this program's own file, which compiles modules.
@@ -87,7 +87,7 @@ fn demo_config(args: &DemoArgs, folder: &std::path::Path, token: &str) -> Result
     Config::load(None, environment, &overrides).map_err(|error| CliError::Usage(error.to_string()))
 }
 
-/// Captures one made-up event; its id.
+/// Captures one made-up event and returns its id.
 async fn post_event(client: &ServerClient, event_type: &str, n: u64) -> Result<String, CliError> {
     let data = catalog::sample(event_type, n).unwrap_or_default();
     let event = json!({"type": event_type, "source": "crm", "data": data});
@@ -99,7 +99,7 @@ fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// What to open, and what to type in another shell.
+/// Prints the address to open, and commands for another shell.
 fn show_what_is_next(
     url: &str,
     token: &str,
@@ -113,7 +113,7 @@ fn show_what_is_next(
     Ok(())
 }
 
-/// The four things to see once.
+/// Shows four scenes.
 async fn tour(
     client: &ServerClient,
     receiver: &mut DemoReceiver,
@@ -121,7 +121,7 @@ async fn tour(
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
     screen.print_line(if modules.are_there() {
-        "\n1. An invoice is created: a module makes a ledger entry of it."
+        "\n1. An invoice is created: a module makes a ledger entry from it."
     } else {
         "\n1. An invoice is created and delivered to the ledger."
     })?;
@@ -182,7 +182,7 @@ async fn dead_letter(client: &ServerClient) -> Result<Value, CliError> {
     asked.unwrap_or_else(|_elapsed| Err(CliError::failed("no delivery died in time".to_owned())))
 }
 
-/// Goes on making events up, and shows what arrives.
+/// Generates events and shows the deliveries that arrive.
 async fn generate(
     client: &ServerClient,
     receiver: &mut DemoReceiver,
@@ -191,7 +191,8 @@ async fn generate(
 ) -> Result<(), CliError> {
     let most = args.events.unwrap_or(u64::MAX);
     if most > 0 {
-        screen.print_line("\nThe CRM goes on; Ctrl-C ends it and leaves nothing behind.")?;
+        screen
+            .print_line("\nThe CRM continues; Ctrl-C ends the demo and leaves nothing behind.")?;
     }
     let period = Duration::try_from_secs_f64(1.0 / args.rate).map_err(|_out_of_range| {
         CliError::Usage("--rate: give events a second, above 0".to_owned())

@@ -1,5 +1,5 @@
-//! `waybill doctor`: checks of the machine and the configuration, before the server starts and
-//! while it runs. It changes nothing, and connects to nothing but the database and this machine.
+//! `waybill doctor`: checks the machine and the configuration, before the server starts or while it
+//! runs. It does not change anything, and it connects only to the database and this machine.
 
 pub mod checks;
 pub mod finding;
@@ -11,17 +11,17 @@ use crate::config::{Config, ConfigError, EnvironmentPair};
 use crate::error_chain::error_chain;
 use finding::{CheckResult, Finding};
 
-/// `waybill doctor`.
+/// Arguments of `waybill doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     #[command(flatten)]
     serve: ServeArgs,
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }
 
-/// Runs all checks with the configuration that `serve` would have. Fails where one check does.
+/// Runs all checks with the configuration that `serve` would use. Fails if one check fails.
 pub async fn run_doctor(
     args: &DoctorArgs,
     environment: Vec<EnvironmentPair>,
@@ -40,7 +40,7 @@ pub async fn run_doctor(
     print_findings(&findings, screen)
 }
 
-/// Each fault of a configuration, with its key.
+/// Returns each fault of a configuration, with its key.
 fn configuration_faults(error: &ConfigError) -> Vec<Finding> {
     match error {
         ConfigError::Unreadable { .. } => {
@@ -50,7 +50,7 @@ fn configuration_faults(error: &ConfigError) -> Vec<Finding> {
         ConfigError::Faults(faults) => {
             let fault = |fault: &crate::config::ConfigFault| {
                 let key = fault.key.as_deref().unwrap_or("what is named");
-                let next = format!("mend {key}; the other checks follow then");
+                let next = format!("correct {key}; the other checks follow then");
                 Finding::failed("configuration", fault.to_string(), next)
             };
             faults.iter().map(fault).collect()
@@ -66,7 +66,7 @@ fn print_findings(findings: &[Finding], screen: &mut CommandScreen<'_>) -> Resul
             screen.print_line(finding.text(look))?;
         }
         let end = match failed {
-            0 => "Nothing stands in the way.".to_owned(),
+            0 => "Everything is in order.".to_owned(),
             1 => "1 check failed.".to_owned(),
             failed => format!("{failed} checks failed."),
         };

@@ -9,7 +9,7 @@ use super::resource::{DeleteArgs, ListArgs, OneArgs, ResourceKind, UpdateArgs};
 use super::screen::ListColumn;
 use super::{CliError, CommandScreen};
 
-/// Endpoints.
+/// The resource `endpoints`.
 pub const ENDPOINT: ResourceKind = ResourceKind {
     word: "endpoint",
     path: "/endpoints",
@@ -25,7 +25,7 @@ pub const ENDPOINT: ResourceKind = ResourceKind {
     ],
 };
 
-/// What a list of operations shows.
+/// Columns of a list of operations.
 const OPERATIONS: &[ListColumn] = &[
     ("name", &["/name"]),
     ("method", &["/method"]),
@@ -34,48 +34,48 @@ const OPERATIONS: &[ListColumn] = &[
     ("reply", &["/reply/event"]),
 ];
 
-/// What can be done with endpoints.
+/// The subcommands of `waybill endpoint`.
 #[derive(Debug, Subcommand)]
 pub enum EndpointCommand {
-    /// List them.
+    /// List endpoints.
     List(ListArgs),
-    /// Show one.
+    /// Show an endpoint.
     Show(OneArgs),
-    /// Make one; its secret is shown once.
+    /// Create an endpoint. Its secret is shown once.
     Create(CreateArgs),
-    /// Change settings of one; what is not named stays.
+    /// Change settings of an endpoint. Other settings stay as they are.
     Update(UpdateArgs),
-    /// Delete one; what waits for it is cancelled.
+    /// Delete an endpoint. Its waiting deliveries are cancelled.
     Delete(DeleteArgs),
-    /// Send it an example of the catalogue now and show the attempt.
+    /// Send an example from the catalogue to an endpoint now and show the attempt.
     Test(TestArgs),
-    /// List the operations of one of kind api.
+    /// List the operations of an endpoint of kind api.
     Operations(OneArgs),
-    /// Give it a new secret; the old one goes on verifying for a while.
+    /// Give an endpoint a new secret. The old one stays valid for a while.
     RotateSecret(RotateArgs),
 }
 
-/// A new endpoint.
+/// Arguments of `waybill endpoint create`.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
-    /// Its name.
+    /// Name of the endpoint.
     name: Option<String>,
-    /// What kind of system it is: webhook, or another of `waybill channel list`.
+    /// Kind of the receiving system: webhook, or another of `waybill channel list`.
     #[arg(long)]
     kind: Option<String>,
-    /// Where deliveries go.
+    /// URL to which deliveries go.
     #[arg(long)]
     url: Option<String>,
-    /// Event types it takes without a flow: `invoice.paid,lead.*` or `*`.
+    /// Event types that it receives without a flow: `invoice.paid,lead.*` or `*`.
     #[arg(long, value_delimiter = ',', value_name = "TYPES")]
     events: Vec<String>,
-    /// Which of those it takes, in CEL: `double(data.total) >= 1000.0`.
+    /// Condition on these events, in CEL: `double(data.total) >= 1000.0`.
     #[arg(long = "where", value_name = "EXPRESSION")]
     condition: Option<String>,
-    /// immediate, smart or async.
+    /// Mode: immediate, smart or async.
     #[arg(long)]
     mode: Option<String>,
-    /// Its signing secret; one is made where there is none.
+    /// Signing secret [default: a new one].
     #[arg(long, env = "WAYBILL_ENDPOINT_SECRET", hide_env_values = true)]
     secret: Option<String>,
     #[command(flatten)]
@@ -84,26 +84,26 @@ pub struct CreateArgs {
     remote: RemoteServer,
 }
 
-/// A test of an endpoint.
+/// Arguments of `waybill endpoint test`.
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// Its name or id.
+    /// Name or id of the endpoint.
     #[arg(value_name = "NAME|ID")]
     name: String,
-    /// Which event type to send.
+    /// Event type to send.
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// A change of secret.
+/// Arguments of `waybill endpoint rotate-secret`.
 #[derive(Debug, Args)]
 pub struct RotateArgs {
-    /// Its name or id.
+    /// Name or id of the endpoint.
     #[arg(value_name = "NAME|ID")]
     name: String,
-    /// How long the old secret goes on verifying, at most 24h.
+    /// Time for which the old secret stays valid, at most 24h.
     #[arg(long, default_value = "24h", value_name = "DURATION")]
     grace: String,
     #[command(flatten)]
@@ -155,7 +155,7 @@ async fn list_operations(args: OneArgs, screen: &mut CommandScreen<'_>) -> Resul
     let id = ENDPOINT.find_id(&client, &args.name).await?;
     let path = format!("{}/{}/operations", ENDPOINT.path, escape_path(&id));
     let found = client.list_pages(&path, &QueryParameters::default(), usize::MAX).await?;
-    Ok(screen.print_list(OPERATIONS, &found, "it has no operations")?)
+    Ok(screen.print_list(OPERATIONS, &found, "the endpoint has no operations")?)
 }
 
 async fn rotate_secret(args: RotateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
@@ -164,7 +164,7 @@ async fn rotate_secret(args: RotateArgs, screen: &mut CommandScreen<'_>) -> Resu
     let answer = ENDPOINT.act(&client, &args.name, "rotate-secret", body).await?;
     let secret = answer.get("secret").and_then(Value::as_str).unwrap_or_default();
     let said = format!(
-        "new secret: {secret}\nKeep it: it is not shown again. The old one goes on verifying for {}.",
+        "new secret: {secret}\nKeep it: it is not shown again. The old one stays valid for {}.",
         args.grace
     );
     Ok(screen.print_outcome(said, &answer)?)

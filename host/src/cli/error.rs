@@ -1,4 +1,4 @@
-//! Why a command failed, and what to do next.
+//! Errors of commands, and the next step for each.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The arguments do not make sense together. Exit status 2.
+    /// The arguments are not valid together. Exit status 2.
     #[error("{0}")]
     Usage(String),
-    /// Something did not work; the text says what, and the next step where there is one.
+    /// An operation failed. Contains the reason, and the next step if there is one.
     #[error("{what}{}", next_step(next.as_deref()))]
     Failed {
         what: String,
-        /// What to do about it.
+        /// The next step.
         next: Option<String>,
     },
     /// A file cannot be read or written.
@@ -24,33 +24,31 @@ pub enum CliError {
     File {
         /// `read` or `write`.
         doing: &'static str,
-        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The server answered with a problem document.
     #[error("{0}")]
     Problem(Box<ProblemDocument>),
-    /// Nobody answers there.
+    /// No server answers at the URL.
     #[error("no answer from {server}{}", next_step(Some(START)))]
     Unreachable {
-        /// Its URL.
         server: String,
-        /// What went wrong on the way.
+        /// The error of the connection.
         source: Box<dyn std::error::Error + Send + Sync>,
-        /// The exit status: 1, unless the command has one of its own for this.
+        /// The exit status: 1, unless the command has its own status for this.
         exit_status: u8,
     },
-    /// The output says what is wrong already.
-    #[error("the output says what is wrong")]
+    /// The output already describes the fault.
+    #[error("the output describes the fault")]
     Reported,
-    /// The output is gone, as when a pipe is closed.
+    /// The output cannot be written, for example because a pipe is closed.
     #[error("cannot write the output")]
     Output(#[from] std::io::Error),
 }
 
-/// What to do where no server answers.
+/// Next step if no server answers.
 const START: &str =
     "start the server with `waybill serve`, or name another with --server or WAYBILL_URL";
 
@@ -59,7 +57,7 @@ fn next_step(next: Option<&str>) -> String {
 }
 
 impl CliError {
-    /// 2 for bad usage, else 1, unless the command has statuses of its own.
+    /// Returns 2 for bad usage and otherwise 1, unless the command has its own status.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
@@ -72,8 +70,8 @@ impl CliError {
         }
     }
 
-    /// The error for programs: `error` with `message`, the exit status, the causes, and the next
-    /// step or the server's problem document where there is one.
+    /// Returns the error for programs: `error` with `message`, the exit status, the causes, and the
+    /// next step or the server's problem document if there is one.
     pub fn to_json(&self) -> Value {
         let causes: Vec<String> = crate::error_chain::error_messages(self).skip(1).collect();
         let mut error = json!({"message": self.message(), "exit_status": self.exit_code()});
@@ -90,7 +88,7 @@ impl CliError {
         json!({ "error": error })
     }
 
-    /// What went wrong, without the next step.
+    /// Returns the description without the next step.
     fn message(&self) -> String {
         match self {
             Self::Failed { what, .. } => what.clone(),
@@ -102,7 +100,7 @@ impl CliError {
         }
     }
 
-    /// What can be done about it.
+    /// Returns the next step.
     fn next(&self) -> Option<&str> {
         match self {
             Self::Failed { next, .. } => next.as_deref(),
@@ -112,22 +110,22 @@ impl CliError {
         }
     }
 
-    /// Something failed, and that is all there is to say.
+    /// Returns an error without a next step.
     pub fn failed(what: impl Into<String>) -> Self {
         Self::Failed { what: what.into(), next: None }
     }
 
-    /// Something failed, and this can be done about it.
+    /// Returns an error with a next step.
     pub fn with_next(what: impl Into<String>, next: impl Into<String>) -> Self {
         Self::Failed { what: what.into(), next: Some(next.into()) }
     }
 
-    /// For `map_err` on reading `path`.
+    /// Returns a function for `map_err` after reading `path`.
     pub fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { doing: "read", path: path.to_owned(), source }
     }
 
-    /// For `map_err` on writing `path`.
+    /// Returns a function for `map_err` after writing `path`.
     pub fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { doing: "write", path: path.to_owned(), source }
     }
@@ -137,33 +135,33 @@ impl CliError {
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ProblemDocument {
-    /// What kind of problem it is, in a few words.
+    /// The kind of problem in a few words.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What went wrong this time.
+    /// Description of this occurrence.
     pub detail: String,
-    /// What is wrong in the input, and where.
+    /// Faults of the input, with their places.
     pub errors: Vec<ProblemFault>,
-    /// `X-Request-Id` of the answer, for the server's log.
+    /// `X-Request-Id` of the answer, for a search in the server's log.
     #[serde(skip_deserializing)]
     pub request_id: Option<String>,
 }
 
-/// One thing that is wrong in the input.
+/// One fault of the input.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ProblemFault {
-    /// Where, dotted.
+    /// Dotted path of the faulty member.
     pub path: String,
-    /// What, and what would be right.
+    /// The fault and its correction.
     pub message: String,
 }
 
 impl fmt::Display for ProblemDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.title, self.status)?;
-        // With a single fault the server's detail mostly says no more than the fault.
+        // With a single fault the server's detail mostly repeats it.
         let repeats = self.errors.iter().any(|fault| self.detail.ends_with(&fault.message));
         if !self.detail.is_empty() && !repeats {
             write!(f, "\n  {}", self.detail)?;
@@ -183,17 +181,17 @@ impl fmt::Display for ProblemDocument {
 }
 
 impl ProblemDocument {
-    /// What to do, where the status says it.
+    /// Returns the next step if the status determines it.
     const fn next(&self) -> Option<&'static str> {
         match self.status {
             401 => Some(
                 "give a token with --token or WAYBILL_TOKEN; the server prints the first one at its first start",
             ),
-            403 => Some("use a token that may do this"),
+            403 => Some("use a token with the right to do this"),
             404 => Some("see what there is with the `list` command of the same kind"),
-            409 => Some("look at the present state with `show`, then decide"),
+            409 => Some("check the present state with `show`, then decide"),
             413 => Some("send less at once, or raise server.max_body"),
-            400 | 422 => Some("mend the input as said above and run the command again"),
+            400 | 422 => Some("correct the input as said above and run the command again"),
             429 | 503 => Some("try again in a moment"),
             500..=599 => Some("look for the request in the server's log"),
             _ => None,

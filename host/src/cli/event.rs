@@ -23,81 +23,82 @@ const COLUMNS: &[ListColumn] = &[
     ("id", &["/id"]),
 ];
 
-/// What can be done with events.
+/// The subcommands of `waybill event`.
 #[derive(Debug, Subcommand)]
 pub enum EventCommand {
-    /// List them, newest first.
+    /// List events, newest first.
     List(EventListArgs),
-    /// Show one with its whole trace: modules, deliveries, attempts.
+    /// Show an event with its whole trace: modules, deliveries, attempts.
     Show(IdArgs),
-    /// Send one to the server, by default the catalogue's example of that type.
+    /// Send an event to the server, by default the catalogue's example of that type.
     Send(SendArgs),
-    /// Plan one again with the modules that are active now, or send some of its deliveries again.
+    /// Plan an event again with the modules that are active now, or send some of its deliveries
+    /// again.
     Replay(ReplayArgs),
 }
 
-/// Which events to list.
+/// Arguments of `waybill event list`.
 #[derive(Debug, Args)]
 pub struct EventListArgs {
-    /// Of that type.
+    /// Events of this type.
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
-    /// From that source.
+    /// Events from this source.
     #[arg(long)]
     source: Option<String>,
-    /// About that resource, such as invoice.
+    /// Events about this resource, such as invoice.
     #[arg(long)]
     resource: Option<String>,
-    /// About that record.
+    /// Events about this record.
     #[arg(long, value_name = "ID")]
     resource_id: Option<String>,
-    /// Captured at that time or later (RFC 3339).
+    /// Events captured at this time or later (RFC 3339).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Captured before that time (RFC 3339).
+    /// Events captured before this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Most to show.
+    /// Largest number to show.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// What to replay.
+/// Arguments of `waybill event replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// The event's id, or the beginning or the ending of it.
+    /// Id of the event, or the beginning or end of it.
     id: String,
-    /// Send only the deliveries to that endpoint again, under their webhook-id.
+    /// Only send the deliveries to this endpoint again, with the same webhook-id.
     #[arg(long, value_name = "NAME|ID")]
     endpoint: Option<String>,
-    /// Send only the deliveries that failed again, under their webhook-id.
+    /// Only send the failed deliveries again, with the same webhook-id.
     #[arg(long)]
     failed_only: bool,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// An event to send.
+/// Arguments of `waybill event send`.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// Its type, such as invoice.paid.
+    /// Event type, such as invoice.paid.
     #[arg(value_name = "TYPE", required_unless_present = "from")]
     event_type: Option<String>,
-    /// The whole event, or several, from a JSON or YAML file.
+    /// JSON or YAML file with the whole event, or several.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["event_type", "data"])]
     from: Option<PathBuf>,
-    /// Its data as JSON.
+    /// Data as JSON.
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
-    /// Its id at the source; the same id again has no effect for 24 hours.
+    /// Id at the source. The same id has no effect again for 24 hours.
     #[arg(long)]
     id: Option<String>,
-    /// Its source.
+    /// Source of the event.
     #[arg(long)]
     source: Option<String>,
-    /// The record it is about.
+    /// Record that the event is about.
     #[arg(long, value_name = "ID")]
     resource_id: Option<String>,
     #[command(flatten)]
@@ -167,7 +168,7 @@ async fn send_event(args: SendArgs, screen: &mut CommandScreen<'_>) -> Result<()
     Ok(screen.print_outcome(ids.join("\n"), &answer)?)
 }
 
-/// The event that the options describe.
+/// Builds the event from the options.
 fn event(args: &SendArgs) -> Result<Value, CliError> {
     let name = args.event_type.clone().unwrap_or_default();
     let known = crate::catalog::get().find(&name);

@@ -1,4 +1,4 @@
-//! `waybill event-type …`, from the catalogue of this program.
+//! `waybill event-type …`: describes the catalogue of this program.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -9,35 +9,35 @@ use crate::catalog;
 
 const COLUMNS: &[ListColumn] = &[("type", &["/name"]), ("what happened", &["/description"])];
 
-/// What can be done with event types.
+/// The subcommands of `waybill event-type`.
 #[derive(Debug, Subcommand)]
 pub enum EventTypeCommand {
-    /// List them.
+    /// List event types.
     List(TypeListArgs),
-    /// Show one with its JSON Schema and example.
+    /// Show an event type with its JSON Schema and example.
     Show(TypeShowArgs),
 }
 
-/// Which event types to list.
+/// Arguments of `waybill event-type list`.
 #[derive(Debug, Args)]
 pub struct TypeListArgs {
-    /// Of that resource, such as invoice.
+    /// Event types of this resource, such as invoice.
     #[arg(long)]
     resource: Option<String>,
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }
 
-/// Which event type to show.
+/// Arguments of `waybill event-type show`.
 #[derive(Debug, Args)]
 pub struct TypeShowArgs {
-    /// Its name, such as invoice.paid.
+    /// Name of the event type, such as invoice.paid.
     name: String,
-    /// Only the example, as an event that `module run` and `event send` take.
+    /// Only print the example, as an event for `module run` and `event send`.
     #[arg(long)]
     example: bool,
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }

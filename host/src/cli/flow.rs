@@ -27,43 +27,43 @@ const FLOW: ResourceKind = ResourceKind {
     ],
 };
 
-/// What can be done with flows.
+/// The subcommands of `waybill flow`.
 #[derive(Debug, Subcommand)]
 pub enum FlowCommand {
-    /// List them.
+    /// List flows.
     List(ListArgs),
-    /// Show one.
+    /// Show a flow.
     Show(OneArgs),
-    /// Make one.
+    /// Create a flow.
     Create(CreateArgs),
-    /// Change settings of one; what is not named stays.
+    /// Change settings of a flow. Other settings stay as they are.
     Update(UpdateArgs),
-    /// Delete one.
+    /// Delete a flow.
     Delete(DeleteArgs),
-    /// Run one on an event and show what each module does; nothing is stored, nothing is sent.
+    /// Run a flow on an event and show what each module does. Nothing is stored or sent.
     Run(run::FlowRunArgs),
-    /// Compare what other versions of modules make of the last stored events; nothing is sent.
+    /// Compare the results of other module versions on the last stored events. Nothing is sent.
     Backtest(backtest::FlowBacktestArgs),
 }
 
-/// A new flow.
+/// Arguments of `waybill flow create`.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
-    /// Its name.
+    /// Name of the flow.
     name: Option<String>,
-    /// Event types it takes: `invoice.paid,lead.*`; all where there are none.
+    /// Event types that it accepts: `invoice.paid,lead.*` [default: all].
     #[arg(long, value_delimiter = ',', value_name = "TYPES")]
     events: Vec<String>,
-    /// Which of those it takes, in CEL: `data.status == "2"`.
+    /// Condition on these events, in CEL: `data.status == "2"`.
     #[arg(long = "where", value_name = "EXPRESSION")]
     condition: Option<String>,
-    /// Sources it takes events of; all where there are none.
+    /// Sources from which it accepts events [default: all].
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     sources: Vec<String>,
-    /// Modules its events pass, in order; their configuration goes into a file for --from.
+    /// Modules for its events, in order. Their configuration must be in a file for --from.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     modules: Vec<String>,
-    /// Endpoints its events go to.
+    /// Endpoints to which its events go.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     endpoints: Vec<String>,
     #[command(flatten)]

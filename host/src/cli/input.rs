@@ -1,4 +1,4 @@
-//! What people type and the files they name, as JSON.
+//! Reads arguments and files as JSON.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,21 @@ use serde_json::{Map, Value};
 
 use super::CliError;
 
-/// Settings of a thing that is created or changed.
+/// The settings of an object that is created or changed.
 #[derive(Debug, Default, Args)]
 pub struct SettingsArgs {
-    /// Settings from a JSON, YAML or TOML file.
+    /// JSON, YAML or TOML file with settings.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// One setting, dotted: `--set retry.jitter=0.2`, `--set ordered=true`. May be repeated.
+    /// One setting by its dotted name: `--set retry.jitter=0.2`, `--set ordered=true`. May be
+    /// repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
 impl SettingsArgs {
-    /// The object that file, `named` options and `--set` make, the later over the earlier.
+    /// Merges the file, the `named` options and `--set` into one object. Later ones override
+    /// earlier ones.
     pub fn object(&self, named: Vec<(&str, Option<Value>)>) -> Result<Value, CliError> {
         let mut object = match &self.from {
             Some(path) => read_document(path)?,
@@ -41,12 +43,12 @@ impl SettingsArgs {
     }
 }
 
-/// Text as JSON if it is JSON, else as a string.
+/// Parses a text as JSON. A text that is not JSON becomes a string.
 pub fn literal(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }
 
-/// `a,b` as a JSON array of strings.
+/// Returns the names as a JSON array of strings.
 pub fn names(names: &[String]) -> Option<Value> {
     (!names.is_empty()).then(|| names.iter().cloned().map(Value::String).collect())
 }
@@ -58,7 +60,7 @@ fn put(object: &mut Value, key: &str, value: Value) -> Result<(), CliError> {
             *place = Value::Object(Map::new());
         }
         let members = place.as_object_mut().ok_or_else(|| {
-            CliError::Usage(format!("{key}: what stands before `{part}` is not an object"))
+            CliError::Usage(format!("{key}: the part before `{part}` is not an object"))
         })?;
         place = members.entry(part).or_insert(Value::Null);
     }
@@ -66,13 +68,13 @@ fn put(object: &mut Value, key: &str, value: Value) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A file as JSON; `.toml`, `.yaml` and `.yml` are read as such, anything else as JSON.
+/// Reads a file as JSON. `.toml`, `.yaml` and `.yml` are parsed as such, everything else as JSON.
 pub fn read_document(path: &Path) -> Result<Value, CliError> {
     let text = std::fs::read_to_string(path).map_err(CliError::reading(path))?;
     parse_document(path, &text)
 }
 
-/// As [`read_document`], with the text at hand.
+/// Like [`read_document`], for a text in memory.
 pub fn parse_document(path: &Path, text: &str) -> Result<Value, CliError> {
     let fault = |error: String| CliError::failed(format!("{}: {error}", path.display()));
     match path.extension().and_then(OsStr::to_str) {
@@ -84,8 +86,8 @@ pub fn parse_document(path: &Path, text: &str) -> Result<Value, CliError> {
     }
 }
 
-/// Returns what is wrong with a TOML text, and where. The error's own text quotes the whole line,
-/// which may hold a secret; those of JSON and YAML quote no values.
+/// Returns the fault of a TOML text and its place. The parser's own message quotes the whole line,
+/// which may hold a secret; the messages for JSON and YAML do not quote values.
 fn toml_fault(error: &toml::de::Error, text: &str) -> String {
     let message = error.message();
     let before = error.span().and_then(|span| text.get(..span.start));

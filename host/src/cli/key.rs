@@ -14,27 +14,27 @@ use crate::settings::sealed::{KeyChange, change_key};
 use crate::store::{EventStore, RunningNode, StoreOpening};
 use crate::time::clock::Clock;
 
-/// Where the present key goes when another file takes its place: backups from before need it.
+/// The file to which the present key moves when another one replaces it. Earlier backups need it.
 const OLD_KEY_FILE: &str = "waybill.key.old";
 
-/// What can be done with the key.
+/// The subcommands of `waybill key`.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Encrypt everything that is stored with another key. On SQLite the server must not run. On
-    /// PostgreSQL all nodes run on, and must know the other key before.
+    /// Encrypt all stored secrets with another key. On SQLite the server must not run. On
+    /// PostgreSQL all nodes keep running, and must know the other key beforehand.
     Rotate(RotateKeyArgs),
 }
 
-/// `waybill key rotate`.
+/// Arguments of `waybill key rotate`.
 #[derive(Debug, Args)]
 pub struct RotateKeyArgs {
     /// Configuration file (TOML) of the server.
     #[arg(long, value_name = "FILE", env = "WAYBILL_CONFIG")]
     config: Option<PathBuf>,
-    /// The database [default: sqlite:waybill.db].
+    /// Database [default: sqlite:waybill.db].
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }
@@ -68,7 +68,7 @@ pub async fn run_key(
     }
     let next = if has_files {
         format!(
-            "{KEY_FILE} is the new key, and {OLD_KEY_FILE} the one before, which reads backups from before. Other \
+            "{KEY_FILE} is the new key, and {OLD_KEY_FILE} the old one, which earlier backups need. Other \
              nodes: replace {KEY_FILE} by {NEXT_KEY_FILE} and restart them, one after the other"
         )
     } else {
@@ -79,7 +79,7 @@ pub async fn run_key(
     let lost = match unreadable.len() {
         0 => String::new(),
         _ => format!(
-            "\nNot read with either key, enter their secrets again: {}",
+            "\nNeither key could read these; enter their secrets again: {}",
             unreadable.join(", ")
         ),
     };
@@ -92,7 +92,7 @@ fn failed(error: impl std::error::Error + 'static) -> CliError {
     CliError::failed(error_chain(&error))
 }
 
-/// The key that is to be used from now on. A key file is made where keys are in files.
+/// Returns the new key. Creates a key file if the keys are in files.
 fn next_key(config: &Config, folder: &Path) -> Result<SecretSealer, CliError> {
     match (&config.secret_key, &config.next_secret_key) {
         (None, None) => SecretSealer::from_file(&folder.join(NEXT_KEY_FILE)).map_err(failed),
@@ -108,7 +108,7 @@ fn next_key(config: &Config, folder: &Path) -> Result<SecretSealer, CliError> {
     }
 }
 
-/// Encrypts everything anew, unless a running node could not read it then.
+/// Encrypts everything again, unless a running node could then not read it.
 async fn rotate_key(
     store: &EventStore,
     both: &SecretSealer,
@@ -131,7 +131,7 @@ async fn rotate_key(
 fn replace_key_file(folder: &Path) -> Result<(), CliError> {
     let [present, next, old] =
         [KEY_FILE, NEXT_KEY_FILE, OLD_KEY_FILE].map(|name| folder.join(name));
-    // A copy first: at no moment is there no key.
+    // The copy comes first, so that there is a key at every moment.
     std::fs::copy(&present, &old).map_err(CliError::writing(&old))?;
     std::fs::rename(&next, &present).map_err(CliError::writing(&present))
 }

@@ -19,29 +19,29 @@ use super::{CliError, CommandScreen, verify};
 use crate::time::clock::Clock;
 use crate::time::timestamp::Timestamp;
 
-/// Longest body that is taken in.
+/// Largest request body.
 const MAX_BODY: usize = 16 << 20;
-/// Deliveries that may wait to be printed.
+/// Number of deliveries that may wait to be printed.
 const WAITING: usize = 1_024;
 
-/// `waybill listen`.
+/// Arguments of `waybill listen`.
 #[derive(Debug, Args)]
 pub struct ListenArgs {
-    /// Port on 127.0.0.1; 0 takes a free one.
+    /// Port on 127.0.0.1; 0 chooses a free one.
     #[arg(long, value_name = "N", default_value_t = 8401)]
     port: u16,
-    /// The endpoint's secret; without it signatures are not checked.
+    /// Secret of the endpoint. Without it signatures are not checked.
     #[arg(long, env = "WAYBILL_LISTEN_SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
-    /// Answer with that status instead of 204.
+    /// Answer with this status instead of 204.
     #[arg(long, value_name = "STATUS")]
     fail: Option<u16>,
-    /// Answer so to the first N deliveries only.
+    /// Only answer the first N deliveries with --fail.
     #[arg(long, value_name = "N", requires = "fail")]
     times: Option<u32>,
 }
 
-/// A delivery as it came in.
+/// A delivery that was received.
 struct ListenArrival {
     at: Timestamp,
     headers: HeaderMap,
@@ -49,7 +49,7 @@ struct ListenArrival {
     answered: StatusCode,
 }
 
-/// What every request needs.
+/// State for every request.
 struct ListenReceiver {
     clock: Clock,
     fail: Option<StatusCode>,
@@ -63,7 +63,7 @@ pub async fn run_listen(args: ListenArgs, screen: &mut CommandScreen<'_>) -> Res
         CliError::with_next(format!("cannot listen on {address}: {error}"), "choose another --port")
     })?;
     let stop = async {
-        // Where no signal can be waited for, the process is ended from outside.
+        // If signals are not available, the process is ended from outside.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -112,20 +112,20 @@ async fn receive_delivery(
 ) -> StatusCode {
     let at = receiver.clock.now();
     let (head, body) = request.into_parts();
-    let Some(body) = whole(body).await else { return StatusCode::PAYLOAD_TOO_LARGE };
-    let answered = receiver.answer();
+    let Some(body) = read_whole(body).await else { return StatusCode::PAYLOAD_TOO_LARGE };
+    let answered = receiver.next_status();
     let arrival = ListenArrival { at, headers: head.headers, body, answered };
-    // Nobody prints any more: the program is on its way out.
+    // If nobody prints any more, the program is ending.
     drop(receiver.to_print.send(arrival).await);
     answered
 }
 
-async fn whole(body: Body) -> Option<Bytes> {
+async fn read_whole(body: Body) -> Option<Bytes> {
     to_bytes(body, MAX_BODY).await.ok()
 }
 
 impl ListenReceiver {
-    fn answer(&self) -> StatusCode {
+    fn next_status(&self) -> StatusCode {
         let take = |left: u32| left.checked_sub(1);
         match self.fail {
             Some(status)

@@ -1,4 +1,4 @@
-//! `waybill module …`: from nothing to an own module in the server.
+//! `waybill module …`: everything from a new project to a module in the server.
 
 pub mod build;
 pub mod manage;
@@ -14,21 +14,21 @@ use super::{CliError, CommandScreen};
 
 pub use manage::{ModuleUpload, upload_module, versions};
 
-/// What can be done with modules.
+/// The subcommands of `waybill module`.
 #[derive(Debug, Subcommand)]
 pub enum ModuleCommand {
-    /// Write a new module project in Rust, with an example, a test and all it needs.
+    /// Write a new module project in Rust, with an example and a test.
     New(new::NewArgs),
     /// Compile the project to a WebAssembly component.
     Build(build::BuildArgs),
     /// Put a manifest into a component of any language.
     Embed(manifest::EmbedArgs),
-    /// Show what a component says of itself, and what of it a server grants.
+    /// Show the manifest of a component, and the capabilities that a server grants it.
     Inspect(manifest::InspectArgs),
-    /// Secrets that modules use by name and never see.
+    /// Manage secrets that modules use by name and never see.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
-    /// Run a component on one event, here and now, with no server.
+    /// Run a component on one event locally, without a server.
     Run(run::RunArgs),
     /// Upload a component as the next version.
     Push(manage::PushArgs),
@@ -36,7 +36,7 @@ pub enum ModuleCommand {
     List(super::resource::ListArgs),
     /// Show a module's versions.
     Show(manage::ShowArgs),
-    /// Make a version the one that runs; also the way back to an older one.
+    /// Make a version the active one. Also returns to an older version.
     Activate(manage::ActivateArgs),
 }
 

@@ -16,17 +16,17 @@ const COLUMNS: &[ListColumn] = &[
     ("answers", &["/answers"]),
 ];
 
-/// Most nodes that are listed.
+/// Largest number of nodes that are listed.
 const MOST: usize = 1_000;
 
-/// What can be asked about nodes.
+/// The subcommands of `waybill node`.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
     /// List the nodes that share the server's database.
     List(NodeListArgs),
 }
 
-/// A list of nodes.
+/// Arguments of `waybill node list`.
 #[derive(Debug, Args)]
 pub struct NodeListArgs {
     #[command(flatten)]
@@ -40,5 +40,5 @@ pub async fn run_node(
     let NodeCommand::List(NodeListArgs { remote }) = command;
     let client = remote.connect(screen)?;
     let found = client.list_pages("/nodes", &QueryParameters::default(), MOST).await?;
-    Ok(screen.print_list(COLUMNS, &found, "no node says that it is there")?)
+    Ok(screen.print_list(COLUMNS, &found, "no running nodes")?)
 }

@@ -1,49 +1,45 @@
-//! Ids as people type them: the beginning or the ending of one, as a table shows it.
+//! Resolves parts of ids: the beginning or the end of one, as a table shows it.
 //!
-//! The REST interface takes whole ids, so a part is looked up in the list of its kind. A whole id
-//! is never looked up: scripts make no further calls, and need no right to list.
+//! The REST interface accepts only whole ids, so a part is looked up in the list of its kind. A
+//! whole id is never looked up: scripts make no further calls, and need no right to list.
 
 use super::CliError;
 use super::client::{QueryParameters, ServerClient};
 use super::screen::short_id::split_id;
 use serde_json::Value;
 
-/// Characters of an id that a part has at least, after the prefix of the kind.
+/// Smallest number of characters of a part, after the prefix of the kind.
 const LEAST: usize = 4;
-/// The same without the prefix, where a part could be a mistyped name, such as `feed`.
+/// Smallest number without the prefix, because a part could be a mistyped name, such as `feed`.
 const LEAST_BARE: usize = 8;
-/// Newest objects of a kind that are looked through: ten calls.
+/// Number of newest objects that are searched: ten calls.
 const MOST: usize = 2_000;
-/// Candidates that are named when a part fits several.
+/// Number of candidates that are listed when a part fits several.
 const NAMED: usize = 8;
 
-/// A kind of object that is named by its id alone.
+/// A kind of object that is identified by its id alone.
 #[derive(Debug, Clone, Copy)]
 pub struct IdKind {
-    /// What one is called.
+    /// The word for one object.
     pub word: &'static str,
-    /// Where they are listed.
+    /// The path of its list.
     pub path: &'static str,
-    /// How their ids begin.
+    /// The prefix of its ids.
     pub prefix: &'static str,
 }
 
-/// Events.
 pub const EVENT: IdKind = IdKind { word: "event", path: "/events", prefix: "evt_" };
-/// Deliveries.
 pub const DELIVERY: IdKind = IdKind { word: "delivery", path: "/deliveries", prefix: "dlv_" };
-/// Alerts.
 pub const ALERT: IdKind = IdKind { word: "alert", path: "/alerts", prefix: "alr_" };
-/// Dead letters.
 pub const DEAD_LETTER: IdKind =
     IdKind { word: "dead letter", path: "/dead-letters", prefix: "dlt_" };
 
-/// The part of an id that was typed, without the prefix of its kind.
+/// The typed part of an id, without the prefix of its kind.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PartialId<'a>(&'a str);
 
 impl<'a> PartialId<'a> {
-    /// Reads a part of an id of that kind. `None` for a whole id, and for what cannot be a part.
+    /// Parses a part of an id. Returns `None` for a whole id, and for a text that cannot be a part.
     pub fn read(given: &'a str, prefix: &str) -> Option<Self> {
         if split_id(given).is_some() {
             return None;
@@ -57,14 +53,14 @@ impl<'a> PartialId<'a> {
         is_part.then_some(Self(part))
     }
 
-    /// Whether an id begins or ends with this part.
+    /// Returns whether an id begins or ends with this part.
     pub fn fits(&self, id: &str) -> bool {
         let rest = id.split_once('_').map_or(id, |(_, rest)| rest);
         let part = self.0.to_ascii_lowercase();
         rest.starts_with(&part) || rest.ends_with(&part)
     }
 
-    /// The only id of `ids` that this part fits; `None` where it fits none.
+    /// Returns the only id that this part fits, or `None` if it fits none.
     pub fn find_only<'i>(
         &self,
         word: &str,
@@ -88,7 +84,7 @@ impl<'a> PartialId<'a> {
 }
 
 impl IdKind {
-    /// The whole id that was meant by `given`: itself, or a part of it.
+    /// Returns the whole id for `given`, which may be a part.
     pub async fn find_whole(self, client: &ServerClient, given: &str) -> Result<String, CliError> {
         let Some(part) = PartialId::read(given, self.prefix) else { return Ok(given.to_owned()) };
         let newest = client.list_pages(self.path, &QueryParameters::default(), MOST).await?;

@@ -1,5 +1,5 @@
-//! What endpoints, flows and sources have in common: they are listed, shown, made, changed and
-//! deleted by name or id.
+//! Common commands for endpoints, flows and sources: list, show, create, change and delete by name
+//! or id.
 
 use clap::Args;
 use http::Method;
@@ -11,42 +11,42 @@ use super::partial_id::PartialId;
 use super::screen::ListColumn;
 use super::{CliError, CommandScreen};
 
-/// A kind of thing under `/api/v1`.
+/// A kind of object under `/api/v1`.
 pub struct ResourceKind {
-    /// What one is called.
+    /// The word for one object.
     pub word: &'static str,
-    /// Where they are.
+    /// The path of the list.
     pub path: &'static str,
-    /// How their ids begin.
+    /// The prefix of its ids.
     pub prefix: &'static str,
-    /// What a list shows.
+    /// The columns of a list.
     pub columns: &'static [ListColumn],
 }
 
-/// Options of a list.
+/// Arguments of a list.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Most to show.
+    /// Largest number to show.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
     #[command(flatten)]
     pub remote: RemoteServer,
 }
 
-/// One thing, by name or id.
+/// An object, by name or id.
 #[derive(Debug, Args)]
 pub struct OneArgs {
-    /// Its name or id.
+    /// Name or id.
     #[arg(value_name = "NAME|ID")]
     pub name: String,
     #[command(flatten)]
     pub remote: RemoteServer,
 }
 
-/// One thing to delete, by name or id.
+/// An object to delete, by name or id.
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
-    /// Its name or id.
+    /// Name or id.
     #[arg(value_name = "NAME|ID")]
     pub name: String,
     #[command(flatten)]
@@ -55,16 +55,16 @@ pub struct DeleteArgs {
     pub remote: RemoteServer,
 }
 
-/// Consent to a deletion that is given beforehand.
+/// Consent to a deletion in advance.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct YesArg {
-    /// Do not ask. Without a terminal nothing is asked.
+    /// Do not ask for confirmation. Without a terminal there is no question.
     #[arg(long, short)]
     yes: bool,
 }
 
 impl YesArg {
-    /// Asks on a terminal before something is deleted, and fails where the answer is no.
+    /// Asks for confirmation on a terminal. Fails if the answer is no.
     pub fn confirm(self, question: &str, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
         if self.yes || screen.ask(question)? {
             return Ok(());
@@ -73,20 +73,20 @@ impl YesArg {
     }
 }
 
-/// One thing, by id.
+/// An object, by id.
 #[derive(Debug, Args)]
 pub struct IdArgs {
-    /// Its id, or the beginning or the ending of it.
+    /// Id, or the beginning or end of it.
     #[arg(value_name = "ID")]
     pub id: String,
     #[command(flatten)]
     pub remote: RemoteServer,
 }
 
-/// A change of one thing.
+/// A change of an object.
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// Its name or id.
+    /// Name or id.
     #[arg(value_name = "NAME|ID")]
     name: String,
     #[command(flatten)]
@@ -186,18 +186,19 @@ impl ResourceKind {
         client.call_api(Method::POST, &format!("{}/{id}/{verb}", self.path), body).await
     }
 
-    /// As [`ResourceKind::find_id`], escaped for a path.
+    /// Like [`ResourceKind::find_id`], escaped for a path.
     async fn find(&self, client: &ServerClient, name: &str) -> Result<String, CliError> {
         Ok(escape_path(&self.find_id(client, name).await?))
     }
 
-    /// The whole id in the place of a part of one. A name is left to the server.
+    /// Replaces a part of an id by the whole id. A name is left to the server.
     pub async fn complete_id(&self, client: &ServerClient, name: &str) -> Result<String, CliError> {
         let is_part = name.starts_with(self.prefix) && PartialId::read(name, self.prefix).is_some();
         if is_part { self.find_id(client, name).await } else { Ok(name.to_owned()) }
     }
 
-    /// The id of that name, or that begins or ends so; a whole id is taken as it is.
+    /// Returns the id of the object with this name, or whose id begins or ends with it. A whole id
+    /// is returned unchanged.
     pub async fn find_id(&self, client: &ServerClient, name: &str) -> Result<String, CliError> {
         let part = PartialId::read(name, self.prefix);
         if name.starts_with(self.prefix) && part.is_none() {

@@ -9,7 +9,7 @@ use super::input::{SettingsArgs, names};
 use super::resource::{DeleteArgs, ListArgs, OneArgs, ResourceKind, UpdateArgs};
 use super::{CliError, CommandScreen};
 
-/// Sources.
+/// The resource `sources`.
 pub const SOURCE: ResourceKind = ResourceKind {
     word: "source",
     path: "/sources",
@@ -38,91 +38,91 @@ pub const SOURCE: ResourceKind = ResourceKind {
     ],
 };
 
-/// What can be done with sources.
+/// The subcommands of `waybill source`.
 #[derive(Debug, Subcommand)]
 pub enum SourceCommand {
-    /// List them.
+    /// List sources.
     List(ListArgs),
-    /// Show one.
+    /// Show a source.
     Show(OneArgs),
-    /// Make one.
+    /// Create a source.
     Create(Box<CreateArgs>),
-    /// Change settings of one; what is not named stays.
+    /// Change settings of a source. Other settings stay as they are.
     Update(UpdateArgs),
-    /// Take nothing more from one until it is resumed; webhooks are told to come again.
+    /// Pause a source until it is resumed. Webhooks are told to come again.
     Pause(OneArgs),
-    /// Take up one that was paused.
+    /// Resume a paused source.
     Resume(OneArgs),
-    /// Run one now that Waybill runs: poll, database or schedule. One that takes messages runs all the
-    /// time; after a failure it tries again at once.
+    /// Run a source of kind poll, database or schedule now. A source that takes messages runs all
+    /// the time; after a failure it tries again at once.
     Run(OneArgs),
-    /// Show an event that one would make, without a trace.
+    /// Show an event that a source would make, without storing it.
     Test(OneArgs),
-    /// Delete one; its events stay.
+    /// Delete a source. Its events stay.
     Delete(DeleteArgs),
 }
 
-/// A new source.
+/// Arguments of `waybill source create`.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
-    /// Its name.
+    /// Name of the source.
     name: Option<String>,
     /// Refuse event types that are not in the catalogue.
     #[arg(long)]
     strict: bool,
-    /// Receive webhooks of this sender at /in/NAME, such as perfexapi, github, hubspot or hmac; an
-    /// unknown one is answered with all there are
+    /// Receive webhooks of this sender at /in/NAME, such as perfexapi, github, hubspot or hmac; for
+    /// an unknown sender the error lists all
     #[arg(long, value_name = "SCHEME")]
     webhook: Option<String>,
-    /// Ask the REST API of this preset for what is new: data-builder, themesic, perfexapi, custom;
-    /// with --url and --list
+    /// Poll a REST API with this preset: data-builder, themesic, perfexapi, custom; with --url and
+    /// --list
     #[arg(long, value_name = "PRESET", requires = "url", conflicts_with = "webhook")]
     poll: Option<String>,
-    /// The site of the REST API, such as `https://crm.example.com`
+    /// Site of the REST API, such as `https://crm.example.com`
     #[arg(long, value_name = "URL", requires = "poll")]
     url: Option<String>,
-    /// A list of the REST API, such as invoices; may be repeated
+    /// List of the REST API, such as invoices; may be repeated
     #[arg(long = "list", value_name = "NAME", requires = "poll")]
     lists: Vec<String>,
-    /// Read the CRM's database, such as `mysql://waybill@127.0.0.1:3306/perfex`, or with --table
-    /// any other; its password is the secret
+    /// Read the CRM's database, such as `mysql://waybill@127.0.0.1:3306/perfex`, or any other with
+    /// --table; --secret is its password
     #[arg(long, value_name = "URL", conflicts_with_all = ["webhook", "poll"])]
     database: Option<String>,
-    /// A table to read that is none of the CRM's, in PostgreSQL, MySQL or MariaDB, such as orders;
-    /// may be repeated
+    /// Table to read that does not belong to the CRM, in PostgreSQL, MySQL or MariaDB, such as
+    /// orders; may be repeated
     #[arg(long = "table", value_name = "NAME", requires = "database")]
     tables: Vec<String>,
     /// Take messages from a stream of this NATS server, such as `tls://nats.example.com:4222`, with
-    /// --stream; a token to log in with is the secret
+    /// --stream; --secret is the login token
     #[arg(long, value_name = "URL", requires = "stream", conflicts_with_all = ["webhook", "poll", "database"])]
     nats: Option<String>,
-    /// The stream of JetStream, such as CRM
+    /// Stream of JetStream, such as CRM
     #[arg(long, value_name = "NAME", requires = "nats")]
     stream: Option<String>,
     /// Take only messages of this subject, such as 'crm.>'; may be repeated
     #[arg(long = "subject", value_name = "SUBJECT", requires = "nats")]
     subjects: Vec<String>,
     /// Take messages from a queue of this broker of AMQP 0-9-1 and its virtual host, such as
-    /// `amqps://mq.example.com/crm`, with --queue and --user; the user's password is the secret
+    /// `amqps://mq.example.com/crm`, with --queue and --user; --secret is the user's password
     #[arg(long, value_name = "URL", requires_all = ["queue", "user"], conflicts_with_all = ["webhook", "poll", "database", "nats"])]
     amqp: Option<String>,
-    /// The queue, such as waybill
+    /// Queue, such as waybill
     #[arg(long, value_name = "NAME", requires = "amqp")]
     queue: Option<String>,
-    /// The user to log in to the broker as
+    /// User for the login to the broker
     #[arg(long, value_name = "NAME", requires = "amqp")]
     user: Option<String>,
     /// Run at these times, such as '*/5 * * * *'; alone, it makes a clock that emits events
     #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["webhook", "nats", "amqp"])]
     cron: Option<String>,
-    /// How often a REST API or a database is asked, such as 1m
+    /// Interval at which a REST API or a database is polled, such as 1m
     #[arg(long, value_name = "SPAN", conflicts_with_all = ["cron", "webhook", "nats", "amqp"])]
     every: Option<String>,
-    /// The time zone of --cron, and of the CRM's times
+    /// Time zone of --cron, and of the CRM's times
     #[arg(long, value_name = "ZONE", conflicts_with_all = ["webhook", "nats", "amqp"])]
     time_zone: Option<String>,
-    /// The secret that the sender signs with, made where left out; or the API's token, the
-    /// database's password, or the broker's token, password or key
+    /// Secret with which the sender signs [default: a new one]; or the API's token, the database's
+    /// password, or the broker's token, password or key
     #[arg(long, value_name = "S", env = "WAYBILL_SOURCE_SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
     #[command(flatten)]
@@ -141,9 +141,7 @@ pub async fn run_source(
         SourceCommand::Create(args) => create_source(*args, screen).await,
         SourceCommand::Update(args) => SOURCE.update(args, screen).await,
         SourceCommand::Pause(args) => act_on_source(args, "pause", "paused", screen).await,
-        SourceCommand::Resume(args) => {
-            act_on_source(args, "resume", "taken up again", screen).await
-        }
+        SourceCommand::Resume(args) => act_on_source(args, "resume", "resumed", screen).await,
         SourceCommand::Run(args) => act_on_source(args, "run", "asked to run", screen).await,
         SourceCommand::Test(args) => try_one(args, screen).await,
         SourceCommand::Delete(args) => SOURCE.delete(args, screen).await,
@@ -168,7 +166,7 @@ async fn try_one(args: OneArgs, screen: &mut CommandScreen<'_>) -> Result<(), Cl
 }
 
 impl CreateArgs {
-    /// What it is, by what is given.
+    /// Returns the kind of source that the options select.
     fn kind(&self) -> &'static str {
         match self {
             Self { webhook: Some(_), .. } => "webhook",

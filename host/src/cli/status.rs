@@ -1,4 +1,4 @@
-//! `waybill status`: whether the server is well, on one screen.
+//! `waybill status`: shows on one screen whether the server is well.
 
 pub mod report;
 
@@ -13,20 +13,21 @@ use super::{CliError, CommandScreen};
 use crate::time::timestamp::Timestamp;
 use report::{CountedList, ServerFacts, StatusReport};
 
-/// Most objects of a kind that are read: five calls. What is more is said as `1000 or more`.
+/// Largest number of objects of a kind that are read: five calls. Above it the count is shown as
+/// `1000 or more`.
 const MOST: usize = 1_000;
-/// Endpoints whose last attempt is looked up, one call each.
+/// Number of endpoints whose last attempt is looked up, with one call each.
 const REASONS: usize = 5;
-/// Exit status where no server answers.
+/// Exit status if no server answers.
 const UNREACHABLE: u8 = 3;
 
-/// `waybill status`.
+/// Arguments of `waybill status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Repeat until interrupted.
     #[arg(long)]
     watch: bool,
-    /// Seconds between two looks of --watch.
+    /// Interval of --watch in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 2, requires = "watch",
         value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
@@ -34,8 +35,8 @@ pub struct StatusArgs {
     remote: RemoteServer,
 }
 
-/// Prints the status, once or until interrupted. Fails with exit status 1 where something needs
-/// attention, and 3 where no server answers.
+/// Prints the status, once or until interrupted. Fails with exit status 1 if something needs
+/// attention, and 3 if no server answers.
 pub async fn run_status(args: StatusArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     if !args.watch {
@@ -88,7 +89,7 @@ async fn show_status(
     if report.is_well() { Ok(()) } else { Err(CliError::Reported) }
 }
 
-/// Gives the failure to reach a server the exit status that it has here.
+/// Sets the exit status of this command on the failure to reach a server.
 fn with_own_status(error: CliError) -> CliError {
     let CliError::Unreachable { server, source, .. } = error else { return error };
     CliError::Unreachable { server, source, exit_status: UNREACHABLE }
@@ -122,7 +123,7 @@ async fn gather_facts(client: &ServerClient, now: Timestamp) -> Result<ServerFac
     Ok(facts)
 }
 
-/// A list, up to [`MOST`] of it. `None` where the token may not read it.
+/// Returns a list, up to [`MOST`] elements. Returns `None` if the token may not read it.
 async fn read_list(
     client: &ServerClient,
     path: &str,

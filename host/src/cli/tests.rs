@@ -1,5 +1,5 @@
-//! The parser, the words for errors, and every REST command against a real server with a real
-//! receiver.
+//! Tests of the parser, the texts of errors, and every REST command against a real server with a
+//! real receiver.
 
 pub mod server;
 
@@ -63,7 +63,7 @@ fn a_problem_reads_as_sentences_with_a_next_step() {
     assert_eq!(
         CliError::Problem(Box::new(problem)).to_string(),
         "Invalid input (422)\n  One event is wrong.\n  events[2].type: is no dotted name\n\
-         next: mend the input as said above and run the command again"
+         next: correct the input as said above and run the command again"
     );
     let broken = ProblemDocument {
         status: 500,
@@ -107,7 +107,7 @@ fn a_command_that_asks_for_json_is_known() {
     assert!(!wants(&["endpoint", "list"]) && !wants(&["serve"]));
 }
 
-/// The settings that these options make.
+/// Returns the settings that these options make.
 fn settings(options: &[&str]) -> Result<serde_json::Value, CliError> {
     #[derive(clap::Parser)]
     struct Only {
@@ -159,7 +159,7 @@ fn a_broken_file_is_described_without_its_secrets() {
     }
 }
 
-/// Runs a command line as a person would, and gives what it wrote.
+/// Runs a command line as a person would, and returns its output.
 async fn typed(line: &[&str]) -> Result<String, CliError> {
     let cli = CommandLine::try_parse_from(std::iter::once(&"waybill").chain(line)).unwrap();
     let mut out = Vec::new();

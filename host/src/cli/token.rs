@@ -7,7 +7,7 @@ use super::client::RemoteServer;
 use super::resource::{DeleteArgs, ListArgs, OneArgs, ResourceKind, UpdateArgs};
 use super::{CliError, CommandScreen};
 
-/// Tokens.
+/// The resource `tokens`.
 pub const TOKEN: ResourceKind = ResourceKind {
     word: "token",
     path: "/tokens",
@@ -25,44 +25,44 @@ pub const TOKEN: ResourceKind = ResourceKind {
     ],
 };
 
-/// What can be done with tokens.
+/// The subcommands of `waybill token`.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// List them.
+    /// List tokens.
     List(ListArgs),
-    /// Show one.
+    /// Show a token.
     Show(OneArgs),
-    /// Make one; it is shown once.
+    /// Create a token, which is shown once.
     Create(CreateArgs),
-    /// Change settings of one; what is not named stays.
+    /// Change settings of a token. Other settings stay as they are.
     Update(UpdateArgs),
-    /// Revoke one: from then on nobody can use it.
+    /// Revoke a token, so that nobody can use it any more.
     #[command(alias = "delete")]
     Revoke(DeleteArgs),
 }
 
-/// A new token.
+/// Arguments of `waybill token create`.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
-    /// Its name.
+    /// Name of the token.
     name: String,
-    /// What it may do: `events:write`, `endpoints:read`, …, `admin`, or `read-only` for all
-    /// reading. May be repeated
+    /// Scope: `events:write`, `endpoints:read`, …, `admin`, or `read-only` for all reading. May be
+    /// repeated
     #[arg(long, required = true, value_name = "SCOPE", value_delimiter = ',')]
     scope: Vec<String>,
-    /// Limits it to a resource, such as `invoice`. May be repeated
+    /// Limit the token to a resource, such as `invoice`. May be repeated
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     table: Vec<String>,
-    /// Limits it to a source, such as `erp`. May be repeated
+    /// Limit the token to a source, such as `erp`. May be repeated
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     source: Vec<String>,
-    /// Limits it to a network, such as `192.0.2.0/24`. May be repeated
+    /// Limit the token to a network, such as `192.0.2.0/24`. May be repeated
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     from: Vec<String>,
-    /// Calls a minute
+    /// Largest number of calls a minute
     #[arg(long, value_name = "N")]
     rate: Option<u32>,
-    /// When it ends, RFC 3339
+    /// Expiry time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
     #[command(flatten)]

@@ -1,6 +1,6 @@
-//! `waybill mcp`: the server's tools for a program that speaks the Model Context Protocol over
-//! standard input and output. Each message goes to the server's `POST /mcp` as it is, and the
-//! answer comes back as it is, so both transports have the same tools, rights and audit.
+//! `waybill mcp`: offers the server's tools over standard input and output to a program that speaks
+//! the Model Context Protocol. Each message goes unchanged to the server's `POST /mcp`, and the
+//! answer comes back unchanged, so both transports have the same tools, rights and audit.
 
 use bytes::Bytes;
 use clap::Args;
@@ -11,12 +11,12 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader
 use super::client::{RemoteServer, ServerClient};
 use super::{CliError, CommandScreen};
 
-/// Longest message, in bytes. The server takes `server.max_body`, 1 MiB by default.
+/// Largest message, in bytes. The server accepts `server.max_body`, 1 MiB by default.
 const LONGEST_MESSAGE: u64 = 16 << 20;
-/// The code of JSON-RPC for a failure that is not the client's.
+/// JSON-RPC code of an internal error.
 const INTERNAL_ERROR: i32 = -32603;
 
-/// `waybill mcp`.
+/// Arguments of `waybill mcp`.
 #[derive(Debug, Args)]
 pub struct McpArgs {
     #[command(flatten)]
@@ -43,7 +43,7 @@ async fn carry_messages(
         }
         if line.len() as u64 == LONGEST_MESSAGE && line.last() != Some(&b'\n') {
             return Err(CliError::failed(format!(
-                "a message has more than {LONGEST_MESSAGE} bytes; a message stands on one line"
+                "a message has more than {LONGEST_MESSAGE} bytes; each message must be one line"
             )));
         }
         if line.trim_ascii().is_empty() {
@@ -55,34 +55,34 @@ async fn carry_messages(
     }
 }
 
-/// The answer to a message. None where it wants none.
+/// Carries a message and returns the answer. Returns `None` if the message expects none.
 async fn carry_message(client: &ServerClient, line: Vec<u8>) -> Option<String> {
     let message: Value = serde_json::from_slice(&line).unwrap_or_default();
     let id = message.get("id").cloned();
     let failure = match client.post_message("/mcp", Bytes::from(line)).await {
         Ok((StatusCode::ACCEPTED, _)) => return None,
         Ok((status, body)) => match serde_json::from_slice::<Value>(&body) {
-            // In one line, whatever the server's version does.
+            // Written in one line, whatever the server's version does.
             Ok(answer) if answer.get("jsonrpc").is_some() => return Some(answer.to_string()),
             Ok(problem) => describe_problem(status, &problem),
             Err(_no_json) => describe_problem(status, &Value::Null),
         },
         Err(error) => crate::error_chain::error_messages(&error).collect::<Vec<_>>().join(": "),
     };
-    // A message without an id is told nothing, whatever became of it.
+    // A message without an id gets no answer, whatever happens.
     let id = id?;
     let error = json!({"code": INTERNAL_ERROR, "message": failure});
     Some(json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string())
 }
 
-/// Why the server took no message, with a next step.
+/// Describes why the server refused a message, with a next step.
 fn describe_problem(status: StatusCode, problem: &Value) -> String {
     let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
     let next = match status.as_u16() {
         401 => "set WAYBILL_TOKEN to a token of this server",
         404 | 405 => "check that the URL is that of a Waybill server of this version",
         429 | 503 => "wait a few seconds and send it again",
-        _ => "see what the server's log says",
+        _ => "look into the server's log",
     };
     format!("the server answered {}: {detail}; {next}", status.as_u16())
 }
@@ -95,7 +95,7 @@ mod tests {
     async fn a_message_that_cannot_be_carried_is_answered_in_words() {
         let mut out = Vec::new();
         let mut screen = CommandScreen::new(&mut out, false);
-        // Port 9 of loopback: nothing listens there.
+        // No server listens on port 9 of loopback.
         let client = RemoteServer::to("http://127.0.0.1:9", "t").connect(&mut screen).unwrap();
         let messages = b"\n{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"ping\"}\n\
             {\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";

@@ -1,5 +1,5 @@
-//! `waybill verify`: which signing schemes a captured request carries, whether each fits, and what
-//! is wrong where one does not.
+//! `waybill verify`: finds the signing schemes in a captured request, checks each signature, and
+//! explains those that do not fit.
 
 pub mod headers;
 
@@ -18,26 +18,27 @@ use crate::signing::verify::{
 use crate::time::clock::Clock;
 use crate::time::timestamp::Timestamp;
 
-/// `waybill verify`.
+/// Arguments of `waybill verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The endpoint's secret as it is configured, or its `whpk_` public key for ed25519 alone.
+    /// Secret of the endpoint as it is configured, or its `whpk_` public key for ed25519 alone.
     #[arg(long, value_name = "S", env = "WAYBILL_VERIFY_SECRET", hide_env_values = true)]
     secret: SecretString,
-    /// The secret before the last rotation.
+    /// Secret before the last rotation.
     #[arg(long, value_name = "S")]
     previous: Option<SecretString>,
-    /// The request's headers: lines `Name: value`, as `curl -i` prints them, or a JSON object.
+    /// File with the request's headers: lines `Name: value`, as `curl -i` prints them, or a JSON
+    /// object.
     #[arg(long, value_name = "FILE")]
     headers: PathBuf,
-    /// The request's body, byte for byte.
+    /// File with the request's body, byte for byte.
     #[arg(long, value_name = "FILE")]
     body: PathBuf,
-    /// Check as of that time instead of now, as captured requests grow old: RFC 3339 or Unix
-    /// seconds.
+    /// Time of the check, because captured requests grow old: RFC 3339 or Unix seconds [default:
+    /// now].
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<Timestamp>,
-    /// Print JSON, also on a terminal.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }
@@ -49,7 +50,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).map_err(|error| format!("{error}, nor Unix seconds"))
 }
 
-/// Checks the request; an error if a signature does not fit, or none is there.
+/// Checks the request. Fails if a signature does not fit, or if there is none.
 pub fn run_verify(args: &VerifyArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let text = fs::read_to_string(&args.headers).map_err(CliError::reading(&args.headers))?;
@@ -118,7 +119,7 @@ fn problems(verdict: &SignatureVerdict) -> Vec<String> {
     }
 }
 
-/// One line for each scheme of a request that came in at `at`.
+/// Returns one line for each scheme of a request that was received at `at`.
 pub fn findings(secret: &str, headers: &HeaderMap, body: &[u8], at: Timestamp) -> Vec<String> {
     let keys = VerificationKeys { current: secret, previous: None };
     let findings = verify_delivery(ReceivedDelivery { headers, body, now: at }, keys);

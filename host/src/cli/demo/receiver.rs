@@ -1,4 +1,4 @@
-//! The demo's receiver: checks every signature, and fails where it is told to.
+//! The demo's receiver. It checks every signature and fails on request.
 
 use super::super::CliError;
 use crate::signing::verify::{ReceivedDelivery, VerificationKeys, verify_delivery};
@@ -16,10 +16,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// Longest body that is taken in.
+/// Largest request body.
 const MAX_BODY: usize = 4 << 20;
 
-/// A delivery as it came in.
+/// A delivery that was received.
 #[derive(Debug)]
 pub struct SeenDelivery {
     path: String,
@@ -71,23 +71,23 @@ impl DemoReceiver {
         Ok(Self { address, shared, arrivals })
     }
 
-    /// Tells it the secret of the endpoint with that path.
+    /// Sets the secret of the endpoint with this path.
     pub fn expect(&self, path: &str, secret: String) {
         let mut secrets = self.shared.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.insert(path.to_owned(), secret);
     }
 
-    /// Has the ERP answer again.
+    /// Lets the ERP answer again.
     pub fn repair(&self) {
         self.shared.erp_is_down.store(false, Ordering::Relaxed);
     }
 
-    /// Deliveries whose signatures fit.
+    /// Returns the number of deliveries whose signatures fit.
     pub fn verified(&self) -> u64 {
         self.shared.verified.load(Ordering::Relaxed)
     }
 
-    /// The next delivery; an error if a signature does not fit.
+    /// Returns the next delivery. Fails if a signature does not fit.
     pub async fn next(&mut self) -> Result<SeenDelivery, CliError> {
         let seen = self.arrivals.recv().await;
         let seen = seen.ok_or_else(|| CliError::failed("the receiver ended".to_owned()))?;
@@ -97,7 +97,7 @@ impl DemoReceiver {
         }
     }
 
-    /// Waits for a delivery to `path` that fits.
+    /// Waits for a delivery to `path` with a signature that fits.
     pub async fn wait(
         &mut self,
         path: &str,
@@ -139,7 +139,7 @@ async fn receive_delivery(
     let misfit = findings.iter().find(|finding| !finding.verdict.fits());
     let fault = match (misfit, findings.is_empty()) {
         (Some(misfit), _) => Some(format!("{} of {path}", misfit.header)),
-        (None, true) => Some(format!("{path} carries none")),
+        (None, true) => Some(format!("{path} has none")),
         (None, false) => None,
     };
     if fault.is_none() {
@@ -156,7 +156,7 @@ async fn receive_delivery(
     let (event, id) = (header("x-waybill-event"), header("webhook-id"));
     let seen =
         SeenDelivery { path, event, attempt, answered: answered.as_u16(), collapsed, id, fault };
-    // Nobody looks any more: the demo is on its way out.
+    // If nobody receives any more, the demo is ending.
     drop(shared.seen.send(seen));
     answered
 }

@@ -1,4 +1,4 @@
-//! What the demo sets: modules, endpoints and flows.
+//! Creates the demo's modules, endpoints and flows.
 
 use super::super::client::{CallBody, ServerClient};
 use super::super::{CliError, CommandScreen};
@@ -20,19 +20,19 @@ const MODULES: [(&str, &str); 4] = [
 /// The example modules that were compiled with the program: file, component.
 static EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/examples.rs"));
 
-/// Where the demo's modules come from.
+/// The origin of the demo's modules.
 #[derive(Debug, Clone, Copy)]
 pub enum DemoModules<'a> {
-    /// From the program itself.
+    /// The program itself.
     Embedded,
-    /// From a folder that was named.
+    /// A folder that was named.
     Folder(&'a Path),
-    /// The program was built without them: the flows have none.
+    /// The program was built without modules, so the flows have none.
     None,
 }
 
 impl<'a> DemoModules<'a> {
-    /// Those of the folder, else those of the program.
+    /// Chooses the modules of the folder, or else those of the program.
     pub fn choose(folder: Option<&'a Path>) -> Self {
         match folder {
             Some(folder) => Self::Folder(folder),
@@ -41,7 +41,7 @@ impl<'a> DemoModules<'a> {
         }
     }
 
-    /// Whether flows have modules.
+    /// Returns whether flows have modules.
     pub const fn are_there(self) -> bool {
         !matches!(self, Self::None)
     }
@@ -59,7 +59,7 @@ impl<'a> DemoModules<'a> {
     }
 }
 
-/// Uploads the example modules, where there are any.
+/// Uploads the example modules, if there are any.
 pub async fn upload_modules(
     client: &ServerClient,
     modules: DemoModules<'_>,
@@ -81,7 +81,7 @@ pub async fn upload_modules(
     Ok(())
 }
 
-/// Makes the endpoints and flows.
+/// Creates the endpoints and flows.
 pub async fn arrange_demo(
     client: &ServerClient,
     receiver: &mut DemoReceiver,

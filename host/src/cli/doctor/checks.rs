@@ -1,4 +1,4 @@
-//! The checks of `waybill doctor`. Each returns what it found.
+//! The checks of `waybill doctor`. Each returns its finding.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,26 +17,27 @@ use crate::listener::tls::{ServedCertificates, certificate_end};
 use crate::store::{DatabaseProbe, probe_database};
 use crate::time::timestamp::Timestamp;
 
-/// How far the clocks of this machine and of the database may be apart. Times of events and waits
-/// are this machine's, so a larger difference shows in what several nodes do.
+/// Largest tolerated difference between the clocks of this machine and of the database. Times of
+/// events and waits come from this machine, so a larger difference affects how several nodes work
+/// together.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
-/// How long the program behind a port in use may take to answer.
+/// Time that the program behind a port in use has to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A clock before 2026 was never set.
 const FIRST_SANE: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 /// A clock after 2100 is wrong.
 const LAST_SANE: Timestamp = Timestamp::from_micros(4_102_444_800_000_000);
-/// Below this a database soon cannot be written.
+/// Below this free space the database soon cannot be written.
 const LEAST_SPACE: u64 = 100 << 20;
-/// Below this it is time to act.
+/// Below this free space the operator should act.
 const LITTLE_SPACE: u64 = 1 << 30;
-/// Files that the server uses beside its connections.
+/// Number of files that the server uses besides its connections.
 const OTHER_FILES: u64 = 160;
-/// Days before the end of a certificate from which on it is warned of.
+/// Number of days before the end of a certificate at which warnings begin.
 const CERTIFICATE_DAYS: u64 = 14;
 const DAY: u64 = 86_400;
 
-/// Runs every check but that of the configuration.
+/// Runs every check except that of the configuration.
 pub async fn check_machine(config: &Config, now: Timestamp) -> Vec<Finding> {
     let folder = config.data_dir();
     let probe = probe_database(config.database.url.expose()).await;
@@ -78,14 +79,14 @@ fn check_folder(config: &Config, folder: &Path) -> Finding {
             );
         }
         Err(_) if config.server.data_dir.is_some() && !folder.exists() => {
-            return Finding::well(check, format!("{shown} is made by the first start"));
+            return Finding::well(check, format!("the first start creates {shown}"));
         }
         Err(error) => {
             let next = "make it, or set server.data_dir or database.url";
             return Finding::failed(check, format!("{shown}: {error}"), next);
         }
     };
-    // Made and gone at once: only a write tells for sure that a folder is writable.
+    // A file is created and deleted at once, because only a write shows that a folder is writable.
     if let Err(error) = tempfile::tempfile_in(folder) {
         let next = format!("give it to the user that runs waybill: chown USER {shown}");
         return Finding::failed(check, format!("{shown} is not writable: {error}"), next);
@@ -117,11 +118,11 @@ fn check_key(config: &Config, folder: &Path, database_is_new: bool) -> Finding {
             }
         },
         Err(_) if database_is_new => {
-            Finding::well(check, format!("{shown} is made by the first start"))
+            Finding::well(check, format!("the first start creates {shown}"))
         }
         Err(_) => Finding::warning(
             check,
-            format!("{shown} is not there, and the database may hold secrets of an earlier key"),
+            format!("{shown} is missing, and the database may hold secrets of an earlier key"),
             "put the file back, or set WAYBILL_SECRET_KEY; a new key cannot read stored secrets",
         ),
     }
@@ -131,7 +132,7 @@ fn describe_database(probe: &DatabaseProbe, now: Timestamp) -> Finding {
     let check = "database";
     match probe {
         DatabaseProbe::NoFile(path) => {
-            Finding::well(check, format!("{} is made by the first start", path.display()))
+            Finding::well(check, format!("the first start creates {}", path.display()))
         }
         DatabaseProbe::Sqlite { path, version } => {
             Finding::well(check, format!("{} opens, SQLite {version}", path.display()))
@@ -161,7 +162,7 @@ async fn check_port(key: &'static str, address: SocketAddr, has_tls: bool) -> Fi
     }
     if has_tls {
         // The certificate names a host, not this address, so the server cannot be asked here.
-        let next = "nothing to do where that is the server; else stop the other program";
+        let next = "nothing to do if that is the server; otherwise stop the other program";
         return Finding::warning(check, format!("{address} is in use"), next);
     }
     let asked = tokio::time::timeout(PATIENCE, is_ours(address)).await;
@@ -175,7 +176,7 @@ async fn check_port(key: &'static str, address: SocketAddr, has_tls: bool) -> Fi
     }
 }
 
-/// Whether a Waybill server answers plain HTTP at an address of this machine.
+/// Returns whether a Waybill server answers plain HTTP at an address of this machine.
 async fn is_ours(address: SocketAddr) -> Result<bool, CliError> {
     let host = match address.ip() {
         ip if !ip.is_unspecified() => ip,
@@ -198,7 +199,7 @@ fn check_clock(now: Timestamp) -> Finding {
     Finding::failed("clock", format!("{now} cannot be right"), next)
 }
 
-/// Asks for `localhost` only, which is answered without a question to any other machine.
+/// Asks for `localhost` only, which is resolved without a query to another machine.
 async fn check_resolver() -> Finding {
     let check = "resolver";
     let next = "check /etc/hosts and /etc/nsswitch.conf";
@@ -238,7 +239,7 @@ fn judge_space(free: u64) -> Finding {
     }
 }
 
-/// The server raises its limit as far as it may, so the hard limit counts.
+/// The server raises its limit as far as possible, so the hard limit counts.
 fn check_open_files(connections: usize) -> Finding {
     judge_open_files(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX), connections)
 }
@@ -269,7 +270,7 @@ fn check_certificate(certificate: &Path, key: &Path, now: Timestamp) -> Finding 
 }
 
 fn judge_certificate(end: Timestamp, now: Timestamp) -> Finding {
-    let (check, next) = ("certificate", "renew it; the server takes up changed files by itself");
+    let (check, next) = ("certificate", "renew it; the server loads changed files by itself");
     if end <= now {
         return Finding::failed(check, format!("ended {} ago", short_span(now.since(end))), next);
     }
@@ -313,7 +314,7 @@ mod tests {
     async fn a_port_in_use_by_another_program_fails() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        // Closes each connection at once, as a program that speaks no HTTP does.
+        // Closes each connection at once, as a program that does not speak HTTP does.
         let answering = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
         assert_eq!(check_port("server.listen", address, false).await.result, Failed);
         answering.abort();

@@ -1,15 +1,15 @@
-//! What a check found.
+//! The finding of a check.
 
 use serde_json::{Value, json};
 
 use crate::cli::screen::ScreenLook;
 use crate::cli::screen::state::StateTone;
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckResult {
     Well,
-    /// The server runs, and something is worth mending.
+    /// The server runs, but something should be corrected.
     Warning,
     /// The server does not start, or will not work.
     Failed,
@@ -38,7 +38,7 @@ impl Finding {
         Self { result: CheckResult::Failed, ..Self::warning(check, found, next) }
     }
 
-    /// For programs.
+    /// Returns the finding for programs.
     pub fn to_json(&self) -> Value {
         let result = match self.result {
             CheckResult::Well => "well",
@@ -48,7 +48,7 @@ impl Finding {
         json!({"check": self.check, "result": result, "found": self.found, "next": self.next})
     }
 
-    /// For people: one line, and the next step on a second.
+    /// Returns the finding for people: one line, and the next step on a second line.
     pub fn text(&self, look: ScreenLook) -> String {
         let tone = match self.result {
             CheckResult::Well => StateTone::Good,

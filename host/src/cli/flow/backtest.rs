@@ -1,5 +1,5 @@
-//! `waybill flow backtest`: the last stored events of a flow through its present versions and
-//! through others, and what would differ. Nothing is stored and nothing is sent.
+//! `waybill flow backtest`: runs the last stored events of a flow through its present module
+//! versions and through others, and compares the results. Nothing is stored or sent.
 
 use clap::Args;
 use http::Method;
@@ -12,19 +12,19 @@ use crate::cli::{CliError, CommandScreen};
 use crate::json::members::{read_list, read_text};
 use crate::model::flow::FlowSettings;
 
-/// Most events of one backtest. Each takes two dry runs.
+/// Largest number of events in one backtest. Each needs two dry runs.
 const MOST_EVENTS: u64 = 1_000;
-/// Stored events that are looked through for those that the flow takes.
+/// Number of stored events that are searched for those that the flow accepts.
 const LOOKED_THROUGH: usize = 10_000;
-/// Events of one page of them.
+/// Number of events in one page.
 const PAGE: usize = 200;
 
-/// `flow backtest`.
+/// Arguments of `waybill flow backtest`.
 #[derive(Debug, Args)]
 pub struct FlowBacktestArgs {
-    /// The flow's name or id.
+    /// Name or id of the flow.
     name: String,
-    /// How many of the newest events that the flow takes, 1 to 1,000.
+    /// Number of the newest events that the flow accepts, 1 to 1,000.
     #[arg(
         long,
         value_name = "N",
@@ -71,7 +71,7 @@ pub async fn run_backtest(
     }
 }
 
-/// The ids of the newest stored events that the flow takes.
+/// Returns the ids of the newest stored events that the flow accepts.
 async fn list_events(
     client: &ServerClient,
     flow: &str,

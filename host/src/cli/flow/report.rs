@@ -1,4 +1,4 @@
-//! A dry run as people read it: what each module did to the payload, and what would be sent.
+//! Describes a dry run for people: what each module did to the payload, and what would be sent.
 
 use std::collections::HashMap;
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 use crate::json::difference::compare_values;
 use crate::json::members::{read_list, read_text};
 
-/// Most differences that are shown of one draft.
+/// Largest number of differences that are shown for one draft.
 const MOST_CHANGES: usize = 40;
 
-/// An event on its way: its type and, where it is known whole, its payload.
+/// An event on its way: its type and, if it is known completely, its payload.
 #[derive(Clone, Copy)]
 struct KnownPayload<'a> {
     kind: &'a str,
     data: Option<&'a Value>,
 }
 
-/// The lines of a whole report.
+/// Returns the lines of a whole report.
 pub fn describe_run(answer: &Value) -> Vec<String> {
     let event = answer.get("event").unwrap_or(&Value::Null);
     let mut lines = vec![format!(
@@ -28,7 +28,7 @@ pub fn describe_run(answer: &Value) -> Vec<String> {
         read_text(event, "source")
     )];
     if let Some(why) = answer.get("not_taken").and_then(Value::as_str) {
-        lines.push(format!("it would not take this event: {why}"));
+        lines.push(format!("it would not accept this event: {why}"));
     }
     let whole = KnownPayload { kind: read_text(event, "type"), data: event.get("data") };
     let mut known = HashMap::from([(read_text(event, "id"), whole)]);
@@ -103,14 +103,14 @@ fn describe_draft(
         lines.push(format!("     attribute {name} = {value}"));
     }
     if let Some(bytes) = draft.pointer("/data_cut/bytes").and_then(Value::as_u64) {
-        lines.push(format!("     {bytes} bytes: too long to be compared"));
+        lines.push(format!("     {bytes} bytes: too long to compare"));
         return;
     }
     if draft.get("same_data").is_some() {
         return lines.push("     the payload is unchanged".to_owned());
     }
     let Some((before, after)) = before.and_then(|before| before.data).zip(draft.get("data")) else {
-        return lines.push("     what it was made of is not known whole".to_owned());
+        return lines.push("     the payload before it is not known completely".to_owned());
     };
     let changes = compare_values(before, after);
     if changes.is_empty() {
@@ -122,7 +122,7 @@ fn describe_draft(
     }
 }
 
-/// When and how often a dispatch is made.
+/// Describes when and how often a dispatch is made.
 fn describe_terms(dispatch: &Value) -> String {
     let delay = dispatch.get("delay_seconds").and_then(Value::as_u64).filter(|delay| *delay > 0);
     let delay = delay.map(|seconds| format!(" after {seconds} s"));
@@ -204,8 +204,8 @@ mod tests {
         });
         let report = describe_run(&answer).join("\n");
         for expected in [
-            "it would not take this event: flow `f` is disabled",
-            "70000 bytes: too long to be compared",
+            "it would not accept this event: flow `f` is disabled",
+            "70000 bytes: too long to compare",
             "3 more are not shown",
             "failed (module_trap): it trapped",
         ] {

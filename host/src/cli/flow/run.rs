@@ -1,4 +1,4 @@
-//! `waybill flow run`: one event through a flow of the server, with nothing stored and nothing sent.
+//! `waybill flow run`: runs one event through a flow of the server. Nothing is stored or sent.
 
 use std::path::PathBuf;
 
@@ -11,15 +11,15 @@ use crate::cli::client::{CallBody, RemoteServer, ServerClient, escape_path};
 use crate::cli::input::read_document;
 use crate::cli::{CliError, CommandScreen};
 
-/// `flow run`.
+/// Arguments of `waybill flow run`.
 #[derive(Debug, Args)]
 pub struct FlowRunArgs {
-    /// The flow's name or id.
+    /// Name or id of the flow.
     name: String,
-    /// A stored event's id.
+    /// Id of a stored event.
     #[arg(long, value_name = "ID", conflicts_with = "data", required_unless_present = "data")]
     event: Option<String>,
-    /// An event from a JSON or YAML file, as `POST /api/v1/events` takes it.
+    /// JSON or YAML file with an event in the form of `POST /api/v1/events`.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -28,16 +28,16 @@ pub struct FlowRunArgs {
     remote: RemoteServer,
 }
 
-/// Versions of modules that are tried.
+/// Versions of modules to try.
 #[derive(Debug, Args)]
 pub struct VersionArgs {
-    /// A version to run in the place of the flow's own: `--module hot-leads=3`. May be repeated.
+    /// Version to run instead of the flow's own: `--module hot-leads=3`. May be repeated.
     #[arg(long = "module", value_name = "NAME=VERSION")]
     modules: Vec<String>,
 }
 
 impl VersionArgs {
-    /// As the server takes them.
+    /// Returns the versions in the form of the server.
     pub fn read(&self) -> Result<Value, CliError> {
         let read = |given: &String| {
             let pair = given.split_once('=');
@@ -52,7 +52,7 @@ impl VersionArgs {
         self.modules.iter().map(read).collect()
     }
 
-    /// Whether no version is named.
+    /// Returns whether no version is named.
     pub const fn is_empty(&self) -> bool {
         self.modules.is_empty()
     }

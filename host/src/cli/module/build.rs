@@ -1,4 +1,4 @@
-//! `waybill module build`: a project to a component, by cargo.
+//! `waybill module build`: compiles a project to a component with cargo.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,13 +12,13 @@ use crate::cli::{CliError, CommandScreen};
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// `module build`.
+/// Arguments of `waybill module build`.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// The project's directory.
+    /// Directory of the project.
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }
@@ -48,7 +48,7 @@ pub async fn run_build(args: &BuildArgs, screen: &mut CommandScreen<'_>) -> Resu
     Ok(())
 }
 
-/// Builds the project there and gives its component, with the manifest that lies beside it.
+/// Builds the project and returns its component, with the manifest from the project's directory.
 pub async fn component(path: &Path) -> Result<PathBuf, CliError> {
     ensure_target().await?;
     let output = Command::new("cargo")
@@ -62,7 +62,7 @@ pub async fn component(path: &Path) -> Result<PathBuf, CliError> {
     if !output.status.success() {
         return Err(CliError::with_next(
             "the project does not build",
-            "mend what cargo says above",
+            "correct the errors that cargo reports above",
         ));
     }
     let messages = String::from_utf8_lossy(&output.stdout);
@@ -77,7 +77,7 @@ pub async fn component(path: &Path) -> Result<PathBuf, CliError> {
     Ok(artefact)
 }
 
-/// The `.wasm` that a line of cargo's report names.
+/// Returns the `.wasm` file that a line of cargo's report names.
 fn wasm_file(line: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
     let files = message.get("filenames")?.as_array()?;
@@ -85,7 +85,7 @@ fn wasm_file(line: &str) -> Option<PathBuf> {
     files.iter().filter_map(Value::as_str).find(wasm).map(PathBuf::from)
 }
 
-/// Adds the target by rustup where the compiler does not have it.
+/// Adds the target with rustup if the compiler does not have it.
 async fn ensure_target() -> Result<(), CliError> {
     let output =
         Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output().await;

@@ -1,4 +1,4 @@
-//! Modules in the server: upload, list, activate.
+//! Manages modules in the server: upload, list, activate.
 
 use std::path::PathBuf;
 
@@ -22,41 +22,43 @@ const COLUMNS: &[ListColumn] = &[
     ("uploaded", &["/created_at"]),
 ];
 
-/// `module push`.
+/// Arguments of `waybill module push`.
 #[derive(Debug, Args)]
 pub struct PushArgs {
-    /// The component; without it the project in this directory is built and its component taken.
+    /// Component to upload [default: build the project in this directory].
     file: Option<PathBuf>,
-    /// The module's name; the file's where it is left out.
+    /// Name of the module [default: the name of the file].
     #[arg(long)]
     name: Option<String>,
-    /// Make it the version that runs.
+    /// Make it the active version.
     #[arg(long)]
     activate: bool,
-    /// Approve what it asks for, such as `http:api.example.com`; `http` means all its hosts.
+    /// Approve a capability that it requests, such as `http:api.example.com`; `http` means all its
+    /// hosts.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     approve: Vec<String>,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// `module show`.
+/// Arguments of `waybill module show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The module's name.
+    /// Name of the module.
     name: String,
     #[command(flatten)]
     remote: RemoteServer,
 }
 
-/// `module activate`.
+/// Arguments of `waybill module activate`.
 #[derive(Debug, Args)]
 pub struct ActivateArgs {
-    /// The module's name.
+    /// Name of the module.
     name: String,
-    /// The version that shall run.
+    /// Version to activate.
     version: u32,
-    /// Approve what it asks for, such as `http:api.example.com`; `http` means all its hosts.
+    /// Approve a capability that it requests, such as `http:api.example.com`; `http` means all its
+    /// hosts.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     approve: Vec<String>,
     #[command(flatten)]
@@ -83,7 +85,7 @@ pub async fn push_module(args: PushArgs, screen: &mut CommandScreen<'_>) -> Resu
     Ok(screen.print_outcome(with_warning(said, &answer), &answer)?)
 }
 
-/// What was done, and what the server warns of.
+/// Returns the result with the server's warnings.
 fn with_warning(said: String, answer: &Value) -> String {
     match answer.get("warning").and_then(Value::as_str) {
         Some(warning) => format!("{said}\nwarning: {warning}"),
@@ -91,17 +93,17 @@ fn with_warning(said: String, answer: &Value) -> String {
     }
 }
 
-/// How a component is uploaded.
+/// The parameters of an upload.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ModuleUpload<'a> {
-    /// Its number; the next one where none is named.
+    /// Version number. `None` means the next one.
     pub version: Option<u64>,
     pub activate: bool,
-    /// What is approved of what it asks for.
+    /// The requested capabilities that are approved.
     pub approve: &'a [String],
 }
 
-/// Uploads a component as a version of that module.
+/// Uploads a component as a version of a module.
 pub async fn upload_module(
     client: &ServerClient,
     name: &str,
@@ -116,13 +118,14 @@ pub async fn upload_module(
     client.call_api(Method::POST, &path, CallBody::Wasm(wasm)).await
 }
 
-/// Every version of every module, one object each.
+/// Returns every version of every module as one object each.
 pub async fn versions(client: &ServerClient) -> Result<Vec<Value>, CliError> {
     let modules = client.list_pages("/modules", &QueryParameters::default(), usize::MAX).await?;
     Ok(modules.into_iter().flat_map(flat).collect())
 }
 
-/// A module that holds its versions as one object for each; a version by itself stays as it is.
+/// Splits a module into one object for each of its versions. A single version is returned
+/// unchanged.
 fn flat(mut module: Value) -> Vec<Value> {
     let Some(Value::Array(versions)) = module.get_mut("versions").map(Value::take) else {
         return vec![module];

@@ -1,4 +1,4 @@
-//! `waybill module inspect` and `embed`: what a component says of itself.
+//! `waybill module inspect` and `embed`: the manifest of a component.
 
 use std::path::{Path, PathBuf};
 
@@ -13,31 +13,31 @@ use crate::cli::{CliError, CommandScreen};
 use crate::error_chain::error_chain;
 use crate::wasm::{ModuleReport, embed_manifest, inspect_component};
 
-/// What `module build` looks for beside `Cargo.toml`, in this order.
+/// Manifest files that `module build` looks for next to `Cargo.toml`, in this order.
 const FILES: [&str; 2] = ["waybill.manifest.toml", "waybill.manifest.json"];
 
-/// `module embed`.
+/// Arguments of `waybill module embed`.
 #[derive(Debug, Args)]
 pub struct EmbedArgs {
-    /// The component, as any toolchain made it.
+    /// Component of any toolchain.
     file: PathBuf,
-    /// The manifest: TOML, YAML or JSON.
+    /// Manifest: TOML, YAML or JSON.
     #[arg(long, value_name = "FILE")]
     manifest: PathBuf,
-    /// Where to write the component with its manifest; over the component itself where left out.
+    /// File to write the component with its manifest to [default: the component itself].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }
 
-/// `module inspect`.
+/// Arguments of `waybill module inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A component's file, or the name of a module on the server.
+    /// File of a component, or name of a module on the server.
     module: String,
-    /// The version on the server; the active one, else the newest, where left out.
+    /// Version on the server [default: the active one, else the newest].
     #[arg(long)]
     version: Option<u32>,
     #[command(flatten)]
@@ -48,11 +48,12 @@ pub fn embed(args: &EmbedArgs, screen: &mut CommandScreen<'_>) -> Result<(), Cli
     screen.force_json(args.json);
     let output = args.output.as_deref().unwrap_or(&args.file);
     let report = embed_file(&args.file, &args.manifest, output)?;
-    let said = format!("{} says now what {} says", output.display(), args.manifest.display());
+    let said =
+        format!("{} now contains the manifest {}", output.display(), args.manifest.display());
     Ok(screen.print_outcome(said, &report_json(&report)?)?)
 }
 
-/// Puts the manifest beside a project's `Cargo.toml` into its component, where there is one.
+/// Embeds the manifest next to a project's `Cargo.toml` into its component, if there is one.
 pub fn embed_beside(project: &Path, component: &Path) -> Result<(), CliError> {
     let beside = FILES.iter().map(|file| project.join(file)).find(|file| file.is_file());
     let Some(manifest) = beside else { return Ok(()) };
@@ -67,7 +68,8 @@ fn embed_file(file: &Path, manifest: &Path, output: &Path) -> Result<ModuleRepor
     };
     let embedded =
         embed_manifest(&wasm, text.as_bytes()).map_err(|error| failed(manifest, &error))?;
-    // Before it is written: what does not fit the component would be refused at its upload.
+    // Checked before writing, because a manifest that does not fit the component would be refused
+    // at the upload.
     let report =
         inspect_component(&embedded, &local_limits()).map_err(|error| failed(file, &error))?;
     std::fs::write(output, &embedded).map_err(CliError::writing(output))?;
@@ -110,7 +112,7 @@ pub async fn inspect(args: InspectArgs, screen: &mut CommandScreen<'_>) -> Resul
     Ok(screen.print_object(&shown(found))?)
 }
 
-/// A version as it is shown: what its report holds stands beside what the server says of it.
+/// Returns a version for display: the members of its report next to those of the server.
 fn shown(version: &Value) -> Value {
     let mut all = version.as_object().cloned().unwrap_or_default();
     let report = match all.shift_remove("report") {

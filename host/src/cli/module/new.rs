@@ -1,4 +1,4 @@
-//! `waybill module new`: a project that builds and tests as it is.
+//! `waybill module new`: writes a project that builds and passes its test.
 
 use std::path::{Path, PathBuf};
 
@@ -8,15 +8,15 @@ use super::scaffold;
 use crate::catalog;
 use crate::cli::{CliError, CommandScreen};
 
-/// `module new`.
+/// Arguments of `waybill module new`.
 #[derive(Debug, Args)]
 pub struct NewArgs {
-    /// The module's name, which the directory gets too: lower-case letters, digits and hyphens.
+    /// Name of the module and of its directory: lower-case letters, digits and hyphens.
     name: String,
-    /// Use the SDK in that directory instead of a copy.
+    /// Use the SDK in this directory instead of a copy.
     #[arg(long, value_name = "PATH")]
     sdk: Option<PathBuf>,
-    /// Where to make the project's directory.
+    /// Folder in which the project's directory is created.
     #[arg(long, value_name = "PATH", default_value = ".")]
     path: PathBuf,
 }
@@ -32,7 +32,7 @@ pub fn run_new(args: &NewArgs, screen: &mut CommandScreen<'_>) -> Result<(), Cli
         if args.path == Path::new(".") { PathBuf::from(name) } else { args.path.join(name) };
     if folder.exists() {
         return Err(CliError::with_next(
-            format!("{} is there already", folder.display()),
+            format!("{} already exists", folder.display()),
             "choose another name, or another place with --path",
         ));
     }
@@ -45,7 +45,7 @@ pub fn run_new(args: &NewArgs, screen: &mut CommandScreen<'_>) -> Result<(), Cli
     }
     let folder = folder.display();
     screen.print_line(format!(
-        "made {folder}: src/lib.rs is the module, event.json an event to try it on"
+        "created {folder}: src/lib.rs is the module, event.json an event to try it on"
     ))?;
     screen.print_line(format!("next: cd {folder} && cargo test && waybill module build"))?;
     Ok(())
@@ -63,11 +63,11 @@ fn sdk_at(path: &Path) -> Result<PathBuf, CliError> {
     if path.join("Cargo.toml").is_file() {
         return Ok(path);
     }
-    let what = format!("{} holds no Cargo.toml", path.display());
+    let what = format!("{} does not contain a Cargo.toml", path.display());
     Err(CliError::with_next(what, "give the directory of the waybill-guest crate"))
 }
 
-/// Every file of the project; with no SDK given, a copy of it too.
+/// Returns every file of the project, including a copy of the SDK unless one is given.
 fn files(name: &str, sdk: Option<&Path>) -> Vec<(String, String)> {
     let path = sdk.map_or_else(|| ".waybill/guest-sdk".to_owned(), |sdk| sdk.display().to_string());
     let event = catalog::get().find("invoice.paid").map(catalog::EventType::example_event);
@@ -136,6 +136,6 @@ mod tests {
         assert_eq!((own.name.as_str(), own.capabilities.is_empty()), ("my-module", true));
         assert!(String::from_utf8(out).unwrap().contains("next: cd "));
         let again = run_new(&args, &mut CommandScreen::new(&mut Vec::new(), true)).unwrap_err();
-        assert!(again.to_string().contains("is there already"));
+        assert!(again.to_string().contains("already exists"));
     }
 }

@@ -1,4 +1,5 @@
-//! `waybill module run`: one event through one component, with no server and the server's limits.
+//! `waybill module run`: runs one event through one component, without a server but with the
+//! server's limits.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,21 +22,21 @@ use crate::wasm::{
     ModuleLimits, ModuleRun, ModuleStep, PATIENCE, RoutedEvent, RunEnd,
 };
 
-/// `module run`.
+/// Arguments of `waybill module run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The component.
     file: PathBuf,
-    /// The event: JSON or YAML as `POST /api/v1/events` takes it.
+    /// JSON or YAML file with an event in the form of `POST /api/v1/events`.
     #[arg(long, value_name = "FILE")]
     event: PathBuf,
-    /// A value that the module's configuration holds. May be repeated.
+    /// Value of the module's configuration, as KEY=VALUE. May be repeated.
     #[arg(long = "config", value_name = "KEY=VALUE")]
     config: Vec<String>,
-    /// The module's configuration from a JSON, YAML or TOML file.
+    /// JSON, YAML or TOML file with the module's configuration.
     #[arg(long, value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// Print JSON, on a terminal too.
+    /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
 }
@@ -66,8 +67,8 @@ pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Resu
     }
 }
 
-/// Checks and loads a component as the server would, but compiled in this process: it is the user's
-/// own.
+/// Validates and loads a component as the server would, but compiles it in this process, because
+/// the user trusts it.
 pub async fn admit_module(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliError> {
     let failed = |error: &dyn std::error::Error| {
         CliError::failed(format!("{}: {}", file.display(), error_chain(error)))
@@ -80,8 +81,8 @@ pub async fn admit_module(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliE
     engine.admit_module(&cache, wasm).await.map_err(|error| failed(&error))
 }
 
-/// What a component may use here: as much as the server that allows most. What its manifest does
-/// not ask for is what every module has.
+/// Returns the limits for a local run: those of the most permissive server. Capabilities that the
+/// manifest does not request are those of every module.
 pub fn local_limits() -> ModuleLimits {
     ModuleLimits::with_ceilings(LimitCeilings {
         component: HARD_COMPONENT,
@@ -98,7 +99,7 @@ fn read_config(args: &RunArgs, schema: Option<&ConfigSchema>) -> Result<ModuleCo
         None => Value::Object(Map::new()),
     };
     let Value::Object(mut members) = given else {
-        // The value is not quoted: it may be a secret.
+        // The value is not quoted, because it may be a secret.
         return Err(CliError::failed("the configuration must be an object of keys and values"));
     };
     for pair in &args.config {
@@ -116,11 +117,11 @@ fn read_config(args: &RunArgs, schema: Option<&ConfigSchema>) -> Result<ModuleCo
     Ok(FlowModule { name: String::new(), version: None, config }.readable_config(schema))
 }
 
-/// What random numbers follow from here, where nothing is kept secret: two trials on one event see
-/// the same.
+/// Seed of random numbers. Nothing is secret here, and two trials on one event get the same
+/// numbers.
 const LOCAL_KEY: [u8; 32] = [0; 32];
 
-/// The event of the file, with stand-ins for what the server would add.
+/// The event of the file, with substitutes for the members that the server would add.
 struct SampleEvent {
     id: String,
     source: String,
@@ -174,7 +175,7 @@ impl SampleEvent {
     }
 }
 
-/// The attributes of an event's file as a module reads them.
+/// Returns the attributes of an event's file in the form that a module reads.
 fn attributes(given: &Value) -> Vec<(String, String)> {
     serde_json::value::to_raw_value(given).map(|raw| attribute_texts(&raw)).unwrap_or_default()
 }
@@ -223,7 +224,7 @@ fn show_routed(
     let kind = one.draft.as_ref().and_then(|draft| draft.kind.as_deref()).unwrap_or(&event.kind);
     let to = match &one.dispatches {
         None => "to every endpoint of the flow".to_owned(),
-        Some(none) if none.is_empty() => "to no endpoint".to_owned(),
+        Some(none) if none.is_empty() => "to none of the endpoints".to_owned(),
         Some(dispatches) => {
             let names: Vec<String> = dispatches
                 .iter()
@@ -235,7 +236,7 @@ fn show_routed(
             format!("to {}", names.join(", "))
         }
     };
-    screen.print_line(format!("\n{kind} goes on, {to}"))?;
+    screen.print_line(format!("\n{kind} continues, {to}"))?;
     let own = one.dispatches.iter().flatten().filter_map(|to| to.data.as_deref());
     for data in one.draft.iter().map(|draft| draft.data.as_str()).chain(own) {
         screen.print_json(&literal(data))?;
@@ -243,7 +244,7 @@ fn show_routed(
     Ok(())
 }
 
-/// The run for programs: steps, and what became of the event.
+/// Returns the run for programs: the steps and the resulting events.
 fn as_json(run: &ModuleRun) -> Value {
     let routed = |one: &RoutedEvent| {
         let draft = one.draft.as_ref().map(|draft| {

@@ -1,9 +1,10 @@
 //! The files of a new module project.
 
-/// The SDK and the interface it is made from: path and text, worked out by the build script.
+/// The SDK and the interface from which it is made, as path and text. The build script collects
+/// them.
 pub const SDK: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
-/// The project's `Cargo.toml`.
+/// Returns the project's `Cargo.toml`.
 pub fn manifest(name: &str, sdk: &str) -> String {
     format!(
         r#"[package]
@@ -38,19 +39,19 @@ strip = true
 /// The project's module: a filter and a transform.
 pub const LIB: &str = include_str!("scaffold/lib.rs.txt");
 
-/// What the module says of itself: `waybill module build` puts it into the component.
+/// Returns the module's manifest, which `waybill module build` embeds into the component.
 pub fn module_manifest(name: &str) -> String {
     format!(
         r#"name = "{name}"
 version = "0.1.0"
-description = "Lets invoices of at least the configured total through and says what was paid."
+description = "Passes invoices of at least the configured total and reports the payment."
 
 # The configuration that a flow gives it, as a JSON Schema. The server refuses what does not fit.
 [config]
 type = "object"
 
 [config.properties]
-least = {{ type = ["string", "number"], description = "The least total, such as 100.00.", default = "0.00" }}
+least = {{ type = ["string", "number"], description = "The smallest total, such as 100.00.", default = "0.00" }}
 
 # What it may call, if whoever activates it approves.
 [capabilities]
@@ -60,7 +61,7 @@ least = {{ type = ["string", "number"], description = "The least total, such as 
     )
 }
 
-/// The project's README.
+/// Returns the project's README.
 pub fn readme(name: &str) -> String {
     let file = name.replace('-', "_");
     format!(

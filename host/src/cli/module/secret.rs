@@ -11,7 +11,7 @@ use crate::cli::client::{CallBody, QueryParameters, RemoteServer, escape_path};
 use crate::cli::resource::{DeleteArgs, ListArgs, OneArgs, ResourceKind};
 use crate::cli::{CliError, CommandScreen};
 
-/// Secrets of modules.
+/// The resource `secrets`.
 const SECRET: ResourceKind = ResourceKind {
     word: "module secret",
     path: "/secrets",
@@ -26,39 +26,39 @@ const SECRET: ResourceKind = ResourceKind {
     ],
 };
 
-/// The longest value that is read, in bytes; the server takes less.
+/// Largest value that is read, in bytes. The server accepts less.
 const LONGEST: u64 = 64 << 10;
 
-/// What can be done with secrets of modules.
+/// The subcommands of `waybill module secret`.
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
-    /// Set one: its value from standard input, and where it goes.
+    /// Set a secret and where it may be sent. Its value is read from standard input.
     Set(SetArgs),
-    /// Give one a new value; the old one goes on verifying for a while.
+    /// Give a secret a new value. The old one stays valid for a while.
     Rotate(RotateSecretArgs),
-    /// List them, without their values.
+    /// List secrets, without their values.
     List(ListArgs),
-    /// Show where one goes.
+    /// Show where a secret may be sent.
     Show(OneArgs),
-    /// Delete one.
+    /// Delete a secret.
     Delete(DeleteArgs),
 }
 
-/// `module secret set`.
+/// Arguments of `waybill module secret set`.
 #[derive(Debug, Args)]
 pub struct SetArgs {
-    /// The name that modules use.
+    /// Name that modules use.
     name: String,
-    /// A host that it may be sent to, such as api.example.com; may be repeated.
+    /// Host to which it may be sent, such as api.example.com; may be repeated.
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
-    /// The header that it goes into, such as authorization.
+    /// Header for the secret, such as authorization.
     #[arg(long, value_name = "NAME", conflicts_with = "query")]
     header: Option<String>,
-    /// What stands before it in the header, such as 'Bearer '.
+    /// Text before the secret in the header, such as 'Bearer '.
     #[arg(long, value_name = "TEXT", requires = "header")]
     prefix: Option<String>,
-    /// The query parameter that it goes into.
+    /// Query parameter for the secret.
     #[arg(long, value_name = "NAME")]
     query: Option<String>,
     #[command(flatten)]
@@ -67,13 +67,13 @@ pub struct SetArgs {
     remote: RemoteServer,
 }
 
-/// `module secret rotate`.
+/// Arguments of `waybill module secret rotate`.
 #[derive(Debug, Args)]
 pub struct RotateSecretArgs {
-    /// Its name or id.
+    /// Name or id of the secret.
     #[arg(value_name = "NAME|ID")]
     name: String,
-    /// How long the old value goes on verifying, such as 1h; 24h at most, and where left out.
+    /// Time for which the old value stays valid, such as 1h [default and maximum: 24h].
     #[arg(long, value_name = "SPAN")]
     grace: Option<String>,
     #[command(flatten)]
@@ -85,8 +85,8 @@ pub struct RotateSecretArgs {
 /// The value of a secret.
 #[derive(Debug, Args)]
 pub struct ValueArgs {
-    /// The value; read from standard input where left out, so that no list of processes and no
-    /// history of a shell has it.
+    /// Value [default: read from standard input, so that it does not appear in the list of
+    /// processes or the shell's history].
     #[arg(long, value_name = "VALUE", env = "WAYBILL_MODULE_SECRET", hide_env_values = true)]
     value: Option<SecretString>,
 }
@@ -122,7 +122,7 @@ pub async fn run_secret(
     }
 }
 
-/// Makes a secret, or sets one that is there anew.
+/// Creates a secret, or sets an existing one again.
 async fn set_secret(args: SetArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let value = args.value.read()?;
@@ -157,6 +157,6 @@ async fn rotate_secret(
     rotation.extend(args.grace.map(|grace| ("grace".to_owned(), json!(grace))));
     let body = CallBody::Json(rotation.into());
     let answer = SECRET.act(&client, &args.name, "rotate", body).await?;
-    let said = format!("secret {} has a new value; the old one verifies for a while", args.name);
+    let said = format!("secret {} has a new value; the old one stays valid for a while", args.name);
     Ok(screen.print_outcome(said, &answer)?)
 }

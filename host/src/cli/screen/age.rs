@@ -1,4 +1,4 @@
-//! Times in tables: how long ago, or in how long.
+//! Times in tables, relative to now.
 
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
@@ -7,7 +7,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// A span in one or two units: `12s`, `36m`, `3h18`, `2d`.
+/// Formats a span in one or two units: `12s`, `36m`, `3h18`, `2d`.
 pub fn short_span(span: Duration) -> String {
     match span.as_secs() {
         seconds @ ..MINUTE => format!("{seconds}s"),
@@ -17,7 +17,7 @@ pub fn short_span(span: Duration) -> String {
     }
 }
 
-/// A time as seen from `now`: `36m ago`, `in 45m`.
+/// Formats a time relative to `now`: `36m ago`, `in 45m`.
 pub fn relative_time(time: Timestamp, now: Timestamp) -> String {
     if time > now {
         return format!("in {}", short_span(time.since(now)));

@@ -1,4 +1,4 @@
-//! The table of a list: ids short, times as ages, states with sign and colour.
+//! The table of a list, with short ids, ages instead of times, and states with a sign and a colour.
 
 use comfy_table::{
     Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets,
@@ -18,7 +18,7 @@ pub struct ListTable<'a> {
     pub look: ScreenLook,
 }
 
-/// What a column holds.
+/// The kind of values in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ColumnKind {
     Id,
@@ -29,7 +29,7 @@ enum ColumnKind {
 }
 
 impl ListTable<'_> {
-    /// The lines of the table as seen at `now`.
+    /// Returns the lines of the table, with ages relative to `now`.
     pub fn lines(&self, now: Timestamp) -> Vec<String> {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_truncation_indicator("…");
@@ -64,7 +64,8 @@ impl ListTable<'_> {
         table.to_string().lines().map(str::to_owned).collect()
     }
 
-    /// The rows of these columns. A line never wraps, unless nothing may be cut.
+    /// Returns the rows of these columns. A line is cut rather than wrapped, unless nothing may be
+    /// cut.
     fn rows(&self, columns: Vec<Vec<Cell>>) -> Vec<Row> {
         let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
         let mut rows = Vec::with_capacity(self.values.len());
@@ -78,7 +79,7 @@ impl ListTable<'_> {
         rows
     }
 
-    /// What a column holds, by where its values stand and what they are.
+    /// Determines the kind of a column from the place and form of its values.
     fn kind(&self, (_, paths): &ListColumn) -> ColumnKind {
         let mut found = self.values.iter().filter_map(|value| first(value, paths)).peekable();
         if found.peek().is_none() {
@@ -121,9 +122,9 @@ impl ListTable<'_> {
         }
     }
 
-    /// A value in one line; an id that stands in for a name is short too.
+    /// Formats a value in one line. An id in the place of a name is shortened too.
     fn text(&self, value: &Value) -> String {
-        // A sender's text does not steer the terminal.
+        // A sender's text must not control the terminal.
         let text = inline(value).replace(char::is_control, " ");
         if self.look.is_wide || split_id(&text).is_none() {
             return text;
@@ -169,7 +170,7 @@ impl ListTable<'_> {
     }
 }
 
-/// The first value found at the paths.
+/// Returns the first value found at the paths.
 fn first<'v>(value: &'v Value, paths: &[&str]) -> Option<&'v Value> {
     paths.iter().find_map(|path| value.pointer(path).filter(|found| !found.is_null()))
 }

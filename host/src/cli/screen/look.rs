@@ -1,4 +1,4 @@
-//! How a terminal is written to: colour, signs, short ids and ages.
+//! The look of the output on a terminal: colour, signs, short ids and ages.
 
 use clap::{Args, ValueEnum};
 
@@ -15,7 +15,7 @@ pub struct LookArgs {
         help_heading = "Output"
     )]
     color: ColorChoice,
-    /// Show whole ids, and cut nothing.
+    /// Show whole ids and cut nothing.
     #[arg(long, global = true, help_heading = "Output")]
     wide: bool,
     /// Show exact times (RFC 3339, UTC) instead of ages.
@@ -29,28 +29,31 @@ pub enum ColorChoice {
     /// On a terminal.
     #[default]
     Auto,
-    /// Wherever text is written for people.
+    /// In all text for people.
     Always,
-    /// Nowhere.
+    /// Never.
     Never,
 }
 
-/// How text for people looks. The default is what every terminal can show.
+/// The look of text for people. The default works on every terminal.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the terminal")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an independent property of the terminal"
+)]
 pub struct ScreenLook {
-    /// Colour may be used.
+    /// Whether colour may be used.
     pub has_color: bool,
-    /// The terminal shows UTF-8, so states have a sign before their word.
+    /// Whether the terminal shows UTF-8, so that states have a sign before their word.
     pub has_signs: bool,
-    /// Ids stay whole, and nothing is cut.
+    /// Whether ids stay whole and nothing is cut.
     pub is_wide: bool,
-    /// Times are exact, in place of ages.
+    /// Whether times are exact instead of ages.
     pub is_exact: bool,
 }
 
 impl LookArgs {
-    /// The look on a terminal, or elsewhere. `variable` reads the environment.
+    /// Chooses the look on a terminal, or elsewhere. `variable` reads the environment.
     pub fn choose_look(
         &self,
         terminal: bool,
@@ -63,7 +66,7 @@ impl LookArgs {
             ColorChoice::Never => false,
             ColorChoice::Auto => terminal && !plain,
         };
-        // The first that is set decides (POSIX, 8.2).
+        // The first variable that is set decides (POSIX, 8.2).
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
         let has_signs = locale.contains("utf-8") || locale.contains("utf8");

@@ -1,22 +1,23 @@
-//! Ids in tables: the prefix of the kind and the end of the id.
+//! Shortens ids in tables to the prefix of the kind and the end of the id.
 //!
-//! An id begins with its time, so neighbours in a list have the same first characters. What tells
-//! them apart stands at the end.
+//! An id begins with its time, so neighbours in a list have the same first characters and differ at
+//! the end.
 
 use uuid::Uuid;
 
-/// Characters of the end that are shown at least.
+/// Smallest number of characters that are shown of the end.
 const LEAST: usize = 8;
-/// Characters after the last hyphen of an id. Ids that need more stay whole.
+/// Number of characters after the last hyphen of an id. Ids that need more stay whole.
 const MOST: usize = 12;
 
-/// The prefix of an id's kind, such as `evt_`, and the rest. `None` for any other text.
+/// Splits an id into the prefix of its kind, such as `evt_`, and the rest. Returns `None` for any
+/// other text.
 pub fn split_id(text: &str) -> Option<(&str, &str)> {
     let (prefix, rest) = text.split_at_checked(text.find('_')? + 1)?;
     (rest.len() == 36 && Uuid::try_parse(rest).is_ok()).then_some((prefix, rest))
 }
 
-/// The ids of one list, each as short as the list allows.
+/// Shortens the ids of one list as far as they stay distinct.
 pub fn shorten_ids(ids: &[String]) -> Vec<String> {
     let ending = |id: &str, length: usize| {
         let (prefix, rest) = split_id(id)?;

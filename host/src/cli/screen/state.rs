@@ -1,25 +1,25 @@
-//! States: a sign, a word and a colour. Colour never speaks alone.
+//! States with a sign, a word and a colour. Colour is never the only indication.
 
 use super::ScreenLook;
 use comfy_table::{Attribute, Cell, Color};
 
-/// How much a state asks of a person.
+/// How much attention a state needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateTone {
-    /// Well.
+    /// All is well.
     Good,
     /// Waits for its time, or runs.
     Waiting,
-    /// Is tried again by itself, or is worth a look.
+    /// Is tried again automatically, or deserves a check.
     Warning,
     /// Needs a person.
     Bad,
-    /// Over without a result.
+    /// Ended without a result.
     Quiet,
 }
 
 impl StateTone {
-    /// The sign before the word, and what stands for it without UTF-8.
+    /// Returns the sign before the word, and its substitute without UTF-8.
     const fn signs(self) -> (&'static str, &'static str) {
         match self {
             Self::Good => ("✓", "ok"),
@@ -30,13 +30,13 @@ impl StateTone {
         }
     }
 
-    /// The sign as the terminal can show it.
+    /// Returns the sign that the terminal can show.
     pub const fn sign(self, look: ScreenLook) -> &'static str {
         let (sign, ascii) = self.signs();
         if look.has_signs { sign } else { ascii }
     }
 
-    /// SGR code of its colour (ECMA-48, 8.3.117).
+    /// Returns the SGR code of its colour (ECMA-48, 8.3.117).
     const fn code(self) -> &'static str {
         match self {
             Self::Good => "32",
@@ -47,7 +47,7 @@ impl StateTone {
         }
     }
 
-    /// Text in its colour, where there is colour.
+    /// Colours a text if colour is available.
     pub fn paint(self, text: &str, look: ScreenLook) -> String {
         if look.has_color {
             format!("\u{1b}[{}m{text}\u{1b}[0m", self.code())
@@ -56,7 +56,7 @@ impl StateTone {
         }
     }
 
-    /// A cell of a table in its colour, where there is colour.
+    /// Colours a cell of a table if colour is available.
     pub fn cell(self, text: String, look: ScreenLook) -> Cell {
         let cell = Cell::new(text);
         if !look.has_color {
@@ -72,7 +72,7 @@ impl StateTone {
     }
 }
 
-/// A delivery's status with its sign. `None` for words that are no such status.
+/// Returns a delivery's status with its sign, or `None` for an unknown status.
 pub fn delivery_state(
     status: &str,
     attempts: u64,

@@ -1,4 +1,4 @@
-//! What the server's lists say about its health.
+//! Judges the health of a server from its lists.
 
 use std::fmt::Write as _;
 
@@ -16,12 +16,12 @@ pub struct CountedList {
     pub is_more: bool,
 }
 
-/// What was read from a server. A list is `None` where the token may not read it.
+/// The facts that were read from a server. A list is `None` if the token may not read it.
 #[derive(Debug, Default)]
 pub struct ServerFacts {
     pub server: String,
     pub is_ready: bool,
-    /// What `/readyz` says.
+    /// The answer of `/readyz`.
     pub ready: String,
     pub nodes: Option<CountedList>,
     /// Events of the last hour.
@@ -31,11 +31,11 @@ pub struct ServerFacts {
     pub dead_letters: Option<CountedList>,
     pub endpoints: Option<CountedList>,
     pub sources: Option<CountedList>,
-    /// Why the last attempt failed, by the id of the endpoint.
+    /// Reasons of the last failed attempts, by the id of the endpoint.
     pub reasons: Vec<(String, String)>,
 }
 
-/// One line about something that is not as it usually is.
+/// One line about something unusual.
 #[derive(Debug)]
 struct StatusLine {
     tone: StateTone,
@@ -67,7 +67,7 @@ fn name_of(value: &Value) -> String {
     text(value, "/name").or_else(|| text(value, "/id")).unwrap_or("?").to_owned()
 }
 
-/// Why the last attempt of a delivery failed.
+/// Returns why the last attempt of a delivery failed.
 pub fn last_failure(trace: &Value) -> String {
     let attempts = trace.get("attempts").and_then(Value::as_array);
     let Some(last) = attempts.and_then(|all| all.last()) else { return "failed".to_owned() };
@@ -82,7 +82,7 @@ fn values(list: Option<&CountedList>) -> &[Value] {
 }
 
 impl ServerFacts {
-    /// Pending deliveries that failed before, of one endpoint.
+    /// Returns the pending deliveries of one endpoint that failed before.
     fn retries_of<'a>(&'a self, endpoint: &'a str) -> impl Iterator<Item = &'a Value> {
         let tried = |one: &&Value| one.get("attempt_count").and_then(Value::as_u64) > Some(0);
         values(self.waiting.as_ref())
@@ -91,7 +91,7 @@ impl ServerFacts {
             .filter(move |one| text(one, "/endpoint_id") == Some(endpoint))
     }
 
-    /// Each endpoint that has retries waiting, with its newest one.
+    /// Returns each endpoint that has waiting retries, with its newest one.
     pub fn failing_examples(&self) -> Vec<(String, String)> {
         let endpoints = values(self.endpoints.as_ref()).iter();
         endpoints
@@ -118,7 +118,7 @@ impl ServerFacts {
 }
 
 impl StatusReport {
-    /// Judges what was read.
+    /// Judges the facts.
     pub fn judge(facts: ServerFacts, now: Timestamp) -> Self {
         let mut lines = Vec::new();
         if !facts.is_ready {
@@ -133,7 +133,7 @@ impl StatusReport {
         );
         lines.extend(facts.judge_dead_letters());
         lines.extend(values(facts.sources.as_ref()).iter().filter_map(judge_source));
-        // Those that need a person first.
+        // Lines that need a person come first.
         lines.sort_by_key(|line| match line.tone {
             StateTone::Bad => 0,
             StateTone::Warning => 1,
@@ -141,18 +141,18 @@ impl StatusReport {
         });
         let mut report = Self { facts, lines };
         for line in &mut report.lines {
-            // A time ahead of this clock says nothing about an age.
+            // A time ahead of this clock does not give an age.
             line.since = line.since.filter(|since| *since <= now);
         }
         report
     }
 
-    /// Whether nothing needs attention. What an operator paused does not.
+    /// Returns whether nothing needs attention. Objects that an operator paused do not.
     pub fn is_well(&self) -> bool {
         self.lines.iter().all(|line| line.tone == StateTone::Quiet)
     }
 
-    /// The lists that the token may not read.
+    /// Returns the names of the lists that the token may not read.
     fn hidden(&self) -> Vec<&'static str> {
         let facts = &self.facts;
         let lists = [
@@ -166,7 +166,7 @@ impl StatusReport {
         lists.into_iter().filter(|(_, list)| list.is_none()).map(|(name, _)| name).collect()
     }
 
-    /// For programs.
+    /// Returns the report for programs.
     pub fn to_json(&self) -> Value {
         let facts = &self.facts;
         let count = |list: &Option<CountedList>| {
@@ -188,7 +188,7 @@ impl StatusReport {
         })
     }
 
-    /// For people.
+    /// Returns the report for people.
     pub fn lines(&self, look: ScreenLook, now: Timestamp) -> Vec<String> {
         let mut out = vec![self.headline(look, now), String::new()];
         out.extend(self.lines.iter().map(|line| line.text(look, now)));
@@ -273,7 +273,7 @@ impl ServerFacts {
         let name = name_of(endpoint);
         let waiting = Some(self.count_waiting(id));
         if endpoint.get("enabled") == Some(&json!(false)) {
-            let reason = "it is not enabled".to_owned();
+            let reason = "the endpoint is disabled".to_owned();
             let line = StatusLine::new(StateTone::Quiet, "endpoint", name, "paused");
             return Some(StatusLine { reason, waiting, ..line });
         }
@@ -310,7 +310,7 @@ impl ServerFacts {
 fn judge_source(source: &Value) -> Option<StatusLine> {
     let name = name_of(source);
     if source.get("enabled") == Some(&json!(false)) {
-        let reason = "it is not enabled".to_owned();
+        let reason = "the source is disabled".to_owned();
         let line = StatusLine::new(StateTone::Quiet, "source", name, "paused");
         return Some(StatusLine { reason, ..line });
     }
@@ -322,7 +322,7 @@ fn judge_source(source: &Value) -> Option<StatusLine> {
     }
     let error = text(source, "/status/last_error")?;
     let since = time(source, "/status/last_error_at");
-    // A success after the error says that it is over.
+    // A later success shows that the error is over.
     if time(source, "/status/last_success_at") > since {
         return None;
     }
@@ -362,10 +362,11 @@ impl StatusLine {
     }
 }
 
-/// Longest reason that is shown, in characters.
+/// Largest number of characters that are shown of a reason.
 const REASON: usize = 72;
 
-/// A text in one line, cut where it is long. A server's text does not steer the terminal.
+/// Formats a text in one line and cuts it if it is long. A server's text must not control the
+/// terminal.
 fn one_line(text: &str) -> String {
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if plain.chars().count() <= REASON {

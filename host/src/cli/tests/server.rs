@@ -1,4 +1,4 @@
-//! The REST commands against a server on loopback that delivers to `waybill listen`.
+//! Tests of the REST commands against a server on loopback that delivers to `waybill listen`.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::time::clock::Clock;
 const TOKEN: &str = "a-token-of-the-tests";
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
-/// A server of its own in a folder of its own.
+/// A server in its own folder.
 struct World {
     address: SocketAddr,
     folder: tempfile::TempDir,
@@ -55,12 +55,12 @@ impl World {
         Ok(String::from_utf8(out).unwrap())
     }
 
-    /// What a command writes for people.
+    /// Returns a command's output for people.
     async fn typed(&self, line: &[&str]) -> String {
         self.typed_as(TOKEN, true, line).await.unwrap()
     }
 
-    /// What a command writes for programs.
+    /// Returns a command's output for programs.
     async fn piped(&self, line: &[&str]) -> Value {
         serde_json::from_str(&self.typed_as(TOKEN, false, line).await.unwrap()).unwrap()
     }
@@ -72,7 +72,7 @@ impl World {
     }
 }
 
-/// Hands over each piece that is written.
+/// Sends on each piece that is written.
 struct Pieces(mpsc::UnboundedSender<String>);
 
 impl Write for Pieces {
@@ -87,7 +87,7 @@ impl Write for Pieces {
     }
 }
 
-/// A `waybill listen` on a free port, and what it writes.
+/// Starts `waybill listen` on a free port. Returns its address and output.
 async fn listening(options: &[&str]) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -105,7 +105,7 @@ async fn listening(options: &[&str]) -> (SocketAddr, mpsc::UnboundedReceiver<Str
     (address, receive)
 }
 
-/// Everything written up to the first `mark`.
+/// Returns everything written up to the first `mark`.
 async fn until(written: &mut mpsc::UnboundedReceiver<String>, mark: &str) -> String {
     let mut text = String::new();
     while !text.contains(mark) {
@@ -237,7 +237,7 @@ async fn errors_are_the_servers_words_with_a_next_step() {
     assert!(refused.to_string().contains("WAYBILL_TOKEN"), "{refused}");
     let bad = ["endpoint", "create", "erp", "--url", "ftp://x"];
     let bad = world.typed_as(TOKEN, true, &bad).await.unwrap_err().to_string();
-    assert!(bad.contains("url: ") && bad.contains("next: mend the input"), "{bad}");
+    assert!(bad.contains("url: ") && bad.contains("next: correct the input"), "{bad}");
     world.typed(&["endpoint", "create", "erp", "--url", "https://erp.example/"]).await;
     let missing = world.typed_as(TOKEN, true, &["endpoint", "show", "epr"]).await.unwrap_err();
     assert!(missing.to_string().contains("was `erp` meant?"), "{missing}");
@@ -329,7 +329,7 @@ async fn a_backtest_asks_for_a_version_of_one_of_the_flow_s_modules() {
 }
 
 impl World {
-    /// What a command answers to a person who types `answer` at its question.
+    /// Returns the result of a command whose question a person answers with `answer`.
     async fn asked(&self, answer: &str, line: &[&str]) -> Result<String, CliError> {
         let server = format!("http://{}", self.address);
         let line = [&["waybill"], line, &["--server", &server, "--token", TOKEN]].concat();
@@ -342,7 +342,7 @@ impl World {
     }
 }
 
-/// The last eight characters of an id, which tell it from others of its time.
+/// Returns the last eight characters of an id, which distinguish it from others of its time.
 fn ending(id: &str) -> &str {
     id.get(id.len() - 8..).unwrap()
 }
@@ -362,7 +362,7 @@ async fn a_table_shows_short_ids_that_every_command_takes() {
         let shown = world.typed(&["event", "show", part]).await;
         assert!(shown.contains(whole), "{part}: {shown}");
     }
-    // Both were sent in the same minute.
+    // Both events were sent in the same minute.
     let several = world.typed_as(TOKEN, true, &["event", "show", whole.get(..8).unwrap()]).await;
     let said = several.unwrap_err().to_string();
     assert!(said.contains("fits 2 ids") && said.contains(whole), "{said}");

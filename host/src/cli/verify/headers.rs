@@ -1,15 +1,15 @@
-//! Headers as people capture them.
+//! Parses headers as people capture them.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-/// What is not a header, and where.
+/// The part of a text that is not a header.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableHeader {
     /// A line has no colon.
     #[error("line {line} is not a header; write `Name: value`")]
     Line { line: usize },
-    /// A name or value has characters no header may have.
+    /// A name or value has characters that no header may have.
     #[error("`{name}` is not a header name, or its value has characters that no header may have")]
     Header { name: String },
     /// The JSON is not an object of texts.
@@ -17,7 +17,7 @@ pub enum UnreadableHeader {
     Json,
 }
 
-/// Reads lines `Name: value` as curl and proxies print them, or a JSON object.
+/// Parses lines `Name: value` as curl and proxies print them, or a JSON object.
 pub fn parse_headers(text: &str) -> Result<HeaderMap, UnreadableHeader> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with('{') { parse_json(text) } else { parse_lines(text) }
@@ -44,8 +44,8 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// The first block of header lines. Request and status lines, HTTP/2's pseudo-headers and what
-/// `curl -v` says beside are passed over.
+/// Parses the first block of header lines. Skips request and status lines, HTTP/2's pseudo-headers
+/// and the other output of `curl -v`.
 fn parse_lines(text: &str) -> Result<HeaderMap, UnreadableHeader> {
     let mut headers = HeaderMap::new();
     for (index, line) in text.lines().enumerate() {

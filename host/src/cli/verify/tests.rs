@@ -22,7 +22,7 @@ fn signed(schemes: &[SignatureScheme]) -> HeaderMap {
     headers
 }
 
-/// Runs the command on files of these headers and that body; what it prints, and how it ends.
+/// Runs the command on files with these headers and that body. Returns its output and result.
 fn ran(
     headers: &HeaderMap,
     body: &[u8],
