@@ -1,5 +1,4 @@
-//! A fresh PostgreSQL database for one test or one measurement, and a way to stop whoever writes to
-//! it.
+//! A fresh PostgreSQL database for one test or one measurement, and a way to block writes to it.
 
 use std::str::FromStr as _;
 use std::time::{Duration, Instant};
@@ -8,10 +7,10 @@ use anyhow::{Context as _, Result, bail};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
-/// How long [`Stopped::is_awaited`] asks, and how often.
+/// Total time and interval of the checks in [`Stopped::is_awaited`].
 const PATIENCE: (Duration, Duration) = (Duration::from_mins(2), Duration::from_millis(20));
 
-/// A database of its own on a server; it is dropped with the value.
+/// A database on a server. It is dropped with the value.
 #[derive(Debug)]
 pub struct Database {
     server: String,
@@ -19,13 +18,13 @@ pub struct Database {
 }
 
 impl Database {
-    /// Creates a database on the server at `server`, a URL of any of its databases whose user
-    /// may create others.
+    /// Creates a database on the server at `server`, the URL of any of its databases with a user
+    /// who may create others.
     pub async fn create(server: &str) -> Result<Self> {
         Self::create_with(server, "").await
     }
 
-    /// The same with options of `CREATE DATABASE`.
+    /// Like [`Self::create`], with options of `CREATE DATABASE`.
     pub async fn create_with(server: &str, options: &str) -> Result<Self> {
         let name = tempfile::Builder::new().prefix("waybill_test_").rand_bytes(12).tempfile()?;
         let name = name.path().file_name().context("a file has a name")?;
@@ -35,18 +34,18 @@ impl Database {
         Ok(database)
     }
 
-    /// Its URL.
+    /// Returns its URL.
     pub fn url(&self) -> String {
         let server = self.server.rsplit_once('/').map_or(self.server.as_str(), |(url, _)| url);
         format!("{server}/{}", self.name)
     }
 
-    /// Runs SQL in it.
+    /// Runs SQL in the database.
     pub async fn execute(&self, sql: &str) -> Result<()> {
         Self::run(&self.url(), sql).await
     }
 
-    /// The first column of what a query finds, each value a text.
+    /// Returns the first column of a query, with each value as a text.
     pub async fn texts(&self, query: &str) -> Result<Vec<String>> {
         let mut connection = PgConnectOptions::from_str(&self.url())?.connect().await?;
         let found = sqlx::query_scalar(AssertSqlSafe(query.to_owned()));
@@ -62,7 +61,7 @@ impl Database {
 }
 
 impl Drop for Database {
-    /// Drops the database from a thread of its own: a destructor cannot wait for a future.
+    /// Drops the database from a separate thread, because a destructor cannot wait for a future.
     fn drop(&mut self) {
         let sql = format!(r#"DROP DATABASE IF EXISTS "{}" WITH (FORCE)"#, self.name);
         let server = self.server.clone();
@@ -70,12 +69,12 @@ impl Drop for Database {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(execute(&server, &sql))
         });
-        // A server that is gone has taken the database along.
+        // If the server is gone, so is the database.
         let _gone = work.join();
     }
 }
 
-/// A table that others can read and cannot write to, until this is dropped.
+/// A table that others can read but not write until this is dropped.
 #[derive(Debug)]
 pub struct Stopped {
     connection: PgConnection,
@@ -83,7 +82,7 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Stops writing to a table of the database at `url`.
+    /// Blocks writes to a table of the database at `url`.
     pub async fn at(url: &str, table: &'static str) -> Result<Self> {
         let mut connection = PgConnectOptions::from_str(url)?.connect().await?;
         let sql = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE");
@@ -91,7 +90,7 @@ impl Stopped {
         Ok(Self { connection, table })
     }
 
-    /// Waits until somebody has to wait for it.
+    /// Waits until a writer is blocked.
     pub async fn is_awaited(&mut self) -> Result<()> {
         let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND relation = $1::regclass";
         let deadline = Instant::now() + PATIENCE.0;

@@ -1,6 +1,7 @@
-//! A made-up CRM with a REST API for leads that keeps what it was told, and answers well or badly.
+//! A CRM with a REST API for leads that records its requests and answers well or badly.
 //!
-//! `POST /leads` makes a lead of the body, `GET /leads?email=…` lists those with that address.
+//! `POST /leads` creates a lead from the body, `GET /leads?email=…` lists the leads with that
+//! address.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,27 +20,27 @@ use tokio::task::AbortHandle;
 
 use crate::receiver::ARRIVAL_LIMIT;
 
-/// What goes wrong with one request that makes a lead.
+/// The fault of one request that creates a lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadFault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// The line is cut before the lead is made.
+    /// The connection is cut before the lead is created.
     CutBefore,
-    /// The lead is made, and then the line is cut.
+    /// The lead is created, and then the connection is cut.
     CutAfter,
-    /// 503, and no lead.
+    /// 503, and no lead is created.
     Busy,
-    /// The lead is made, and the answer is 500.
+    /// The lead is created, and the answer is 500.
     FailAfter,
 }
 
-/// A lead that was made.
+/// A created lead.
 #[derive(Debug, Clone)]
 pub struct MadeLead {
-    /// Its number, from 1 on.
+    /// Its number, from 1.
     pub id: usize,
-    /// What it was made of.
+    /// The body from which it was created.
     pub data: Value,
     /// The `Idempotency-Key` of the request.
     pub key: String,
@@ -68,8 +69,8 @@ impl std::fmt::Debug for LeadShelf {
 }
 
 impl LeadApi {
-    /// Listens on a free port of 127.0.0.1. `choose` says what goes wrong with each request that
-    /// makes a lead.
+    /// Listens on a free port of 127.0.0.1. `choose` returns the fault of each request that creates
+    /// a lead.
     pub async fn start(choose: impl FnMut() -> LeadFault + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -82,17 +83,17 @@ impl LeadApi {
         Self { address, shelf, listener }
     }
 
-    /// Its URL.
+    /// Returns its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The leads that were made so far.
+    /// Returns the leads that were created so far.
     pub fn leads(&self) -> Vec<MadeLead> {
         self.shelf.lock().clone()
     }
 
-    /// Waits until so many leads were made.
+    /// Waits until `n` leads were created.
     pub async fn wait_for(&self, n: usize) {
         let mut made = self.shelf.made.subscribe();
         let waited = tokio::time::timeout(ARRIVAL_LIMIT, made.wait_for(|made| *made >= n)).await;
@@ -144,11 +145,11 @@ async fn listen(listener: TcpListener, shelf: Arc<LeadShelf>) {
 async fn converse(stream: TcpStream, shelf: Arc<LeadShelf>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&shelf)));
     let server = auto::Builder::new(TokioExecutor::new());
-    // A connection that is cut is part of the play.
+    // Cut connections are part of the scenario.
     let _cut = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// Cuts the line.
+/// Cuts the connection.
 #[derive(Debug)]
 struct LineCut;
 

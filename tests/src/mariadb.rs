@@ -1,4 +1,4 @@
-//! A fresh MariaDB database for one test, as a CRM keeps one.
+//! A fresh MariaDB database for one test, as a CRM would use it.
 
 use std::str::FromStr as _;
 
@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use crate::world::skip;
 
-/// A database of its own on a MariaDB server, and a user who may read it and nothing else; both are
-/// dropped with the value.
+/// A database on a MariaDB server, and a user with read access only. Both are dropped with the
+/// value.
 #[derive(Debug)]
 pub struct MariaDatabase {
     server: String,
@@ -17,7 +17,8 @@ pub struct MariaDatabase {
 }
 
 impl MariaDatabase {
-    /// Creates a database on the server at `server`, a URL whose user may create others and users.
+    /// Creates a database on the server at `server`, a URL with a user who may create databases and
+    /// users.
     pub async fn create(server: &str) -> Result<Self> {
         let name = tempfile::Builder::new().prefix("waybill_test_").rand_bytes(12).tempfile()?;
         let name = name.path().file_name().context("a file has a name")?;
@@ -34,8 +35,8 @@ impl MariaDatabase {
         Ok(database)
     }
 
-    /// The same on the server that `WAYBILL_TEST_MARIADB` names; none where it names none (which
-    /// fails the test instead where `CI=true`).
+    /// Creates a database on the server that `WAYBILL_TEST_MARIADB` names. Returns `None` if it is
+    /// not set, which fails the test if `CI=true`.
     pub async fn fresh() -> Option<Self> {
         let Ok(server) = std::env::var("WAYBILL_TEST_MARIADB") else {
             skip("WAYBILL_TEST_MARIADB names no MariaDB; `cargo xtask test` starts one");
@@ -44,19 +45,19 @@ impl MariaDatabase {
         Some(Self::create(&server).await.expect("MariaDB makes a database"))
     }
 
-    /// Its URL, as a user who may do everything.
+    /// Returns its URL, with a user who may do everything.
     pub fn url(&self) -> String {
         format!("{}{}", self.server_url(), self.name)
     }
 
-    /// Its URL as the user who may only read it, without the password.
+    /// Returns its URL with the read-only user, without the password.
     pub fn reader_url(&self) -> String {
         let server = self.server_url();
         let place = server.rsplit_once('@').map_or(server.as_str(), |(_, place)| place);
         format!("mysql://{}@{place}{}", self.name, self.name)
     }
 
-    /// The password of the user who may only read.
+    /// Returns the password of the read-only user.
     pub fn password(&self) -> String {
         format!("only-{}-knows", self.name)
     }
@@ -66,7 +67,7 @@ impl MariaDatabase {
         execute(&self.url(), sql).await
     }
 
-    /// The first column of what a query finds; values of all types as text.
+    /// Returns the first column of a query, with values of all types as text.
     pub async fn texts(&self, query: &str) -> Result<Vec<String>> {
         let mut connection = connect(&self.url()).await?;
         let rows =
@@ -75,7 +76,7 @@ impl MariaDatabase {
         Ok(rows.iter().map(|row| row.try_get_unchecked(0)).collect::<sqlx::Result<_>>()?)
     }
 
-    /// The server's URL up to where the name of a database stands.
+    /// Returns the server's URL up to the name of a database.
     fn server_url(&self) -> String {
         let server = self.server.rsplit_once('/').map_or(self.server.as_str(), |(url, _)| url);
         format!("{server}/")
@@ -83,7 +84,7 @@ impl MariaDatabase {
 }
 
 impl Drop for MariaDatabase {
-    /// Drops the database from a thread of its own: a destructor cannot wait for a future.
+    /// Drops the database from a separate thread, because a destructor cannot wait for a future.
     fn drop(&mut self) {
         let Self { server, name } = self;
         let sql = format!("DROP DATABASE IF EXISTS `{name}`; DROP USER IF EXISTS '{name}'@'%';");
@@ -92,7 +93,7 @@ impl Drop for MariaDatabase {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(execute(&server, &sql))
         });
-        // A server that is gone has taken the database along.
+        // If the server is gone, so is the database.
         let _gone = work.join();
     }
 }
@@ -136,7 +137,7 @@ mod tests {
         let mut server = MariaDb::start().unwrap();
         let database = MariaDatabase::create(&server.url("")).await.unwrap();
         database.execute("CREATE TABLE t (n INT); INSERT INTO t VALUES (1), (2);").await.unwrap();
-        // The second statement fails, so the first has not happened either.
+        // The second statement fails, so the first is rolled back too.
         database
             .execute("INSERT INTO t VALUES (3); INSERT INTO nowhere VALUES (4);")
             .await

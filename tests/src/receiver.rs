@@ -1,8 +1,8 @@
-//! A receiver of deliveries that behaves as its script says, well or badly.
+//! A receiver of deliveries that follows a script of good and bad answers.
 //!
-//! Each path is a lane of its own: its replies are played in order, then the last word
-//! ([`Receiver::always`], 200 unless told otherwise) answers everything else. Every request is
-//! booked before it is answered, so a test waits for arrivals and never for time.
+//! Each path is separate: its replies are played in order, then the last one ([`Receiver::always`],
+//! 200 by default) answers all further requests. Every request is recorded before it is answered,
+//! so a test waits for arrivals and never for time.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -28,12 +28,11 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
-/// How long [`Receiver::wait_for`] waits before it fails the test. Far longer than anything
-/// that works takes, also on a machine that does much else; a lease of a killed server that has
-/// to run out first is the longest wait there is.
+/// Time after which [`Receiver::wait_for`] fails the test. Far longer than any successful test
+/// needs, even on a busy machine; the longest wait is for the lease of a killed server.
 pub const ARRIVAL_LIMIT: Duration = Duration::from_mins(3);
 
-/// How a request is answered.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// This status with a short body.
@@ -42,82 +41,82 @@ pub enum Reply {
     Full {
         /// The status.
         status: u16,
-        /// Headers beside those that every answer has.
+        /// Headers in addition to those of every answer.
         headers: Vec<(String, String)>,
         /// The body.
         body: Bytes,
     },
-    /// 200 to so many requests in each second, and 429 with `Retry-After: 1` to the others.
+    /// 200 to this many requests in each second, and 429 with `Retry-After: 1` to the others.
     AtMost(usize),
-    /// Never: the connection stays open and silent.
+    /// No answer: the connection stays open and silent.
     Hang,
-    /// Not before [`Receiver::release`] opens the lane; then 200.
+    /// 200 after [`Receiver::release`] opens the path.
     Held,
-    /// Not before [`Receiver::release`] opens the lane; then this status and these headers.
+    /// This status and these headers after [`Receiver::release`] opens the path.
     HeldWith {
         /// The status.
         status: u16,
-        /// Headers beside those that every answer has.
+        /// Headers in addition to those of every answer.
         headers: Vec<(String, String)>,
     },
-    /// Not before [`Receiver::release`] opens the lane; then 200 and this body.
+    /// 200 and this body after [`Receiver::release`] opens the path.
     HeldJson(Value),
     /// 200, and then one byte of body every 50 ms without end.
     Drip,
     /// 200, and then 64 KiB of body after another without end.
     Endless,
-    /// The connection is closed with no answer.
+    /// The connection is closed without an answer.
     Vanish,
 }
 
 impl Reply {
-    /// This status, and `Retry-After` in seconds.
+    /// Returns this status, and `Retry-After` in seconds.
     pub fn retry_after(status: u16, seconds: u32) -> Self {
         Self::with_header(status, RETRY_AFTER.as_str(), &seconds.to_string())
     }
 
-    /// The same, not before [`Receiver::release`] opens the lane.
+    /// Returns the same after [`Receiver::release`] opens the path.
     pub fn held_retry_after(status: u16, seconds: u32) -> Self {
         let headers = vec![(RETRY_AFTER.to_string(), seconds.to_string())];
         Self::HeldWith { status, headers }
     }
 
-    /// A redirect to this address.
+    /// Returns a redirect to this address.
     pub fn redirect(status: u16, to: &str) -> Self {
         Self::with_header(status, LOCATION.as_str(), to)
     }
 
-    /// This status and one header.
+    /// Returns this status and one header.
     pub fn with_header(status: u16, name: &str, value: &str) -> Self {
         let headers = vec![(name.to_owned(), value.to_owned())];
         Self::Full { status, headers, body: Bytes::from_static(b"told so") }
     }
 }
 
-/// One request that came.
+/// One request that arrived.
 #[derive(Debug, Clone)]
 pub struct Arrival {
     /// The method.
     pub method: String,
-    /// Path and query.
+    /// The path and query.
     pub path: String,
     /// The headers.
     pub headers: HeaderMap,
     /// The raw body.
     pub body: Bytes,
-    /// When its last byte was read.
+    /// Time at which its last byte was read.
     pub at: Instant,
-    /// The same by the wall clock.
+    /// The same time by the wall clock.
     pub wall: SystemTime,
 }
 
 impl Arrival {
-    /// The body as JSON; fails the test where it is none.
+    /// Returns the body as JSON. Fails the test if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a delivery's body is JSON")
     }
 
-    /// A header's text, empty where it is missing.
+    /// Returns a header's text, or an empty text if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -142,7 +141,7 @@ struct Lane {
     script: VecDeque<Reply>,
     always: Reply,
     arrivals: Vec<Arrival>,
-    /// The present second of [`Reply::AtMost`], and how many it took in it.
+    /// The present second of [`Reply::AtMost`], and the number of requests accepted in it.
     second: (u64, usize),
     released: watch::Sender<bool>,
 }
@@ -165,7 +164,7 @@ impl Receiver {
         Self::on(0).await
     }
 
-    /// Listens on this port of 127.0.0.1: a receiver that comes back where one was before.
+    /// Listens on this port of 127.0.0.1, for a receiver that replaces an earlier one.
     pub async fn on(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -174,43 +173,43 @@ impl Receiver {
         Self { address, book, listener }
     }
 
-    /// The URL of a path (`/a`) of this receiver.
+    /// Returns the URL of a path (`/a`) of this receiver.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Where it listens.
+    /// Returns the port on which it listens.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// The next answers of a path, in order.
+    /// Sets the next answers of a path, in order.
     pub fn script(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
         self.book.lane(path, |lane| lane.script.extend(replies));
     }
 
-    /// What a path answers when its script is at an end.
+    /// Sets the answer of a path after the end of its script.
     pub fn always(&self, path: &str, reply: Reply) {
         self.book.lane(path, |lane| lane.always = reply);
     }
 
-    /// Answers all requests of a path that are [`Reply::Held`], [`Reply::HeldWith`] or
-    /// [`Reply::HeldJson`], and those to come.
+    /// Answers all present and further requests of a path that are [`Reply::Held`],
+    /// [`Reply::HeldWith`] or [`Reply::HeldJson`].
     pub fn release(&self, path: &str) {
         self.book.lane(path, |lane| lane.released.send_replace(true));
     }
 
-    /// What has come to a path so far.
+    /// Returns the requests to a path so far.
     pub fn arrivals(&self, path: &str) -> Vec<Arrival> {
         self.book.lane(path, |lane| lane.arrivals.clone())
     }
 
-    /// How many requests have come to a path.
+    /// Returns the number of requests to a path.
     pub fn count(&self, path: &str) -> usize {
         self.book.lane(path, |lane| lane.arrivals.len())
     }
 
-    /// Waits until `n` requests have come to a path, and gives them all.
+    /// Waits until `n` requests have come to a path, and returns all of them.
     pub async fn wait_for(&self, path: &str, n: usize) -> Vec<Arrival> {
         let mut arrived = self.book.arrived.subscribe();
         let waited = tokio::time::timeout(ARRIVAL_LIMIT, async {
@@ -244,7 +243,7 @@ impl Book {
         work(self.lock().entry(path.to_owned()).or_default())
     }
 
-    /// Whether a path takes one more request in this second.
+    /// Returns whether a path accepts another request in this second.
     fn has_room(&self, path: &str, limit: usize) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.expect("a clock after 1970").as_secs();
@@ -257,7 +256,7 @@ impl Book {
         })
     }
 
-    /// Books an arrival and takes the answer that is due.
+    /// Records an arrival and returns the next answer.
     fn arrive(&self, arrival: Arrival) -> (Reply, watch::Receiver<bool>) {
         let path = arrival.path.clone();
         let due = self.lane(&path, |lane| {
@@ -271,7 +270,7 @@ impl Book {
 }
 
 async fn listen(listener: TcpListener, book: Arc<Book>) {
-    // Connections end with the receiver: they belong to this task.
+    // Connections end with the receiver, because they belong to this task.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         connections.spawn(converse(stream, Arc::clone(&book)));
@@ -282,11 +281,11 @@ async fn listen(listener: TcpListener, book: Arc<Book>) {
 async fn converse(stream: TcpStream, book: Arc<Book>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&book)));
     let server = auto::Builder::new(TokioExecutor::new());
-    // A connection that breaks is part of the play.
+    // Broken connections are part of the scenario.
     let _broken = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// Closes the connection that asked.
+/// Closes the connection of the request.
 #[derive(Debug)]
 struct Vanished;
 
@@ -351,7 +350,7 @@ fn full(
     response.body(http_body_util::Full::new(body).boxed()).expect("a script of valid headers")
 }
 
-/// A body without end.
+/// An endless body.
 struct Stream {
     piece: Bytes,
     every: Duration,

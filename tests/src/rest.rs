@@ -1,4 +1,4 @@
-//! The REST API as a user of it sees it: JSON in, an [`Answer`] out.
+//! The REST API from a user's view: JSON in, an [`Answer`] out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
-/// No answer of the server may take longer.
+/// Longest time for an answer of the server.
 const ANSWER_LIMIT: Duration = Duration::from_mins(3);
 
 /// One caller of one server.
@@ -27,7 +27,7 @@ pub struct Client {
     http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-/// A request: a method, a path and what may go with it.
+/// A request: a method, a path, and optional headers and body.
 #[derive(Debug, Clone)]
 pub struct Call {
     method: Method,
@@ -36,7 +36,7 @@ pub struct Call {
     body: Bytes,
 }
 
-/// What the server said.
+/// The answer of the server.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
@@ -48,17 +48,17 @@ pub struct Answer {
 }
 
 impl Call {
-    /// A request with an empty body.
+    /// Creates a request with an empty body.
     pub fn new(method: Method, path: &str) -> Self {
         Self { method, path: path.to_owned(), headers: Vec::new(), body: Bytes::new() }
     }
 
-    /// A POST of raw bytes.
+    /// Creates a POST of raw bytes.
     pub fn post(path: &str, content_type: &str, body: impl Into<Bytes>) -> Self {
         Self::with_body(Method::POST, path, content_type, body)
     }
 
-    /// A request of raw bytes.
+    /// Creates a request of raw bytes.
     pub fn with_body(
         method: Method,
         path: &str,
@@ -68,12 +68,12 @@ impl Call {
         Self::untyped(method, path, body).header(CONTENT_TYPE.as_str(), content_type)
     }
 
-    /// A request of raw bytes that does not say what they are.
+    /// Creates a request of raw bytes without a content type.
     pub fn untyped(method: Method, path: &str, body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..Self::new(method, path) }
     }
 
-    /// The same with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -86,12 +86,12 @@ impl Call {
 }
 
 impl Client {
-    /// A caller with this token of the server at `base` (`http://127.0.0.1:PORT`).
+    /// Creates a caller with this token of the server at `base` (`http://127.0.0.1:PORT`).
     pub fn new(base: &str, token: Option<&str>) -> Self {
         Self::with_roots(base, token, RootCertStore::empty())
     }
 
-    /// The same of a server at `https://127.0.0.1:PORT` that shows this certificate.
+    /// Creates a caller of a server at `https://127.0.0.1:PORT` with this certificate.
     pub fn trusting(
         base: &str,
         token: Option<&str>,
@@ -118,7 +118,7 @@ impl Client {
         Self { base: base.to_owned(), token: token.map(str::to_owned), http }
     }
 
-    /// Sends a request. Fails only where no whole answer came.
+    /// Sends a request. Fails only if there is no complete answer.
     pub async fn send(&self, call: Call) -> Result<Answer> {
         let uri = format!("{}{}", self.base, call.path);
         let mut request = Request::builder().method(call.method).uri(&uri);
@@ -139,49 +139,49 @@ impl Client {
             .with_context(|| format!("{uri}: no answer within {ANSWER_LIMIT:?}"))?
     }
 
-    /// GET.
+    /// Sends a GET.
     pub async fn get(&self, path: &str) -> Result<Answer> {
         self.send(Call::new(Method::GET, path)).await
     }
 
-    /// DELETE.
+    /// Sends a DELETE.
     pub async fn delete(&self, path: &str) -> Result<Answer> {
         self.send(Call::new(Method::DELETE, path)).await
     }
 
-    /// POST of JSON.
+    /// Sends a POST of JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Call::json(Method::POST, path, body)).await
     }
 
-    /// PUT of JSON.
+    /// Sends a PUT of JSON.
     pub async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Call::json(Method::PUT, path, body)).await
     }
 
-    /// PATCH of JSON.
+    /// Sends a PATCH of JSON.
     pub async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Call::json(Method::PATCH, path, body)).await
     }
 }
 
 impl Answer {
-    /// The body as JSON; `null` where it is none.
+    /// Returns the body as JSON, or `null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    /// The `data` of the body.
+    /// Returns the `data` of the body.
     pub fn data(&self) -> Value {
         self.json().get("data").cloned().unwrap_or(Value::Null)
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A header's text, empty where it is missing.
+    /// Returns a header's text, or an empty text if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }

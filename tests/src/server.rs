@@ -1,6 +1,6 @@
 //! The `waybill` program as a child process.
 //!
-//! It is started on port 0 and says its address on standard output when it is ready; both
+//! It is started on port 0 and prints its address on standard output when it is ready. Both output
 //! streams are kept, so that a failing test can show them.
 
 use std::io::{BufRead as _, BufReader, Read};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The admin token of every server that we start.
+/// The admin token of every server that a test starts.
 pub const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
 
-/// How long a server may take to say its address.
+/// Time that a server has to print its address.
 const READY_LIMIT: Duration = Duration::from_mins(2);
 
-/// Lines of output kept of a server.
+/// Number of lines of output that are kept.
 const LINES_KEPT: usize = 4000;
 
 /// How to start a server.
@@ -30,14 +30,14 @@ pub struct Settings {
     pub database: String,
     /// Its working folder.
     pub folder: PathBuf,
-    /// Environment variables beside those of this process.
+    /// Environment variables in addition to those of this process.
     pub environment: Vec<(String, String)>,
-    /// Most files it may have open; as this process where not said.
+    /// Largest number of open files. `None` means the limit of this process.
     pub most_files: Option<u64>,
 }
 
 impl Settings {
-    /// Settings under which deliveries to loopback are allowed.
+    /// Returns settings under which deliveries to loopback are allowed.
     pub fn new(binary: &Path, database: &str, folder: &Path) -> Self {
         let mut settings = Self {
             binary: binary.to_owned(),
@@ -58,14 +58,14 @@ impl Settings {
         self
     }
 
-    /// Sets one configuration key (`delivery.timeout`) to a value; lists are TOML literals.
+    /// Sets one configuration key (`delivery.timeout`) to a value. Lists are TOML literals.
     pub fn set(&mut self, key: &str, value: &str) -> &mut Self {
         let name = format!("WAYBILL_{}", key.to_uppercase().replace('.', "__"));
         self.environment(&name, value)
     }
 }
 
-/// The program, started by a shell where its open files are limited.
+/// Returns the command, run by a shell if its open files are limited.
 fn command(settings: &Settings) -> Command {
     let Some(most) = settings.most_files else { return Command::new(&settings.binary) };
     let mut shell = Command::new("sh");
@@ -83,7 +83,7 @@ pub struct Server {
     output: Arc<Output>,
 }
 
-/// What a server has printed, both streams in the order in which they were read.
+/// The output of a server, both streams in the order in which they were read.
 #[derive(Debug, Default)]
 struct Output {
     lines: Mutex<Vec<String>>,
@@ -119,29 +119,29 @@ impl Server {
         Ok(server)
     }
 
-    /// `http://127.0.0.1:PORT`, or the same with `https`.
+    /// Returns `http://127.0.0.1:PORT`, or the same with `https`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// From the start of the process to the line with its address.
+    /// Returns the time from the start of the process to the line with its address.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
-    /// The process's id.
+    /// Returns the process's id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has printed so far.
+    /// Returns its output so far.
     pub fn output(&self) -> String {
         self.output.lock().join("\n")
     }
 
-    /// Waits until one line of the output holds all the words, and returns that line. A line of the
-    /// log may be read later than an answer that was sent after it, so a test never looks for one
-    /// in [`Self::output`].
+    /// Waits until one line of the output contains all the words, and returns that line. A line of
+    /// the log may be read later than an answer that was sent after it, so a test never searches
+    /// [`Self::output`] for one.
     pub fn wait_for_line(&self, words: &[&str]) -> Result<String> {
         let deadline = Instant::now() + READY_LIMIT;
         let holds_all = |line: &&String| words.iter().all(|word| line.contains(word));
@@ -157,25 +157,25 @@ impl Server {
         }
     }
 
-    /// Ends the process as `kill -9` does: it cannot react.
+    /// Kills the process as `kill -9` does, so that it cannot react.
     pub fn kill9(&mut self) {
-        // Fails only where it has ended already, which is what was wanted.
+        // This fails only if the process has already ended.
         let _ended = self.child.kill();
         let _status = self.child.wait();
     }
 
-    /// Asks the process to drain and end (`SIGTERM`), and waits for it.
+    /// Asks the process to drain and exit (`SIGTERM`), and waits for it.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         Ok(self.child.wait()?)
     }
 
-    /// Stops the process without ending it (`SIGSTOP`), until [`Self::go_on`].
+    /// Suspends the process (`SIGSTOP`) until [`Self::go_on`].
     pub fn stand_still(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// Lets a process go on that stands still (`SIGCONT`).
+    /// Resumes a suspended process (`SIGCONT`).
     pub fn go_on(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
@@ -185,12 +185,12 @@ impl Server {
         Ok(kill_process(pid, signal)?)
     }
 
-    /// Whether the process is still there.
+    /// Returns whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// The first address that is printed; an error where the process ends or is silent instead.
+    /// Returns the first address that is printed. Fails if the process ends or stays silent.
     fn wait_for_address(&mut self) -> Result<String> {
         let deadline = Instant::now() + READY_LIMIT;
         loop {
@@ -219,7 +219,7 @@ impl Output {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a stream to its end in a thread of its own.
+    /// Reads a stream to its end in a thread.
     fn follow(self: &Arc<Self>, stream: impl Read + Send + 'static) {
         let output = Arc::clone(self);
         std::thread::spawn(move || {
@@ -234,7 +234,7 @@ impl Output {
         });
     }
 
-    /// What was printed, at the latest after `limit`, at once when a line comes.
+    /// Returns the output when a line comes, or after `limit`.
     fn wait(&self, limit: Duration) -> Vec<String> {
         let lines = self.lock();
         let waited = self.grown.wait_timeout(lines, limit);
@@ -242,7 +242,7 @@ impl Output {
     }
 }
 
-/// The first `http://127.0.0.1:PORT` of a line, or the same with `https`, without a path.
+/// Returns the first `http://127.0.0.1:PORT` in a line, or the same with `https`, without a path.
 fn address_in(line: &str) -> Option<String> {
     const HOST: &str = "://127.0.0.1:";
     let (before, rest) = line.split_once(HOST)?;

@@ -1,7 +1,7 @@
-//! Another system's site with a REST API over rows, which a test changes at any time.
+//! Another system's site with a REST API over rows, which a test can change at any time.
 //!
-//! It answers as the vendor's would ([`Dialect`]), or misbehaves as it is told ([`Fault`]). Every
-//! request is booked before it is answered.
+//! It answers as the vendor's site would ([`Dialect`]), or misbehaves on request ([`Fault`]). Every
+//! request is recorded before it is answered.
 
 mod dialect;
 mod fault;
@@ -34,42 +34,42 @@ pub use rows::{Rows, TIME_COLUMNS};
 
 use crate::receiver::ARRIVAL_LIMIT;
 
-/// The key that a site lets in.
+/// The key that a site accepts.
 pub const KEY: &str = "dba_5up3rS3cretKeyOfTheSite";
 
-/// One request that came.
+/// One request that arrived.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Path and query as they came.
+    /// The path and query as they arrived.
     pub path: String,
-    /// The list that was asked for; empty where the path names none.
+    /// The requested list. Empty if the path does not name one.
     pub list: String,
     /// The parameters.
     pub query: BTreeMap<String, String>,
     /// The headers.
     pub headers: HeaderMap,
-    /// The page that was asked for, from 1.
+    /// The requested page, from 1.
     pub page: usize,
-    /// From when on rows were asked for, in seconds since 1970.
+    /// The time from which rows were requested, in seconds since 1970.
     pub since: Option<i64>,
-    /// When it came, in seconds since 1970.
+    /// Arrival time, in seconds since 1970.
     pub at: i64,
-    /// The status that it was answered with; 0 where it was not.
+    /// The status of the answer; 0 if there was none.
     pub status: u16,
     ahead: i64,
 }
 
 impl Asked {
-    /// The midnight before a moment, by the site's clock.
+    /// Returns the last midnight before a time, by the site's clock.
     fn midnight(&self, at: i64) -> i64 {
         at - (at + self.ahead).rem_euclid(86_400)
     }
 }
 
-/// What is done to the rows before a request is answered.
+/// A change of the rows before a request is answered.
 type Hook = Box<dyn FnMut(&mut Rows, &Asked) + Send>;
 
-/// Whom a fault meets.
+/// The requests that meet a fault.
 type When = Box<dyn Fn(&Asked) -> bool + Send>;
 
 /// The site. It listens until it is dropped.
@@ -103,12 +103,12 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Site {
-    /// Listens on a free port of 127.0.0.1. Its clock shows UTC.
+    /// Starts a site on a free port of 127.0.0.1. Its clock shows UTC.
     pub async fn start(dialect: Dialect) -> Self {
         Self::ahead(dialect, 0).await
     }
 
-    /// The same with a clock that is so many seconds ahead of UTC.
+    /// Starts a site with a clock that is `ahead` seconds ahead of UTC.
     pub async fn ahead(dialect: Dialect, ahead: i64) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -126,57 +126,57 @@ impl Site {
         Self { address, desk, listener }
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Returns `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Whose interface it has.
+    /// Returns the dialect of its interface.
     pub fn dialect(&self) -> Dialect {
         self.desk.dialect
     }
 
-    /// A moment as its rows have it: `2026-01-31 23:59:59` by its own clock.
+    /// Formats a time as in its rows: `2026-01-31 23:59:59` by its own clock.
     pub fn stamp(&self, unix: i64) -> String {
         time::stamp(unix, self.desk.ahead)
     }
 
-    /// The day of a moment by its own clock: `2026-01-31`.
+    /// Formats the day of a time by its own clock: `2026-01-31`.
     pub fn day(&self, unix: i64) -> String {
         self.stamp(unix).split(' ').next().unwrap_or_default().to_owned()
     }
 
-    /// Adds a row, or puts it in the place of the one that has this key.
+    /// Adds a row, or replaces the row with this key.
     pub fn put(&self, list: &str, key: impl ToString + Copy, row: Value) {
         self.desk.lock().rows.put(list, key, row);
     }
 
-    /// Takes a row away.
+    /// Removes a row.
     pub fn remove(&self, list: &str, key: impl ToString + Copy) {
         self.desk.lock().rows.remove(list, key);
     }
 
-    /// Gives no more rows than that in a page, whatever it is asked for.
+    /// Limits the number of rows in a page, whatever is requested.
     pub fn give_at_most(&self, rows: usize) {
         self.desk.lock().most = rows;
     }
 
-    /// Lets this key in and no other.
+    /// Accepts only this key.
     pub fn lock_with(&self, key: &str) {
         key.clone_into(&mut self.desk.lock().key);
     }
 
-    /// Does this to the rows before each request is answered.
+    /// Changes the rows before each request is answered.
     pub fn before_answers(&self, hook: impl FnMut(&mut Rows, &Asked) + Send + 'static) {
         self.desk.lock().hook = Box::new(hook);
     }
 
-    /// The next `times` requests meet this fault.
+    /// Lets the next `times` requests meet this fault.
     pub fn fail(&self, times: usize, fault: Fault) {
         self.fail_when(times, fault, |_| true);
     }
 
-    /// The next `times` requests of this kind meet this fault.
+    /// Lets the next `times` requests of this kind meet this fault.
     pub fn fail_when(
         &self,
         times: usize,
@@ -186,24 +186,24 @@ impl Site {
         self.desk.lock().faults.push((times, fault, Box::new(when)));
     }
 
-    /// It misbehaves no more, and lets [`KEY`] in.
+    /// Ends all faults, and accepts [`KEY`].
     pub fn heal(&self) {
         let mut inner = self.desk.lock();
         inner.faults.clear();
         KEY.clone_into(&mut inner.key);
     }
 
-    /// What has been asked so far.
+    /// Returns the requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.desk.lock().asked.clone()
     }
 
-    /// How many requests have come.
+    /// Returns the number of requests.
     pub fn count(&self) -> usize {
         self.desk.lock().asked.len()
     }
 
-    /// Waits until `n` requests have come, and gives them all.
+    /// Waits until `n` requests have come, and returns all of them.
     pub async fn wait_for(&self, n: usize) -> Vec<Asked> {
         let mut asked = self.desk.asked.subscribe();
         let waited = tokio::time::timeout(ARRIVAL_LIMIT, asked.wait_for(|count| *count >= n)).await;
@@ -219,7 +219,7 @@ impl Drop for Site {
     }
 }
 
-/// Now, in seconds since 1970.
+/// Returns the present time in seconds since 1970.
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
     i64::try_from(since.as_secs()).expect("it is not that late")
@@ -248,7 +248,7 @@ impl Desk {
         asked
     }
 
-    /// Books a request and finds its answer: a response, or the fault that there is none.
+    /// Records a request and returns its answer, or the fault that prevents one.
     fn serve<B>(&self, request: &Request<B>) -> Result<Response<Play>, Fault> {
         let mut asked = self.read(request);
         let mut inner = self.lock();
@@ -285,7 +285,7 @@ impl Inner {
     }
 }
 
-/// A parameter of a query, decoded.
+/// Decodes a parameter of a query.
 fn parameter(text: &str) -> Option<(String, String)> {
     let (name, value) = text.split_once('=')?;
     Some((decoded(name), decoded(value)))
@@ -309,7 +309,7 @@ fn decoded(text: &str) -> String {
 }
 
 async fn listen(listener: TcpListener, desk: Arc<Desk>) {
-    // Connections end with the site: they belong to this task.
+    // Connections end with the site, because they belong to this task.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         connections.spawn(converse(stream, Arc::clone(&desk)));
@@ -329,6 +329,6 @@ async fn converse(stream: TcpStream, desk: Arc<Desk>) {
         }
     });
     let server = auto::Builder::new(TokioExecutor::new());
-    // A connection that breaks is part of the play.
+    // Broken connections are part of the scenario.
     let _broken = server.serve_connection(TokioIo::new(stream), service).await;
 }

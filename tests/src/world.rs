@@ -1,4 +1,4 @@
-//! One running `waybill` on a database of its own, for one test.
+//! One running `waybill` with its own database, for one test.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use crate::database::Database;
 use crate::rest::{Answer, Client};
 use crate::server::{ADMIN_TOKEN, Server, Settings};
 
-/// How long [`World::eventually`] asks before it fails the test.
+/// Time after which [`World::eventually`] fails the test.
 pub const LIMIT: Duration = Duration::from_mins(3);
 
-/// How often it asks.
+/// Interval of its queries.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Which database a world stands on.
+/// The database of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     /// A file in the world's folder.
@@ -26,8 +26,8 @@ pub enum Backend {
     Postgres,
 }
 
-/// A running server, its database and a caller of its API. All of it goes with the value; a
-/// test that fails shows what the server printed.
+/// A running server, its database and a caller of its API. All of it ends with the value; a failing
+/// test shows the server's output.
 #[derive(Debug)]
 pub struct World {
     server: Option<Server>,
@@ -39,13 +39,13 @@ pub struct World {
 }
 
 impl World {
-    /// A world with the default settings; none where its database is not to be had (which fails
-    /// the test instead where `CI=true`).
+    /// Starts a world with the default settings. Returns `None` if its database is not available,
+    /// which fails the test if `CI=true`.
     pub async fn start(backend: Backend) -> Option<Self> {
         Self::start_with(backend, |_| {}).await
     }
 
-    /// A world whose settings are changed before the start.
+    /// Starts a world with changed settings.
     pub async fn start_with(backend: Backend, change: impl FnOnce(&mut Settings)) -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder");
         let database = match backend {
@@ -63,51 +63,52 @@ impl World {
         Some(Self { server: Some(server), settings, client, _database: database, folder })
     }
 
-    /// The caller with the admin token.
+    /// Returns the caller with the admin token.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// A caller with another token, or none.
+    /// Returns a caller with another token, or none.
     pub fn client_with(&self, token: Option<&str>) -> Client {
         Client::new(self.server().address(), token)
     }
 
-    /// The running server.
+    /// Returns the running server.
     pub fn server(&self) -> &Server {
         self.server.as_ref().expect("the server runs")
     }
 
-    /// The world's own folder: working folder of the server, home of an SQLite file.
+    /// Returns the world's own folder: the working folder of the server and the place of an SQLite
+    /// file.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// How the server is started.
+    /// Returns the settings of the server.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Ends the server as `kill -9` does.
+    /// Kills the server as `kill -9` does.
     pub fn kill9(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill9();
         }
     }
 
-    /// Asks the server to drain and end; fails the test unless it ends with status 0.
+    /// Asks the server to drain and exit. Fails the test unless it exits with status 0.
     pub fn stop(&mut self) {
         let mut server = self.server.take().expect("the server runs");
         let status = server.terminate().expect("SIGTERM can be sent");
         assert!(status.success(), "drained with {status}:\n{}", server.output());
     }
 
-    /// Starts the server again on the same database; one that still runs is killed first.
+    /// Starts the server again on the same database. Kills it first if it still runs.
     pub fn restart(&mut self) {
         self.restart_with(|_| {});
     }
 
-    /// The same with changed settings.
+    /// Like [`Self::restart`], with changed settings.
     pub fn restart_with(&mut self, change: impl FnOnce(&mut Settings)) {
         self.kill9();
         change(&mut self.settings);
@@ -116,32 +117,32 @@ impl World {
         self.server = Some(server);
     }
 
-    /// GET that must succeed: the answer's `data`.
+    /// Sends a GET that must succeed, and returns the answer's `data`.
     pub async fn get(&self, path: &str) -> Value {
         let answer = self.client.get(path).await.expect("an answer");
         expect(&answer, StatusCode::OK, path).data()
     }
 
-    /// POST that must succeed: the answer's `data`.
+    /// Sends a POST that must succeed, and returns the answer's `data`.
     pub async fn post(&self, path: &str, body: &Value) -> Value {
         let answer = self.client.post(path, body).await.expect("an answer");
         assert!(answer.status.is_success(), "{path}: {}: {}", answer.status, answer.text());
         answer.data()
     }
 
-    /// Creates an endpoint: its `data`, with the secret.
+    /// Creates an endpoint, and returns its `data` with the secret.
     pub async fn endpoint(&self, endpoint: &Value) -> Value {
         self.post("/api/v1/endpoints", endpoint).await
     }
 
-    /// Captures one event: its id.
+    /// Captures one event, and returns its id.
     pub async fn event(&self, event: &Value) -> String {
         let answer = self.client.post("/api/v1/events", event).await.expect("an answer");
         let data = expect(&answer, StatusCode::ACCEPTED, "/api/v1/events").data();
         text(&data, "id")
     }
 
-    /// Asks for a resource until it is as wanted; fails the test after a generous deadline.
+    /// Reads a resource until it meets the condition. Fails the test after a generous deadline.
     pub async fn eventually(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -166,8 +167,8 @@ impl Drop for World {
     }
 }
 
-/// A database of its own on the server that `WAYBILL_TEST_POSTGRES` names; none where it names none
-/// (which fails the test instead where `CI=true`).
+/// Creates a database on the server that `WAYBILL_TEST_POSTGRES` names. Returns `None` if it is not
+/// set, which fails the test if `CI=true`.
 pub async fn fresh_database() -> Option<Database> {
     let Ok(server) = std::env::var("WAYBILL_TEST_POSTGRES") else {
         skip("WAYBILL_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` starts one");
@@ -176,19 +177,19 @@ pub async fn fresh_database() -> Option<Database> {
     Some(Database::create(&server).await.expect("PostgreSQL makes a database"))
 }
 
-/// The text at a key; fails the test where there is none.
+/// Returns the text at a key. Fails the test if there is none.
 pub fn text(value: &Value, key: &str) -> String {
     let text = value.get(key).and_then(Value::as_str);
     text.unwrap_or_else(|| panic!("no text at {key} in {value:#}")).to_owned()
 }
 
-/// The answer, if it has this status; else the test fails and shows what came.
+/// Returns the answer if it has this status. Otherwise fails the test and shows the answer.
 pub fn expect<'a>(answer: &'a Answer, status: StatusCode, what: &str) -> &'a Answer {
     assert_eq!(answer.status, status, "{what}: {}", answer.text());
     answer
 }
 
-/// The program under test: `WAYBILL_BIN`, or what cargo built beside this test.
+/// Returns the program under test: `WAYBILL_BIN`, or the one that cargo built beside this test.
 pub fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("WAYBILL_BIN") {
         return named.into();
@@ -199,8 +200,9 @@ pub fn binary() -> PathBuf {
     built
 }
 
-/// A compiled guest by file name, from the folder that `WAYBILL_GUESTS` names, or from where
-/// `cargo xtask test` builds them. None where it was not built, which fails the test in CI.
+/// Returns a compiled guest by file name, from the folder that `WAYBILL_GUESTS` names, or from
+/// where `cargo xtask test` builds them. Returns `None` if it was not built, which fails the test
+/// in CI.
 pub fn guest(name: &str) -> Option<Vec<u8>> {
     let folder = std::env::var_os("WAYBILL_GUESTS").map_or_else(built_guests, PathBuf::from);
     let file = folder.join(format!("{}.wasm", name.replace('-', "_")));
@@ -218,7 +220,7 @@ fn built_guests() -> PathBuf {
     target.join("wasm32-wasip2").join("guest")
 }
 
-/// Leaves a test out, visibly; where `CI=true` nothing may be left out.
+/// Skips a test visibly. Fails if `CI=true`, where no test may be skipped.
 pub fn skip(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "nothing is skipped in CI: {why}");
     show(&format!("skipped: {why}"));

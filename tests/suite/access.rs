@@ -1,4 +1,4 @@
-//! Who may do what: every route, every way to be refused.
+//! Rights of callers: every route, and every reason for a refusal.
 
 use crate::support::{assert_problem, caller, invoice, merged, token};
 use hyper::{Method, StatusCode};
@@ -8,7 +8,7 @@ use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::World;
 use waybill_tests::rest::Call;
 
-/// Method, path with its parameters filled in, and the scope that the description names.
+/// Returns method, path with its parameters filled in, and the scope that the description names.
 async fn operations(world: &World) -> Vec<(Method, String, Option<String>)> {
     let document = world.client().get("/openapi.json").await.unwrap();
     let document = document.json();
@@ -24,8 +24,8 @@ async fn operations(world: &World) -> Vec<(Method, String, Option<String>)> {
                 security.is_some_and(|ways| !ways.is_empty()),
                 "{method} {path} is not guarded"
             );
-            // Clients of OAuth and sources of webhooks show who they are in another way;
-            // suite/oauth.rs and suite/receive.rs look at that.
+            // Clients of OAuth and sources of webhooks authenticate in other ways; see
+            // suite/oauth.rs and suite/receive.rs.
             let others = [("client", "/oauth/"), ("signature", "/in/")];
             if let Some((_, part)) =
                 others.iter().find(|(way, _)| operation["security"][0].get(way).is_some())
@@ -254,7 +254,7 @@ async fn a_token_is_used_as_often_as_it_may_on_all_connections_together() {
     let poll = token(&world, &json!({"name": "poll", "scopes": ["flows:read"], "rate": 3})).await;
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        // Each with its own connections.
+        // Each caller has its own connections.
         let caller = world.client_with(Some(&poll));
         calls.spawn(async move { caller.get("/api/v1/flows").await.unwrap() });
     }
@@ -364,7 +364,7 @@ async fn a_token_that_only_reads_may_call_60_times_a_minute() {
     assert!(changed.data()["rate"].is_null(), "who writes is not slowed down unasked");
 }
 
-/// The minute of the clock, in which the calls of a token are counted.
+/// Returns the minute of the clock, in which the calls of a token are counted.
 fn minute() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60
 }
@@ -375,13 +375,13 @@ async fn a_restart_resets_neither_the_window_nor_the_last_use() {
         let Some(mut world) = World::start(backend).await else { return };
         let settings = json!({"name": "poll", "scopes": ["flows:read"], "rate": 3});
         let token = token(&world, &settings).await;
-        // Where a minute ends in between, the calls are counted anew.
+        // If a minute ends in between, the count starts again.
         for _ in 0..3 {
             let began = minute();
             let poll = world.client_with(Some(&token));
             while poll.get("/api/v1/flows").await.unwrap().status == StatusCode::OK {}
             let used = world.get("/api/v1/tokens/poll").await["last_used_at"].clone();
-            // A second later it is written down, kill -9 or not.
+            // A second later the usage is written, kill -9 or not.
             world.eventually("/api/v1/audit?token=poll", |rows| rows[2].is_object()).await;
             world.restart();
             assert_eq!(world.get("/api/v1/tokens/poll").await["last_used_at"], used);
@@ -418,7 +418,7 @@ async fn whoever_tries_tokens_is_slowed_down_and_nobody_else() {
     let (unknown, slowed) =
         (refused(StatusCode::UNAUTHORIZED), refused(StatusCode::TOO_MANY_REQUESTS));
     assert!(unknown >= 100 && slowed > 0 && unknown + slowed == 130, "{unknown} {slowed}");
-    // One is let through each two seconds: when it has just been, the next two are closed.
+    // One is admitted every two seconds: right after it, the next two are refused.
     let opened = async {
         while thief.send(from("203.0.113.9")).await.unwrap().status != StatusCode::UNAUTHORIZED {}
     };
@@ -426,7 +426,7 @@ async fn whoever_tries_tokens_is_slowed_down_and_nobody_else() {
     let answer = thief.send(from("203.0.113.9")).await.unwrap();
     assert_problem(&answer, StatusCode::TOO_MANY_REQUESTS, "too many unknown tokens");
     assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
-    // Whoever is good goes on there; one that shows up there now could be a lucky guess.
+    // A caller that was accepted there before still is; a new one could be a lucky guess.
     assert_eq!(used.send(from("203.0.113.9")).await.unwrap().status, StatusCode::OK);
     let late = world.client_with(Some(&good));
     let answer = late.send(from("203.0.113.9")).await.unwrap();
@@ -510,7 +510,7 @@ async fn a_token_makes_none_that_may_more_than_itself() {
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
     let answer = office.patch("/api/v1/tokens/desk", &json!({"rate": null})).await.unwrap();
     assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
-    // What has more already may be made less.
+    // A token that already has more may be reduced.
     let wide = json!({"name": "wide", "scopes": ["admin"]});
     world.post("/api/v1/tokens", &wide).await;
     let less = json!({"scopes": ["flows:read"]});

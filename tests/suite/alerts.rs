@@ -1,4 +1,4 @@
-//! Alerts: what is wrong is told once, where it can be told, and its end too.
+//! Alerts: a problem and its end are each reported once, by every available way.
 
 use crate::support::{endpoint_with, invoice, token, verified};
 use hyper::StatusCode;
@@ -13,7 +13,7 @@ use waybill_tests::{Client, Receiver, Reply, Server, Settings, World};
 
 const KEY: &str = "one-key-of-all-nodes-0123456789";
 
-/// Rules that fire at once, so that no test waits for minutes.
+/// Sets rules that fire at once, so that no test waits for minutes.
 pub(crate) fn at_once(settings: &mut Settings) {
     settings.environment("WAYBILL_SECRET_KEY", KEY);
     settings.set("alerts.interval", "100ms");
@@ -21,15 +21,15 @@ pub(crate) fn at_once(settings: &mut Settings) {
     settings.set("alerts.dead_letters", "{ enabled = false }");
     settings.set("alerts.oldest_waiting", "{ enabled = false }");
     settings.set("alerts.failure_rate", "{ enabled = false }");
-    // The machine of a test may be short of space.
+    // The machine of a test may be short of disk space.
     settings.set("alerts.disk_free", "{ enabled = false }");
 }
 
-/// An endpoint `erp` whose receiver fails, and an endpoint `ops` that takes notices; the secret of
-/// the latter.
+/// Creates an endpoint `erp` whose receiver fails, and an endpoint `ops` that receives notices.
+/// Returns the secret of the latter.
 pub(crate) async fn broken(world: &World, receiver: &Receiver) -> String {
     receiver.always("/erp", Reply::Status(500));
-    // It takes notices too, and must not get the one about itself.
+    // It receives notices too, but must not get the one about itself.
     let own = json!({
         "events": ["invoice.*", "waybill.alert.*"],
         "retry": {"schedule": vec!["200ms"; 50], "jitter": 0},
@@ -43,8 +43,8 @@ pub(crate) async fn broken(world: &World, receiver: &Receiver) -> String {
     text(&ops, "secret")
 }
 
-/// Waits for notices until there are so many with different ids. A delivery under way when its node
-/// is killed is made again, under the same id.
+/// Waits for `count` notices with different ids. A delivery that is being sent when its node is
+/// killed is sent again with the same id.
 async fn distinct_notices(receiver: &Receiver, count: usize) -> Vec<Arrival> {
     for asked in count.. {
         let mut told = receiver.wait_for("/ops", asked).await;
@@ -57,7 +57,7 @@ async fn distinct_notices(receiver: &Receiver, count: usize) -> Vec<Arrival> {
     unreachable!("the range has no end")
 }
 
-/// The state of the only alert about the endpoint.
+/// Returns the only alert about the endpoint once it has this state.
 pub(crate) async fn alert_in_state(world: &World, state: &str) -> Value {
     let path = "/api/v1/alerts";
     let has_state =
@@ -85,7 +85,7 @@ async fn a_broken_receiver_is_told_at_another_one_and_so_is_its_end() {
         assert_eq!(alert["id"], notice["alert"]);
         let line = world.server().wait_for_line(&["endpoint `erp` has been failing since"]);
         assert!(line.unwrap().contains("waiting"));
-        // What was read for an earlier answer serves others for a second.
+        // Health that was read for an earlier answer is reused for a second.
         let is_failing = |found: &Value| found["health"]["state"] == "failing";
         let found = world.eventually("/api/v1/endpoints/erp", is_failing).await;
         let health = &found["health"];
@@ -96,7 +96,7 @@ async fn a_broken_receiver_is_told_at_another_one_and_so_is_its_end() {
         let told = receiver.wait_for("/ops", 2).await;
         assert_eq!(told[1].json()["event"], "waybill.alert.resolved");
         world.server().wait_for_line(&["endpoint `erp` is well again"]).unwrap();
-        // Whoever takes notices gets those about others only.
+        // An endpoint that receives notices gets only those about others.
         let to_erp = receiver.arrivals("/erp");
         assert!(to_erp.iter().all(|one| one.json()["event"] == "invoice.paid"));
         let events = world.get("/api/v1/events?source=waybill").await;
@@ -112,7 +112,7 @@ async fn a_restart_does_not_repeat_a_notice() {
     receiver.first("/ops").await;
     world.kill9();
     world.restart();
-    // A look of the new process: it says so in the metrics, and finds the alert that it knows.
+    // The new process reports its first evaluation in the metrics, and finds the existing alert.
     let here = "waybill_alerts_evaluated_here 1";
     while !world.client().get("/metrics").await.unwrap().text().contains(here) {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -137,7 +137,7 @@ async fn two_nodes_give_one_notice() {
     let receiver = Receiver::start().await;
     broken(&world, &receiver).await;
     receiver.first("/ops").await;
-    // The one that looks dies; the other goes on where it was.
+    // The node with the duty dies; the other one continues.
     let other = Client::new(second.address(), Some(ADMIN_TOKEN));
     let is_here = other.get("/metrics").await.unwrap().text();
     let first_looks = !is_here.contains("waybill_alerts_evaluated_here 1");

@@ -1,5 +1,5 @@
-//! Private values: encrypted in the database, masked for those who only read, never sent where they
-//! were not meant to go, and kept out of what receivers answer.
+//! Private values are encrypted in the database, masked for callers with only read access, never
+//! sent to unintended places, and removed from receivers' answers.
 
 use crate::support::{assert_problem, caller, endpoint_with, invoice};
 use hyper::StatusCode;
@@ -11,7 +11,7 @@ use waybill_tests::rest::Call;
 use waybill_tests::world::guest;
 use waybill_tests::{Receiver, Reply, World};
 
-/// In every private value.
+/// Part of every private value.
 const MARK: &str = "pr1vateMark";
 
 fn mark(what: &str) -> String {
@@ -28,7 +28,7 @@ fn assert_not_in_files(folder: &Path) {
     }
 }
 
-/// A world with a private value wherever one can be set.
+/// Sets a private value wherever one is possible.
 async fn with_private_values(world: &World, receiver: &Receiver) {
     let url = receiver.url(&format!("/hook?key={}", mark("query")));
     let more = json!({"headers": {"authorization": format!("Bearer {}", mark("header"))}});
@@ -64,12 +64,12 @@ async fn private_values_rest_encrypted_and_are_not_shown_to_readers() {
         }
         let export = world.client().get("/api/v1/config").await.unwrap().text();
         assert!(!export.contains(MARK), "{export}");
-        // Applied where it comes from, an export changes nothing.
+        // Applied to its own server, an export changes nothing.
         let document = world.get("/api/v1/config").await;
         let applied = world.client().put("/api/v1/config", &document).await.unwrap().data();
         let changes = applied["changes"].as_array().unwrap();
         assert!(changes.iter().all(|change| change["action"] == "unchanged"), "{applied:#}");
-        // They are used as they were set, also after a restart.
+        // The values are used as they were set, also after a restart.
         world.event(&invoice(1)).await;
         let arrival = receiver.first(&format!("/hook?key={}", mark("query"))).await;
         assert_eq!(arrival.header("authorization"), format!("Bearer {}", mark("header")));

@@ -1,4 +1,4 @@
-//! Calls on record.
+//! Audited calls.
 
 use crate::support::{assert_problem, caller, invoice, texts};
 use hyper::{Method, StatusCode};
@@ -9,7 +9,7 @@ use waybill_tests::{
     World,
 };
 
-/// The calls of a query once there are as many as wanted, newest first.
+/// Returns the calls of a query once there are as many as wanted, newest first.
 async fn calls(world: &World, query: &str, wanted: usize) -> Vec<Value> {
     let path = format!("/api/v1/audit?{query}");
     let found = world.eventually(&path, |rows| rows.as_array().unwrap().len() >= wanted).await;
@@ -55,12 +55,12 @@ async fn every_call_leaves_a_row() {
     }
 }
 
-/// The rows of calls without a known token, once they stand for as many calls as wanted.
+/// Returns the rows of calls without a known token, once they stand for as many calls as wanted.
 async fn refused(world: &World, wanted: u64) -> Vec<Value> {
     unknown(world, "status=4xx", wanted).await
 }
 
-/// The rows of a query without a known token, once they stand for as many calls as wanted.
+/// Returns the rows of a query without a known token, once they stand for as many calls as wanted.
 async fn unknown(world: &World, query: &str, wanted: u64) -> Vec<Value> {
     let count = |rows: &Value| -> u64 {
         let rows = rows.as_array().unwrap().iter().filter(|row| row["token_id"].is_null());
@@ -77,7 +77,7 @@ async fn unknown(world: &World, query: &str, wanted: u64) -> Vec<Value> {
 async fn calls_of_nobody_known_share_a_row_for_each_address_and_minute() {
     for backend in [Sqlite, Postgres] {
         let Some(mut world) = World::start(backend).await else { return };
-        // Who was good there before is let through.
+        // A caller that was accepted there before still is.
         world.get("/api/v1/flows").await;
         let thief = world.client_with(Some("wb_guess-0123456789"));
         for n in 0..120 {
@@ -85,11 +85,11 @@ async fn calls_of_nobody_known_share_a_row_for_each_address_and_minute() {
             thief.get(path).await.unwrap();
             world.client_with(None).post("/in/nobody", &json!({})).await.unwrap();
         }
-        // The first 100 are unknown, those after them are slowed down.
+        // The first 100 are unknown, the following ones are slowed down.
         let rows = refused(&world, 240).await;
         assert!(rows.len() <= 2, "one for each minute: {rows:#?}");
         assert_eq!(rows[0]["address"], "127.0.0.1");
-        // Neither what no route has, nor what needs no token.
+        // Neither paths without a route nor routes without a token are audited.
         for path in ["/nothing", "/healthz", "/metrics", "/admin"] {
             world.client_with(None).get(path).await.unwrap();
         }
@@ -120,7 +120,7 @@ async fn calls_that_prove_nothing_share_rows_whatever_they_are_answered() {
     }
     let rows = unknown(&world, "", 120).await;
     assert!(rows.len() <= 2, "one for each minute: {rows:#?}");
-    // A call of a method that its route does not have counts against the rate of its token.
+    // A call with a method that its route does not have counts against the rate of its token.
     let ended = json!({"name": "ended", "scopes": ["flows:read"], "rate": 5});
     let caller = caller(&world, &ended).await;
     for _ in 0..50 {
@@ -224,7 +224,7 @@ async fn calls_that_are_too_old_are_forgotten_and_none_are_kept_where_none_are_w
         world.restart_with(|settings| {
             settings.set("audit.retention", "1ms");
         });
-        // What is too old goes at the start, and then every ten minutes.
+        // Old calls are deleted at the start, and then every ten minutes.
         world.eventually("/api/v1/audit?route=/api/v1/flows", |rows| *rows == json!([])).await;
         world.restart_with(|settings| {
             settings.set("audit.retention", "0s");

@@ -1,5 +1,6 @@
-//! What anybody can make the server hold or read is bounded in bytes and rows, not in numbers of
-//! things: resident memory stays under 300 MB, and a filter that fits nothing reads little.
+//! Everything that a client can make the server hold or read is bounded in bytes and rows, not in
+//! numbers of objects: resident memory stays under 300 MB, and a filter that matches nothing reads
+//! little.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,10 +24,10 @@ use crate::support::{announce, endpoint_with, first_run, invoice};
 
 const EVENTS: &str = "/api/v1/events";
 
-/// The most that the server may have had in memory so far, in megabytes.
+/// Largest memory of the server so far, in megabytes.
 const MOST: u64 = 300;
 
-/// Fails the test where the server had more in memory at any time than it may.
+/// Fails the test if the server had more memory at any time.
 fn assert_small(world: &World, case: &str) {
     let status = format!("/proc/{}/status", world.server().pid());
     let status = std::fs::read_to_string(status).unwrap();
@@ -51,7 +52,7 @@ async fn a_sorted_list_holds_no_records() {
         settings.set("server.max_body", "8000000");
     };
     let Some(world) = World::start_with(Sqlite, set).await else { return };
-    // Small as text; a tree of it takes sixteen times as much.
+    // Small as text; as a tree it takes sixteen times as much.
     let zeros = vec![0; 3_000];
     let record = |id: u32| {
         let data = json!({"id": id, "total": (id * 7_919 % 10_007).to_string(), "zeros": zeros});
@@ -69,7 +70,7 @@ async fn a_sorted_list_holds_no_records() {
     assert_small(&world, "a sorted list of 10,000 records");
 }
 
-/// A body that comes but for its last byte.
+/// A body whose last byte does not come.
 struct Withheld(usize);
 
 impl Body for Withheld {
@@ -114,7 +115,7 @@ async fn bodies_of_strangers_are_held_within_bounds() {
             }));
         }
     }
-    // Whoever has a token is served meanwhile.
+    // Callers with a token are served meanwhile.
     world.event(&invoice(1)).await;
     for answer in join_all(asked).await {
         let status = answer.unwrap().unwrap();
@@ -141,7 +142,7 @@ async fn an_endpoint_that_hangs_holds_few_large_events() {
     assert_small(&world, "250 events of 1 MB for an endpoint that hangs");
 }
 
-/// A source that asks the receiver for one list.
+/// Returns a source that asks the receiver for one list.
 fn api(name: &str, receiver: &Receiver) -> Value {
     let list = json!({"path": format!("/{name}"), "resource": "order"});
     let poll = json!({"url": receiver.url(""), "every": "1h", "lists": [list],
@@ -161,7 +162,7 @@ async fn a_large_page_of_an_api_is_read_row_by_row() {
     for (name, body) in [("rows", rows), ("tiny", tiny)] {
         assert!((27_000_000..30_000_000).contains(&body.len()), "{name}: {}", body.len());
         let reply = Reply::Full { status: 200, headers: Vec::new(), body: body.into() };
-        // Without any parameter, what is asked for ends with the mark.
+        // Without any parameter, the requested path ends with the mark.
         receiver.always(&format!("/{name}?"), reply);
     }
     let run = first_run(&world, &api("rows", &receiver)).await;
@@ -171,7 +172,7 @@ async fn a_large_page_of_an_api_is_read_row_by_row() {
     assert_small(&world, "two pages of 29 MB of a polled API");
 }
 
-/// All ids of a list, and how many pages it had.
+/// Returns all ids of a list, and the number of its pages.
 async fn read_all(world: &World, path: &str) -> (Vec<String>, usize) {
     let (mut ids, mut pages, mut cursor) = (Vec::new(), 0, String::new());
     loop {
@@ -201,7 +202,7 @@ async fn a_filter_looks_through_a_bounded_part_of_a_list(
     }
     let (ids, pages) = read_all(&world, &format!("{EVENTS}?limit=200&type=nosuch.seen")).await;
     assert_eq!((ids.len(), pages), (0, 2), "it stops after 10,000 and goes on when asked to");
-    // Times are bounds of the ids, so nothing is looked through for them.
+    // Times are bounds of the ids, so no rows are examined for them.
     let (ids, pages) =
         read_all(&world, &format!("{EVENTS}?limit=200&type=usual.seen&since=2999-01-01T00:00:00Z"))
             .await;

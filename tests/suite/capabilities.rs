@@ -1,4 +1,4 @@
-//! What modules may call, what each call does, and that nothing is called which was not granted.
+//! The capabilities of modules, the effect of each call, and that no call succeeds without a grant.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -9,8 +9,8 @@ use waybill_tests::{Receiver, World};
 use crate::modules::upload;
 use crate::support::endpoint_with;
 
-/// A world in which the module `caller` may call what is granted, with an endpoint for what it sends and
-/// one for what it hands in.
+/// Starts a world in which the module `caller` has the given grants, with an endpoint for its
+/// drafts and one for the events that it emits.
 async fn granting(backend: Backend, grants: &Value) -> Option<(World, Receiver)> {
     let component = guest("caller")?;
     let world = World::start_with(backend, |settings| {
@@ -41,7 +41,7 @@ async fn answers(receiver: &Receiver, count: usize) -> Vec<Value> {
     arrivals.iter().map(|arrival| arrival.json()["payload"]["answers"].clone()).collect()
 }
 
-/// Waits until so many deliveries have arrived, whatever was sent twice.
+/// Waits until `count` different deliveries have arrived.
 async fn delivered(world: &World, count: usize) {
     let path = "/api/v1/deliveries?status=delivered&limit=200";
     let all = |found: &Value| found.as_array().is_some_and(|all| all.len() >= count);
@@ -80,7 +80,7 @@ async fn what_was_not_granted_is_denied_by_name() {
     assert!(trace["steps"].to_string().contains("verdict"), "{trace:#}");
 }
 
-/// A module that does not look at the failure hands it on, and it is permanent.
+/// A module that does not handle the failure passes it on, and it is permanent.
 #[tokio::test]
 async fn a_denied_call_that_is_not_caught_is_a_dead_letter() {
     let Some((world, _receiver)) = granting(Sqlite, &json!({})).await else { return };
@@ -194,7 +194,7 @@ async fn an_event_is_handed_to_other_flows_once(#[values(Sqlite, Postgres)] back
 async fn a_circle_of_flows_ends() {
     let grants = json!({"emit": ["call.*"], "state": {}});
     let Some((world, receiver)) = granting(Sqlite, &grants).await else { return };
-    // Each event hands in one like it.
+    // Each event emits one like it.
     let inner = json!({"calls": [{"call": "told"}]});
     let mut order_of = inner;
     for _ in 0..9 {
@@ -259,7 +259,8 @@ async fn records_are_found_by_an_indexed_field(#[values(Sqlite, Postgres)] backe
         {"call": "find", "resource": "lead", "field": "email", "value": "c@example.com"},
         {"call": "record", "resource": "lead", "id": "2"},
     ]});
-    // Until the index is filled the module's failure is retryable, and a dead letter is replayed by hand.
+    // Until the index is filled the module's failure is retryable, and a dead letter is replayed by
+    // hand.
     let path = "/api/v1/flows/calls/run";
     for _ in 0..600 {
         let ran = world.post(path, &json!({"event": order(&look)})).await;

@@ -1,4 +1,4 @@
-//! Capture: what `POST /api/v1/events` takes, refuses and remembers.
+//! Capture: the events that `POST /api/v1/events` accepts, refuses and recognises.
 
 use hyper::{Method, StatusCode};
 use rstest::rstest;
@@ -145,8 +145,8 @@ async fn an_idempotency_key_makes_a_request_repeatable(
 }
 
 /// The same key with another request is a mistake of the client
-/// (draft-ietf-httpapi-idempotency-key-header, 2.7): answered as a repeat, the second event would
-/// be nowhere.
+/// (draft-ietf-httpapi-idempotency-key-header, 2.7): if it were answered as a repeat, the second
+/// event would be lost.
 #[rstest]
 #[tokio::test]
 async fn an_idempotency_key_is_bound_to_its_request(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -165,12 +165,12 @@ async fn an_idempotency_key_is_bound_to_its_request(#[values(Sqlite, Postgres)] 
     let again = world.client().send(call("key-1", &one)).await.unwrap().data();
     assert_eq!(again, json!({"id": first["id"], "duplicate": true}));
 
-    // A second event of an array is another thing than a key that looks like it.
+    // A second event of an array differs from a key that looks like it.
     world.client().send(call("k", &json!([one, two]))).await.unwrap();
     let looks_like_it = world.client().send(call("1 k", &one)).await.unwrap();
     assert_eq!(looks_like_it.data()["duplicate"], false, "{}", looks_like_it.text());
 
-    // The attributes of CloudEvents in headers are a part of the request.
+    // The attributes of CloudEvents in headers belong to the request.
     let binary = |event_type: &str| {
         let headers = [("ce-specversion", "1.0"), ("ce-source", "/p"), ("ce-type", event_type)];
         let call = call("ce", &json!({"n": 1})).header("ce-id", event_type);
@@ -179,7 +179,7 @@ async fn an_idempotency_key_is_bound_to_its_request(#[values(Sqlite, Postgres)] 
     assert_eq!(world.client().send(binary("a.b")).await.unwrap().data()["duplicate"], false);
     problem(&world.client().send(binary("a.c")).await.unwrap(), 422);
 
-    // A repeat by its own id binds the key as well.
+    // A repeat by its own id binds the key too.
     let known = json!({"type": "a.b", "id": "x", "data": {}});
     world.event(&known).await;
     assert_eq!(world.client().send(call("k3", &known)).await.unwrap().data()["duplicate"], true);
@@ -377,8 +377,8 @@ async fn what_is_not_there_is_a_problem_too() {
     problem(&world.client().delete(EVENTS).await.unwrap(), 405);
 }
 
-/// Programs that cut a text in the middle of a character send half of it. Readers of JSON disagree
-/// about it.
+/// Programs that cut a text within a character send half of it. JSON parsers disagree about such
+/// texts.
 #[rstest]
 #[tokio::test]
 async fn a_lone_surrogate_is_replaced_in_names_and_values(
@@ -513,8 +513,8 @@ async fn binary_mode_takes_any_bytes_and_quoted_headers() {
     assert_eq!(problem(&world.client().send(call).await.unwrap(), 422)[0].0, "data_base64");
 }
 
-/// Whoever lets an endpoint deliver to the source that its events come from makes a loop. Every
-/// turn of it costs a capture and a delivery, so it must end.
+/// An endpoint that delivers to the source of its own events makes a loop. Every turn of it costs a
+/// capture and a delivery, so it must end.
 #[rstest]
 #[tokio::test]
 async fn an_endpoint_that_feeds_its_own_source_comes_to_an_end(

@@ -1,5 +1,5 @@
-//! Kinds of endpoints: how they are listed and set, and what chats get, held to the limits that
-//! their makers publish.
+//! Kinds of endpoints: how they are listed and set, and that messages to chats keep the limits that
+//! the vendors publish.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::support::{endpoint_with, merged, problem};
 
 const KINDS: [&str; 5] = ["webhook", "slack", "teams", "discord", "email"];
 
-/// An event with long values, markup and mentions.
+/// Returns an event with long values, markup and mentions.
 fn loud() -> Value {
     let mut data = json!({"name": "<!channel> @everyone *bold* [x](https://evil.example)", "wide": "字".repeat(9_000)});
     for n in 0..40 {
@@ -66,7 +66,7 @@ async fn a_fault_of_a_kind_is_named_at_its_place(#[case] more: Value, #[case] pl
     assert_eq!(faults[0].0, format!("endpoints[0].{place}"), "{faults:?}");
 }
 
-/// The one message that a kind sent about [`loud`].
+/// Returns the one message that a kind sent about [`loud`].
 async fn sent(backend: Backend, kind: &str, settings: &Value) -> Option<Value> {
     let world = World::start(backend).await?;
     let receiver = Receiver::start().await;
@@ -140,7 +140,7 @@ async fn teams_gets_an_adaptive_card_within_its_limits() {
     assert_eq!(card["type"], "AdaptiveCard");
     assert!(card["version"].is_string() && card["msteams"].is_null(), "no mention: {card:#}");
     for block in card["body"].as_array().unwrap() {
-        // The only text block of Adaptive Cards that reads no Markdown.
+        // The only text block of Adaptive Cards that does not interpret Markdown.
         assert_eq!(block["type"], "RichTextBlock");
     }
     assert_eq!(card["body"][0]["inlines"][0]["text"], "invoice.paid: invoice 17");

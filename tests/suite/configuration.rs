@@ -38,7 +38,7 @@ async fn a_document_with_a_fault_changes_nothing() {
         let answer = world.client().put(CONFIG, &document).await.unwrap();
         let faults = problem(&answer, 422);
         assert_eq!(faults[0].0, "endpoints[1].url", "{faults:?}");
-        // Nor does one that only the database refuses.
+        // A document that only the database refuses is not applied either.
         let taken = json!({
             "modules": [{"name": "m", "version": 2}],
             "endpoints": [good, {"name": "c", "url": "https://erp.example/c"}, good],
@@ -206,7 +206,7 @@ async fn an_export_without_secrets_says_what_an_empty_server_lacks() {
     document["endpoints"][0]["headers"]["authorization"] = json!("Bearer ijklmnop");
     let answer = new.client().put(CONFIG, &document).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    // Short passphrases protect nothing.
+    // Short passphrases do not protect anything.
     let answer =
         old.client().post("/api/v1/config/export", &json!({"passphrase": "x"})).await.unwrap();
     assert_eq!(problem(&answer, 422)[0].0, "passphrase");
@@ -256,7 +256,7 @@ async fn a_change_over_a_state_that_nobody_saw_is_refused_and_says_what_changed(
     }
 }
 
-/// The secret is not part of a tag, but a change of it is one all the same.
+/// The secret is not part of a tag, but changing it changes the tag.
 #[tokio::test]
 async fn a_rotated_secret_is_a_change_that_a_tag_tells() {
     let Some(world) = World::start(Sqlite).await else { return };

@@ -1,8 +1,8 @@
-//! Clumsy and hostile clients: what each may take of the server is bounded, and none holds up
+//! Clumsy and hostile clients: the resources that each can take are bounded, and none blocks
 //! another.
 //!
-//! What they send is written byte by byte, as no proper client would. The shapes are those of
-//! RFC 9112 (sections 6.1, 6.3 and 11.2), of RFC 9113 and of CVE-2023-44487.
+//! Their requests are written byte by byte, as no proper client would. The forms are those of RFC
+//! 9112 (sections 6.1, 6.3 and 11.2), of RFC 9113 and of CVE-2023-44487.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use waybill_tests::{Receiver, Reply, Settings, World};
 
 use crate::support::{endpoint, endpoint_with, invoice};
 
-/// How long the server may take to end a connection or to answer.
+/// Time that the server has to end a connection or to answer.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
-/// Between two bytes of a slow client, and between two looks.
+/// Pause between two bytes of a slow client, and between two checks.
 pub(crate) const PACE: Duration = Duration::from_millis(20);
-/// Longer than any test takes: where it is set, time ends no connection.
+/// Longer than any test takes, so that no connection times out.
 const NEVER: &str = "10m";
 /// A request that is answered at once.
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
-/// What a connection of HTTP/2 begins with.
+/// The beginning of an HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// GET /healthz by HPACK's static table (RFC 7541, appendix A).
 const GET: &[u8] = b"\x82\x86\x04\x08/healthz\x01\x01a";
@@ -38,7 +38,7 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
-/// A world whose connections have this long for headers, and to rest.
+/// Starts a world whose connections have this long for headers and between requests.
 async fn patient_for(time: &str) -> Option<World> {
     World::start_with(Sqlite, |settings: &mut Settings| {
         settings.set("server.header_timeout", time);
@@ -46,18 +46,18 @@ async fn patient_for(time: &str) -> Option<World> {
     .await
 }
 
-/// A connection on which nothing was sent yet.
+/// Opens a connection without sending anything.
 pub(crate) async fn connect(world: &World) -> TcpStream {
     let (_, address) = world.server().address().split_once("://").unwrap();
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Sends all this, and gives what comes until the server ends the connection, as it must.
+/// Sends the bytes, and returns the answer until the server ends the connection, as it must.
 pub(crate) async fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let (reading, mut writing) = stream.split();
     let mut reading = reading.take(1 << 20);
-    // A server that has seen enough ends the connection before all is sent, by a reset or not.
+    // The server may end the connection before everything is sent, with or without a reset.
     let both = async { tokio::join!(writing.write_all(bytes), reading.read_to_end(&mut answer)) };
     let ended = timeout(LIMIT, both).await.is_ok();
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
@@ -84,7 +84,7 @@ async fn drip(mut stream: TcpStream, start: Vec<u8>) {
     assert!(ended.await.is_ok(), "open after {:?}", String::from_utf8_lossy(&start));
 }
 
-/// A request on a connection that stays open, and its answer.
+/// Sends a request on a connection that stays open, and checks its answer.
 async fn healthy(stream: &mut TcpStream) {
     stream.write_all(HEALTH).await.unwrap();
     let mut answer = Vec::new();
@@ -95,14 +95,14 @@ async fn healthy(stream: &mut TcpStream) {
     assert_eq!(statuses(&answer), [200]);
 }
 
-/// The status of each answer in what came.
+/// Returns the status of each answer in the bytes.
 pub(crate) fn statuses(bytes: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(bytes);
     let after = text.split("HTTP/1.").skip(1);
     after.map(|rest| rest.chars().skip(2).take(3).collect::<String>().parse().unwrap()).collect()
 }
 
-/// Another client, on a connection of its own, is answered.
+/// Checks that another client, on its own connection, is answered.
 async fn others_are_served(world: &World) {
     let other = world.client_with(Some(ADMIN_TOKEN));
     for path in ["/healthz", "/api/v1/flows"] {
@@ -111,7 +111,7 @@ async fn others_are_served(world: &World) {
     }
 }
 
-/// A request with the admin token, up to its headers' end.
+/// Returns a request with the admin token, up to the end of its headers.
 fn post(version: &str, headers: &str) -> String {
     format!(
         "POST /api/v1/events HTTP/{version}\r\nHost: a\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\
@@ -178,7 +178,7 @@ async fn headers_without_measure_are_refused() {
         ("a".repeat(1 << 20), &[400, 414, 431]),
     ] {
         let answer = exchange(connect(&world).await, request.as_bytes()).await;
-        // Whoever still sends while the connection ends may see no answer at all.
+        // A client that is still sending when the connection ends may not see an answer.
         let refused = match statuses(&answer)[..] {
             [] => request.len() > 4 << 10,
             [only] => expected.contains(&only),
@@ -189,13 +189,13 @@ async fn headers_without_measure_are_refused() {
     }
 }
 
-/// How many connections this process can hold, with as many open files as it may have.
+/// Returns how many connections this process can hold within its limit of open files.
 #[expect(clippy::print_stderr, reason = "says what a run could not show")]
 fn room() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
-    // The server needs some for other things, and so does this process.
+    // The server and this process need some files for other things.
     let room = limit.current.unwrap_or(u64::MAX).saturating_sub(1_024);
     if room < 10_000 {
         eprintln!("{room} connections instead of 10000: the limit of open files is low");
@@ -209,7 +209,7 @@ async fn ten_thousand_connections_rest_while_others_are_served() {
     let mut resting = Vec::new();
     for _ in 0..room() {
         let stream = connect(&world).await;
-        // So many that are closing would be in the way of later tests.
+        // Many closing connections would disturb later tests.
         stream.set_zero_linger().unwrap();
         resting.push(stream);
     }
@@ -247,7 +247,8 @@ async fn connections_that_rest_make_room_and_those_that_work_do_not() {
     assert_eq!(answer.status, 202, "{}", answer.text());
 }
 
-/// Requests that some read as one and some as two, the second being `hidden`; each with its name.
+/// Returns requests that some parsers read as one and some as two, the second being `hidden`; each
+/// with its name.
 fn ambiguous(hidden: &str) -> Vec<(&'static str, String)> {
     let inside = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
     let behind = format!("0\r\n\r\n{hidden}");
@@ -303,13 +304,13 @@ async fn no_request_is_smuggled_inside_another() {
     assert_eq!(world.get("/api/v1/events").await, json!([]), "nothing is captured");
 }
 
-/// A frame of HTTP/2 (RFC 9113, section 4.1).
+/// Returns a frame of HTTP/2 (RFC 9113, section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The type and the payload of each whole frame in what came.
+/// Returns the type and the payload of each whole frame.
 fn frames(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut found = Vec::new();
     while let Some((head, rest)) = bytes.split_at_checked(9) {
@@ -345,7 +346,7 @@ async fn requests_that_are_reset_at_once_end_their_connection() {
 async fn a_ping_of_http2_holds_no_connection() {
     let Some(world) = patient_for("4s").await else { return };
     let idle = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
-    // A window of nothing: the answers stay in the server's memory.
+    // A window of zero: the answers stay in the server's memory.
     let closed = [PREFACE, &frame(SETTINGS, 0, 0, b"\x00\x04\x00\x00\x00\x00")].concat();
     let get = frame(HEADERS, 5, 1, b"\x82\x86\x04\x0d/openapi.json\x01\x01a");
     let mut pinging = JoinSet::new();
@@ -368,7 +369,7 @@ async fn a_ping_of_http2_holds_no_connection() {
 async fn headers_of_http2_without_measure_are_refused() {
     let Some(world) = patient_for("4s").await else { return };
     let open = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
-    // Not indexed, name `a`, a value of 120 bytes; and the same kept in the table.
+    // Not indexed, name `a`, a value of 120 bytes; and the same stored in the table.
     let field = |kind: u8| [&[kind, 1, b'a', 120][..], &[b'a'; 120]].concat();
     let fields = field(0).repeat(90);
     let start = [open.as_slice(), &frame(HEADERS, 1, 1, GET)].concat();
@@ -428,7 +429,7 @@ async fn requests_that_withhold_their_body_make_room_for_others() {
         settings.set("server.body_timeout", NEVER);
     };
     let Some(world) = World::start_with(Sqlite, set).await else { return };
-    // Nobody knows who sends a webhook before all of it has come.
+    // The sender of a webhook is unknown until all of it has arrived.
     let hook = json!({"name": "hook", "kind": "webhook", "webhook": {"scheme": "github"}, "secret": "It's a secret"});
     world.post("/api/v1/sources", &hook).await;
     let start = "POST /in/hook HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n{";
@@ -437,14 +438,14 @@ async fn requests_that_withhold_their_body_make_room_for_others() {
         slow.spawn(drip(connect(&world).await, start.into()));
     }
     others_are_served(&world).await;
-    // Each gives way to somebody who comes.
+    // Each gives way to a client with a token.
     while !slow.is_empty() {
         others_are_served(&world).await;
         while slow.try_join_next().is_some() {}
     }
 }
 
-/// How many open files the server may have in the test below.
+/// Number of open files of the server in the test below.
 const FEW_FILES: u64 = 1_024;
 
 #[tokio::test]
@@ -470,7 +471,7 @@ async fn endpoints_that_hang_keep_nobody_from_being_accepted_or_sent_to() {
     for number in 1..=12 {
         receiver.first(&format!("/hung/{number}")).await;
     }
-    // As many connections as the server is to hold beside those that hang.
+    // As many connections as the server must hold besides those that hang.
     let mut resting = Vec::new();
     for _ in 0..200 {
         resting.push(connect(&world).await);

@@ -1,5 +1,5 @@
-//! `kill -9` at any moment: what was acknowledged is delivered or dead after the restart, a
-//! duplicate carries the same `webhook-id`, and nothing is recorded as delivered that was not sent.
+//! `kill -9` at any moment: acknowledged events are delivered or dead after the restart, a
+//! duplicate has the same `webhook-id`, and nothing is recorded as delivered that was not sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use waybill_tests::{Client, Receiver, Reply, World};
 
 use crate::support::{announce, endpoint_with, hmac, seed, verified};
 
-/// What the CRM signs with.
+/// The secret with which the CRM signs.
 const SECRET: &str = "the-crm-s-own-secret";
 
-/// Kills on each database. `WAYBILL_CRASH_ROUNDS` asks for another number.
+/// Number of kills on each database. `WAYBILL_CRASH_ROUNDS` overrides it.
 const ROUNDS: u32 = 50;
 
-/// Requests under way at a time.
+/// Number of concurrent requests.
 const CALLERS: u32 = 8;
 
 fn rounds() -> u32 {
@@ -32,15 +32,15 @@ fn rounds() -> u32 {
     given.map_or(ROUNDS, |rounds| rounds.parse().unwrap())
 }
 
-/// The same event as a CRM sends it, signed.
+/// Returns the event as a CRM sends it, signed.
 fn webhook(kind: &str, event: &Value) -> Call {
     let body = json!({"event": kind, "payload": event["data"]}).to_string();
     let signature = hex::encode(hmac(SECRET.as_bytes(), &[body.as_bytes()]));
     Call::post("/in/crm", "application/json", body).header("x-webhook-signature", &signature)
 }
 
-/// Posts events, some alone, some in arrays and some as signed webhooks, until it is told to stop
-/// or the server is gone: the ids that were acknowledged.
+/// Posts events, some alone, some in arrays and some as signed webhooks, until it is stopped or the
+/// server is gone. Returns the acknowledged ids.
 async fn call(client: Client, next: Arc<AtomicU32>, stop: Arc<AtomicBool>) -> Vec<String> {
     let mut acknowledged = Vec::new();
     while !stop.load(Relaxed) {
@@ -66,14 +66,14 @@ async fn call(client: Client, next: Arc<AtomicU32>, stop: Arc<AtomicBool>) -> Ve
     acknowledged
 }
 
-/// One round: load, a kill at a random moment, a restart. What was acknowledged.
+/// Runs one round: load, a kill at a random moment, a restart. Returns the acknowledged ids.
 async fn round(world: &mut World, next: &Arc<AtomicU32>, after: Duration) -> Vec<String> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
         callers.spawn(call(world.client().clone(), Arc::clone(next), Arc::clone(&stop)));
     }
-    // The moment is the point of the test; nothing is expected to have happened by then.
+    // The test needs a random moment, so it does not wait for a condition.
     tokio::time::sleep(after).await;
     world.kill9();
     stop.store(true, Relaxed);
@@ -82,7 +82,7 @@ async fn round(world: &mut World, next: &Arc<AtomicU32>, after: Duration) -> Vec
     acknowledged
 }
 
-/// A world with a good endpoint, one behind a module, and one that always fails.
+/// Creates a good endpoint, one behind a module, and one that always fails.
 async fn set(
     backend: Backend,
     receiver: &Receiver,
@@ -111,7 +111,7 @@ async fn set(
     Some((world, secrets))
 }
 
-/// Everything in a list that comes in pages.
+/// Returns all pages of a list.
 async fn all(world: &World, path: &str) -> Vec<Value> {
     let mut found = Vec::new();
     let mut cursor = String::new();
@@ -125,7 +125,7 @@ async fn all(world: &World, path: &str) -> Vec<Value> {
     }
 }
 
-/// Waits until nothing waits any more: no delivery is pending or leased, no event unplanned.
+/// Waits until nothing is waiting: no delivery is pending or leased, no event is unplanned.
 async fn settle(world: &World, acknowledged: &BTreeSet<String>) {
     for status in ["pending", "leased"] {
         let path = format!("/api/v1/deliveries?limit=1&status={status}");
@@ -168,7 +168,8 @@ async fn what_was_acknowledged_outlives_any_kill(#[values(Sqlite, Postgres)] bac
     check_records(&world, &receiver, &acknowledged).await;
 }
 
-/// Every acknowledged event has come, and whatever came twice came under one id and signed.
+/// Checks that every acknowledged event has arrived, and that repeats have the same id and a valid
+/// signature.
 fn check_arrivals(
     receiver: &Receiver,
     secrets: &BTreeMap<&'static str, String>,
@@ -192,7 +193,7 @@ fn check_arrivals(
     }
 }
 
-/// What the server says happened is what happened here.
+/// Checks that the server's records match what happened.
 async fn check_records(world: &World, receiver: &Receiver, acknowledged: &BTreeSet<String>) {
     let sent: BTreeSet<String> = ["/good", "/bad", "/sink"]
         .iter()
@@ -268,7 +269,7 @@ async fn a_drain_gives_up_after_its_grace_and_loses_nothing(
     world.eventually("/api/v1/deliveries", |found| found[0]["status"] == "delivered").await;
 }
 
-/// A load balancer asks `/readyz`, and turns away before the listener closes.
+/// A load balancer polls `/readyz`, and turns away before the listener closes.
 #[tokio::test]
 async fn a_server_that_drains_says_so_and_still_takes_events() {
     let drains = |settings: &mut waybill_tests::Settings| {

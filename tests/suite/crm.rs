@@ -1,5 +1,4 @@
-//! Sources of kind `database`: what people do in a CRM becomes events, read from the CRM's own
-//! MariaDB.
+//! Sources of kind `database`: changes in a CRM become events, read from the CRM's own MariaDB.
 
 mod accounting;
 mod faults;
@@ -22,7 +21,7 @@ use fixture::Clock;
 /// The source's name.
 const SOURCE: &str = "crm";
 
-/// What columns hold that must never be read.
+/// Value of columns that must never be read.
 const NEVER: &str = "must-never-be-read";
 
 /// A CRM: the fixture's tables and first rows on MariaDB.
@@ -33,7 +32,7 @@ struct Crm {
 }
 
 impl Crm {
-    /// On the server of all tests; none where there is none.
+    /// Creates a CRM on the server of all tests. Returns `None` without a server.
     async fn start() -> Option<Self> {
         Some(Self::fill(MariaDatabase::fresh().await?).await)
     }
@@ -46,7 +45,7 @@ impl Crm {
         crm
     }
 
-    /// Runs statements as one transaction, with dates and times for what stands for them.
+    /// Runs statements as one transaction, with dates and times in the place of their placeholders.
     async fn change(&self, sql: &str) {
         self.database.execute(&self.clock.put_into(sql)).await.unwrap();
     }
@@ -56,13 +55,13 @@ impl Crm {
         self.change(&lead(id)).await;
     }
 
-    /// The keys of a table, in order.
+    /// Returns the keys of a table, in order.
     async fn keys(&self, table: &str, key: &str) -> Vec<String> {
         let query = format!("SELECT `{key}` FROM `tbl{table}` ORDER BY `{key}`");
         self.database.texts(&query).await.unwrap()
     }
 
-    /// The settings of a source that reads it once an hour, and else when it is told to.
+    /// Returns the settings of a source that reads it once an hour, or on request.
     fn settings(&self, more: &Value) -> Value {
         let database = json!({
             "url": self.database.reader_url(), "every": "1h", "time_zone": self.clock.zone(),
@@ -74,7 +73,7 @@ impl Crm {
     }
 }
 
-/// The statement that adds a lead.
+/// Returns the statement that adds a lead.
 fn lead(id: u32) -> String {
     format!(
         "INSERT INTO `tblleads` (`id`, `hash`, `name`, `company`, `country`, `dateadded`, `from_form_id`, \
@@ -83,21 +82,21 @@ fn lead(id: u32) -> String {
     )
 }
 
-/// Makes a source that reads this CRM, and waits for the end of its first run.
+/// Creates a source that reads this CRM, and waits for the end of its first run.
 async fn source(world: &World, crm: &Crm, more: &Value) -> Value {
     let run = first_run(world, &crm.settings(more)).await;
     assert_eq!(run["error"], Value::Null, "{run:#}");
     run
 }
 
-/// Runs the source; fails the test unless the run went well.
+/// Runs the source. Fails the test unless the run succeeded.
 async fn run_well(world: &World) -> Value {
     let run = poll::run(world, SOURCE).await;
     assert_eq!(run["error"], Value::Null, "{run:#}");
     run
 }
 
-/// What was captured since this was last asked, at most a page of it; sorted.
+/// Returns the events since the last call, at most a page, sorted.
 async fn captured(world: &World, seen: &mut BTreeSet<String>) -> Vec<String> {
     let page = world.get(&format!("/api/v1/events?limit=200&source={SOURCE}")).await;
     let events = page.as_array().unwrap();
@@ -107,14 +106,14 @@ async fn captured(world: &World, seen: &mut BTreeSet<String>) -> Vec<String> {
     fresh
 }
 
-/// Everything that was captured, sorted.
+/// Returns all captured events, sorted.
 async fn happened(world: &World) -> Vec<String> {
     let mut all: Vec<String> = poll::events(world, SOURCE).await.iter().map(name).collect();
     all.sort();
     all
 }
 
-/// Waits until nothing is under way to an endpoint any more.
+/// Waits until no delivery is waiting or being sent.
 async fn settled(world: &World) {
     for status in ["pending", "leased"] {
         let path = format!("/api/v1/deliveries?limit=1&status={status}");

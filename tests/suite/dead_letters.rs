@@ -1,4 +1,4 @@
-//! Dead letters: nothing that failed for good is lost, and all of it can be brought back.
+//! Dead letters: permanent failures are not lost, and all of them can be replayed.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::support::{endpoint_with, invoice, problem, texts, verified};
 
 const DEAD: &str = "/api/v1/dead-letters";
 
-/// A world whose endpoint `erp` refuses everything, with this many dead letters.
+/// Starts a world whose endpoint `erp` refuses everything, with this many dead letters.
 async fn with_dead(backend: Backend, count: u32) -> Option<(World, Receiver, Value)> {
     let world = World::start(backend).await?;
     let receiver = Receiver::start().await;
@@ -75,7 +75,7 @@ async fn a_replay_that_fails_again_loses_nothing(#[values(Sqlite, Postgres)] bac
     let again = world.eventually(DEAD, dead_again).await;
     assert_eq!(again[0]["delivery_id"], first["delivery_id"]);
 
-    // Nor does one that is killed on its way.
+    // A replay that is killed on its way is not lost either.
     receiver.always("/a", Reply::Hang);
     let sent = receiver.count("/a");
     world.post(&format!("{DEAD}/{}/replay", text(&again[0], "id")), &json!({})).await;

@@ -52,7 +52,7 @@ async fn a_delivery_is_signed_and_says_what_it_is(#[values(Sqlite, Postgres)] ba
     assert_eq!(attempt["error_class"], Value::Null);
 }
 
-/// The timestamp is that of the attempt, in whole seconds.
+/// Returns whether the timestamp is that of the attempt, in whole seconds.
 fn stamp_is_of_the_arrival(arrival: &Arrival) -> bool {
     let stamp: u64 = arrival.header("webhook-timestamp").parse().unwrap();
     let came = arrival.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -89,7 +89,7 @@ async fn every_scheme_signs_the_same_request() {
     public_key(&made).verify_strict(&signed, &signature).unwrap();
 }
 
-/// `whpk_` and base64 of the 32 bytes (Standard Webhooks 1.0).
+/// Parses `whpk_` and base64 of the 32 bytes (Standard Webhooks 1.0).
 fn public_key(endpoint: &Value) -> VerifyingKey {
     let shown = text(endpoint, "public_key");
     let key = BASE64_STANDARD.decode(shown.strip_prefix("whpk_").unwrap()).unwrap();

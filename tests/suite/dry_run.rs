@@ -1,4 +1,5 @@
-//! A dry run of a flow shows what its modules make of an event, and stores and sends nothing.
+//! A dry run of a flow shows the output of its modules for an event, and neither stores nor sends
+//! anything.
 
 use std::process::{Command, Output};
 

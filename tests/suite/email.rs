@@ -1,4 +1,5 @@
-//! Endpoints of kind `email`, against a real SMTP server whose messages another language reads.
+//! Endpoints of kind `email`, against a real SMTP server and with messages parsed in another
+//! language.
 
 use std::process::Stdio;
 
@@ -24,7 +25,8 @@ struct MailServer {
 }
 
 impl MailServer {
-    /// A server with these options; none, visibly, where its library is not installed.
+    /// Starts a server with these options. Returns `None`, visibly, if its library is not
+    /// installed.
     async fn start(options: &Value) -> Option<Self> {
         let mut server = program(Language::Python, "smtp")?;
         let server = server.arg(options.to_string()).stdout(Stdio::piped());
@@ -34,21 +36,21 @@ impl MailServer {
         Some(Self { url, lines, _child: child })
     }
 
-    /// The next message that it took.
+    /// Returns the next message that it received.
     async fn taken(&mut self) -> Value {
         let line = self.lines.next_line().await.unwrap().unwrap();
         serde_json::from_str(&line).unwrap()
     }
 }
 
-/// A header of a message; empty where it is missing.
+/// Returns a header of a message, or an empty text if it is missing.
 fn header<'m>(message: &'m Value, name: &str) -> &'m str {
     let headers = message["headers"].as_array().unwrap();
     let found = headers.iter().find(|pair| pair[0] == name);
     found.map(|pair| pair[1].as_str().unwrap()).unwrap_or_default()
 }
 
-/// An endpoint for this server.
+/// Returns an endpoint for this server.
 fn mailbox(url: &str, settings: &Value) -> Value {
     let settings = merged(json!({"from": "Books <books@h.example>"}), settings);
     endpoint_with("mail", url, &json!({"kind": "email", "settings": settings}))
@@ -63,7 +65,7 @@ fn paid(id: u32, more: &Value) -> Value {
     json!({"type": "invoice.paid", "resource": "invoice", "resource_id": id.to_string(), "data": data})
 }
 
-/// The only delivery with this status, with its attempts.
+/// Returns the only delivery with this status, with its attempts.
 async fn delivery(world: &World, status: &str) -> Value {
     let path = format!("/api/v1/deliveries?endpoint=mail&status={status}");
     let found = world.eventually(&path, |found| found[0].is_object()).await;
@@ -147,7 +149,7 @@ async fn what_is_refused_for_now_is_sent_again_and_what_is_refused_for_good_is_d
     assert_eq!(reasons.collect::<Vec<_>>(), ["rejected"; 3], "{letters:#}");
 }
 
-/// A certificate for 127.0.0.1 in a folder, as options of a server.
+/// Writes a certificate for 127.0.0.1 into a folder, and returns a server's options for it.
 fn certificate(folder: &TempDir) -> Value {
     let CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();

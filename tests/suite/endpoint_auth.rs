@@ -1,5 +1,5 @@
-//! Who Waybill is to receivers: fixed credentials, tokens of a token server, certificates. Token
-//! server and receiver count what they are asked: nothing is ever sent without a token.
+//! Authentication at receivers: fixed credentials, tokens of a token server, certificates. Token
+//! server and receiver count their requests: nothing is ever sent without a token.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ fn json_reply(status: u16, body: &Value) -> Reply {
     Reply::Full { status, headers, body: Bytes::from(body.to_string()) }
 }
 
-/// An endpoint `crm` at `/in` whose tokens come from `/token` of the same receiver.
+/// Creates an endpoint `crm` at `/in` whose tokens come from `/token` of the same receiver.
 async fn with_tokens(world: &World, receiver: &Receiver, more: &Value) -> Value {
     let mut auth = json!({"kind": "oauth2", "token_url": receiver.url("/token"), "client_id": "c",
                           "client_secret": "s3cret-of-the-client"});
@@ -50,7 +50,7 @@ fn tokens(arrivals: &[Arrival]) -> Vec<&str> {
     arrivals.iter().map(|arrival| arrival.header("authorization")).collect()
 }
 
-/// The delivery of an arrival, once it has this status.
+/// Returns the delivery of an arrival, once it has this status.
 async fn delivery(world: &World, arrival: &Arrival, status: &str) -> Value {
     let path = format!("/api/v1/deliveries/{}", arrival.header("webhook-id"));
     world.eventually(&path, |found| found["status"] == status).await
@@ -133,7 +133,7 @@ async fn a_token_that_has_ended_is_replaced_and_a_good_one_is_kept() {
     for n in 1..=4 {
         world.event(&invoice(n)).await;
         receiver.wait_for("/in", n as usize).await;
-        // A change of other settings asks for no new token.
+        // A change of other settings does not request a new token.
         let change = json!({"max_in_flight": n});
         assert_eq!(world.client().patch(ENDPOINT, &change).await.unwrap().status, StatusCode::OK);
     }
@@ -349,7 +349,7 @@ async fn settings_that_cannot_work_are_refused_with_their_place() {
     }
 }
 
-/// An authority, and pairs of certificate and key that it has issued.
+/// A certificate authority, and pairs of certificate and key that it has issued.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -374,8 +374,8 @@ impl Authority {
     }
 }
 
-/// A receiver that asks for a certificate of this authority, shows one of this name, and tells of
-/// each request. Its URL.
+/// Starts a receiver that requires a certificate of this authority, has a certificate with this
+/// name, and reports each request. Returns its URL.
 async fn start_mutual_tls(
     authority: &Authority,
     name: &str,
@@ -412,7 +412,7 @@ async fn start_mutual_tls(
                     }
                 });
                 let server = auto::Builder::new(TokioExecutor::new());
-                // A connection that breaks is the test's to judge.
+                // The test judges broken connections.
                 let _broken = server.serve_connection(TokioIo::new(stream), service).await;
             });
         }
@@ -438,7 +438,8 @@ async fn a_certificate_is_shown_to_a_receiver_of_a_private_authority() {
     assert_eq!(shown["auth"]["key"], "***");
     assert_eq!(shown["auth"]["certificate"], certificate.as_str());
     let test = format!("{ENDPOINT}/test");
-    // Without a certificate, with one of a stranger, and without the authority nothing gets in.
+    // Requests without a certificate, with a certificate of another authority, or without the right
+    // authority are refused.
     let (strange, strange_key) = Authority::new().issue("waybill.example");
     for (tls, word) in [
         (json!({"ca": authority.pem()}), ""),

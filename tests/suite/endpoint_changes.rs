@@ -1,5 +1,5 @@
-//! Changes of an endpoint while deliveries wait: what was acknowledged is obeyed by every request
-//! that starts afterwards.
+//! Changes of an endpoint while deliveries wait: every request that starts after the
+//! acknowledgement follows the change.
 
 use std::net::Ipv4Addr;
 
@@ -14,14 +14,14 @@ use crate::support::{endpoint_with, invoice, verified};
 
 const DELIVERIES: &str = "/api/v1/deliveries";
 
-/// How many deliveries have a status.
+/// Counts the deliveries with a status.
 fn count(deliveries: &Value, status: &str) -> usize {
     let rows = deliveries.as_array().unwrap();
     rows.iter().filter(|delivery| delivery["status"] == status).count()
 }
 
-/// An endpoint at `/old` that takes one request at a time, its first one held, and three deliveries
-/// that wait for it. The path of the endpoint.
+/// Creates an endpoint at `/old` that allows one request at a time, with its first one held and
+/// three deliveries waiting. Returns the path of the endpoint.
 async fn three_wait(world: &World, receiver: &Receiver) -> String {
     receiver.script("/old", [Reply::Held]);
     let more = json!({"max_in_flight": 1});
@@ -72,7 +72,7 @@ async fn no_request_goes_to_an_endpoint_that_was_deleted() {
     assert_eq!(world.client().delete(&path).await.unwrap().status, 204);
     receiver.release("/old");
     world.eventually(DELIVERIES, |found| count(found, "cancelled") >= 3).await;
-    // Drains: whatever is under way ends first.
+    // Drains: running requests end first.
     world.stop();
     assert_eq!(receiver.count("/old"), 1);
 }
@@ -100,7 +100,7 @@ async fn a_late_gone_of_the_old_address_does_not_disable_the_endpoint() {
 async fn a_raised_limit_and_a_new_secret_count_at_once() {
     let Some(world) = World::start(Sqlite).await else { return };
     let receiver = Receiver::start().await;
-    // One request in a day.
+    // One request a day.
     let more = json!({"rate_limit": {"per_second": 0.000_011}});
     let made = world.endpoint(&endpoint_with("a", &receiver.url("/old"), &more)).await;
     let path = format!("/api/v1/endpoints/{}", text(&made, "id"));
@@ -129,7 +129,7 @@ async fn another_node_takes_up_a_change() {
     let path = format!("/api/v1/endpoints/{}", text(&made, "id"));
     let change = json!({"url": receiver.url("/new")});
     assert_eq!(world.client().patch(&path, &change).await.unwrap().status, 200);
-    // It answers with what it would send by.
+    // It answers with the settings with which it would send.
     let mut seen = other.get(&path).await.unwrap().data();
     while seen["url"] != receiver.url("/new") {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -145,7 +145,8 @@ async fn patch(client: &waybill_tests::rest::Client, path: &str, change: &Value)
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
-/// Changes of different fields that are made at once, through these clients in turn, are all there.
+/// Checks that changes of different fields that are made at once, through these clients in turn,
+/// are all kept.
 async fn keeps_each_change(clients: &[waybill_tests::rest::Client], path: &str) {
     for round in 1..=10 {
         let changes = [
@@ -162,7 +163,7 @@ async fn keeps_each_change(clients: &[waybill_tests::rest::Client], path: &str) 
         let has = |found: &Value, change: &Value| {
             change.as_object().unwrap().iter().all(|(field, value)| found[field] == *value)
         };
-        // A node takes up the changes of another within two seconds.
+        // A node adopts the changes of another within two seconds.
         let deadline = std::time::Instant::now() + waybill_tests::world::LIMIT;
         loop {
             let found = clients[0].get(path).await.unwrap().data();
@@ -197,8 +198,8 @@ async fn changes_of_one_endpoint_on_two_nodes_at_once_are_all_kept() {
     keeps_each_change(&clients, &format!("/api/v1/endpoints/{}", text(&made, "id"))).await;
 }
 
-/// A listener at which further connections hang as long as the two that it queues are held: Linux
-/// queues one more than it is told to, and drops the SYN of any other.
+/// Returns a listener at which further connections hang as long as the two queued ones are held:
+/// Linux queues one more than requested, and drops the SYN of any other.
 async fn full_listener() -> (TcpListener, [TcpStream; 2]) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
@@ -209,7 +210,7 @@ async fn full_listener() -> (TcpListener, [TcpStream; 2]) {
     (listener, queued)
 }
 
-/// The address from which somebody is dialling this port of loopback.
+/// Returns the address of a connection that is being opened to this port of loopback.
 fn dialling_address(port: u16) -> Option<String> {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let to = format!(":{port:04X}");
@@ -242,8 +243,8 @@ async fn a_change_does_not_wait_for_a_connection_to_another_endpoint() {
         assert!(std::time::Instant::now() < deadline, "nobody dials port {port}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     };
-    // The connection is given up after 10 s, and a change waited 5 s for it: three changes are
-    // over before the first connection is only where none of them waits.
+    // The connection is given up after 10 s, and a change used to wait 5 s for it. Three changes
+    // can finish before the first connection only if none of them waits.
     for (number, count) in [(2, 2), (3, 3), (4, 4)] {
         let change = json!({"max_in_flight": number});
         patch(world.client(), "/api/v1/endpoints/changed", &change).await;

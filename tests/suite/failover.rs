@@ -22,7 +22,7 @@ impl ServerPair {
         Some(Self { primary, standby })
     }
 
-    /// Both servers, the standby first.
+    /// Returns the URL of both servers, the standby first.
     fn url(&self) -> String {
         let (primary, standby) = (self.primary.url("postgres"), self.standby.url("postgres"));
         let (_, primary) = primary.split_once('@').unwrap();
@@ -34,7 +34,7 @@ impl ServerPair {
         Database::run(&self.standby.url("postgres"), "SELECT pg_promote()").await.unwrap();
     }
 
-    /// A server that uses both, with some events.
+    /// Starts a server that uses both, with some events.
     async fn world(&self) -> (World, Vec<String>) {
         let url = self.url();
         let world = World::start_with(Backend::Sqlite, |settings| settings.database = url).await;
@@ -54,7 +54,7 @@ async fn set(cluster: &Cluster, change: &str) {
     Database::run(&url, "SELECT pg_reload_conf()").await.unwrap();
 }
 
-/// Captures until it is acknowledged: the event's id.
+/// Captures until an event is acknowledged, and returns its id.
 async fn capture_until_taken(world: &World) -> String {
     let deadline = std::time::Instant::now() + LIMIT;
     loop {
@@ -88,7 +88,7 @@ async fn a_standby_takes_over_from_a_server_that_stopped() {
     all_are_there(&world, &captured).await;
 }
 
-/// As a switch-over does it: no connection is lost.
+/// Like a switch-over: no connection is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_becomes_read_only_is_left() {
     let Some(pair) = ServerPair::start().await else { return };

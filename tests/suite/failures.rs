@@ -1,4 +1,5 @@
-//! Receivers that fail: every kind of failure is retried on the schedule, and in the end dead.
+//! Receivers that fail: every kind of failure is retried on the schedule, and finally becomes a
+//! dead letter.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use waybill_tests::{Receiver, Reply, Settings, World};
 
 use crate::support::{endpoint, endpoint_with, invoice, problem, verified};
 
-/// The only delivery there is, once it has this status.
+/// Returns the only delivery, once it has this status.
 async fn only_delivery(world: &World, status: &str) -> Value {
     let listed = world.eventually("/api/v1/deliveries", |found| found[0]["status"] == status).await;
     assert_eq!(listed.as_array().unwrap().len(), 1);
@@ -66,7 +67,7 @@ async fn when_the_schedule_is_over_a_delivery_is_dead(#[case] reply: Reply, #[ca
     let Some(world) = World::start(Sqlite).await else { return };
     let receiver = Receiver::start().await;
     receiver.always("/a", reply);
-    // Long enough for a slow machine to see what else is wrong.
+    // Long enough for a slow machine to meet the other failures.
     let timeout = if class == "timeout" { "2s" } else { "30s" };
     let more = json!({"timeout": timeout, "retry": {"schedule": ["50ms", "50ms"]}});
     world.endpoint(&endpoint_with("a", &receiver.url("/a"), &more)).await;
@@ -108,7 +109,7 @@ async fn retry_after_is_obeyed_where_it_is_later(#[values(Sqlite, Postgres)] bac
     world.event(&invoice(1)).await;
     let arrivals = receiver.wait_for("/a", 3).await;
     let waited = arrivals[1].at.duration_since(arrivals[0].at);
-    // The server may have read its clock a moment before the arrival was booked here.
+    // The server may have read its clock a moment before the arrival was recorded here.
     assert!(waited > Duration::from_millis(900), "asked for a second, tried after {waited:?}");
     only_delivery(&world, "delivered").await;
 }
@@ -187,7 +188,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     play.abort();
 }
 
-/// Answers TLS with a certificate of its own making; a request that comes through ends the task.
+/// Answers TLS with a self-signed certificate. A request that comes through ends the task.
 async fn tls_receiver() -> (String, tokio::task::JoinHandle<()>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

@@ -11,7 +11,7 @@ use waybill_tests::{Settings, World};
 
 use crate::support::{invoice, merged, problem};
 
-/// A world that may write into the folder `out` of its own, and an endpoint that does.
+/// Starts a world that may write into its folder `out`, with an endpoint that does.
 async fn start(more: &Value) -> Option<(World, tempfile::TempDir)> {
     let folder = tempfile::tempdir().unwrap();
     let permit = |settings: &mut Settings| {
@@ -42,7 +42,7 @@ async fn settle(world: &World) {
     }
 }
 
-/// The names and the texts of the files of a folder, in the order of their names.
+/// Returns the names and texts of the files in a folder, sorted by name.
 fn files(folder: &Path) -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> = std::fs::read_dir(folder.join("out"))
         .unwrap()
@@ -59,7 +59,7 @@ fn files(folder: &Path) -> Vec<(String, String)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_delivery_is_a_line_and_full_files_get_their_names() {
     let Some((world, folder)) = start(&json!({"max_bytes": 4096})).await else { return };
-    // Lines that come together share a file, so they come in parts.
+    // Lines that come together share a file, so they are sent in parts.
     for part in 0..10 {
         capture(&world, part * 10..part * 10 + 10).await;
         settle(&world).await;

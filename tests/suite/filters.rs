@@ -1,5 +1,5 @@
-//! `where` of endpoints and flows: which events and drafts a condition lets on, what the trace says
-//! of those that it keeps back, and what is refused when it is set.
+//! `where` of endpoints and flows: the events and drafts that a condition accepts, the trace of
+//! those that it excludes, and invalid conditions.
 
 use crate::support::{endpoint_with, merged, problem};
 use hyper::StatusCode;
@@ -21,7 +21,7 @@ async fn trace(world: &World, event: &str) -> Value {
     world.get(&format!("/api/v1/events/{event}")).await
 }
 
-/// The trace of an event once a flow's modules have run.
+/// Returns the trace of an event once a flow's modules have run.
 async fn planned(world: &World, event: &str) -> Value {
     let path = format!("/api/v1/events/{event}");
     world.eventually(&path, |found| found["waiting"] == json!([])).await
@@ -37,7 +37,7 @@ async fn patch(world: &World, path: &str, change: Value) {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
 }
 
-/// A world with the module `hostile` in a flow to `sink`.
+/// Starts a world with the module `hostile` in a flow to `sink`.
 async fn with_hostile(flow: &Value, endpoint: &Value) -> Option<(World, Receiver)> {
     let component = guest("hostile")?;
     let world = World::start(Sqlite).await?;
@@ -107,7 +107,7 @@ async fn a_flow_runs_no_module_for_what_its_where_keeps_back() {
     assert_eq!(found["steps"][0]["flow"], "f");
     world.event(&order(true)).await;
     receiver.wait_for("/sink", 1).await;
-    // A replay obeys the condition as it is set then.
+    // A replay follows the present condition.
     patch(&world, "/api/v1/flows/f", json!({"where": "!data.keep"})).await;
     let replay = format!("/api/v1/events/{back}/replay");
     let answer = world.client().post(&replay, &json!({})).await.unwrap();

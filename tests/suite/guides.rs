@@ -1,4 +1,4 @@
-//! The documents for operators: their commands and flags are those of the program, their links lead
+//! The documents for operators: their commands and flags exist in the program, and their links lead
 //! somewhere.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use waybill_tests::world::binary;
 
-/// The README and every page under `docs/`, decisions left out, with their texts.
+/// Returns the README and every page under `docs/`, without decisions, with their texts.
 fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
     let mut files = vec![root.join("README.md")];
@@ -19,7 +19,7 @@ fn documents() -> Vec<(PathBuf, String)> {
     files.into_iter().map(|file| (file.clone(), std::fs::read_to_string(file).unwrap())).collect()
 }
 
-/// The manual page of every command, by its name such as `waybill-endpoint-create`.
+/// Returns the manual page of every command, by its name such as `waybill-endpoint-create`.
 fn manual() -> BTreeMap<String, String> {
     let folder = tempfile::TempDir::new().unwrap();
     let made = Command::new(binary()).args(["man", "--dir"]).arg(folder.path()).status().unwrap();
@@ -32,7 +32,7 @@ fn manual() -> BTreeMap<String, String> {
     entries.map(page).collect()
 }
 
-/// What follows `waybill` in the lines of code of a text, up to a comment or another command.
+/// Returns the words after `waybill` in the code of a text, up to a comment or another command.
 fn commands(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("    "));
     lines.filter_map(|line| {
@@ -45,7 +45,7 @@ fn commands(text: &str) -> impl Iterator<Item = Vec<&str>> {
     })
 }
 
-/// The page of the command that the first words name.
+/// Returns the page of the command that the first words name.
 fn find_page<'m>(manual: &'m BTreeMap<String, String>, words: &[&str]) -> Option<&'m str> {
     let name = |count: usize| format!("waybill-{}", words[..count].join("-"));
     let mut deepest = (1..=words.len().min(2)).rev();
@@ -62,7 +62,7 @@ fn every_command_in_the_documents_is_one_of_the_program() {
             checked += 1;
             for flag in words.iter().filter(|word| word.starts_with("--") && word.len() > 2) {
                 let flag = flag.split_once('=').map_or(*flag, |(flag, _)| flag);
-                // As roff writes it, with the end of the bold text after it.
+                // In roff's form, with the end of the bold text after it.
                 if !page.contains(&format!("{}\\fR", flag.replace('-', "\\-"))) {
                     wrong.push(format!("{}: {flag} in {}", file.display(), words.join(" ")));
                 }

@@ -1,5 +1,5 @@
-//! What a receiver in JavaScript sees: parsing a body and writing it again gives the same bytes,
-//! so that a signature over the re-written body fits too.
+//! The view of a receiver in JavaScript: parsing a body and serialising it again gives the same
+//! bytes, so that a signature over the serialised body fits too.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use waybill_tests::{Receiver, World};
 
 use crate::support::{endpoint, endpoint_with};
 
-/// Reads base64 lines and writes each body as JavaScript writes it after parsing, in base64.
+/// Reads base64 lines and writes each body as JavaScript serialises it after parsing, in base64.
 const ROUND_TRIP: &str = r"
 const lines = require('fs').readFileSync(0, 'utf8').split('\n').filter(Boolean);
 for (const line of lines) {
@@ -22,7 +22,7 @@ for (const line of lines) {
     console.log(Buffer.from(JSON.stringify(JSON.parse(body)), 'utf8').toString('base64'));
 }";
 
-/// Each body after a round trip through Node; none where Node is missing.
+/// Returns each body after a round trip through Node, or `None` without Node.
 fn round_trip(bodies: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
     let node = Command::new("node")
         .args(["-e", ROUND_TRIP])
@@ -50,7 +50,7 @@ fn assert_stable(bodies: &[Vec<u8>]) {
     }
 }
 
-/// Captures raw JSON documents as data and gives the delivered bodies in all JSON envelopes.
+/// Captures raw JSON documents as data and returns the delivered bodies in all JSON envelopes.
 async fn delivered(events: Vec<String>) -> Option<Vec<Vec<u8>>> {
     let world = World::start(Sqlite).await?;
     let receiver = Receiver::start().await;

@@ -1,12 +1,12 @@
-//! The layers of the host: `host/src/lib.rs` lists its modules from the ground up, and no module
-//! uses one that stands below it in that list.
+//! The layers of the host: `host/src/lib.rs` lists its modules from the bottom up, and no module
+//! uses one that follows it in that list.
 
 use crate::tidy::{code, host, part};
 
 /// The path of a top-level module, as it begins wherever one module uses another.
 const ROOT: &str = "crate::";
 
-/// The modules that `lib.rs` declares, in its order.
+/// Returns the modules that `lib.rs` declares, in its order.
 fn layers() -> Vec<String> {
     let files = host();
     let (_, root) = files.iter().find(|(path, _)| path.as_os_str() == "lib.rs").unwrap();
@@ -14,7 +14,7 @@ fn layers() -> Vec<String> {
     declared.map(|name| name.trim_end_matches(';').to_owned()).collect()
 }
 
-/// The first names of all paths on a line that begin at the crate's root.
+/// Returns the first names of all paths on a line that begin at the crate's root.
 fn used_modules(line: &str) -> impl Iterator<Item = &str> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     line.split(ROOT).skip(1).map(move |path| {
@@ -23,8 +23,8 @@ fn used_modules(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Every use of one top-level module by another: module, target, and the place as `file:line:
-/// text`.
+/// Returns every use of one top-level module by another: module, target, and the place as
+/// `file:line: text`.
 fn module_uses() -> Vec<(String, String, String)> {
     let mut uses = Vec::new();
     for (path, text) in host() {
@@ -49,15 +49,15 @@ fn no_module_uses_a_layer_above_it() {
             (Some(own), Some(other)) if other < own => {}
             (Some(_), Some(_)) => found.push(format!("{place}\n    {module} is below {target}")),
             (None, _) => found.push(format!("{place}\n    lib.rs does not list {module}")),
-            // `use crate::{a, b}` would hide what it uses from this test.
+            // `use crate::{a, b}` would hide its targets from this test.
             (_, None) => found.push(format!("{place}\n    write one path for each `use`")),
         }
     }
     assert!(found.is_empty(), "a module uses only layers below its own:\n{}", found.join("\n"));
 }
 
-/// The modules of the store, in the order in which `store.rs` declares them, and which module each
-/// name comes from that `store.rs` exports.
+/// Returns the modules of the store, in the order in which `store.rs` declares them, and the module
+/// from which each exported name comes.
 fn store_layers() -> (Vec<String>, Vec<(String, String)>) {
     let files = host();
     let (_, store) = files.iter().find(|(path, _)| path.as_os_str() == "store.rs").unwrap();
@@ -73,7 +73,7 @@ fn store_layers() -> (Vec<String>, Vec<(String, String)>) {
     (layers, exported.collect())
 }
 
-/// The names that follow a path's beginning, in braces or alone, each with the number of its line.
+/// Returns the names that follow a path's beginning, in braces or alone, each with its line number.
 fn names_after<'t>(text: &'t str, beginning: &'static str) -> Vec<(usize, &'t str)> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut found = Vec::new();
@@ -89,7 +89,7 @@ fn names_after<'t>(text: &'t str, beginning: &'static str) -> Vec<(usize, &'t st
     found
 }
 
-/// The code of a file with its line breaks, comments and unit tests left blank.
+/// Returns the code of a file with its line breaks, with comments and unit tests left blank.
 fn code_text(text: &str) -> String {
     let mut lines = vec![""; text.lines().count()];
     for (number, line) in code(text) {

@@ -1,5 +1,5 @@
-//! The libraries that senders and receivers of webhooks use, in JavaScript and Python: Waybill
-//! takes what they sign, and they take what Waybill signs.
+//! The webhook libraries of senders and receivers in JavaScript and Python: Waybill accepts what
+//! they sign, and they accept what Waybill signs.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,14 +16,14 @@ use waybill_tests::world::skip;
 
 use crate::support::{endpoint_with, invoice};
 
-/// Names the folder where `cargo xtask test` installs what `tests/libraries` lists.
+/// Names the folder where `cargo xtask test` installs the packages of `tests/libraries`.
 const LIBRARIES: &str = "WAYBILL_LIBRARIES";
 
-/// A secret in the form that Waybill makes, and one as others make them.
+/// A secret in Waybill's own form, and one in the form of other systems.
 const SECRETS: [&str; 2] =
     ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwkR7AbbTg3nQ=", "a secret in words, not in base64"];
 
-/// In which language a library is.
+/// The language of a library.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Language {
     JavaScript,
@@ -31,8 +31,8 @@ pub(crate) enum Language {
 }
 use Language::{JavaScript, Python};
 
-/// A program of `tests/libraries` (`send`, `receive`) in one language; none, visibly, where its
-/// libraries are not installed.
+/// Returns a program of `tests/libraries` (`send`, `receive`) in one language, or `None`, visibly,
+/// if its libraries are not installed.
 pub(crate) fn program(language: Language, name: &str) -> Option<Command> {
     let Some(libraries) = std::env::var_os(LIBRARIES).map(PathBuf::from) else {
         skip(&format!("{LIBRARIES} names no folder; `cargo xtask test` makes one"));
@@ -40,7 +40,7 @@ pub(crate) fn program(language: Language, name: &str) -> Option<Command> {
     };
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("libraries").join(name);
     let (program, arguments, input): (PathBuf, [OsString; 2], Stdio) = match language {
-        // Node looks for libraries beside a program; one that is piped in is where it runs.
+        // Node searches libraries beside a program; a piped program runs in the working folder.
         JavaScript => {
             let source = File::open(source.with_extension("mjs")).unwrap();
             ("node".into(), ["--input-type=module".into(), "-".into()], source.into())
@@ -55,7 +55,8 @@ pub(crate) fn program(language: Language, name: &str) -> Option<Command> {
     Some(command)
 }
 
-/// The statuses of a webhook that a library signed, and of another body under its signature.
+/// Returns the statuses of a webhook that a library signed, and of another body under its
+/// signature.
 async fn sent(language: Language, arguments: [&str; 4]) -> Option<String> {
     let mut sender = program(language, "send")?;
     let output = sender.args(arguments).output().await.unwrap();
@@ -90,7 +91,7 @@ async fn what_a_library_signs_is_taken(
     }
 }
 
-/// A receiver that verifies with a library, and its URL. It ends with the value.
+/// Starts a receiver that verifies with a library, and returns its URL. It ends with the value.
 async fn receiver(language: Language, scheme: &str, secret: &str) -> Option<(Child, String)> {
     let mut receiver = program(language, "receive")?;
     let mut child = receiver.args([scheme, secret]).stdout(Stdio::piped()).spawn().unwrap();
@@ -132,8 +133,8 @@ async fn what_is_delivered_is_verified_by_a_library(
     }
 }
 
-/// What Zapier's own check says of rows that a trigger with this primary key returned; empty where
-/// it passes. None where its library is not installed.
+/// Returns the findings of Zapier's own check for rows of a trigger with this primary key, empty if
+/// it passes. Returns `None` if its library is not installed.
 async fn zapier_says(rows: &Value, primary: &str) -> Option<String> {
     let mut check = program(JavaScript, "zapier")?;
     let output = check.args([rows.to_string().as_str(), primary]).output().await.unwrap();

@@ -1,5 +1,5 @@
-//! A key that was lost or changed: the server starts, says what must be entered again, and goes on
-//! with what needs none of it.
+//! A key that was lost or changed: the server starts, reports what must be entered again, and
+//! continues with everything else.
 
 use crate::support::{assert_problem, endpoint_with, hex_signature, invoice, merged, rotate_key};
 use hyper::StatusCode;
@@ -30,7 +30,7 @@ async fn a_changed_key_locks_what_it_cannot_read_and_nothing_else() {
         for name in ["old", "shop"] {
             world.server().wait_for_line(&[name, "enter them again"]).unwrap();
         }
-        // What was stored with this key, and what needs none, goes on.
+        // Objects stored with this key, and objects without secrets, continue to work.
         world.endpoint(&endpoint_with("new", &receiver.url("/new"), &json!({}))).await;
         world.event(&invoice(1)).await;
         receiver.first("/new").await;
@@ -40,7 +40,8 @@ async fn a_changed_key_locks_what_it_cannot_read_and_nothing_else() {
         let answer = world.client_with(None).post("/in/shop", &json!({"a": 1})).await.unwrap();
         assert_problem(&answer, StatusCode::SERVICE_UNAVAILABLE, "cannot be read");
         refuses_half_a_repair(&world).await;
-        // Entered again, it takes what waited, with the new secret and header.
+        // After its secrets are entered again, it sends the waiting deliveries with the new secret
+        // and header.
         let given = json!({"secret": SECRET, "headers": {"authorization": "Bearer uvwxyz"}});
         let answer = world.client().patch("/api/v1/endpoints/old", &given).await.unwrap();
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
@@ -51,7 +52,7 @@ async fn a_changed_key_locks_what_it_cannot_read_and_nothing_else() {
     }
 }
 
-/// Nothing that was stored is lost by a change that does not enter it again.
+/// A change that does not enter the stored values again does not lose them.
 async fn refuses_half_a_repair(world: &World) {
     let client = world.client();
     for (change, missing) in [

@@ -1,7 +1,6 @@
 //! The black-box suite: one program, so that everything is linked once.
 //!
-//! Tests that touch storage run on both databases; those that only look at what is said to a
-//! caller run on SQLite.
+//! Tests that touch storage run on both databases. Tests that only check answers run on SQLite.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Manifests: what a module says of itself, what it is granted, its secrets and its requests.
+//! Manifests of modules: their contents, grants, secrets and requests.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -22,17 +22,17 @@ async fn send_upload(world: &World, query: &str, component: Vec<u8>) -> Answer {
     world.client().send(Call::post(&path, "application/wasm", component)).await.unwrap()
 }
 
-/// The guest `sender` with this manifest.
+/// Returns the guest `sender` with this manifest.
 fn sender(manifest: &Value) -> Option<Vec<u8>> {
     Some(with_manifest(guest("sender")?, manifest))
 }
 
-/// A manifest that asks for this.
+/// Returns a manifest that requests these capabilities.
 fn asking(capabilities: &Value) -> Value {
     json!({"name": "sender", "version": "1.0.0", "capabilities": capabilities})
 }
 
-/// A world whose modules may send plain requests to this receiver.
+/// Starts a world whose modules may send plain requests to this receiver.
 async fn world_beside(backend: Backend, receiver: &Receiver) -> Option<World> {
     let host = format!("127.0.0.1:{}", receiver.port());
     let set = |settings: &mut Settings| {
@@ -42,7 +42,7 @@ async fn world_beside(backend: Backend, receiver: &Receiver) -> Option<World> {
     World::start_with(backend, set).await
 }
 
-/// A flow `sender` for `sender.*` to the path `/sink`.
+/// Creates a flow `sender` for `sender.*` to the path `/sink`.
 async fn add_flow(world: &World, receiver: &Receiver) {
     let sink = endpoint_with("sink", &receiver.url("/sink"), &json!({"events": []}));
     world.endpoint(&sink).await;
@@ -170,7 +170,7 @@ async fn a_version_that_asks_for_more_waits_for_approval() {
     problem(&world.client().post(&activate(2), &wrong).await.unwrap(), 422);
     let made = world.post(&activate(2), &json!({"approve": ["http", "secrets:key"]})).await;
     assert_eq!(made["granted"], json!(["http:a.example", "http:b.example", "secrets:key"]));
-    // Back to the older one, which has what was approved of it.
+    // Back to the older version, which keeps its approvals.
     let back = world.post(&activate(1), &json!({})).await;
     assert_eq!(back["granted"], json!(["http:a.example"]));
 }
@@ -256,7 +256,7 @@ async fn a_secret_is_used_and_never_shown(#[values(Sqlite, Postgres)] backend: B
     for shown in [export, trace, list] {
         assert!(!shown.contains("marked"), "{shown}");
     }
-    // It may not go further without being given again.
+    // It may not be sent to further hosts without being given again.
     let further = json!({"hosts": [host, "evil.example"]});
     let answer = world.client().patch(&format!("{SECRETS}/key"), &further).await.unwrap();
     assert_eq!(problem(&answer, 422)[0].0, "secret");
@@ -304,7 +304,7 @@ async fn a_recorded_answer_is_read_again(#[values(Sqlite, Postgres)] backend: Ba
     let first = receiver.first("/sink").await.json()["payload"].clone();
     assert_eq!(first["answers"], json!([{"status": 200, "body": r#"{"answer":"old"}"#}]));
     receiver.always("/remote", replying(r#"{"answer":"new"}"#));
-    // A delivery that is not recorded yet would be made again.
+    // A delivery that is not recorded yet would be sent again.
     let is_one = |found: &Value| found.as_array().unwrap().len() == 1;
     world.eventually("/api/v1/deliveries?status=delivered", is_one).await;
     world.kill9();

@@ -1,5 +1,5 @@
-//! `/metrics`: what is counted, for whom, and that the dashboard, the rules and the documents name
-//! series that there are.
+//! `/metrics`: its series and their access, and that the dashboard, the rules and the documents
+//! only name existing series.
 
 use crate::modules::upload;
 use crate::support::{endpoint_with, invoice, token};
@@ -28,26 +28,26 @@ async fn scrape(client: &Client) -> String {
     answer.text()
 }
 
-/// The names of all series of a scrape.
+/// Returns the names of all series of a scrape.
 fn series(text: &str) -> BTreeSet<String> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
 }
 
-/// The families of a scrape.
+/// Returns the families of a scrape.
 fn families(text: &str) -> BTreeSet<String> {
     let heads = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     heads.map(|head| head.split(' ').next().unwrap().to_owned()).collect()
 }
 
-/// Every name of a series of ours in a text.
+/// Returns every name of a Waybill series in a text.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let is_series = |word: &&str| word.starts_with("waybill_") || word.starts_with("process_");
     words.filter(is_series).map(str::to_owned).collect()
 }
 
-/// A world in which something of everything has happened.
+/// Starts a world in which a bit of everything has happened.
 async fn busy() -> Option<(World, Receiver)> {
     let world = World::start(Sqlite).await?;
     let receiver = Receiver::start().await;
@@ -83,7 +83,7 @@ async fn stages_and_endpoints_are_counted() {
     }
 }
 
-/// They were there before there were others, so somebody's charts have them.
+/// These series are the oldest, so operators' charts use them.
 #[tokio::test]
 async fn the_first_series_keep_their_names() {
     let Some((world, _receiver)) = busy().await else { return };

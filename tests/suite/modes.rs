@@ -12,7 +12,7 @@ use crate::support::{endpoint_with, invoice, problem, verified};
 
 const EVENTS: &str = "/api/v1/events";
 
-/// A state of one invoice.
+/// Returns a state of one invoice.
 fn state(invoice: u32, number: u32) -> Value {
     json!({"type": "invoice.updated", "resource_id": invoice.to_string(),
            "data": {"id": invoice, "n": number}})
@@ -22,7 +22,7 @@ fn numbers(arrivals: &[Arrival]) -> Vec<u64> {
     arrivals.iter().map(|one| one.json()["payload"]["n"].as_u64().unwrap()).collect()
 }
 
-/// A request waits for its first attempt on a slow machine too.
+/// Lets a request wait for its first attempt on a slow machine too.
 fn patient(settings: &mut waybill_tests::Settings) {
     settings.set("immediate.wait", "1m");
 }
@@ -134,7 +134,7 @@ async fn smart_sends_after_max_wait_while_the_record_keeps_changing() {
     let receiver = Receiver::start().await;
     let more = json!({"mode": "smart", "smart": {"window": "300ms", "max_wait": "300ms"}});
     world.endpoint(&endpoint_with("erp", &receiver.url("/a"), &more)).await;
-    // Without `max_wait` each change would begin the window anew, and nothing would be sent.
+    // Without `max_wait` each change would restart the window, and nothing would be sent.
     let mut number = 0;
     while receiver.count("/a") == 0 && number < 3000 {
         number += 1;
@@ -159,7 +159,7 @@ async fn a_smart_window_longer_than_max_wait_is_refused() {
 async fn ordered_keeps_the_order_of_each_record(#[values(Sqlite, Postgres)] backend: Backend) {
     let Some(world) = World::start(backend).await else { return };
     let receiver = Receiver::start().await;
-    // The first tries fail, so that later states could overtake.
+    // The first attempts fail, so that later states could overtake.
     receiver.script("/a", [500, 503, 500, 500].map(Reply::Status));
     let more = json!({"ordered": true, "retry": {"schedule": vec!["30ms"; 20]}});
     world.endpoint(&endpoint_with("erp", &receiver.url("/a"), &more)).await;
@@ -249,7 +249,7 @@ async fn a_rate_limit_holds_and_nothing_is_lost() {
     world.post(EVENTS, &json!(events)).await;
     let arrivals = receiver.wait_for("/slow", 25).await;
     let last = arrivals.iter().map(|one| one.at).max().unwrap();
-    // 5 at once, 20 more at 20 a second: never sooner than a second, with room for rounding.
+    // 5 at once, 20 more at 20 a second: at least a second, with a margin for rounding.
     let took = last.duration_since(began);
     assert!(took > Duration::from_millis(900), "25 requests in {took:?}");
 }
@@ -269,7 +269,7 @@ async fn a_disabled_endpoint_gets_nothing_until_it_is_enabled(
     let path = format!("/api/v1/endpoints/{}", text(&made, "id"));
     world.client().patch(&path, &json!({"enabled": false})).await.unwrap();
     let sent = receiver.count("/a");
-    // Another endpoint as a clock: when its second retry has come, ours would have been due.
+    // Another endpoint serves as a clock: when its second retry has come, ours would have been due.
     receiver.script("/clock", [500, 500, 500].map(Reply::Status));
     world.endpoint(&endpoint_with("clock", &receiver.url("/clock"), &more)).await;
     world.event(&invoice(2)).await;

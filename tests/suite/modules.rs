@@ -1,5 +1,5 @@
-//! Modules: the examples at work, uploads that are refused, and guests that misbehave. A guest
-//! that does costs its own event a dead letter that says so, and no other event anything.
+//! Modules: the examples at work, refused uploads, and guests that misbehave. A misbehaving guest
+//! turns only its own event into a dead letter, and does not affect other events.
 
 use hyper::{Method, StatusCode};
 use rstest::rstest;
@@ -19,7 +19,7 @@ pub(crate) async fn upload(world: &World, name: &str, component: Vec<u8>) -> Ans
     world.client().send(Call::post(&path, "application/wasm", component)).await.unwrap()
 }
 
-/// A world with one guest in one flow for `events`, and endpoints that no event reaches by itself.
+/// Starts a world with one guest in one flow for `events`, and endpoints without subscriptions.
 pub(crate) async fn with_guest(
     backend: Backend,
     name: &str,
@@ -136,7 +136,7 @@ async fn a_bad_guest_costs_its_own_event_a_dead_letter(#[case] bad: Value, #[cas
     assert!(!came.contains(&text(&receipts[1], "id")));
     let trace = world.get(&format!("/api/v1/events/{}", text(&receipts[1], "id"))).await;
     assert!(trace["steps"].to_string().contains("hostile"), "the trace tells of it: {trace:#}");
-    // And the module still works.
+    // The module still works.
     world.event(&order(&json!({"do": "echo"}))).await;
     receiver.wait_for("/sink", 4).await;
 }
@@ -185,7 +185,7 @@ async fn a_failed_event_is_replayed_with_a_better_version(
     world.eventually(DEAD, |found| *found == json!([])).await;
 }
 
-/// A file stands in the place of the folder with the compiled modules, so that the host cannot load
+/// A file takes the place of the folder with the compiled modules, so that the host cannot load
 /// one.
 #[tokio::test]
 async fn events_wait_while_their_module_cannot_be_loaded() {
@@ -245,7 +245,7 @@ async fn a_split_makes_several_deliveries_and_a_delay_holds_one(
     assert_eq!(arrival.json()["payload"], json!({"own": true}));
 }
 
-/// The parts of a split event are about one record, and yet not states of one thing.
+/// The parts of a split event are about one record, but they are not states of one thing.
 #[rstest]
 #[tokio::test]
 async fn a_smart_endpoint_gets_all_parts_of_a_split(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -308,13 +308,13 @@ async fn a_guest_reaches_nothing() {
     for never in ["writable", "connected", "resolved"] {
         assert_eq!(report[never], false, "{never}");
     }
-    // The clock and the randomness are the event's: a second run says the same.
+    // The clock and the random numbers are the event's: a second run gives the same result.
     world.post(&format!("/api/v1/events/{id}/replay"), &json!({})).await;
     let again = receiver.wait_for("/sink", 2).await[1].json()["payload"].clone();
     assert_eq!([&again["clock"], &again["random"]], [&report["clock"], &report["random"]]);
 }
 
-/// The members of all steps under this name.
+/// Returns the members of all steps with this name.
 fn members(found: &Value, name: &str) -> Vec<Value> {
     let steps = found["steps"].as_array().unwrap().iter();
     steps.filter_map(|step| step.get(name).cloned()).collect()
@@ -425,7 +425,7 @@ async fn a_run_tries_a_module_and_delivers_nothing() {
     assert_eq!(receiver.count("/sink"), 0);
 }
 
-/// Among others the clock, which stands at the capture and not where the event says it happened.
+/// This includes the clock, which shows the capture time and not the time that the event states.
 #[tokio::test]
 async fn a_run_on_a_stored_event_sees_what_its_flow_saw() {
     let flow = json!({"events": ["probe.*"]});
@@ -441,7 +441,7 @@ async fn a_run_on_a_stored_event_sees_what_its_flow_saw() {
     assert_eq!([&trial["clock"], &trial["random"]], [&seen["clock"], &seen["random"]]);
 }
 
-/// A core module, a text, and a component cut off in the middle.
+/// Returns a core module, a text, and a truncated component.
 fn no_components() -> Vec<(&'static str, Vec<u8>)> {
     let core = vec![0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
     let empty_component = vec![0x00, 0x61, 0x73, 0x6d, 0x0d, 0x00, 0x01, 0x00];

@@ -20,7 +20,8 @@ fn with_key(settings: &mut Settings) {
     settings.set("metrics.require_token", "true");
 }
 
-/// Another node's settings: it has a folder of its own, and so without a key set a key of its own.
+/// Returns another node's settings. It has its own folder, and so without a configured key its own
+/// key.
 fn beside(world: &World, folder: &Path) -> Settings {
     let mut settings = world.settings().clone();
     settings.set("server.listen", "127.0.0.1:0").set("server.data_dir", folder.to_str().unwrap());
@@ -56,7 +57,7 @@ async fn the_node_of_a_file_is_listed() {
     assert_eq!(nodes.as_array().unwrap().len(), 1, "{nodes:#}");
 }
 
-/// Starts this many nodes at the same moment, each with a folder of its own.
+/// Starts this many nodes at the same moment, each with its own folder.
 fn start_at_once(settings: &Settings, nodes: usize) -> Vec<(Server, TempDir)> {
     let start = || {
         let folder = TempDir::new().unwrap();
@@ -72,7 +73,7 @@ fn start_at_once(settings: &Settings, nodes: usize) -> Vec<(Server, TempDir)> {
 
 #[tokio::test]
 async fn nodes_that_start_at_once_on_an_empty_database_all_start() {
-    // Each round is another chance for two to meet.
+    // Each round is another chance for two to collide.
     const ROUNDS: usize = 4;
     const NODES: usize = 3;
     const SHOWN: &str = "admin token, shown only now: ";
@@ -99,7 +100,7 @@ async fn nodes_that_start_at_once_on_an_empty_database_all_start() {
     }
 }
 
-/// It would acknowledge events and deliver none: it cannot read the endpoints' secrets.
+/// It would acknowledge events and deliver none, because it cannot read the endpoints' secrets.
 #[tokio::test]
 async fn a_node_with_another_key_does_not_start_beside_others() {
     let Some(mut world) = World::start_with(Postgres, with_key).await else { return };
@@ -111,12 +112,13 @@ async fn a_node_with_another_key_does_not_start_beside_others() {
         assert!(refused.contains(word), "{refused}");
     }
     assert_eq!(world.get("/api/v1/nodes").await.as_array().unwrap().len(), 1);
-    // Alone it starts, and says which secrets have to be entered again.
+    // Alone it starts, and reports which secrets have to be entered again.
     world.kill9();
     Server::start(&other).unwrap();
 }
 
-/// It is stopped and continued, as by a machine that is short of memory or moved to another host.
+/// The node is suspended and resumed, as on a machine that is short of memory or moved to another
+/// host.
 #[tokio::test]
 async fn a_node_that_stood_still_sends_nothing_that_others_took_over() {
     const EVENTS: usize = 60;
@@ -133,7 +135,7 @@ async fn a_node_that_stood_still_sends_nothing_that_others_took_over() {
     receiver.wait_for("/a", AT_ONCE).await;
     let second = Server::start(&beside(&world, folder.path())).unwrap();
     world.server().stand_still().unwrap();
-    // The other one has taken over before this one goes on.
+    // The other node has taken over before this one resumes.
     receiver.wait_for("/a", 2 * AT_ONCE).await;
     receiver.release("/a");
     world.server().go_on().unwrap();
@@ -145,15 +147,15 @@ async fn a_node_that_stood_still_sends_nothing_that_others_took_over() {
     let arrivals = receiver.arrivals("/a");
     let ids: BTreeSet<&str> = arrivals.iter().map(|one| one.header("webhook-id")).collect();
     assert_eq!(ids.len(), EVENTS);
-    // What was on its way when it stood still is sent again, and nothing else.
+    // Only the requests that were being sent when it was suspended are sent again.
     assert!(arrivals.len() - ids.len() <= AT_ONCE, "{} twice", arrivals.len() - ids.len());
 }
 
 const SET_FORWARD: &str = "CREATE OR REPLACE FUNCTION waybill_now() RETURNS BIGINT LANGUAGE sql \
     VOLATILE AS 'SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) + 12000000'";
 
-/// Leases and order follow the database's clock. A node that hears of the new time first takes the
-/// other one for lost only if it sees it silent.
+/// Leases and order follow the database's clock. A node that first learns the new time declares the
+/// other one lost only if it observes its silence.
 #[tokio::test]
 async fn a_clock_that_is_set_while_nodes_work_moves_no_delivery() {
     const EVENTS: u32 = 60;
@@ -189,7 +191,7 @@ async fn a_clock_that_is_set_while_nodes_work_moves_no_delivery() {
     }
 }
 
-/// A newer version may store what this one cannot read.
+/// A newer version may store objects that this one cannot read.
 #[tokio::test]
 async fn an_object_that_cannot_be_read_holds_up_no_other() {
     let Some(mut world) = World::start(Postgres).await else { return };
@@ -202,7 +204,7 @@ async fn an_object_that_cannot_be_read_holds_up_no_other() {
         WHERE kind = 'endpoint' AND name = 'b'"#;
     let database = world.settings().database.clone();
     Database::run(&database, newer).await.unwrap();
-    // The next change has all of them read again: what is known of the other one stays in use.
+    // The next change reloads all objects: the last readable state of the other one stays in use.
     let change = json!({"max_in_flight": 3});
     let answer = world.client().patch("/api/v1/endpoints/a", &change).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -217,8 +219,8 @@ async fn an_object_that_cannot_be_read_holds_up_no_other() {
     receiver.wait_for("/a", 2).await;
 }
 
-/// As during an upgrade: a newer version has changed the schema, in a way that this one can live
-/// with, and has stored an object with a mode that this one does not know.
+/// As during an upgrade: a newer version has changed the schema compatibly, and has stored an
+/// object with a mode that this one does not know.
 #[tokio::test]
 async fn a_node_one_version_behind_starts_and_works() {
     const NEWER: [&str; 3] = [
@@ -268,7 +270,7 @@ async fn changes_on_two_nodes_do_not_undo_each_other() {
         let (one, two) =
             tokio::join!(world.client().patch(path, &timeout), other.patch(path, &flight));
         assert_eq!([one.unwrap().status, two.unwrap().status], [200, 200], "pair {n}");
-        // A change is made on the newest state, so its answer shows that.
+        // A change is based on the newest state, so its answer shows that.
         let found = other.patch(path, &json!({})).await.unwrap().data();
         let wanted = (json!(format!("{n}ms")), json!(n));
         assert_eq!((found["timeout"].clone(), found["max_in_flight"].clone()), wanted, "pair {n}");
@@ -283,9 +285,9 @@ async fn changes_on_two_nodes_do_not_undo_each_other() {
     assert!(found["grace_until"].is_string() && found["max_in_flight"] == 1, "{found:#}");
 }
 
-/// A node, and another one beside it that knows the same endpoint. It answers with the first
-/// attempt and has its deliveries claimed from the table, by whichever node comes first. So few
-/// requests at once that both nodes have a share.
+/// Starts a node, and another one that knows the same endpoint. The endpoint answers with the first
+/// attempt, and its deliveries are claimed from the table by either node. It allows so few requests
+/// at once that both nodes have a share.
 async fn immediate_nodes(receiver: &Receiver, folder: &Path) -> Option<(World, Server)> {
     let patient = |settings: &mut Settings| {
         with_key(settings);
@@ -298,8 +300,7 @@ async fn immediate_nodes(receiver: &Receiver, folder: &Path) -> Option<(World, S
     Some((world, second))
 }
 
-/// Sends 60 events to both nodes in turn, all of them at once. Returns what the answers say of
-/// their deliveries.
+/// Sends 60 events to both nodes in turn, all at once. Returns the deliveries in the answers.
 async fn capture_in_turn(world: &World, second: &Server) -> Vec<Value> {
     let other = Client::new(second.address(), Some(ADMIN_TOKEN));
     let posts = (0..60).map(|n| {
@@ -328,7 +329,7 @@ async fn an_immediate_answer_says_how_the_attempt_of_another_node_ended() {
     assert_eq!(ids.len(), deliveries.len());
 }
 
-/// Fails unless the listeners of both nodes were there.
+/// Fails unless the listeners of both nodes are connected.
 const CUT_LISTENERS: &str = "DO $$ BEGIN IF (SELECT COUNT(pg_terminate_backend(pid)) \
     FROM pg_stat_activity WHERE application_name = 'waybill listener' \
     AND datname = current_database()) < 2 THEN RAISE EXCEPTION 'a node does not listen'; \
@@ -340,12 +341,12 @@ async fn an_immediate_answer_is_right_after_the_notices_of_other_nodes_were_lost
     receiver.always("/a", Reply::Held);
     let Some((world, second)) = immediate_nodes(&receiver, folder.path()).await else { return };
     let cut = async {
-        // As many as both nodes together may have under way.
+        // As many as both nodes together may have at once.
         receiver.wait_for("/a", 4).await;
         while Database::run(&world.settings().database, CUT_LISTENERS).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        // What is delivered from here on is told while nobody listens.
+        // From here on notices are sent while no node listens.
         receiver.release("/a");
     };
     let (deliveries, ()) = tokio::join!(capture_in_turn(&world, &second), cut);
@@ -380,7 +381,7 @@ async fn a_token_that_one_node_revokes_is_refused_by_the_other() {
     assert_eq!(tokio::time::timeout(PATIENCE, refused).await.unwrap(), 401);
 }
 
-/// Three nodes that share an endpoint's limits.
+/// Starts three nodes that share an endpoint's limits.
 async fn three_nodes(folders: &[TempDir; 2]) -> Option<(World, [Server; 2])> {
     let world = World::start_with(Postgres, with_key).await?;
     let others = folders.each_ref().map(|folder| {
@@ -413,7 +414,7 @@ async fn post_to_all(world: &World, others: &[Server; 2], events: u32) {
     }
 }
 
-/// Waits until each node has said twice more that it is there, which takes some seconds.
+/// Waits until each node has sent two more heartbeats, which takes some seconds.
 async fn wait_for_signs(world: &World) {
     let signs = |nodes: &Value| -> BTreeSet<String> {
         let nodes = nodes.as_array().unwrap().iter();
@@ -438,7 +439,7 @@ async fn an_endpoint_gets_one_request_at_once_from_all_nodes_together() {
     receiver.wait_for("/a", 1).await;
     wait_for_signs(&world).await;
     assert_eq!(receiver.arrivals("/a").len(), 1);
-    // Whoever has the right to send has all deliveries come to it in the end.
+    // The node with the right to send finally gets all deliveries.
     receiver.release("/a");
     receiver.wait_for("/a", EVENTS as usize).await;
     let arrivals = receiver.arrivals("/a");
@@ -446,8 +447,8 @@ async fn an_endpoint_gets_one_request_at_once_from_all_nodes_together() {
     assert_eq!((ids.len(), arrivals.len()), (EVENTS as usize, EVENTS as usize));
 }
 
-/// The receiver refuses an eleventh request of a second. Three nodes that each kept to the rate
-/// would send thirty.
+/// The receiver refuses an eleventh request in a second. Three nodes with the full rate each would
+/// send thirty.
 #[tokio::test]
 async fn a_rate_holds_for_all_nodes_together() {
     const EVENTS: u32 = 60;
@@ -479,7 +480,7 @@ async fn a_tokens_calls_a_minute_are_counted_on_all_nodes_together(#[case] path:
     let token = token(&world, &settings).await;
     let servers = [world.server(), &others[0], &others[1]];
     let clients = servers.map(|server| Client::new(server.address(), Some(&token)));
-    // Until all nodes know the token.
+    // Waits until all nodes know the token.
     for client in &clients {
         while client.get(path).await.unwrap().status == 401 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -495,14 +496,14 @@ async fn a_tokens_calls_a_minute_are_counted_on_all_nodes_together(#[case] path:
         }
     }
     assert!(answered.values().all(|calls| *calls <= RATE), "{answered:?}");
-    // Each node may be left with a part of a twentieth that it does not use.
+    // Each node may keep an unused part of a twentieth.
     assert!(answered.values().sum::<usize>() >= RATE - 3 * RATE / 20 - 3, "{answered:?}");
 }
 
 const NEXT_KEY: &str = "the-next-key-of-all-nodes-98765";
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
-/// Changes the key while two nodes run: both learn the new one, everything is encrypted anew, and
+/// Changes the key while two nodes run: both learn the new one, everything is encrypted again, and
 /// each is restarted with the new one alone.
 #[tokio::test]
 async fn the_key_is_changed_while_nodes_run() {

@@ -32,7 +32,7 @@ impl Party {
         world.client_with(None).send(call).await.unwrap()
     }
 
-    /// A caller with a short-lived token of this client, and the token.
+    /// Returns a caller with a short-lived token of this client, and the token.
     async fn caller(&self, world: &World, scope: &str) -> (Client, String) {
         let form = format!("grant_type=client_credentials{scope}");
         let answer = self.post(world, "/oauth/token", &form).await;
@@ -119,7 +119,7 @@ async fn a_short_lived_token_is_never_more_than_its_client() {
     assert_problem(&hidden, StatusCode::NOT_FOUND, "there is no event");
     let answer = caller.get("/api/v1/events").await.unwrap();
     assert_problem(&answer, StatusCode::FORBIDDEN, "name one of them");
-    // Getting one is a call of the client too, so these are its third and fourth.
+    // Requesting a token is a call of the client too, so these are its third and fourth.
     let last = caller.get("/api/v1/events?resource=invoice").await.unwrap();
     assert_eq!(last.header("x-ratelimit-remaining"), "0");
     let answer = caller.get("/api/v1/events?resource=invoice").await.unwrap();
@@ -164,7 +164,7 @@ async fn a_short_lived_token_makes_none_that_outlives_it() {
     let document = json!({"tokens": [made]});
     let answer = caller.put("/api/v1/config", &document).await.unwrap();
     assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
-    // Nor does it lengthen the life of its own client.
+    // It does not extend the lifetime of its own client either.
     let ending =
         json!({"name": "guest", "scopes": ["admin"], "expires_at": "2099-01-01T00:00:00Z"});
     let guest = Party::new(&world, &ending).await;

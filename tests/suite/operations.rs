@@ -16,14 +16,14 @@ use waybill_tests::{LeadApi, LeadFault, Receiver, Reply, World};
 use crate::support::{announce, caller, endpoint_with, merged, problem, seed};
 
 const DEAD: &str = "/api/v1/dead-letters";
-/// Leads that are sent to a CRM that cuts the line.
+/// Number of leads that are sent to a CRM that cuts connections.
 const LEADS: usize = 200;
-/// After how many of them the server is killed.
+/// Number of leads after which the server is killed.
 const KILLED_AFTER: usize = 80;
-/// What the CRM knows the endpoint by.
+/// The key of the endpoint at the CRM.
 const KEY: &str = "pk_0123456789";
 
-/// An endpoint of kind `api` at a URL, with these settings.
+/// Returns an endpoint of kind `api` at a URL, with these settings.
 fn api(url: &str, settings: &Value, more: &Value) -> Value {
     let auth = json!({"kind": "api_key", "in": "header", "name": "X-API-KEY", "value": KEY});
     let own =
@@ -40,7 +40,7 @@ fn lead(n: usize) -> Value {
     json!({"type": "lead.captured", "source": "web", "data": {"name": "Zoë", "email": format!("lead-{n}")}})
 }
 
-/// What goes wrong is random, and a seed repeats it.
+/// Returns random faults, which a seed reproduces.
 fn choose_faults(seed: u64) -> impl FnMut() -> LeadFault {
     let mut random = StdRng::seed_from_u64(seed);
     move || match random.random_range(0..10) {
@@ -52,7 +52,7 @@ fn choose_faults(seed: u64) -> impl FnMut() -> LeadFault {
     }
 }
 
-/// The events that a receiver got, by their ids: a repeat is one that it knows.
+/// Returns the events that a receiver got, by their ids, which identify repeats.
 fn known_events(receiver: &Receiver, path: &str) -> BTreeMap<String, Value> {
     let arrivals = receiver.arrivals(path);
     arrivals.iter().map(|arrival| (text(&arrival.json(), "id"), arrival.json())).collect()
@@ -94,7 +94,7 @@ async fn a_crm_that_cuts_the_line_gets_each_lead_once(#[values(Sqlite)] backend:
     let requests: BTreeSet<String> =
         events.values().map(|event| text(&event["payload"], "request_id")).collect();
     assert_eq!(requests.iter().map(String::as_str).collect::<BTreeSet<_>>(), keys);
-    // Nothing comes after that: all deliveries are over.
+    // No further requests come, because all deliveries are over.
     world
         .eventually("/api/v1/deliveries?endpoint=crm&status=pending", |found| found == &json!([]))
         .await;
@@ -180,7 +180,7 @@ async fn answers_that_cause_themselves_come_to_an_end() {
     let more = json!({"events": ["lead.captured", "crm.lead.created"]});
     world.endpoint(&api(&receiver.url(""), &settings, &more)).await;
     world.event(&lead(1)).await;
-    // The first event, and eight that answers became.
+    // The first event, and eight that were made from answers.
     let arrivals = receiver.wait_for("/leads", 9).await;
     let last = format!("/api/v1/deliveries/{}", arrivals[8].header("idempotency-key"));
     let last = world.eventually(&last, |found| found["status"] == "delivered").await;
@@ -278,7 +278,7 @@ async fn records_are_written_through_to_the_crm() {
     assert_eq!(methods, ["PUT"]);
     let unknown = client.send(Call::new(Method::POST, "/api/v1/nothings")).await.unwrap();
     problem(&unknown, 404);
-    // What the CRM says of the endpoint's key is not said of the caller's.
+    // An answer about the endpoint's key is not one about the caller's.
     receiver.always("/api/v1/leads", Reply::Status(401));
     problem(&client.post("/api/v1/leads", &json!({})).await.unwrap(), 502);
 }

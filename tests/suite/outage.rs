@@ -1,5 +1,5 @@
-//! The database is gone for a while, or its disk is full: captures are refused with 503 and
-//! `Retry-After`, nothing that was acknowledged is lost, and all recovers by itself.
+//! The database is away for a while, or its disk is full: captures are refused with 503 and
+//! `Retry-After`, acknowledged events are not lost, and everything recovers by itself.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::support::{endpoint_with, invoice, problem};
 
 const EVENTS: &str = "/api/v1/events";
 
-/// Whether a capture was refused as it must be while the database is away.
+/// Returns whether a capture was refused as it must be while the database is away.
 fn refused(answer: &Answer) -> bool {
     if answer.status == 202 {
         return false;
@@ -23,7 +23,7 @@ fn refused(answer: &Answer) -> bool {
     true
 }
 
-/// Captures until one is refused: the ids of those that were acknowledged before.
+/// Captures until an event is refused. Returns the ids that were acknowledged before.
 async fn capture_until_refused(
     world: &World,
     first: u32,
@@ -40,7 +40,7 @@ async fn capture_until_refused(
     panic!("no capture was refused");
 }
 
-/// Captures until one is taken again: its id.
+/// Captures until an event is accepted again, and returns its id.
 async fn capture_until_taken(world: &World, event: &Value) -> String {
     let deadline = std::time::Instant::now() + LIMIT;
     loop {
@@ -53,7 +53,7 @@ async fn capture_until_taken(world: &World, event: &Value) -> String {
     }
 }
 
-/// Every acknowledged event comes, and is recorded as delivered.
+/// Checks that every acknowledged event arrives and is recorded as delivered.
 async fn all_come(world: &World, receiver: &Receiver, acknowledged: &[String]) {
     for id in acknowledged {
         let delivered = |found: &Value| found["deliveries"][0]["status"] == "delivered";
@@ -77,7 +77,7 @@ async fn with_endpoint(world: &World) -> Receiver {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgresql_stops_and_comes_back() {
-    // A server of its own: others are not to be disturbed.
+    // A separate server, because other tests must not be disturbed.
     if Cluster::find_binaries().is_none() {
         skip("PostgreSQL is not on this machine");
         return;
@@ -103,7 +103,7 @@ async fn postgresql_stops_and_comes_back() {
     assert_eq!(world.client().get("/readyz").await.unwrap().status, 200);
 }
 
-/// A small memory file system, where we may make one. Unmounted when it is dropped.
+/// A small memory file system, if the test may create one. Unmounted when it is dropped.
 struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
@@ -119,12 +119,12 @@ impl<'a> SmallDisk<'a> {
 
 impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
-        // Lazily: the server may be a moment in ending.
+        // Unmounted lazily, because the server may take a moment to end.
         let _unmounted = Command::new("umount").arg("-l").arg(self.0).output();
     }
 }
 
-/// What `/readyz` says; fails the test unless its status is this one.
+/// Returns the answer of `/readyz`. Fails the test unless it has this status.
 async fn readiness(world: &World, status: u16) -> String {
     let answer = world.client_with(None).get("/readyz").await.unwrap();
     assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
@@ -156,13 +156,13 @@ async fn the_disk_is_full_and_has_room_again() {
     receiver.first("/a").await;
     readiness(&world, 200).await;
     let ballast = disk.join("ballast");
-    // Fills what is left, so that the journal meets the end of the disk.
+    // Fills the rest of the disk, so that the store runs out of space.
     let filled = std::fs::write(&ballast, vec![0; 128 << 20]);
     assert!(filled.is_err(), "the disk is full");
     let wide = |n: u32| json!({"type": "invoice.paid", "resource_id": n.to_string(), "data": {"pad": "x".repeat(20_000)}});
     acknowledged.extend(capture_until_refused(&world, 1, wide).await);
     readiness(&world, 503).await;
-    // A server that starts on a full disk shows what is there, and takes nothing.
+    // A server that starts on a full disk shows its data and refuses captures.
     world.restart();
     for id in &acknowledged {
         world.get(&format!("{EVENTS}/{id}")).await;
@@ -201,7 +201,7 @@ async fn no_event_is_acknowledged_into_a_file_that_was_removed() {
     );
 }
 
-/// Fills the first page of a table with garbage, as a failing disk does.
+/// Overwrites the first page of a table with garbage, as a failing disk would.
 fn damage(database: &Path, table: &str) {
     use std::os::unix::fs::FileExt as _;
     let query = "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema \

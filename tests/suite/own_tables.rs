@@ -1,5 +1,4 @@
-//! Sources of kind `database` that name tables of their own: rows of PostgreSQL and MariaDB become
-//! events.
+//! Sources of kind `database` with custom tables: rows of PostgreSQL and MariaDB become events.
 
 mod bad_rows;
 mod faults;
@@ -27,10 +26,10 @@ use Engine::{Maria, Postgre};
 /// The source's name.
 const SOURCE: &str = "legacy";
 
-/// What columns hold that must never be read.
+/// Value of columns that must never be read.
 const NEVER: &str = "must-never-be-read";
 
-/// Which server the legacy system's tables are on.
+/// The server of the legacy system's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Engine {
     Postgre,
@@ -45,7 +44,7 @@ enum Legacy {
 }
 
 impl Legacy {
-    /// On the server of all tests; none where there is none.
+    /// Creates a database on the server of all tests. Returns `None` without a server.
     async fn start(engine: Engine) -> Option<Self> {
         if engine == Maria {
             return Some(Self::Maria(MariaDatabase::fresh().await?));
@@ -57,7 +56,7 @@ impl Legacy {
         Some(Self::Postgre(Database::create(&server).await.unwrap()))
     }
 
-    /// Runs statements as one transaction. Names stand in double quotes, whatever the server.
+    /// Runs statements as one transaction. Names are in double quotes on every server.
     async fn change(&self, sql: &str) {
         match self {
             Self::Postgre(database) => database.execute(sql).await,
@@ -68,7 +67,7 @@ impl Legacy {
         .unwrap();
     }
 
-    /// The settings of a source that reads these tables once an hour, and else when it is told to.
+    /// Returns the settings of a source that reads these tables once an hour, or on request.
     fn settings(&self, own_tables: &Value, more: &Value) -> Value {
         let (url, secret) = match self {
             Self::Postgre(database) => (database.url(), "nobody-asks-for-it".to_owned()),
@@ -82,32 +81,32 @@ impl Legacy {
     }
 }
 
-/// Makes a source, and waits for the end of its first run; fails the test unless that went well.
+/// Creates a source, and waits for the end of its first run. Fails the test unless that succeeded.
 async fn source(world: &World, settings: &Value) {
     let run = first_run(world, settings).await;
     assert_eq!(run["error"], Value::Null, "{run:#}");
 }
 
-/// Runs the source; fails the test unless the run went well.
+/// Runs the source. Fails the test unless the run succeeded.
 async fn run_well(world: &World) -> Value {
     let run = poll::run(world, SOURCE).await;
     assert_eq!(run["error"], Value::Null, "{run:#}");
     run
 }
 
-/// Everything that was captured, in order.
+/// Returns all captured events, in order.
 async fn happened(world: &World) -> Vec<String> {
     events(world, SOURCE).await.iter().map(name).collect()
 }
 
-/// The same, sorted.
+/// Returns all captured events, sorted.
 async fn happened_sorted(world: &World) -> Vec<String> {
     let mut all = happened(world).await;
     all.sort();
     all
 }
 
-/// A receiver of everything that the source tells, and the secret of its signatures.
+/// Returns a receiver of all events of the source, and the secret of its signatures.
 async fn receiver(world: &World) -> (Receiver, String) {
     let receiver = Receiver::start().await;
     let takes = json!({"events": ["*"]});
@@ -115,8 +114,8 @@ async fn receiver(world: &World) -> (Receiver, String) {
     (receiver, text(&made, "secret"))
 }
 
-/// The bodies of all deliveries once there are so many; fails the test unless each is signed and of
-/// another event.
+/// Returns the bodies of all deliveries once there are `n`. Fails the test unless each is signed
+/// and of another event.
 async fn delivered(receiver: &Receiver, secret: &str, n: usize) -> Vec<Value> {
     let arrivals: Vec<Arrival> = receiver.wait_for("/hook", n).await;
     assert!(arrivals.iter().all(|arrival| verified(arrival, secret)), "{arrivals:?}");
@@ -127,7 +126,7 @@ async fn delivered(receiver: &Receiver, secret: &str, n: usize) -> Vec<Value> {
     bodies
 }
 
-/// Whether a file of the world holds a text: its SQLite database, if it has one.
+/// Returns whether a file of the world contains a text: its SQLite database, if it has one.
 fn is_kept(world: &World, text: &str) -> bool {
     let entries = std::fs::read_dir(world.folder()).unwrap();
     let files = entries.filter_map(|entry| std::fs::read(entry.unwrap().path()).ok());

@@ -1,4 +1,4 @@
-//! The pages for operators, as a browser asks for them.
+//! The pages for operators, as a browser requests them.
 
 mod actions;
 mod alert_page;

@@ -1,5 +1,5 @@
-//! What one event may cost: its modules multiply neither events nor deliveries without bound, and
-//! an event under which the process dies again and again is set aside.
+//! The cost of one event: its modules multiply neither events nor deliveries without bound, and an
+//! event under which the process dies repeatedly is set aside.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ use crate::support::{endpoint_with, merged};
 
 const DEAD: &str = "/api/v1/dead-letters";
 
-/// A world with the module `hostile` and the endpoints `sink` and `other`, which no event reaches
-/// by itself.
+/// Starts a world with the module `hostile` and the endpoints `sink` and `other`, which have no
+/// subscriptions.
 async fn world_with_hostile(backend: Backend) -> Option<(World, Receiver)> {
     let component = guest("hostile")?;
     let world = World::start(backend).await?;
@@ -27,7 +27,7 @@ async fn world_with_hostile(backend: Backend) -> Option<(World, Receiver)> {
     Some((world, receiver))
 }
 
-/// A flow for `hostile.*` with the module so many times.
+/// Creates a flow for `hostile.*` with the module this many times.
 async fn chain(world: &World, modules: usize, more: &Value) {
     let modules = vec![json!({"name": "hostile"}); modules];
     let flow = json!({"name": "chain", "events": ["hostile.*"], "modules": modules,
@@ -39,7 +39,7 @@ fn order(order: &Value) -> Value {
     json!({"type": "hostile.order", "data": order})
 }
 
-/// Most memory that the server ever held, in bytes.
+/// Returns the largest memory that the server ever had, in bytes.
 fn peak_memory(world: &World) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", world.server().pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -80,7 +80,7 @@ async fn an_event_under_which_the_process_died_three_times_is_set_aside(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let Some((mut world, receiver)) = world_with_hostile(backend).await else { return };
-    // Longer than the test needs between seeing that it runs and the kill.
+    // Longer than the test needs between noticing the run and the kill.
     chain(&world, 16, &json!({})).await;
     let slow = order(&json!({"do": "sleep", "millis": 700}));
     let event = world.event(&slow).await;
@@ -118,7 +118,7 @@ async fn what_waited_when_the_process_died_is_not_blamed() {
     assert_eq!(world.get(DEAD).await, json!([]));
 }
 
-/// An event in the form of `CloudEvents` with extension attributes.
+/// Returns an event in the form of `CloudEvents` with extension attributes.
 fn cloud_event(order: &Value) -> Call {
     let event = json!({
         "specversion": "1.0", "type": "hostile.order", "source": "crm", "id": "A1", "subject": "17",
@@ -191,7 +191,7 @@ async fn every_part_of_a_split_has_an_id_of_its_own(
     let first = ids(0).await;
     assert_eq!(first.len(), 3, "{first:?}");
     assert!(!first.contains(&event));
-    // A replay makes the same ones, so that a receiver knows them again.
+    // A replay emits the same events, so that a receiver recognises them.
     world.post(&format!("/api/v1/events/{event}/replay"), &json!({})).await;
     assert_eq!(ids(3).await, first);
 }
@@ -215,12 +215,12 @@ async fn a_delay_longer_than_max_wait_holds_the_next_delivery_of_the_record_too(
     assert!(due > soon, "the second delivery is due at {due}");
 }
 
-/// An event whose route gives the key.
+/// Returns an event whose route gives the key.
 fn keyed(key: &str) -> Value {
     order(&json!({"do": "route", "to": ["sink"], "dedupe_key": key}))
 }
 
-/// The event's trace once its modules have run.
+/// Returns the event's trace once its modules have run.
 async fn planned(world: &World, event: &str) -> Value {
     let done = |found: &Value| found["steps"][0].is_object() && found["waiting"] == json!([]);
     world.eventually(&format!("/api/v1/events/{event}"), done).await
@@ -342,7 +342,7 @@ async fn a_slow_module_holds_up_no_other_flow(#[values("hostile", "lead-to-slack
     let good = json!({"name": "good", "events": ["lead.*"], "modules": [{"name": module}],
                       "endpoints": ["other"]});
     world.post("/api/v1/flows", &good).await;
-    // More than memory has room for, and each a second of a module's time.
+    // More than memory has room for, and each takes a second of a module's time.
     let slow = vec![order(&json!({"do": "sleep", "millis": 700})); 1_000];
     let mut last = String::new();
     for _ in 0..3 {

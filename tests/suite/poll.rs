@@ -18,10 +18,10 @@ use crate::support::{endpoint_with, merged};
 /// The source's name.
 const SOURCE: &str = "crm";
 
-/// Old rows are of that day: 2024-01-02.
+/// The day of old rows: 2024-01-02.
 const LONG_AGO: i64 = 1_704_153_600;
 
-/// The list that the tests fill, and what its rows are called in events.
+/// Returns the list that the tests fill, and the name of its rows in events.
 fn names(site: &Site) -> (&'static str, &'static str) {
     match site.dialect() {
         Dialect::Custom => ("orders", "order"),
@@ -29,7 +29,7 @@ fn names(site: &Site) -> (&'static str, &'static str) {
     }
 }
 
-/// The `poll` of a source that asks this site once an hour, and else when it is told to.
+/// Returns the `poll` of a source that asks this site once an hour, or on request.
 fn poll(site: &Site) -> Value {
     let preset = match site.dialect() {
         Dialect::DataBuilder => "data-builder",
@@ -53,7 +53,7 @@ fn custom(site: &Site) -> Value {
     })
 }
 
-/// A row of this number that the site dates so.
+/// Returns a row with this number and time in the site's form.
 fn row(site: &Site, id: u32, at: i64, total: &str) -> Value {
     let stamp = site.stamp(at);
     match site.dialect() {
@@ -70,7 +70,7 @@ fn row(site: &Site, id: u32, at: i64, total: &str) -> Value {
     }
 }
 
-/// Puts rows of these numbers, all of this moment.
+/// Inserts rows with these numbers and this time.
 fn put(site: &Site, ids: impl IntoIterator<Item = u32>, at: i64) {
     let (list, _) = names(site);
     for id in ids {
@@ -78,7 +78,7 @@ fn put(site: &Site, ids: impl IntoIterator<Item = u32>, at: i64) {
     }
 }
 
-/// Makes the source and runs it for the first time.
+/// Creates the source and runs it for the first time.
 async fn source(world: &World, poll: &Value) -> Value {
     let settings = json!({"name": SOURCE, "kind": "poll", "secret": KEY, "poll": poll});
     let made = world.client().post("/api/v1/sources", &settings).await.unwrap();
@@ -87,7 +87,7 @@ async fn source(world: &World, poll: &Value) -> Value {
     made.data()
 }
 
-/// Runs a source and waits for the end of a run that began after this was called: its `run`.
+/// Runs a source and waits for the end of a run that began after the call. Returns its `run`.
 pub(crate) async fn run(world: &World, source: &str) -> Value {
     let path = format!("/api/v1/sources/{source}");
     let rests = |found: &Value| found["run"]["running"] != json!(true);
@@ -102,14 +102,14 @@ pub(crate) async fn run(world: &World, source: &str) -> Value {
     world.eventually(&path, done).await["run"].clone()
 }
 
-/// Runs the source; fails the test unless the run went well.
+/// Runs the source. Fails the test unless the run succeeded.
 async fn run_well(world: &World) -> Value {
     let run = run(world, SOURCE).await;
     assert_eq!(run["error"], Value::Null, "{run:#}");
     run
 }
 
-/// All events of a source, in the order in which they were captured.
+/// Returns all events of a source, in the order of their capture.
 pub(crate) async fn events(world: &World, source: &str) -> Vec<Value> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -126,7 +126,7 @@ pub(crate) async fn events(world: &World, source: &str) -> Vec<Value> {
     found
 }
 
-/// What happened to which row, in order: `created 7`.
+/// Returns the events and their rows, in order: `created 7`.
 async fn happened(world: &World) -> Vec<String> {
     let said = |event: &Value| {
         let what = event["type"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
@@ -135,7 +135,7 @@ async fn happened(world: &World) -> Vec<String> {
     events(world, SOURCE).await.iter().map(said).collect()
 }
 
-/// That rows of these numbers have become one event each, and nothing else has.
+/// Checks that rows with these numbers have become one event each, and nothing else has.
 async fn assert_created_once(world: &World, ids: impl IntoIterator<Item = u32>) {
     let mut wanted: Vec<String> = ids.into_iter().map(|id| format!("created {id}")).collect();
     let mut found = happened(world).await;
@@ -217,7 +217,7 @@ async fn more_rows_than_a_page_has_all_come(
     assert_eq!(events(&world, SOURCE).await.len(), 350);
 }
 
-/// A site may give fewer rows in a page than it is asked for.
+/// A site may return fewer rows in a page than requested.
 #[rstest]
 #[tokio::test]
 async fn a_page_that_is_shorter_than_asked_for_need_not_be_the_last(
@@ -271,7 +271,7 @@ async fn a_custom_list_has_defaults_and_may_want_unix_time() {
     let sent = site.asked().last().map(since).unwrap();
     assert!(sent.parse::<i64>().is_ok(), "{sent} is not a number of seconds");
 
-    // The answers of PerfexAPI, read with what a custom list is taken for where nothing is said.
+    // The answers of PerfexAPI, read with the defaults of a custom list.
     let plain = Site::start(Dialect::Perfexapi).await;
     plain.lock_with("Bearer the-key");
     let list = json!({"path": "/invoices", "resource": "invoice", "rows": "/data"});

@@ -7,7 +7,7 @@ use waybill_tests::server::ADMIN_TOKEN;
 use waybill_tests::world::skip;
 use waybill_tests::{Backend, Client, Cluster, PgBouncer, Receiver, Server, World};
 
-/// Connections of the pooler: fewer than one node has, so that sessions change hands.
+/// Number of connections of the pooler: fewer than one node has, so that sessions are shared.
 const SESSIONS: u32 = 6;
 
 fn start_servers() -> Option<(Cluster, PgBouncer)> {
@@ -38,7 +38,7 @@ async fn two_nodes_work_behind_a_pooler_that_hands_out_sessions_by_transaction()
     let other = Client::new(second.address(), Some(ADMIN_TOKEN));
     let receiver = Receiver::start().await;
     world.endpoint(&endpoint_with("a", &receiver.url("/a"), &json!({}))).await;
-    // Locks of the settings hold between nodes.
+    // Locks of the settings work between nodes.
     for n in 1..=PAIRS {
         let (timeout, flight) = (json!({"timeout": format!("{n}s")}), json!({"max_in_flight": n}));
         let path = "/api/v1/endpoints/a";
@@ -58,7 +58,7 @@ async fn two_nodes_work_behind_a_pooler_that_hands_out_sessions_by_transaction()
     let delivered = format!("/api/v1/deliveries?status=delivered&limit={EVENTS}");
     let count = usize::try_from(EVENTS).unwrap();
     world.eventually(&delivered, |found| found.as_array().unwrap().len() == count).await;
-    // A later start finds the tables made.
+    // A later start finds the existing tables.
     world.restart();
     assert_eq!(world.get("/api/v1/endpoints/a").await["max_in_flight"], PAIRS);
     for printed in [world.server().output(), second.output()] {

@@ -14,7 +14,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let folder = tempfile::TempDir::new().unwrap();
     let mut program = Command::new(binary())
         .args(arguments)
-        // The demo is to run what is within the program.
+        // The demo must use the modules within the program.
         .env_remove("WAYBILL_GUESTS")
         .envs(environment.iter().copied())
         .current_dir(folder.path())
@@ -111,7 +111,7 @@ fn the_doctor_names_each_fault_and_ends_with_1() {
     for check in ["configuration", "secret key", "database", "port", "clock"] {
         assert_eq!(of(check), "well", "{check}: {found}");
     }
-    // A checkout may be open to others, which is a warning.
+    // A checkout may be readable by others, which is a warning.
     assert_ne!(of("data directory"), "failed", "{found}");
 
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -256,7 +256,7 @@ async fn every_described_operation_refuses_strangers() {
     assert!(asked > 30, "{asked} operations were asked");
 }
 
-/// Who saves a stopped server copies its database, and nobody tells them of the files beside it.
+/// An operator who saves a stopped server may copy only its database, without the files beside it.
 #[tokio::test]
 async fn a_copy_of_a_stopped_server_s_file_is_a_copy_of_everything() {
     let Some(mut world) = World::start(Sqlite).await else { return };
@@ -294,7 +294,7 @@ async fn a_second_server_on_one_database_file_refuses_to_start() {
         assert!(refusal.contains("is in use by another server; stop that one first"), "{refusal}");
     }
     world.event(&invoice(1)).await;
-    // The lock ends with the process, however that ends.
+    // The lock ends with the process in every case.
     world.restart();
     world.event(&invoice(2)).await;
 }

@@ -1,5 +1,5 @@
-//! Endpoints of the kinds `nats`, `amqp` and `mqtt`, against the real servers. What was published is
-//! read back by the usual Python client of each.
+//! Endpoints of the kinds `nats`, `amqp` and `mqtt`, against the real servers. The usual Python
+//! client of each reads the published messages back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use waybill_tests::world::{skip, text};
 
 use crate::support::{invoice, merged, patient_schedule, problem};
 
-/// Names the folder where `cargo xtask test` installs what `tests/libraries` lists.
+/// Names the folder where `cargo xtask test` installs the packages of `tests/libraries`.
 const LIBRARIES: &str = "WAYBILL_LIBRARIES";
 
 /// The name of the endpoint.
@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// Settings that publish to a place which `prepare` made.
+    /// Returns settings that publish to a place which `prepare` made.
     fn settings(self) -> Value {
         match self {
             Nats => json!({"subject": "crm.{type}"}),
@@ -50,7 +50,7 @@ impl Kind {
         }
     }
 
-    /// The same, to a place that refuses.
+    /// Returns settings for a place that refuses.
     fn refused_settings(self) -> Value {
         let mut settings = self.settings();
         match self {
@@ -61,7 +61,7 @@ impl Kind {
         settings
     }
 
-    /// The place of an invoice that was paid.
+    /// Returns the place of an invoice that was paid.
     const fn place(self) -> &'static str {
         match self {
             Nats | Amqp => "crm.invoice.paid",
@@ -70,7 +70,7 @@ impl Kind {
     }
 }
 
-/// A server of our own.
+/// A server of the test.
 #[derive(Debug)]
 pub(crate) enum Broker {
     Nats(NatsServer),
@@ -79,7 +79,7 @@ pub(crate) enum Broker {
 }
 
 impl Broker {
-    /// Starts one; none, visibly, where it or its reader is not installed.
+    /// Starts a server. Returns `None`, visibly, if it or its reader is not installed.
     pub(crate) async fn start(kind: Kind) -> Option<Self> {
         let is_installed = match kind {
             Nats => NatsServer::is_installed(),
@@ -134,12 +134,12 @@ impl Broker {
         .unwrap();
     }
 
-    /// Runs the reader of `tests/libraries` and returns what it printed.
+    /// Runs the reader of `tests/libraries` and returns its output.
     pub(crate) async fn run(&self, arguments: &[&str]) -> String {
         self.run_with(arguments, "").await
     }
 
-    /// The same with this text as its standard input.
+    /// Like [`Self::run`], with this text as its standard input.
     pub(crate) async fn run_with(&self, arguments: &[&str], input: &str) -> String {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("libraries/queues.py");
         let python = libraries().unwrap().join("python/bin/python");
@@ -148,7 +148,7 @@ impl Broker {
         reader.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = reader.kill_on_drop(true).spawn().unwrap();
         let mut stdin = running.stdin.take().unwrap();
-        // A reader that ends early says why by its status.
+        // A reader that ends early reports the reason by its status.
         let _written = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let output = running.wait_with_output().await.unwrap();
@@ -157,7 +157,7 @@ impl Broker {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Reads until so many different messages were there, in the order in which they came.
+    /// Reads until there are `count` different messages, in the order in which they came.
     async fn read(&self, count: usize) -> Vec<Value> {
         let printed = self.run(&["read", &count.to_string()]).await;
         printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -179,13 +179,13 @@ fn libraries() -> Option<PathBuf> {
     folder
 }
 
-/// Captures invoices of these numbers.
+/// Captures invoices with these numbers.
 async fn capture(world: &World, numbers: std::ops::Range<u32>) {
     let events: Vec<Value> = numbers.map(invoice).collect();
     world.post("/api/v1/events", &json!(events)).await;
 }
 
-/// Waits until nothing waits any more, and returns the ids of all deliveries, each delivered.
+/// Waits until nothing is waiting. Returns the ids of all deliveries, each delivered.
 async fn all_delivered(world: &World, count: usize) -> BTreeSet<String> {
     for status in ["pending", "leased"] {
         let path = format!("/api/v1/deliveries?limit=1&status={status}");
@@ -206,7 +206,7 @@ async fn all_delivered(world: &World, count: usize) -> BTreeSet<String> {
     ids
 }
 
-/// Whether a broker has exactly these deliveries, some perhaps more than once.
+/// Checks that a broker has exactly these deliveries, some perhaps more than once.
 async fn assert_read(broker: &Broker, ids: &BTreeSet<String>) {
     let mut read = BTreeMap::<String, u32>::new();
     for message in broker.read(ids.len()).await {
@@ -216,7 +216,7 @@ async fn assert_read(broker: &Broker, ids: &BTreeSet<String>) {
     assert_eq!(read.into_keys().collect::<BTreeSet<String>>(), *ids);
 }
 
-/// The only delivery, once an attempt of it failed.
+/// Returns the only delivery, once an attempt of it failed.
 async fn failed_delivery(world: &World) -> Value {
     let tried = |found: &Value| found[0]["attempt_count"].as_u64().is_some_and(|n| n > 0);
     let found = world.eventually("/api/v1/deliveries?limit=1", tried).await;
@@ -341,7 +341,7 @@ async fn no_connection_is_made_to_an_address_that_is_not_allowed(
         settings.set("delivery.allow_networks", "[]");
     };
     let Some(world) = World::start_with(Sqlite, closed).await else { return };
-    // Whoever connected would be noticed here.
+    // A connection would be noticed here.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let endpoint = json!({
@@ -356,7 +356,7 @@ async fn no_connection_is_made_to_an_address_that_is_not_allowed(
     listener.accept().unwrap_err();
 }
 
-/// A certificate for `localhost` that vouches for itself, and its key.
+/// Returns a self-signed certificate for `localhost`, and its key.
 pub(crate) fn certificate() -> (String, String) {
     let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     (pair.cert.pem(), pair.signing_key.serialize_pem())
@@ -389,7 +389,7 @@ async fn a_server_is_trusted_by_its_certificate_and_its_name(
     };
     let Some(world) = World::start_with(Sqlite, trust).await else { return };
     let scheme = if kind == Nats { "tls" } else { "mqtts" };
-    // Nobody prepared a stream or a subscription: a refusal comes from behind the handshake.
+    // No stream or subscription exists, so a refusal comes after the handshake.
     let endpoint = json!({
         "name": QUEUE, "kind": kind.name(), "url": format!("{scheme}://{host}:{port}"),
         "settings": kind.refused_settings(), "events": ["invoice.*"], "retry": {"schedule": ["1h"]},

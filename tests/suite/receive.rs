@@ -1,4 +1,4 @@
-//! Webhooks of other systems: signed, mapped, recognised when they come again.
+//! Webhooks of other systems: signed, mapped, and recognised when they come again.
 
 use crate::support::{assert_problem, endpoint, hmac, merged};
 use base64::Engine as _;
@@ -16,7 +16,7 @@ mod senders;
 
 pub(crate) const SECRET: &str = "the-other-system-s-secret";
 
-/// Makes a webhook source of this scheme.
+/// Creates a webhook source with this scheme.
 pub(crate) async fn source(world: &World, name: &str, scheme: &str, more: &Value) -> Value {
     let webhook = merged(json!({"scheme": scheme}), more);
     let settings = json!({"name": name, "kind": "webhook", "webhook": webhook, "secret": SECRET});
@@ -31,7 +31,7 @@ pub(crate) fn hex(parts: &[&[u8]]) -> String {
     hex::encode(hmac(SECRET.as_bytes(), parts))
 }
 
-/// The headers that a sender of this scheme signs a body with, at this time.
+/// Returns the headers with which a sender of this scheme signs a body at this time.
 pub(crate) fn signed(scheme: &str, body: &str, at: u64) -> Vec<(&'static str, String)> {
     let (body, at) = (body.as_bytes(), at.to_string());
     let timed = |separator: &[u8]| hex(&[at.as_bytes(), separator, body]);
@@ -72,17 +72,17 @@ pub(crate) async fn send(world: &World, call: Call) -> Answer {
     world.client_with(None).send(call).await.unwrap()
 }
 
-/// The event behind an answer.
+/// Returns the event behind an answer.
 pub(crate) async fn event(world: &World, answer: &Answer) -> Value {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
     world.get(&format!("/api/v1/events/{}", answer.data()["id"].as_str().unwrap())).await
 }
 
-/// Scheme, how it is signed, body, further headers, and the event that it becomes.
+/// Scheme, signing, body, further headers, and the resulting event.
 type System =
     (&'static str, &'static str, &'static str, Vec<(&'static str, String)>, &'static str, Value);
 
-/// What each system sends.
+/// Returns the requests of each system.
 #[expect(clippy::too_many_lines, reason = "one case after the other")]
 fn systems() -> Vec<System> {
     let topic = vec![("x-shopify-topic", "orders/create".to_owned())];
@@ -266,11 +266,12 @@ async fn a_request_that_comes_again_is_recognised() {
             let headers = signed(scheme, body, now());
             let first = send(&world, call(scheme, body, &headers)).await;
             assert_eq!(first.data()["duplicate"], false, "{}", first.text());
-            // What has no id is recognised for some seconds only, and a restart may take longer.
+            // A request without an id is recognised for some seconds only, and a restart may take
+            // longer.
             if scheme == "standard" {
                 world.restart();
             }
-            // Written otherwise it is the same signature.
+            // In another notation it is the same signature.
             let upper = |(name, value): &(&'static str, String)| match *name {
                 "x-perfexapi-signature" => (*name, value.to_uppercase()),
                 _ => (*name, value.clone()),
@@ -404,8 +405,8 @@ async fn a_document_sets_webhook_sources() {
     assert_eq!(send(&world, other).await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
-/// Ids of many systems can be guessed. Whoever may push events must not make a signed one look like
-/// a repeat.
+/// Ids of many systems can be guessed. A caller that may push events must not make a signed one
+/// look like a repeat.
 #[tokio::test]
 async fn a_token_cannot_suppress_signed_webhooks() {
     for backend in [Sqlite, Postgres] {
@@ -436,7 +437,7 @@ async fn a_token_cannot_suppress_signed_webhooks() {
     }
 }
 
-/// A signature is not the only proof of who sends.
+/// A signature is not the only proof of the sender.
 #[tokio::test]
 async fn a_token_cannot_push_for_any_source_that_is_verified() {
     let Some(world) = World::start(Sqlite).await else { return };

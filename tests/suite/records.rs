@@ -1,4 +1,4 @@
-//! What automation platforms poll and subscribe to: records, REST hooks, samples.
+//! Polling and subscriptions of automation platforms: records, REST hooks, samples.
 
 use crate::support::{assert_problem, caller, hex_signature, texts};
 use hyper::{Method, StatusCode};
@@ -8,7 +8,7 @@ use waybill_tests::rest::Call;
 use waybill_tests::world::text;
 use waybill_tests::{Answer, Receiver, Reply, World};
 
-/// Captures what happened to an invoice.
+/// Captures an event of an invoice.
 async fn invoice(world: &World, what: &str, id: u32, more: &Value) {
     let mut data = json!({"id": id.to_string(), "status": "1", "total": format!("{id}00.00"), "clientid": "7"});
     for (key, value) in more.as_object().unwrap() {
@@ -17,7 +17,7 @@ async fn invoice(world: &World, what: &str, id: u32, more: &Value) {
     world.event(&json!({"type": format!("invoice.{what}"), "source": "crm", "data": data})).await;
 }
 
-/// A record without what Waybill adds.
+/// Returns a record without the fields that Waybill adds.
 fn own_fields(record: &Value) -> Value {
     let fields = record.as_object().unwrap().clone().into_iter();
     fields.filter(|(name, _)| !name.starts_with("waybill_")).collect()
@@ -48,7 +48,7 @@ async fn the_latest_state_of_a_record_is_served() {
         assert_eq!((&one["status"], &one["total"]), (&json!("2"), &json!("100.00")));
         let gone = world.client().get("/api/v1/invoices/2").await.unwrap();
         assert_problem(&gone, StatusCode::NOT_FOUND, "there is no invoice `2`");
-        // An event that tells little more than the id does not take the state away.
+        // An event that holds little more than the id does not replace the state.
         world.event(&json!({"type": "invoice.sent", "source": "crm", "data": {"id": "3"}})).await;
         let three = world.client().get("/api/v1/invoices/3").await.unwrap().data();
         assert_eq!(three["total"], "300.00");
@@ -161,7 +161,7 @@ async fn polling_while_rows_arrive_misses_none() {
     let mut since = "0".to_owned();
     loop {
         let done = writer.is_finished();
-        // As a poller does it: until a page brings nothing new, from the time of the last answer.
+        // Like a poller: from the time of the last answer, until a page brings nothing new.
         let next = world.get("/api/v1/auth/test").await["server_time"].as_str().unwrap().to_owned();
         for page in 1.. {
             let found = ids(&world, &format!("?since={since}&per_page=50&page={page}")).await;
@@ -179,8 +179,8 @@ async fn polling_while_rows_arrive_misses_none() {
     assert_eq!(seen.len(), 300);
 }
 
-/// Reads all pages by their numbers, as the n8n node does it: until one is not full. `between` does
-/// something after each.
+/// Reads all pages by their numbers, like the n8n node: until one is not full. `between` runs after
+/// each.
 async fn read_by_number(
     world: &World,
     query: &str,
@@ -229,7 +229,7 @@ async fn a_full_read_sees_every_record_that_is_updated_meanwhile() {
         for id in 1..=23 {
             invoice(&world, "created", id, &json!({})).await;
         }
-        // What has not been read yet moves to the front of any list by the time of the last update.
+        // Unread records move to the front of any list by the time of the last update.
         let update = async |page: u32| {
             for id in [24 - 5 * page.min(4) - 1, 2, 1] {
                 invoice(&world, "paid", id, &json!({"status": "2"})).await;
@@ -269,7 +269,7 @@ async fn a_full_read_sees_every_record_that_stays_while_others_go() {
             for id in first + 1..=first + 23 {
                 invoice(&world, "created", id, &json!({})).await;
             }
-            // The newest goes once it was read: those after it move up by one.
+            // The newest is deleted once it was read: those after it move up by one.
             let delete = async |page: u32| {
                 if page <= 2 {
                     invoice(&world, "deleted", first + 24 - page, &json!({})).await;
@@ -314,7 +314,7 @@ async fn records_of_two_crms_are_told_apart() {
         let missing = world.client().get("/api/v1/invoices/17?source=crm-c").await.unwrap();
         assert_eq!(missing.status, StatusCode::NOT_FOUND);
 
-        // A trigger for updates: each update is news, and its row is no longer as it was created.
+        // A trigger for updates: each update is news, and its row has changed since its creation.
         let before = texts(&rows, "waybill_revision");
         let data = json!({"id": "17", "total": "3.00", "status": "2"});
         let event = json!({"type": "invoice.updated", "source": "crm-a", "data": data});
@@ -497,7 +497,7 @@ async fn the_same_subscription_twice_is_one() {
         let deliveries = world.get("/api/v1/deliveries").await;
         assert_eq!(deliveries.as_array().unwrap().len(), 1);
 
-        // What is given anew is taken over, and what differs is another subscription.
+        // Given fields are taken over, and other fields make another subscription.
         let secret = crate::support::merged(wanted.clone(), &json!({"secret": "another"}));
         let answer = post(secret).await;
         assert_eq!((answer.status, &answer.json()["id"]), (StatusCode::OK, &json!(id)));
@@ -513,7 +513,7 @@ async fn the_same_subscription_twice_is_one() {
             assert_eq!(answer.status, StatusCode::CREATED, "{other}");
             assert_ne!(answer.json()["id"], id.as_str());
         }
-        // An endpoint of an operator that does more is not a subscription.
+        // An operator's endpoint with more settings is not a subscription.
         let more = json!({"name": "webhook-9", "url": receiver.url("/more"), "events": ["t.x"], "mode": "smart"});
         world.endpoint(&more).await;
         let answer = post(json!({"url": receiver.url("/more"), "events": ["t.x"]})).await;
@@ -541,7 +541,7 @@ async fn a_subscription_ends_when_its_receiver_says_gone() {
         world.event(&json!({"type": "t.x", "data": {"n": 2}})).await;
         assert_eq!(world.get("/api/v1/deliveries").await.as_array().unwrap().len(), 1);
 
-        // Whoever subscribes again wants it again.
+        // A new subscription activates it again.
         receiver.always("/gone", Reply::Status(200));
         let again = world.client().post("/api/v1/webhooks", &wanted).await.unwrap();
         assert_eq!(

@@ -1,5 +1,5 @@
-//! Receivers that ask for time: `429`, and `503` with `Retry-After`, hold back the endpoint and use
-//! up no attempt of the schedule.
+//! Receivers that ask for a pause: `429`, and `503` with `Retry-After`, hold back the endpoint and
+//! do not count as attempts of the schedule.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -36,7 +36,8 @@ async fn a_receiver_that_takes_few_requests_a_second_gets_them_all(
     assert!((0.5..=10.0).contains(&rate), "5 a second was learnt as {rate}");
 }
 
-/// An endpoint without retries whose first request is answered 429 with an hour of `Retry-After`.
+/// Creates an endpoint without retries whose first request is answered 429 with an hour of
+/// `Retry-After`.
 async fn held_for_an_hour(world: &World, receiver: &Receiver) -> String {
     receiver.script("/a", [Reply::retry_after(429, 3_600)]);
     let more = json!({"retry": {"schedule": []}});
@@ -47,7 +48,7 @@ async fn held_for_an_hour(world: &World, receiver: &Receiver) -> String {
     format!("/api/v1/endpoints/{}", text(&made, "id"))
 }
 
-/// Whether every delivery waits for most of an hour.
+/// Returns whether every delivery waits for most of an hour.
 fn held(deliveries: &Value) -> bool {
     let hour = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(50);
     let waits = |delivery: &Value| {
@@ -147,7 +148,7 @@ async fn deliveries_that_failed_together_do_not_come_back_together() {
     }
 }
 
-/// Seconds from the end of the first attempt to the next one, less an hour.
+/// Returns the seconds from the end of the first attempt to the next one, less an hour.
 async fn wait_beyond_an_hour(world: &World, delivery: &Value) -> f64 {
     let shown = world.get(&format!("/api/v1/deliveries/{}", text(delivery, "id"))).await;
     let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();

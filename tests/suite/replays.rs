@@ -1,4 +1,4 @@
-//! Sending again what was sent before, and calling off what waits.
+//! Replays of settled deliveries, and the cancellation of waiting ones.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -8,7 +8,8 @@ use waybill_tests::{Receiver, Reply, World};
 
 use crate::support::{endpoint, endpoint_with, invoice, problem};
 
-/// Two endpoints, of which `bad` fails for good; an event that both were sent. The event's path.
+/// Creates two endpoints, of which `bad` fails for good, and an event that both were sent. Returns
+/// the event's path.
 async fn one_of_two_failed(world: &World, receiver: &Receiver) -> String {
     receiver.script("/bad", [Reply::Status(500)]);
     world.endpoint(&endpoint("good", &receiver.url("/good"))).await;
@@ -32,7 +33,7 @@ async fn an_event_is_replayed_to_those_that_failed(#[values(Sqlite, Postgres)] b
     assert_eq!(arrivals[0].header("webhook-id"), arrivals[1].header("webhook-id"));
     world.eventually("/api/v1/dead-letters", |found| *found == json!([])).await;
     assert_eq!(receiver.count("/good"), 1);
-    // Nothing has failed any more.
+    // No delivery is failed any more.
     let (replay, failed) = (format!("{event}/replay"), json!({"failed_only": true}));
     problem(&world.client().post(&replay, &failed).await.unwrap(), 409);
 }

@@ -1,4 +1,4 @@
-//! How long things are kept, and that what is erased is nowhere any more.
+//! Retention periods, and that erased data is nowhere any more.
 
 use std::path::{Path, PathBuf};
 
@@ -13,22 +13,22 @@ use waybill_tests::{Answer, Dialect, Receiver, Reply, Settings, Site, World};
 use crate::poll;
 use crate::support::{assert_problem, caller, endpoint_with, merged, problem, texts};
 
-/// What must not be found anywhere once its record is erased.
+/// A text that must not be found anywhere once its record is erased.
 const MARKER: &str = "erase-me-7f3a@example.com";
 
-/// Keeps everything for a second only, but for dead letters.
+/// Keeps everything for a second only, except dead letters.
 fn keep_a_second(settings: &mut Settings) {
     for kind in ["payloads", "plans", "attempts", "deliveries", "events", "deleted_records"] {
         settings.set(&format!("retention.{kind}"), "1s");
     }
 }
 
-/// An event of a type that the catalogue does not know, so that no record holds it.
+/// Returns an event of a type that the catalogue does not know, so that no record holds it.
 fn order(id: u32, filler: &str) -> Value {
     json!({"type": "order.placed", "resource_id": id.to_string(), "data": {"id": id, "note": filler}})
 }
 
-/// An endpoint for those.
+/// Returns an endpoint for these events.
 fn orders(name: &str, url: &str, more: &Value) -> Value {
     let mut endpoint = endpoint_with(name, url, &json!({"events": ["order.*"]}));
     for (key, value) in more.as_object().unwrap() {
@@ -69,7 +69,7 @@ async fn a_payload_goes_and_its_trace_stays() {
         }
         assert_eq!(receiver.count("/a"), 1);
 
-        // Of the two older ones, the one that the record has moved on from lost its payload, the
+        // Of the two older ones, the one that the record has left behind lost its payload; the
         // other is the record.
         let path = format!("/api/v1/events/{first}");
         world.eventually(&path, |found| found["payload_pruned_at"].is_string()).await;
@@ -98,7 +98,7 @@ async fn open_work_is_kept_however_old_it_is() {
             ids.push(world.event(&event).await);
             receiver.first(&format!("/{name}")).await;
         }
-        // The last of them is gone, so the first were looked at.
+        // The last of them is gone, so the first were examined.
         until_gone(&world, &format!("/api/v1/events/{}", ids[2])).await;
         let waiting = world.get(&format!("/api/v1/events/{}", ids[0])).await;
         assert_eq!(waiting["data"], json!({"id": 1}));
@@ -120,7 +120,7 @@ async fn open_work_is_kept_however_old_it_is() {
     }
 }
 
-/// Waits until there is no such thing any more.
+/// Waits until an object no longer exists.
 async fn until_gone(world: &World, path: &str) {
     let deadline = std::time::Instant::now() + waybill_tests::world::LIMIT;
     while world.client().get(path).await.unwrap().status != StatusCode::NOT_FOUND {
@@ -157,7 +157,7 @@ async fn deleted_records_and_dead_letters_are_forgotten_too() {
     }
 }
 
-/// What an SQLite database takes once its log is copied into the file.
+/// Returns the size of an SQLite database once its log is copied into the file.
 fn database_bytes(file: &Path) -> u64 {
     let database = rusqlite::Connection::open(file).unwrap();
     let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
@@ -179,11 +179,11 @@ async fn the_file_gives_back_what_is_pruned() {
     let before = std::fs::metadata(&file).unwrap().len();
     assert!(before > 16 << 20, "{before} bytes");
     world.restart_with(keep_a_second);
-    // Captures go on meanwhile.
+    // Captures continue meanwhile.
     world.event(&order(EVENTS, "x")).await;
     world.server().wait_for_line(&["gave back pages"]).unwrap();
     world.eventually("/api/v1/events", |found| found.as_array().unwrap().len() <= 1).await;
-    // Pages are given back some time after the events that stood in them are gone.
+    // Pages are returned some time after their events are gone.
     let deadline = std::time::Instant::now() + waybill_tests::world::LIMIT;
     while database_bytes(&file) >= before / 2 && std::time::Instant::now() < deadline {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -193,13 +193,13 @@ async fn the_file_gives_back_what_is_pruned() {
     assert!(after < before / 2, "{before} bytes before, {after} after");
 }
 
-/// The database's files of a world on SQLite.
+/// Returns the database files of a world on SQLite.
 fn files(world: &World) -> Vec<PathBuf> {
     let name = |end: &str| world.folder().join(format!("waybill.db{end}"));
     ["", "-wal", "-shm"].map(name).into_iter().filter(|path| path.exists()).collect()
 }
 
-/// How often the marker stands in a file.
+/// Counts the occurrences of the marker in a file.
 fn marked(path: &Path) -> usize {
     let bytes = std::fs::read(path).unwrap();
     let marker = MARKER.as_bytes();
@@ -217,7 +217,7 @@ async fn erased(world: &World, record: &str) -> Value {
     answer.data()
 }
 
-/// Something of a customer happens.
+/// Captures an event of a customer.
 async fn customer(world: &World, what: &str, id: u32, email: &str, filler: usize) -> String {
     let note = "Lorem ipsum ".repeat(filler);
     let data = json!({
@@ -227,12 +227,12 @@ async fn customer(world: &World, what: &str, id: u32, email: &str, filler: usize
     world.event(&event).await
 }
 
-/// Customers of whom one is marked, with deliveries that went well, wait and died.
+/// Creates customers of whom one is marked, with deliveries that succeeded, wait and died.
 async fn populate(world: &World, receiver: &Receiver) {
     for (path, status, schedule) in
         [("/good", 200, json!([])), ("/later", 500, json!(["1h"])), ("/dead", 500, json!([]))]
     {
-        // What a receiver answers is kept with the attempt.
+        // A receiver's answer is stored with the attempt.
         receiver.always(path, Reply::Full { status, headers: Vec::new(), body: MARKER.into() });
         let more = json!({"events": ["customer.*"], "retry": {"schedule": schedule}});
         let name = path.trim_start_matches('/');
@@ -292,7 +292,7 @@ async fn assert_nothing_is_left(world: &World) {
     }
     let others = world.get("/api/v1/customers?limit=100").await;
     assert_eq!(others.as_array().unwrap().len(), 30);
-    // Asked again, there is nothing to do, and that is on record too.
+    // A repeated call has nothing to do, and is audited too.
     let again = erased(world, "customers/9?everywhere=true").await;
     assert_eq!(again["events"], 0);
     let audit = world.get("/api/v1/audit?method=DELETE").await;
@@ -318,7 +318,7 @@ async fn erasing_asks_whose_record_and_who_may() {
     let done = erased(&world, "invoices/17?everywhere=true&source=crm-a").await;
     assert_eq!(done["events"], 1);
     assert_eq!(world.get("/api/v1/invoices/17").await["waybill_source"], "crm-b");
-    // Of a resource that the catalogue does not know there is no state, but there are events.
+    // For a resource that the catalogue does not know there is no state, but there are events.
     world.event(&order(5, MARKER)).await;
     assert_eq!(erased(&world, "order/5?everywhere=true").await["events"], 1);
 }
@@ -351,7 +351,7 @@ async fn what_a_source_kept_of_an_erased_record_is_gone_and_not_told_again() {
     poll::run(&world, "crm").await;
     assert_eq!(poll::events(&world, "crm").await, Vec::<Value>::new(), "it is no new row");
 
-    // A row that was only noted, and one that cannot be told.
+    // A row that was only stored, and one that cannot become an event.
     assert_eq!(erased(&world, "invoices/2?everywhere=true").await["kept_rows"], 1);
     let mut deep = json!([]);
     for _ in 0..120 {

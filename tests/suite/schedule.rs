@@ -21,7 +21,7 @@ const ALWAYS: &str = "* * * * * *";
 /// Each 29th of February, at midnight.
 const SELDOM: &str = "0 0 29 2 *";
 
-/// Settings of a schedule; `more` goes over those of the schedule itself.
+/// Returns settings of a schedule. `more` overrides those of the schedule itself.
 fn settings(name: &str, cron: &str, more: &Value) -> Value {
     let schedule = json!({"cron": cron, "event": "report.due"});
     json!({"name": name, "kind": "schedule", "schedule": merged(schedule, more)})
@@ -31,13 +31,13 @@ async fn schedule(world: &World, name: &str, cron: &str, more: &Value) -> Value 
     world.post("/api/v1/sources", &settings(name, cron, more)).await
 }
 
-/// When an event was due, in seconds since 1970.
+/// Returns the due time of an event, in seconds since 1970.
 fn due(event: &Value) -> i64 {
     let text = event["data"]["scheduled_at"].as_str().unwrap_or_default();
     time::unix(text, 0).unwrap_or_else(|| panic!("no time in {event:#}"))
 }
 
-/// Waits until a schedule has fired so often, and gives its events in order.
+/// Waits until a schedule has fired `times` times, and returns its events in order.
 async fn fired(world: &World, name: &str, times: usize) -> Vec<Value> {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -50,13 +50,13 @@ async fn fired(world: &World, name: &str, times: usize) -> Vec<Value> {
     }
 }
 
-/// Waits until it has fired so many times more.
+/// Waits until it has fired `times` more times.
 async fn fired_more(world: &World, name: &str, times: usize) -> Vec<Value> {
     let before = events(world, name).await.len();
     fired(world, name, before + times).await
 }
 
-/// That no two of them were due at the same time, and the earlier came first.
+/// Checks that no two were due at the same time, and that the earlier came first.
 fn assert_each_once(events: &[Value]) {
     let times: Vec<i64> = events.iter().map(due).collect();
     assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
@@ -93,7 +93,7 @@ async fn an_event_comes_at_each_time(#[values(Sqlite, Postgres)] backend: Backen
 async fn five_fields_mean_minutes_and_the_next_time_is_told() {
     let Some(world) = World::start(Sqlite).await else { return };
     let zone = json!({"time_zone": "Asia/Kolkata"});
-    // Some hours ahead, where the clock is five and a half hours ahead of UTC.
+    // Some hours ahead, by a clock that is five and a half hours ahead of UTC.
     let hour = (now() / 3_600 + 8) % 24;
     schedule(&world, "daily", &format!("30 {hour} * * *"), &zone).await;
     let told = |found: &Value| found["run"]["next_at"].is_string();
@@ -143,7 +143,7 @@ async fn a_paused_schedule_is_silent() {
     schedule(&world, "clock", ALWAYS, &json!({})).await;
     fired(&world, "paused", 1).await;
     world.post("/api/v1/sources/paused/pause", &json!({})).await;
-    // One may have been under way; the other schedule tells that time goes by.
+    // One may have been under way; the other schedule shows that time passes.
     fired_more(&world, "clock", 2).await;
     let (before, from) = (events(&world, "paused").await.len(), now());
     fired_more(&world, "clock", 3).await;
@@ -174,11 +174,11 @@ async fn times_that_were_missed_are_skipped_or_made_up_for_once(
     .await
     .unwrap();
     let down = now();
-    // Times have to pass while nobody is there; there is no other way to miss them.
+    // Times can only be missed while no server runs.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let up = now();
     world.restart();
-    // Whole seconds at which no server was there.
+    // Whole seconds at which no server ran.
     let missed = |event: &&Value| (down + 1..up).contains(&due(event));
     let skip = fired_more(&world, "skip", 2).await;
     assert_eq!(skip.iter().find(missed), None, "what was missed is skipped");
@@ -186,7 +186,7 @@ async fn times_that_were_missed_are_skipped_or_made_up_for_once(
     let once = fired_more(&world, "once", 1).await;
     let late: Vec<&Value> = once.iter().filter(missed).collect();
     assert!(late.len() <= 1, "made up for once: {late:#?}");
-    // By when it was captured, not by when it was due.
+    // By the time of capture, not the due time.
     let is_late = |event: &&Value| {
         let received = time::unix(event["received_at"].as_str().unwrap(), 0).unwrap();
         received >= up && event["data"]["missed"].as_u64() >= Some(1)
@@ -245,8 +245,8 @@ async fn two_nodes_fire_each_time_once_and_one_goes_on_alone() {
     schedule(&world, "shared", ALWAYS, &json!({})).await;
     assert_each_once(&fired(&world, "shared", 5).await);
 
-    // Which of the two has the lease is not to be seen; each is killed in its turn, so that it goes
-    // over once at least.
+    // The test cannot see which of the two has the lease, so each is killed in turn: the lease
+    // moves at least once.
     second.kill9();
     assert_each_once(&fired_more(&world, "shared", 3).await);
     second = Server::start(world.settings()).unwrap();
@@ -264,7 +264,7 @@ async fn two_nodes_fire_each_time_once_and_one_goes_on_alone() {
     drop(second);
 }
 
-/// The id of the last event that a node knows of.
+/// Returns the id of the newest event that a node knows.
 async fn newest(client: &Client) -> Value {
     let answer = client.get("/api/v1/events?source=shared&limit=1").await.unwrap();
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());

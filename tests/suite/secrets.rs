@@ -1,5 +1,5 @@
-//! What must be seen nowhere: secrets, tokens and payloads, marked and posted through every path,
-//! then searched for in logs, audit, errors, metrics and the OpenAPI description.
+//! Data that must not appear anywhere: secrets, tokens and payloads are marked and posted through
+//! every path, then searched in logs, audit, errors, metrics and the OpenAPI description.
 
 use crate::support::{endpoint_with, token};
 use hyper::{Method, StatusCode};
@@ -9,14 +9,14 @@ use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::rest::Call;
 use waybill_tests::{Answer, Receiver, Reply, World};
 
-/// In everything that must not be seen.
+/// Part of everything that must not appear.
 const MARK: &str = "m4rkedS3cret";
 
 fn mark(what: &str) -> String {
     format!("{MARK}-{what}-0123456789")
 }
 
-/// Ways to say who one is, each with a secret that is not known or known for too little.
+/// Returns ways to authenticate, each with a secret that is unknown or has too few rights.
 fn wrong_callers(method: &Method, path: &str) -> Vec<Call> {
     let call = || Call::new(method.clone(), path);
     vec![
@@ -29,7 +29,7 @@ fn wrong_callers(method: &Method, path: &str) -> Vec<Call> {
     ]
 }
 
-/// Bodies that each route has to refuse, or to take without showing them.
+/// Returns bodies that each route has to refuse, or to accept without showing them.
 fn bodies() -> Vec<String> {
     let value = mark("payload");
     vec![
@@ -52,7 +52,7 @@ fn assert_clean(what: &str, text: &str) {
     assert!(found.is_none(), "{what}: {}", found.unwrap_or_default());
 }
 
-/// Method and path of every operation.
+/// Returns method and path of every operation.
 async fn operations(world: &World) -> Vec<(Method, String)> {
     let document = world.client().get("/openapi.json").await.unwrap();
     assert_clean("the description", &document.text());
@@ -79,7 +79,7 @@ fn assert_error_is_clean(what: &str, answer: &Answer) {
     }
 }
 
-/// What an operator sets, with marks wherever a secret may stand, used once.
+/// Creates the objects of an operator with marks wherever a secret is possible, and uses them once.
 async fn deliver(world: &World, receiver: &Receiver) -> String {
     let path = format!("/hook?key={}", mark("query"));
     receiver.always(&path, Reply::with_header(500, "x-secret", &mark("reply")));
@@ -108,7 +108,7 @@ async fn no_secret_token_or_payload_is_seen() {
         let receiver = Receiver::start().await;
         let known = json!({"name": "poor", "scopes": ["flows:read"]});
         let known = token(&world, &known).await;
-        // Who was good before the many wrong ones is let through after them.
+        // A caller that was accepted before the many wrong ones still is.
         let poor = world.client_with(Some(&known));
         assert_eq!(poor.get("/api/v1/flows").await.unwrap().status, StatusCode::OK);
         let source = json!({
@@ -135,7 +135,7 @@ async fn no_secret_token_or_payload_is_seen() {
             }
         }
         assert_eq!(poor.get("/api/v1/tokens").await.unwrap().status, StatusCode::FORBIDDEN);
-        // When the last call is on record, all are.
+        // When the last call is audited, all are.
         world.eventually("/api/v1/audit?token=poor&status=403", |rows| rows[0].is_object()).await;
         let audit = world.client().get("/api/v1/audit/export").await.unwrap().text();
         assert!(audit.lines().count() > 300, "{audit}");

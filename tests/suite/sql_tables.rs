@@ -11,7 +11,7 @@ use waybill_tests::{Database, MariaDatabase, World};
 
 use crate::support::{invoice, merged, patient_schedule};
 
-/// The tables of the system that is written to.
+/// The tables of the target system.
 const TABLES: &str = "CREATE TABLE invoices (no INT PRIMARY KEY, total DECIMAL(10,2), paid BOOLEAN, \
      at TIMESTAMP NULL, note VARCHAR(20)); CREATE TABLE seen (no INT NOT NULL);";
 
@@ -22,7 +22,7 @@ enum Engine {
 }
 use Engine::{Maria, Postgre};
 
-/// A database that is written to.
+/// The target database.
 #[derive(Debug)]
 enum Target {
     Postgre(Database),
@@ -30,7 +30,7 @@ enum Target {
 }
 
 impl Target {
-    /// On the server of all tests; none where there is none.
+    /// Creates a database on the server of all tests. Returns `None` without a server.
     async fn start(engine: Engine) -> Option<Self> {
         let target = match engine {
             Postgre => Self::Postgre(fresh_database().await?),
@@ -48,7 +48,7 @@ impl Target {
         .unwrap();
     }
 
-    /// The first column of what a query finds; it has to be a text.
+    /// Returns the first column of a query, which must be a text.
     async fn texts(&self, query: &str) -> Vec<String> {
         match self {
             Self::Postgre(database) => database.texts(query).await,
@@ -62,7 +62,7 @@ impl Target {
         self.texts(&query).await.concat().trim().to_owned()
     }
 
-    /// Its URL without a user, as an endpoint has it, and the user.
+    /// Returns its URL without a user, as in an endpoint, and the user.
     fn place(&self) -> (String, &'static str) {
         let (url, user) = match self {
             Self::Postgre(database) => (database.url(), "postgres"),
@@ -71,7 +71,7 @@ impl Target {
         (url.replacen(&format!("{user}@"), "", 1), user)
     }
 
-    /// An endpoint that writes invoices, with more settings.
+    /// Returns an endpoint that writes invoices, with more settings.
     fn endpoint(&self, more: &Value) -> Value {
         let (url, user) = self.place();
         let settings = json!({"username": user, "password": "", "tls": "off",
@@ -83,7 +83,7 @@ impl Target {
     }
 }
 
-/// Waits until nothing waits any more.
+/// Waits until nothing is waiting.
 async fn settle(world: &World) {
     for status in ["pending", "leased"] {
         let path = format!("/api/v1/deliveries?limit=1&status={status}");
@@ -224,12 +224,12 @@ async fn each_delivery_is_one_row_however_often_waybill_is_killed(
 ) {
     let Some(target) = Target::start(engine).await else { return };
     let Some(mut world) = World::start(Sqlite).await else { return };
-    // The table takes a number as often as it is written.
+    // The table accepts a number any number of times.
     let more = json!({"table": "seen", "columns": {"no": "data.id"}});
     world.endpoint(&target.endpoint(&more)).await;
     for round in 0..6 {
         capture(&world, round * 100..round * 100 + 100).await;
-        // A moment in the midst of the writing; nothing is expected to have happened by then.
+        // A moment during the writing, so the test does not wait for a condition.
         tokio::time::sleep(Duration::from_millis(u64::from(round) * 15)).await;
         world.kill9();
         world.restart();
@@ -242,7 +242,7 @@ async fn each_delivery_is_one_row_however_often_waybill_is_killed(
     assert_eq!(delivered, json!([]));
 }
 
-/// A server of our own, which may be stopped.
+/// A server of the test, which may be stopped.
 enum OwnServer {
     Postgre(Cluster),
     Maria(MariaDb),
@@ -302,7 +302,7 @@ async fn each_delivery_is_one_row_when_the_database_restarts_in_mid_stream(
     assert_eq!(target.count("seen").await, "600");
     assert_eq!(target.count("(SELECT DISTINCT no FROM seen) AS numbers").await, "600");
     assert_eq!(target.count("waybill_inbox").await, "600");
-    // Before the server ends.
+    // Dropped before the server ends.
     drop(target);
 }
 
@@ -344,6 +344,6 @@ async fn a_database_is_trusted_by_its_certificate_and_its_name(
     if !is_delivered {
         assert_eq!(delivery["attempts"][0]["error_class"], "tls", "{delivery}");
     }
-    // Before the server ends.
+    // Dropped before the server ends.
     drop(target);
 }

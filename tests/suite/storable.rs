@@ -1,6 +1,5 @@
-//! Text that a database refuses, wherever it comes from: what a module returns, filters, rows that
-//! break a rule of the database. Nothing of it makes work that never ends, and both databases give
-//! the same result.
+//! Text that a database refuses, from every origin: output of modules, filters, rows that violate a
+//! rule of the database. None of it causes endless work, and both databases give the same result.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ use crate::support::{endpoint_with, problem};
 
 const DEAD: &str = "/api/v1/dead-letters";
 
-/// A world where `hostile.*` goes through the module of that name to the endpoint `sink`.
+/// Starts a world where `hostile.*` goes through the module of that name to the endpoint `sink`.
 async fn world_with_hostile(backend: Backend) -> Option<(World, Receiver)> {
     let component = guest("hostile")?;
     let world = World::start(backend).await?;
@@ -102,7 +101,7 @@ async fn u_0000_in_a_query_or_a_filter_is_told_to_the_caller(
     assert_eq!(problem(&answer, 422)[0].0, "reason");
 }
 
-/// A world on PostgreSQL, and its database to set rules in that Waybill knows nothing of.
+/// Starts a world on PostgreSQL with database rules that Waybill does not know.
 async fn world_with_rules(rules: &str) -> Option<(World, Receiver)> {
     let (world, receiver) = world_with_hostile(Postgres).await?;
     Database::run(&world.settings().database, rules).await.unwrap();

@@ -1,5 +1,5 @@
-//! Sources of the kinds `nats` and `amqp`: messages of the real servers become events, each once and
-//! in order. The usual Python client of each server publishes them.
+//! Sources of the kinds `nats` and `amqp`: messages of the real servers become events, each once
+//! and in order. The usual Python client of each server publishes them.
 
 use std::ops::Range;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::support::{merged, problem};
 const SOURCE: &str = "stream";
 const PATH: &str = "/api/v1/sources/stream";
 
-/// Settings of a source that takes what `prepare` made room for.
+/// Returns settings of a source that takes messages from the place that `prepare` made.
 fn source(broker: &Broker, more: &Value) -> Value {
     let kind = broker.kind();
     let own = match kind {
@@ -40,7 +40,7 @@ async fn create(world: &World, broker: &Broker, more: &Value) {
     assert!(made.get("secret").is_none(), "{made:#}");
 }
 
-/// A message about an invoice. Its id is that of the message, or of its place.
+/// Returns a message about an invoice. Its id is that of the message, or of its position.
 fn invoice(number: u32, id: Option<&str>) -> Value {
     let event =
         json!({"type": "invoice.paid", "resource_id": number.to_string(), "data": {"id": number}});
@@ -56,7 +56,7 @@ async fn publish(broker: &Broker, messages: &[Value]) {
     broker.run_with(&["publish"], &lines.join("\n")).await;
 }
 
-/// Waits until there are so many events, and returns the numbers of the invoices in order.
+/// Waits until there are `count` events, and returns the numbers of the invoices in order.
 async fn captured(world: &World, count: usize) -> Vec<u32> {
     let path = format!("/api/v1/events?limit=1&source={SOURCE}&resource_id={}", count - 1);
     world.eventually(&path, |found| *found != json!([])).await;
@@ -68,7 +68,7 @@ fn all(count: u32) -> Vec<u32> {
     (0..count).collect()
 }
 
-/// How many messages the broker still has for the source, which does not run.
+/// Returns the number of messages that the broker still has for the source, which does not run.
 async fn left(broker: &Broker) -> u32 {
     broker.run(&["left"]).await.trim().parse().unwrap()
 }
@@ -175,7 +175,7 @@ async fn a_message_that_is_published_twice_is_captured_once(#[values(Nats, Amqp)
     if kind == Amqp {
         messages.insert(1, invoice(0, Some("m0")));
     }
-    // A stream drops a repeated message by itself; the event's own id is known to Waybill alone.
+    // A stream drops a repeated message by itself; only Waybill knows the event's own id.
     let event = json!({"type": "invoice.paid", "id": "e2", "resource_id": "2", "data": {}});
     for id in ["x1", "x2"] {
         messages.push(json!({"id": id, "place": "crm.invoice", "body": event.to_string()}));
@@ -207,7 +207,7 @@ async fn any_json_is_an_event_as_the_mapping_says(#[values(Nats, Amqp)] kind: Ki
     assert_eq!(whole["data"], json!({"total": "1.50"}), "{whole:#}");
 }
 
-/// Another node's settings, with a folder of its own.
+/// Returns another node's settings, with its own folder.
 fn beside(world: &World, folder: &Path) -> Settings {
     let mut settings = world.settings().clone();
     settings.set("server.listen", "127.0.0.1:0").set("server.data_dir", folder.to_str().unwrap());
@@ -228,7 +228,8 @@ async fn two_nodes_take_each_message_once_and_one_goes_on(#[values(Nats, Amqp)] 
     let folder = tempfile::tempdir().unwrap();
     let second = Server::start(&beside(&world, folder.path())).unwrap();
     publish(&broker, &invoices(300..600)).await;
-    // The first node has the source. The other one takes it over once the first is known to be lost.
+    // The first node has the source. The other one takes it over once the first is known to be
+    // lost.
     world.kill9();
     publish(&broker, &invoices(600..900)).await;
     let other = Client::new(second.address(), Some(ADMIN_TOKEN));
@@ -267,7 +268,7 @@ async fn no_connection_is_made_to_an_address_that_is_not_allowed(#[values(Nats, 
         settings.set("delivery.allow_networks", "[]");
     };
     let Some(world) = World::start_with(Sqlite, closed).await else { return };
-    // Whoever connected would be noticed here.
+    // A connection would be noticed here.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("{}://{}", kind.name(), listener.local_addr().unwrap());
     let own = match kind {

@@ -1,5 +1,5 @@
-//! What several suites need: events, and the verification of signatures and problem documents,
-//! written from the specifications and not from the program.
+//! Common helpers of several suites: events, and the verification of signatures and problem
+//! documents, written from the specifications and not from the program.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -11,13 +11,13 @@ use sha2::Sha256;
 use std::process::Command;
 use waybill_tests::{Answer, Arrival, Client, Settings, World};
 
-/// An event about one invoice.
+/// Returns an event about one invoice.
 pub(crate) fn invoice(id: u32) -> Value {
     json!({"type": "invoice.paid", "resource_id": id.to_string(), "data": {"id": id, "total": "1545.81"}})
 }
 
-/// An endpoint of this name at this URL that takes invoices, with a schedule short enough to see
-/// its end.
+/// Returns an endpoint with this name and URL that receives invoices, with a schedule short enough
+/// to see its end.
 pub(crate) fn endpoint(name: &str, url: &str) -> Value {
     json!({
         "name": name, "url": url, "events": ["invoice.*"],
@@ -25,18 +25,18 @@ pub(crate) fn endpoint(name: &str, url: &str) -> Value {
     })
 }
 
-/// The same with more fields.
+/// Returns the same endpoint with more fields.
 pub(crate) fn endpoint_with(name: &str, url: &str, more: &Value) -> Value {
     merged(endpoint(name, url), more)
 }
 
-/// A retry schedule that is short at first, and long enough for RabbitMQ to stop and start on a busy
-/// machine.
+/// Returns a retry schedule that is short at first, and long enough for RabbitMQ to stop and start
+/// on a busy machine.
 pub(crate) fn patient_schedule() -> Vec<&'static str> {
     [vec!["100ms"; 10], vec!["2s"; 40]].concat()
 }
 
-/// The first object with the fields of the second put over it.
+/// Returns the first object, overridden by the fields of the second.
 pub(crate) fn merged(mut object: Value, more: &Value) -> Value {
     for (key, value) in more.as_object().unwrap() {
         object[key] = value.clone();
@@ -44,7 +44,7 @@ pub(crate) fn merged(mut object: Value, more: &Value) -> Value {
     object
 }
 
-/// Makes a source of these settings and waits for the end of its first run: its `run`.
+/// Creates a source with these settings and waits for the end of its first run. Returns its `run`.
 pub(crate) async fn first_run(world: &World, settings: &Value) -> Value {
     world.post("/api/v1/sources", settings).await;
     let path = format!("/api/v1/sources/{}", settings["name"].as_str().unwrap());
@@ -54,25 +54,25 @@ pub(crate) async fn first_run(world: &World, settings: &Value) -> Value {
     world.eventually(&path, done).await["run"].clone()
 }
 
-/// What an event or a delivery is called in a list of many: `type#resource_id`.
+/// Returns the short name of an event or a delivery: `type#resource_id`.
 pub(crate) fn name(event: &Value) -> String {
     let event_type = event["type"].as_str().or(event["event"].as_str()).unwrap_or_default();
     format!("{event_type}#{}", event["resource_id"].as_str().unwrap_or_default())
 }
 
-/// A seed for the points of kills; `WAYBILL_CRASH_SEED` repeats a run.
+/// Returns a seed for the moments of kills. `WAYBILL_CRASH_SEED` repeats a run.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("WAYBILL_CRASH_SEED").ok();
     given.map_or_else(|| rand::rng().random(), |seed| seed.parse().unwrap())
 }
 
-/// Says what is worth reading of a run that passed, and what repeats one that failed.
+/// Prints interesting facts about a run that passed, and how to repeat one that failed.
 #[expect(clippy::print_stderr, reason = "a test has nothing else to say it with")]
 pub(crate) fn announce(text: &str) {
     eprintln!("{text}");
 }
 
-/// Whether an answer is a problem document (RFC 9457) of this status; its `errors`.
+/// Checks that an answer is a problem document (RFC 9457) with this status. Returns its `errors`.
 pub(crate) fn problem(answer: &Answer, status: u16) -> Vec<(String, String)> {
     let body = answer.json();
     assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
@@ -87,7 +87,7 @@ pub(crate) fn problem(answer: &Answer, status: u16) -> Vec<(String, String)> {
     errors.iter().map(|error| (text(error, "path"), text(error, "message"))).collect()
 }
 
-/// HMAC-SHA256.
+/// Computes HMAC-SHA256.
 pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
     for part in parts {
@@ -96,7 +96,7 @@ pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// The `v1` signature of Standard Webhooks 1.0 that a delivery must carry for this secret.
+/// Returns the `v1` signature of Standard Webhooks 1.0 that a delivery must have for this secret.
 pub(crate) fn standard_signature(arrival: &Arrival, secret: &str) -> String {
     let key = BASE64_STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
     let (id, time) = (arrival.header("webhook-id"), arrival.header("webhook-timestamp"));
@@ -104,17 +104,17 @@ pub(crate) fn standard_signature(arrival: &Arrival, secret: &str) -> String {
     format!("v1,{}", BASE64_STANDARD.encode(tag))
 }
 
-/// The lower-case hex HMAC of the raw body with the secret as it is written.
+/// Returns the lower-case hex HMAC of the raw body with the literal secret.
 pub(crate) fn hex_mac(secret: &str, message: &[u8]) -> String {
     hex::encode(hmac(secret.as_bytes(), &[message]))
 }
 
-/// The signature of a delivery's body in hex, as `X-Webhook-Signature` has it.
+/// Returns the signature of a delivery's body in hex, as in `X-Webhook-Signature`.
 pub(crate) fn hex_signature(arrival: &Arrival, secret: &str) -> String {
     hex::encode(hmac(secret.as_bytes(), &[&arrival.body]))
 }
 
-/// Whether the default signatures of a delivery fit this secret.
+/// Returns whether the default signatures of a delivery fit this secret.
 pub(crate) fn verified(arrival: &Arrival, secret: &str) -> bool {
     let standard = standard_signature(arrival, secret);
     let hex = hex_signature(arrival, secret);
@@ -123,25 +123,25 @@ pub(crate) fn verified(arrival: &Arrival, secret: &str) -> bool {
         && arrival.header("x-perfexapi-signature") == hex
 }
 
-/// The texts at a key of each element of a list.
+/// Returns the texts at a key of each element of a list.
 pub(crate) fn texts(list: &Value, key: &str) -> Vec<String> {
     let items = list.as_array().unwrap();
     items.iter().map(|item| item[key].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// A token made with these settings.
+/// Creates a token with these settings.
 pub(crate) async fn token(world: &World, settings: &Value) -> String {
     let made = world.client().post("/api/v1/tokens", settings).await.unwrap();
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
     made.data()["token"].as_str().unwrap().to_owned()
 }
 
-/// A caller with such a token.
+/// Returns a caller with a token of these settings.
 pub(crate) async fn caller(world: &World, settings: &Value) -> Client {
     world.client_with(Some(&token(world, settings).await))
 }
 
-/// Whether an answer is a problem of this status whose detail holds these words.
+/// Checks that an answer is a problem with this status whose detail contains these words.
 pub(crate) fn assert_problem(answer: &Answer, status: StatusCode, detail: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
     let problem = answer.json();
@@ -149,7 +149,7 @@ pub(crate) fn assert_problem(answer: &Answer, status: StatusCode, detail: &str) 
     assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
 }
 
-/// A component with a manifest in its custom section, as any tool might append it.
+/// Returns a component with a manifest in its custom section, as any tool might append it.
 pub(crate) fn with_manifest(mut component: Vec<u8>, manifest: &Value) -> Vec<u8> {
     const SECTION: &str = "waybill:manifest";
     let text = manifest.to_string();
@@ -160,7 +160,7 @@ pub(crate) fn with_manifest(mut component: Vec<u8>, manifest: &Value) -> Vec<u8>
     component
 }
 
-/// A number as WebAssembly writes lengths.
+/// Encodes a number as WebAssembly encodes lengths.
 fn leb128(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 0x7f {
@@ -171,8 +171,8 @@ fn leb128(mut number: usize) -> Vec<u8> {
     bytes
 }
 
-/// Changes the key of the database that a server with these settings would use. Returns what the
-/// command says, as an error if it fails.
+/// Changes the key of the database that a server with these settings would use. Returns the
+/// command's output, as an error if it fails.
 pub(crate) fn rotate_key(settings: &Settings) -> Result<String, String> {
     let output = Command::new(&settings.binary)
         .args(["key", "rotate", "--database", &settings.database])

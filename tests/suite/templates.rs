@@ -1,4 +1,4 @@
-//! Method, path, query and body of an endpoint's requests, made of the event.
+//! Method, path, query and body of an endpoint's requests, made from the event.
 
 use hyper::StatusCode;
 use rstest::rstest;
@@ -80,7 +80,7 @@ async fn a_value_that_cannot_be_computed_is_a_dead_letter(
     assert_eq!(letter["delivery"]["attempts"].as_array().unwrap().len(), 1, "{letter:#}");
     assert_eq!(letter["delivery"]["attempts"][0]["error_class"], "template");
     assert_eq!(receiver.count("/api"), 0);
-    // A template that fits brings it back.
+    // A valid template restores it.
     let body =
         json!({"lead": {"name": "=data.name", "mail": "=has(data.email) ? data.email : null"}});
     let answer =

@@ -1,8 +1,9 @@
-//! The rules that a compiler does not check: who may name what, and that no test is forgotten.
+//! Rules that the compiler does not check: permitted names, and that no test is forgotten.
 
 use std::path::{Path, PathBuf};
 
-/// Every Rust file below a folder, as path from it and text. None where the folder is missing.
+/// Returns every Rust file below a folder, as relative path and text. Empty if the folder is
+/// missing.
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -24,7 +25,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The sources of the host but for its tests, which may name anything.
+/// Returns the sources of the host without its tests, which may name anything.
 pub(crate) fn host() -> Vec<(PathBuf, String)> {
     let mut found = sources(&workspace().join("host/src"));
     found.retain(|(path, _)| !path.with_extension("").iter().any(|part| part == "tests"));
@@ -32,13 +33,13 @@ pub(crate) fn host() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The top-level module that a file of the host belongs to: `delivery` for `delivery/lane.rs`.
+/// Returns the top-level module of a file of the host: `delivery` for `delivery/lane.rs`.
 pub(crate) fn part(path: &Path) -> String {
     let first = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// Lines that are code, numbered from 1: neither comments nor documentation, nor the unit tests
+/// Returns the lines of code, numbered from 1, without comments, documentation and the unit tests
 /// at the end of a file.
 pub(crate) fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().take_while(|line| *line != "#[cfg(test)]");
@@ -46,7 +47,7 @@ pub(crate) fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     numbered.filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
-/// Whether a line names a crate or module as a path (`sqlx::`) or brings it in (`use sqlx;`).
+/// Returns whether a line names a crate or module as a path (`sqlx::`) or imports it (`use sqlx;`).
 fn names(line: &str, name: &str) -> bool {
     let mut rest = line;
     while let Some((before, after)) = rest.split_once(name) {
@@ -59,7 +60,7 @@ fn names(line: &str, name: &str) -> bool {
     false
 }
 
-/// All places that break a rule, as `file:line: text`.
+/// Returns all places that break a rule, as `file:line: text`.
 fn offences(breaks: impl Fn(&Path, &str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in host() {
@@ -83,7 +84,7 @@ fn only_the_store_names_the_drivers_of_its_databases() {
     let found = offences(|path, line| {
         let is_known = path.starts_with("store/db") || path.starts_with("store/error");
         let is_driver = names(line, "sqlx") || names(line, "rusqlite");
-        // The error holds what sqlx says of a migration.
+        // The error contains sqlx's error of a migration.
         !is_known && path != Path::new("store/error.rs") && !others.contains(&path) && is_driver
     });
     assert!(found.is_empty(), "only the store knows its databases:\n{}", found.join("\n"));

@@ -1,4 +1,4 @@
-//! HTTPS: which versions are spoken, how a certificate is renewed, what plain HTTP gets.
+//! HTTPS: the supported versions, the renewal of certificates, and the answer to plain HTTP.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -31,7 +31,7 @@ use crate::connections::{LIMIT, PACE, connect, exchange, statuses};
 
 type Pair = CertifiedKey<KeyPair>;
 
-/// A certificate for 127.0.0.1 that vouches for itself.
+/// Returns a self-signed certificate for 127.0.0.1.
 fn pair() -> Pair {
     rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap()
 }
@@ -42,13 +42,13 @@ fn write(folder: &Path, certificate: &Pair, key: &Pair) {
     std::fs::write(folder.join("tls.key"), key.signing_key.serialize_pem()).unwrap();
 }
 
-/// Settings under which this certificate is shown.
+/// Sets the files of this certificate.
 fn with_tls(settings: &mut Settings, pair: &Pair) {
     write(&settings.folder, pair, pair);
     settings.set("tls.certificate", "tls.crt").set("tls.key", "tls.key");
 }
 
-/// A world that speaks HTTPS, the certificate it shows, and a caller who trusts that.
+/// Starts a world with HTTPS. Returns its certificate and a caller that trusts it too.
 async fn world(change: impl FnOnce(&mut Settings)) -> Option<(World, Pair, Client)> {
     let pair = pair();
     let set = |settings: &mut Settings| {
@@ -61,7 +61,7 @@ async fn world(change: impl FnOnce(&mut Settings)) -> Option<(World, Pair, Clien
     Some((world, pair, client))
 }
 
-/// A connection that trusts these certificates and offers these versions and this protocol.
+/// Opens a connection that trusts these certificates and offers these versions and this protocol.
 async fn shake(
     world: &World,
     trusted: &[&Pair],
@@ -84,7 +84,7 @@ async fn shake(
     TlsConnector::from(Arc::new(config)).connect(name, connect(world).await).await.unwrap()
 }
 
-/// The certificate that a new connection is shown.
+/// Returns the certificate that a new connection receives.
 async fn shown(world: &World, trusted: &[&Pair]) -> CertificateDer<'static> {
     let stream = shake(world, trusted, &[&TLS13], "http/1.1").await;
     stream.get_ref().1.peer_certificates().unwrap()[0].clone()
@@ -94,7 +94,7 @@ fn health() -> Request<Empty<Bytes>> {
     Request::get("https://127.0.0.1/healthz").header("host", "a").body(Empty::new()).unwrap()
 }
 
-/// The status of one request on a connection, in the protocol that was negotiated.
+/// Returns the status of one request on a connection, in the negotiated protocol.
 async fn ask(stream: TlsStream<TcpStream>) -> StatusCode {
     let io = TokioIo::new(stream);
     let alpn = io.inner().get_ref().1.alpn_protocol().unwrap().to_owned();
@@ -131,14 +131,14 @@ async fn tls_1_2_and_1_3_are_spoken_with_both_versions_of_http() {
     assert!(stranger.is_err(), "nobody vouches for the certificate");
 }
 
-/// These bytes behind their length in so many bytes.
+/// Returns the bytes after their length in `width` bytes.
 fn counted(width: usize, bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
     [&length[4 - width..], bytes].concat()
 }
 
-/// A hello as it was before TLS 1.3 (RFC 5246, section 7.4.1.2): one version, and what all of them
-/// need.
+/// Returns a hello from before TLS 1.3 (RFC 5246, section 7.4.1.2): one version, and the common
+/// extensions.
 fn hello(version: [u8; 2]) -> Vec<u8> {
     let ciphers = [[0xc0, 0x2b], [0xc0, 0x2f], [0xc0, 0x09], [0xc0, 0x13], [0, 0x2f]].concat();
     // X25519 and P-256; uncompressed points; ECDSA and RSA with SHA-256.
@@ -162,7 +162,7 @@ async fn older_versions_and_plain_http_are_refused() {
         let answer = exchange(connect(&world).await, &hello(version)).await;
         assert_eq!(answer, [21, 3, 3, 0, 2, 2, 70], "the alert protocol_version to {version:?}");
     }
-    // The same hello of TLS 1.2 is answered, and waited for no longer than it may take.
+    // The same hello of TLS 1.2 is answered in time.
     let answer = exchange(connect(&world).await, &hello([3, 3])).await;
     assert_eq!(answer[..6], [22, 3, 3, answer[3], answer[4], 2], "a server's hello");
     for start in [&hello([3, 3])[..40], b""] {
@@ -198,7 +198,8 @@ async fn every_answer_over_tls_asks_for_tls() {
     }
 }
 
-/// Asks on one and the same connection until told to stop: how often. Each request is answered.
+/// Sends requests on one connection until it is stopped. Each must be answered. Returns their
+/// number.
 async fn keep_asking(stream: TlsStream<TcpStream>, stop: Arc<AtomicBool>) -> u32 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -278,7 +279,7 @@ async fn plain_http_is_sent_on_to_https() {
         ("/a", "", 400, None),
         ("/a", "Host: a b\r\n", 400, None),
         ("/a", "Host: b\r\n", 308, Some("https://b")),
-        // What is asked for counts more than its header (RFC 9112, section 3.2.2).
+        // The request target overrides the header (RFC 9112, section 3.2.2).
         ("http://c/a", "Host: b\r\n", 308, Some("https://c")),
     ] {
         let request = format!("GET {line} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
@@ -292,7 +293,7 @@ async fn plain_http_is_sent_on_to_https() {
     assert_eq!(client.get("/healthz").await.unwrap().status, StatusCode::OK);
 }
 
-/// What a start with these settings says, which must fail.
+/// Returns the output of a start with these settings, which must fail.
 async fn failing_start(change: impl FnOnce(&mut Settings)) -> String {
     let folder = TempDir::new().unwrap();
     let url = format!("sqlite:{}", folder.path().join("waybill.db").display());

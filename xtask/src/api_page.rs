@@ -11,7 +11,7 @@ use crate::events::cell;
 /// Methods in the order in which they are listed.
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "options"];
 
-/// What the page says before its tables.
+/// The text of the page before its tables.
 const INTRODUCTION: &str = "# REST API
 
 <!-- Written by `cargo xtask gen` from the code: change the handlers. -->
@@ -34,7 +34,7 @@ struct Operation<'a> {
     summary: String,
 }
 
-/// The page, from what `waybill openapi` prints.
+/// Builds the page from the output of `waybill openapi`.
 pub(crate) fn page(openapi: &str) -> Result<String> {
     let document: Value = serde_json::from_str(openapi)?;
     let paths = document.get("paths").and_then(Value::as_object).context("it has paths")?;
@@ -69,7 +69,7 @@ fn read_operation<'a>(
     Ok(Operation { method, path, need: read_need(operation), summary })
 }
 
-/// The scope of an operation, or in words what takes its place.
+/// Returns the scope of an operation, or its substitute in words.
 fn read_need(operation: &Value) -> String {
     let ways = operation.get("security").and_then(Value::as_array);
     let Some(ways) = ways.filter(|ways| !ways.is_empty()) else { return "none".to_owned() };
@@ -84,7 +84,7 @@ fn read_need(operation: &Value) -> String {
     scope.map_or_else(|| "any token".to_owned(), |scope| format!("`{scope}`"))
 }
 
-/// The first sentence, on one line of a table.
+/// Returns the first sentence, on one line of a table.
 fn first_sentence(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let first = line.split_once(". ").map_or(line.as_str(), |(first, _)| first);

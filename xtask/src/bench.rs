@@ -1,5 +1,5 @@
-//! `bench`: builds the program, the guests and the load generator as a release, and lets the
-//! load generator (`xtask/bench`) measure.
+//! `bench`: builds the program, the guests and the load generator as a release, and runs the load
+//! generator (`xtask/bench`).
 
 use anyhow::Result;
 use waybill_servers::{Cluster, MariaDb};
@@ -8,7 +8,7 @@ use crate::guests;
 use crate::needs::{self, Skips};
 use crate::process::{cargo, command, succeed, target};
 
-/// `cargo xtask bench`: the arguments go on to the load generator.
+/// `cargo xtask bench`: passes the arguments on to the load generator.
 pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     if arguments.iter().any(|argument| ["-h", "--help", "--list"].contains(&argument.as_str())) {
         return ask(arguments).await;
@@ -40,9 +40,9 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     measured
 }
 
-/// Lets the load generator tell about itself; it has nothing to measure yet.
+/// Prints the help of the load generator, without measuring.
 async fn ask(arguments: &[String]) -> Result<()> {
-    // With the features of the whole workspace, as everything else here is built.
+    // With the features of the whole workspace, like all other builds here.
     succeed(cargo(&["build", "--quiet", "--workspace", "--bins"])).await?;
     let mut bench = command(target().join("debug").join("waybill-bench"), &[]);
     bench.args(["--program", "", "--guests", "", "--folder", ""]).args(arguments);

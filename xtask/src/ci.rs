@@ -1,7 +1,7 @@
-//! `ci`: everything that a submission must pass, one line and one time for each step.
+//! `ci`: every check that a submission must pass, with one line and one time for each step.
 //!
-//! The steps go from cheap to dear, and each runs even if one before it failed, so that one run
-//! tells everything that is wrong.
+//! The steps go from cheap to expensive, and each runs even if one before it failed, so that one
+//! run reports all faults.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::needs::Skips;
 use crate::process::{answers, cargo, command, succeed, target};
 use crate::test;
 
-/// What became of one step.
+/// The result of one step.
 #[derive(Debug)]
 struct Step {
     name: &'static str,
@@ -24,7 +24,7 @@ struct Step {
     outcome: Result<()>,
 }
 
-/// Runs all steps, prints a summary, and fails where a step failed or anything was skipped.
+/// Runs all steps, prints a summary, and fails if a step failed or anything was skipped.
 pub(crate) async fn run() -> Result<()> {
     let mut skips = Skips::default();
     let steps = vec![
@@ -91,12 +91,12 @@ async fn machete() -> Result<()> {
 
 async fn deny() -> Result<()> {
     let deny = tool("cargo-deny").await?;
-    // Crates that come in two versions are told of at length; that is no failure.
+    // The tool reports crates with two versions at length, but that is not a failure.
     let quiet = ["--log-level", "error", "check", "bans", "licenses", "sources"];
     succeed(command(deny, &quiet)).await
 }
 
-/// A cargo tool: the one that is installed, or our own, built once into the target folder.
+/// Returns a cargo tool: the installed one, or one that is built once into the target folder.
 async fn tool(name: &str) -> Result<PathBuf> {
     if answers(name).await {
         return Ok(name.into());
@@ -109,7 +109,7 @@ async fn tool(name: &str) -> Result<PathBuf> {
     Ok(built)
 }
 
-/// Without optimisation: the tool runs for a second, and compiles in half the time.
+/// Builds without optimisation: the tool runs for a second, and compiles in half the time.
 async fn install(name: &str, root: &Path) -> Result<()> {
     let mut install = cargo(&["install", "--locked", "--quiet", "--debug", name, "--root"]);
     install.arg(root).env("CARGO_PROFILE_DEV_DEBUG", "false");

@@ -1,5 +1,5 @@
 //! `docs/configuration.md`: the settings of a server as tables, from `waybill.example.toml`. A test
-//! of the program holds that file against the keys that it knows.
+//! of the program compares that file with the keys that it knows.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::events::cell;
 
-/// What the page says before its tables.
+/// The text of the page before its tables.
 const INTRODUCTION: &str = "# Configuration reference
 
 <!-- Written by `cargo xtask gen` from waybill.example.toml: change that. -->
@@ -21,12 +21,12 @@ A change takes effect at the next start.
 Durations are texts such as `\"250ms\"`, `\"30s\"`, `\"5m\"` and `\"1h30m\"`. Sizes are bytes.
 ";
 
-/// One setting as the example shows it.
+/// One setting of the example.
 #[derive(Debug, PartialEq, Eq)]
 struct Setting {
     key: String,
     value: String,
-    /// Whether the value is the default. Else the line is a comment, and the value an example.
+    /// Whether the value is the default. Otherwise the line is a comment, and the value an example.
     is_default: bool,
     meaning: String,
 }
@@ -35,12 +35,12 @@ struct Setting {
 #[derive(Debug, Default)]
 struct Section {
     name: String,
-    /// Comments that belong to no setting.
+    /// Comments that do not belong to a setting.
     about: Vec<String>,
     settings: Vec<Setting>,
 }
 
-/// The page, from the text of `waybill.example.toml`.
+/// Builds the page from the text of `waybill.example.toml`.
 pub(crate) fn page(example: &str) -> Result<String> {
     let (head, body) = example.split_once("\n[").context("the example has sections")?;
     let mut page = INTRODUCTION.to_owned();
@@ -51,7 +51,7 @@ pub(crate) fn page(example: &str) -> Result<String> {
     Ok(page)
 }
 
-/// The variables that are no settings of the file: `#   WAYBILL_X   what it is`.
+/// Writes the variables that are not settings of the file: `#   WAYBILL_X   what it is`.
 fn write_variables(page: &mut String, head: &str) -> Result<()> {
     let variables = head.lines().filter_map(|line| line.strip_prefix("#   "));
     page.push_str("\n## The environment alone\n\n| variable | meaning |\n|---|---|\n");
@@ -83,8 +83,8 @@ fn write_section(page: &mut String, section: &Section) -> Result<()> {
     Ok(())
 }
 
-/// Reads the file by its lines: comments belong to the setting after them, or to the section where
-/// a blank line follows.
+/// Parses the file by its lines: comments belong to the setting after them, or to the section if a
+/// blank line follows.
 fn read_sections(body: &str) -> Result<Vec<Section>> {
     let mut sections: Vec<Section> = Vec::new();
     let mut comment: Vec<&str> = Vec::new();
@@ -111,7 +111,7 @@ fn read_sections(body: &str) -> Result<Vec<Section>> {
     Ok(sections)
 }
 
-/// A setting, or one in a comment.
+/// Parses a setting, which may be in a comment.
 fn read_setting(line: &str, comment: &[&str]) -> Option<Setting> {
     let bare = line.strip_prefix("# ");
     let (key, value) = bare.unwrap_or(line).split_once(" = ")?;

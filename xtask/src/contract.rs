@@ -1,8 +1,9 @@
-//! `contract`: whether the server keeps what its own description (`/openapi.json`) promises.
+//! `contract`: checks whether the server keeps the promises of its own description
+//! (`/openapi.json`).
 //!
-//! schemathesis makes up requests from the description, right and wrong ones, sends them to a
-//! server that is thrown away, and holds every answer against the description. How it does so
-//! stands in `tests/contract`.
+//! schemathesis generates valid and invalid requests from the description, sends them to a
+//! throw-away server, and checks every answer against the description. Its settings are in
+//! `tests/contract`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,14 +21,14 @@ use crate::test::Built;
 /// The token of the server's one administrator.
 const TOKEN: &str = "contract-admin-token-0123456789abcdef";
 
-/// How long the server may take to say its address.
+/// Time that the server has to print its address.
 const READY_LIMIT: Duration = Duration::from_mins(1);
 
-/// Characters of a line that are printed.
+/// Largest number of characters that are printed of a line.
 const WIDEST: usize = 8_000;
 
-/// `cargo xtask contract`: says nothing where the server keeps its promises, and everything where
-/// it does not.
+/// `cargo xtask contract`: prints nothing if the server keeps its promises, and everything if it
+/// does not.
 pub(crate) async fn run() -> Result<()> {
     let built = Built::with_tests().await?;
     let pinned = workspace().join("tests/contract");
@@ -45,14 +46,14 @@ pub(crate) async fn run() -> Result<()> {
     Ok(())
 }
 
-/// Prints a text; of a line that holds a whole component, the beginning.
+/// Prints a text. Of a line that contains a whole component, prints the beginning.
 fn print(text: &[u8]) {
     for line in String::from_utf8_lossy(text).lines() {
         println!("{}", line.chars().take(WIDEST).collect::<String>());
     }
 }
 
-/// The test of one server.
+/// Returns the command that tests one server.
 fn schemathesis(programs: &Path, pinned: &Path, server: &Server, built: &Built) -> Command {
     let mut tester = command(programs.join("schemathesis"), &["--config-file"]);
     tester.arg(pinned.join("schemathesis.toml")).arg("run");
@@ -60,12 +61,12 @@ fn schemathesis(programs: &Path, pinned: &Path, server: &Server, built: &Built) 
     tester.env("WAYBILL_URL", &server.address).env("WAYBILL_TOKEN", TOKEN);
     tester.env("SCHEMATHESIS_HOOKS", "hooks").env("PYTHONPATH", pinned);
     tester.env("PYTHONDONTWRITEBYTECODE", "1").env("NO_COLOR", "1").env(GUESTS, built.guests());
-    // What it keeps for its next run goes the way of the server.
+    // Its data for the next run is deleted with the server.
     tester.current_dir(&server.folder);
     tester
 }
 
-/// A server on a database of its own, ended when this is dropped.
+/// A server with its own database. It ends when this is dropped.
 #[derive(Debug)]
 struct Server {
     address: String,
@@ -77,7 +78,7 @@ struct Server {
 }
 
 impl Server {
-    /// Starts it in a folder that it finds empty.
+    /// Starts it in an empty folder.
     async fn start(built: &Built, folder: &Path) -> Result<Self> {
         if folder.exists() {
             std::fs::remove_dir_all(folder)?;
@@ -103,7 +104,7 @@ impl Server {
     }
 }
 
-/// The address in the first line that has one.
+/// Returns the address in the first line that has one.
 async fn address(printed: &mut Lines<BufReader<ChildStdout>>) -> Result<String> {
     while let Some(line) = printed.next_line().await? {
         let is_address = |word: &&str| word.starts_with("http://");

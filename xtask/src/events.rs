@@ -1,5 +1,5 @@
-//! `docs/events.md`: the catalogue of event types as a page to read, and how a database source
-//! finds each of them.
+//! `docs/events.md`: the catalogue of event types as a page, and how a database source detects each
+//! of them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::process::workspace;
 
-/// How wide an example may be.
+/// Largest width of an example.
 const WIDTH: usize = 118;
 
-/// In which way a database source finds an event: as `tests/crm/facts` names it, as the page does,
-/// and what that means.
+/// The ways in which a database source detects an event: the name in `tests/crm/facts`, the name in
+/// the page, and the meaning.
 const WAYS: [(&str, &str, &str); 4] = [
     ("exact", "exact", "A row is new, gone or another than before, and that says it."),
     ("clock", "by date", "The day has come that the record names; told once for each such day."),
@@ -25,7 +25,7 @@ const WAYS: [(&str, &str, &str); 4] = [
     ("hook-only", "webhook only", "The tables tell nothing of it; only a webhook of the CRM does."),
 ];
 
-/// The page, from what `waybill event-type list --json` prints.
+/// Builds the page from the output of `waybill event-type list --json`.
 pub(crate) fn page(catalogue: &str) -> Result<String> {
     let types: Vec<Value> = serde_json::from_str(catalogue)?;
     let facts = facts()?;
@@ -42,7 +42,7 @@ pub(crate) fn page(catalogue: &str) -> Result<String> {
     Ok(page)
 }
 
-/// What `tests/crm/facts` says of each event type.
+/// Returns the entries of `tests/crm/facts` by event type.
 fn facts() -> Result<BTreeMap<String, Value>> {
     let text = read("tests/crm/facts/event-derivation.json")?;
     let mut facts: Value = serde_json::from_str(&text)?;
@@ -59,7 +59,7 @@ fn text_of<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
     value.get(key).and_then(Value::as_str).with_context(|| format!("no text at {key} in {value}"))
 }
 
-/// One event type, and how it is found.
+/// One event type, and how it is detected.
 #[derive(Debug)]
 struct EventType<'a> {
     name: &'a str,
@@ -160,22 +160,22 @@ fn section(page: &mut String, resource: &str, types: &[EventType<'_>]) -> Result
     Ok(())
 }
 
-/// What the catalogue says of a resource, in a sentence.
+/// Returns the catalogue's description of a resource, in a sentence.
 fn about(resource: &str) -> Result<String> {
     let path = format!("host/catalog/{resource}.toml");
     let text = read(&path)?;
     let about = text.lines().find_map(|line| line.strip_prefix("about = "));
-    // Of a text on one line, TOML and JSON think alike.
+    // TOML and JSON use the same notation for a text on one line.
     Ok(serde_json::from_str(about.with_context(|| format!("{path} says what it is about"))?)?)
 }
 
-/// A text as it stands in a table.
+/// Returns a text for the cell of a table.
 pub(crate) fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// A value as JSON that is not wider than it must be: on one line where it fits, else as many
-/// members to a line as fit.
+/// Formats a value as JSON within the width: on one line if it fits, else with as many members to a
+/// line as fit.
 fn lay(value: &Value, indent: usize) -> String {
     let flat = flat(value);
     let members: Vec<String> = match value {
@@ -195,7 +195,7 @@ fn lay(value: &Value, indent: usize) -> String {
     format!("{open}\n{}\n{}{close}", fill(&members, indent + 2), " ".repeat(indent))
 }
 
-/// Members one after the other, a new line where the next would be too wide.
+/// Joins members, with a new line where the next would be too wide.
 fn fill(members: &[String], indent: usize) -> String {
     let mut lines = vec![String::new()];
     for (at, member) in members.iter().enumerate() {
@@ -217,7 +217,7 @@ fn fill(members: &[String], indent: usize) -> String {
     indented.collect::<Vec<_>>().join("\n")
 }
 
-/// A value as JSON on one line, with spaces as people write it.
+/// Formats a value as JSON on one line, with the usual spaces.
 fn flat(value: &Value) -> String {
     match value {
         Value::Array(items) => {

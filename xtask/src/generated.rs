@@ -1,5 +1,5 @@
-//! The files in the tree that a program writes. They are committed, so that a reader finds them,
-//! and `ci` fails where they are not what the code says.
+//! Generated files. They are committed, so that a reader finds them, and `ci` fails if they are out
+//! of date.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::process::{output, workspace};
 use crate::test::Built;
 use crate::{api_page, configuration_page, events, objects_page};
 
-/// A generated file and what it must hold.
+/// A generated file and its expected text.
 #[derive(Debug)]
 struct Generated {
     path: PathBuf,
@@ -30,7 +30,7 @@ pub(crate) async fn write() -> Result<()> {
     Ok(())
 }
 
-/// Fails where a generated file is not current, and names it.
+/// Fails if a generated file is out of date, and names it.
 pub(crate) async fn check() -> Result<()> {
     let files = files(Built::with_tests().await?).await?;
     let stale =

@@ -1,4 +1,4 @@
-//! The guests: the example modules and the hostile ones of the tests, compiled to components.
+//! The guests: the example modules and the hostile modules of the tests, compiled to components.
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +7,19 @@ use serde_json::Value;
 
 use crate::process::{answers, cargo, command, output, succeed, target, workspace};
 
-/// Where modules are compiled for.
+/// The compilation target of modules.
 const TARGET: &str = "wasm32-wasip2";
 
-/// The cargo profile they are built with.
+/// The cargo profile of modules.
 const PROFILE: &str = "guest";
 
 /// Names the folder of the compiled guests, for the tests and the program.
 pub(crate) const GUESTS: &str = "WAYBILL_GUESTS";
 
-/// Names it for the build of the program, which then takes the example modules into itself.
+/// Names the folder for the build of the program, which then embeds the example modules.
 pub(crate) const EMBEDDED: &str = "WAYBILL_EMBED_MODULES";
 
-/// Builds all guests and gives the folder that they are in.
+/// Builds all guests and returns their folder.
 pub(crate) async fn build() -> Result<PathBuf> {
     install_target().await?;
     let packages = packages().await?;
@@ -35,7 +35,7 @@ pub(crate) async fn build() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Adds the target by rustup, unless it is there or this toolchain is not rustup's.
+/// Adds the target with rustup, unless it exists or this toolchain is not rustup's.
 async fn install_target() -> Result<()> {
     if !answers("rustup").await {
         return Ok(());
@@ -47,7 +47,7 @@ async fn install_target() -> Result<()> {
     succeed(command("rustup", &["target", "add", TARGET])).await
 }
 
-/// The workspace's packages under `examples-wasm/` and `tests/guests/`.
+/// Returns the workspace's packages under `examples-wasm/` and `tests/guests/`.
 async fn packages() -> Result<Vec<String>> {
     let described = output(cargo(&["metadata", "--format-version=1", "--no-deps"])).await?;
     let described: Value = serde_json::from_str(&described)?;

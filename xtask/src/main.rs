@@ -1,10 +1,16 @@
-//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | contract | measure |
-//! gen | package`.
+//! The task runner of the workspace: `cargo xtask test
+//! demo
+//! bench
+//! ci
+//! contract
+//! measure
+//! gen
+//! package`.
 //!
-//! It needs nothing but rustup's cargo. What else a task needs it brings or starts itself: the
+//! It only needs rustup's cargo. It installs or starts everything else that a task needs: the
 //! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL and MariaDB, the languages
-//! and libraries of the tests. What it cannot have it names in its last lines as skipped, and `ci`
-//! fails on it.
+//! and libraries of the tests. It names unavailable parts in its last lines as skipped, and `ci`
+//! then fails.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to people")]
 
@@ -42,29 +48,29 @@ enum Task {
     /// Build everything and run `waybill demo`
     #[command(disable_help_flag = true)]
     Demo(Passed),
-    /// Measure a release build and print one table; `bench --help` tells more
+    /// Measure a release build and print one table; see `bench --help`
     #[command(disable_help_flag = true)]
     Bench(Passed),
-    /// All that a submission must pass: format, lints, documentation, generated files, unused
+    /// Run every check of a submission: format, lints, documentation, generated files, unused
     /// dependencies, licences and bans, contract, tests
     Ci,
-    /// Hold a server against its own description, with requests made up from it
+    /// Check a server against its own description, with generated requests
     Contract,
-    /// Count how the code reads: names, comments, lengths
+    /// Measure the readability of the code: names, comments, lengths
     Measure,
     /// Write the generated files
     Gen {
-        /// Write nothing; fail where a file is not current
+        /// Write nothing; fail if a file is out of date
         #[arg(long)]
         check: bool,
     },
-    /// Make a package, print its size, and start what is in it once
+    /// Make a package, print its size, and start its program once
     Package(package::PackageArgs),
 }
 
 #[derive(Debug, Args)]
 struct Passed {
-    /// Passed on as they stand
+    /// Passed on unchanged
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -72,7 +78,7 @@ struct Passed {
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    // The loser of the race is dropped, and with it every process that it started.
+    // The loser of the race is dropped, together with every process that it started.
     tokio::select! {
         done = run(cli.task) => done,
         signal = interrupted() => bail!("interrupted by {}", signal?),

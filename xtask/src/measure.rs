@@ -1,8 +1,8 @@
-//! `measure`: how the code reads, in figures.
+//! `measure`: figures about the readability of the code.
 //!
 //! The figures are those of the code review that began the restructuring, so that progress can be
 //! seen: names of one word, names that two types share, comments, and the lengths of functions,
-//! files and commit titles. Lines are read as text; nothing is parsed, so macros count as written.
+//! files and commit titles. Lines are read as text without parsing, so macros count as written.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::process::{command, output, workspace};
 
 /// The widest line that `rustfmt.toml` permits for code, in characters.
 const WIDEST_LINE: usize = 100;
-/// Titles of commits that are measured: the newest ones.
+/// Number of the newest commits whose titles are measured.
 const COMMITS: &str = "100";
 
-/// What is counted over all files.
+/// The counts over all files.
 #[derive(Debug, Default)]
 struct Counts {
     lines: usize,
@@ -91,7 +91,7 @@ impl Counts {
     }
 }
 
-/// The name that a line declares with one of these keywords, whatever stands before the keyword.
+/// Returns the name that a line declares with one of these keywords, whatever precedes the keyword.
 fn declared<'a>(code: &'a str, keywords: &[&str]) -> Option<&'a str> {
     const QUALIFIERS: [&str; 4] = ["async ", "const ", "unsafe ", "extern "];
     let mut rest = code;
@@ -108,8 +108,8 @@ fn declared<'a>(code: &'a str, keywords: &[&str]) -> Option<&'a str> {
     name.split(|c: char| !c.is_alphanumeric() && c != '_').next().filter(|name| !name.is_empty())
 }
 
-/// Lines of the function that begins here, to the brace that closes it; none for one without a
-/// body.
+/// Returns the number of lines of the function that begins here, up to its closing brace, or `None`
+/// for one without a body.
 fn function_length(lines: &[&str], start: usize) -> Option<usize> {
     let first = lines.get(start)?;
     let indent = first.len() - first.trim_start().len();
@@ -128,7 +128,7 @@ fn function_length(lines: &[&str], start: usize) -> Option<usize> {
     None
 }
 
-/// Whether a name in `CamelCase` or `snake_case` is of one word.
+/// Returns whether a name in `CamelCase` or `snake_case` consists of one word.
 fn is_one_word(name: &str) -> bool {
     let humps = name.chars().filter(|c| c.is_uppercase()).count();
     !name.contains('_') && humps <= 1
@@ -170,7 +170,7 @@ fn percent(part: usize, whole: usize) -> String {
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
-/// The median, the 90th percentile and the greatest of some lengths.
+/// Returns the median, the 90th percentile and the largest of some lengths.
 fn spread(lengths: &[usize]) -> String {
     let mut sorted = lengths.to_vec();
     sorted.sort_unstable();

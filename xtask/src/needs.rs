@@ -1,4 +1,5 @@
-//! What the tests need beside cargo: found, installed where that is allowed, or named as skipped.
+//! Programs that the tests need besides cargo: found, installed if that is allowed, or reported as
+//! skipped.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,16 +10,16 @@ use waybill_servers::{Cluster, MariaDb, Mosquitto, NatsServer, PgBouncer, Rabbit
 use crate::packages;
 use crate::process::{answers, command, succeed};
 
-/// Names PostgreSQL by URL, for us and for the tests.
+/// Names PostgreSQL by URL, for this program and for the tests.
 pub(crate) const POSTGRES: &str = "WAYBILL_TEST_POSTGRES";
 
-/// Names MariaDB likewise.
+/// Names MariaDB by URL.
 pub(crate) const MARIADB: &str = "WAYBILL_TEST_MARIADB";
 
-/// Names the folder of the libraries of `tests/libraries`, likewise.
+/// Names the folder with the libraries of `tests/libraries`.
 pub(crate) const LIBRARIES: &str = "WAYBILL_LIBRARIES";
 
-/// What could not be had, and so what was not tested.
+/// The unavailable programs, and so the skipped tests.
 #[derive(Debug, Default)]
 pub(crate) struct Skips(Vec<String>);
 
@@ -27,14 +28,14 @@ impl Skips {
         self.0.push(format!("skipped: {what} because {why}"));
     }
 
-    /// Prints one line for each skip, last of all that a task prints.
+    /// Prints one line for each skip, at the end of a task's output.
     pub(crate) fn print(&self) {
         for line in &self.0 {
             println!("{line}");
         }
     }
 
-    /// An error where anything was skipped.
+    /// Fails if anything was skipped.
     pub(crate) fn forbid(&self) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());
@@ -43,16 +44,17 @@ impl Skips {
     }
 }
 
-/// A database server for the time of one task.
+/// A database server for the duration of one task.
 #[derive(Debug)]
 pub(crate) struct Lent<S> {
-    /// A URL of it; the user may create databases.
+    /// Its URL. The user may create databases.
     pub(crate) url: String,
-    /// The server, where it is ours: stopped when this is dropped.
+    /// The server, if this program started it. It is stopped when this is dropped.
     pub(crate) server: Option<S>,
 }
 
-/// PostgreSQL from the environment, or our own, started by `start`; none where it is not to be had.
+/// Returns PostgreSQL from the environment, or a server started by `start`, or `None` if it is not
+/// available.
 pub(crate) async fn postgres(
     skips: &mut Skips,
     start: fn() -> Result<Cluster>,
@@ -67,20 +69,20 @@ pub(crate) async fn postgres(
     lend(started, "PostgreSQL", POSTGRES, skips)
 }
 
-/// MariaDB, likewise.
+/// Returns MariaDB in the same way.
 pub(crate) async fn mariadb(skips: &mut Skips) -> Option<Lent<MariaDb>> {
     if let Ok(url) = std::env::var(MARIADB) {
         return Some(Lent { url, server: None });
     }
     if !MariaDb::is_installed() {
-        // The programs without the service: the system gets no server of its own.
+        // The programs without the service, so that the system does not run a server of its own.
         install(&["mariadb-server-core", "mariadb-client-core"]).await;
     }
     let started = MariaDb::start().map(|server| (server.url(""), server));
     lend(started, "MariaDB", MARIADB, skips)
 }
 
-/// PgBouncer, which tests start in front of a PostgreSQL of their own.
+/// Provides PgBouncer, which tests start in front of their own PostgreSQL.
 pub(crate) async fn pooler(skips: &mut Skips) {
     if PgBouncer::find_program().is_none() {
         install(&["pgbouncer"]).await;
@@ -101,7 +103,8 @@ fn missing_brokers() -> Vec<&'static str> {
     missing.map(|(package, _)| package).collect()
 }
 
-/// The brokers of queues, which tests start themselves. Their packages' own services are not used.
+/// Provides the brokers of queues, which tests start themselves. The services of their packages are
+/// not used.
 pub(crate) async fn brokers(skips: &mut Skips) {
     let packages = missing_brokers();
     if !packages.is_empty() {
@@ -127,7 +130,7 @@ fn lend<S>(
     }
 }
 
-/// The languages in which receivers verify deliveries.
+/// Provides the languages in which receivers verify deliveries.
 pub(crate) async fn languages(skips: &mut Skips) {
     for (program, package) in [("node", "nodejs"), ("php", "php-cli"), ("python3", "python3")] {
         if !answers(program).await {
@@ -139,7 +142,7 @@ pub(crate) async fn languages(skips: &mut Skips) {
     }
 }
 
-/// Prometheus' own check of rules and figures.
+/// Provides Prometheus' own check of rules and figures.
 pub(crate) async fn promtool(skips: &mut Skips) {
     if !answers("promtool").await {
         install(&["prometheus"]).await;
@@ -149,7 +152,7 @@ pub(crate) async fn promtool(skips: &mut Skips) {
     }
 }
 
-/// The program that builds images.
+/// Provides the program that builds images.
 pub(crate) async fn buildah(skips: &mut Skips) {
     if !answers("buildah").await {
         install(&["buildah"]).await;
@@ -159,8 +162,8 @@ pub(crate) async fn buildah(skips: &mut Skips) {
     }
 }
 
-/// The libraries that senders and receivers of webhooks use, for the tests; none where they are not
-/// to be had.
+/// Provides the webhook libraries of senders and receivers for the tests. Returns `None` if they
+/// are not available.
 pub(crate) async fn libraries(skips: &mut Skips) -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os(LIBRARIES) {
         return Some(folder.into());
@@ -170,8 +173,8 @@ pub(crate) async fn libraries(skips: &mut Skips) -> Option<PathBuf> {
     installed.map_err(skip).ok()
 }
 
-/// Installs Debian packages where we may; what came of it shows in whether their programs are
-/// there.
+/// Installs Debian packages if that is allowed. The caller then checks whether their programs
+/// exist.
 pub(crate) async fn install(packages: &[&str]) {
     if !rustix::process::geteuid().is_root() || !answers("apt-get").await {
         return;
@@ -183,7 +186,8 @@ pub(crate) async fn install(packages: &[&str]) {
         succeed(apt)
     };
     let install = [&["install", "-y", "-q", "--no-install-recommends"], packages].concat();
-    // An old or empty package list is the usual reason for a failure: fetch it and try again.
+    // An old or empty package list is the usual reason for a failure, so it is updated before
+    // another try.
     if quiet(&install).await.is_err() {
         for arguments in [&["update", "-q"][..], &install[..]] {
             if let Err(error) = quiet(arguments).await {

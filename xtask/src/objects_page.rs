@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::events::cell;
 
-/// The objects: title, schema, and what to read beside the table.
+/// The objects: title, schema, and related pages.
 const OBJECTS: [(&str, &str, &str); 4] = [
     (
         "Endpoints",
@@ -25,7 +25,7 @@ const OBJECTS: [(&str, &str, &str); 4] = [
     ("Tokens", "TokenSettings", "Who may call, and what for: [access.md](access.md)."),
 ];
 
-/// What the page says before its tables.
+/// The text of the page before its tables.
 const INTRODUCTION: &str = "# Endpoint, flow, source and token reference
 
 <!-- Written by `cargo xtask gen` from the code: change the settings' comments there. -->
@@ -35,10 +35,10 @@ The same settings are taken by the REST API ([api.md](api.md)), by files for `wa
 whole, as JSON. What is left out has its default. A setting within another that is **required** is so where the other is given. Durations are texts such as `\"30s\"`.
 ";
 
-/// Deepest nesting that is listed. What lies deeper is in openapi.json.
+/// Deepest nesting that is listed. Deeper members are in openapi.json only.
 const DEPTH: usize = 3;
 
-/// The page, from what `waybill openapi` prints.
+/// Builds the page from the output of `waybill openapi`.
 pub(crate) fn page(openapi: &str) -> Result<String> {
     let document: Value = serde_json::from_str(openapi)?;
     let schemas = document.pointer("/components/schemas").and_then(Value::as_object);
@@ -85,13 +85,13 @@ impl<'a> Schemas<'a> {
         Ok(())
     }
 
-    /// The schema itself, or those that `allOf` adds up.
+    /// Returns the schema itself, or those that `allOf` combines.
     fn parts(self, schema: &'a Value) -> Vec<&'a Value> {
         let parts = schema.get("allOf").and_then(Value::as_array);
         parts.map_or_else(|| vec![schema], |all| all.iter().map(|one| self.resolve(one)).collect())
     }
 
-    /// What a reference means, and what may also be null.
+    /// Follows a reference, also of a schema that may be null.
     fn resolve(self, schema: &'a Value) -> &'a Value {
         let is_null = |one: &&Value| one.get("type").is_some_and(|kind| kind == "null");
         let ways = schema.get("oneOf").and_then(Value::as_array);
@@ -106,7 +106,7 @@ impl<'a> Schemas<'a> {
         named.map_or(schema, |named| self.resolve(named))
     }
 
-    /// What a value is, in a few words.
+    /// Describes the kind of a value in a few words.
     fn describe_value(self, schema: &'a Value) -> String {
         if let Some(words) = schema.get("enum").and_then(Value::as_array) {
             return join_words(words.iter());
@@ -144,7 +144,7 @@ fn is_required(object: &Value, name: &str, prefix: &str) -> bool {
     required.is_some_and(|names| names.iter().any(|one| one == bare))
 }
 
-/// The type, null left out.
+/// Returns the type without null.
 fn type_of(schema: &Value) -> &str {
     match schema.get("type") {
         Some(Value::String(kind)) => kind,
@@ -169,7 +169,8 @@ fn join_words<'a>(words: impl Iterator<Item = &'a Value>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// The description where the member is used, else that of its schema; the default, and an example.
+/// Returns the description at the place of use, or else that of its schema, with the default and an
+/// example.
 fn meaning(member: &Value, value: &Value) -> String {
     let used = member.pointer("/description").or_else(|| member.pointer("/oneOf/0/description"));
     let text = used.or_else(|| value.get("description")).and_then(Value::as_str);

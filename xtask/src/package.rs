@@ -1,6 +1,6 @@
-//! `package`: makes what an operator installs, prints its size, and starts it once.
+//! `package`: builds the installable packages, prints their size, and starts each once.
 //!
-//! Every package is tried as it was written: unpacked or imported again, started with an empty
+//! Every package is tried in its final form: unpacked or imported again, started with an empty
 //! database on a free port, and asked for `/readyz`.
 
 mod container;
@@ -22,16 +22,16 @@ use executable::Executable;
 /// `cargo xtask package`.
 #[derive(Debug, Args)]
 pub(crate) struct PackageArgs {
-    /// What to make
+    /// The kind of package
     #[arg(value_enum)]
     kind: PackageKind,
-    /// An executable to take as it is; without it one is built as a release
+    /// Executable to package unchanged [default: build a release]
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
     /// The folder for the package [default: package in the target folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// How hard a Debian package is compressed, 0 (fast) to 9 (small)
+    /// Compression level of a Debian package, 0 (fast) to 9 (small)
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(..=9))]
     level: u8,
 }
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: &PackageArgs) -> Result<()> {
     }
 }
 
-/// Builds the release that a package takes where none was named.
+/// Builds the release for a package if no executable was named.
 async fn build_executable(kind: PackageKind) -> Result<PathBuf> {
     match kind {
         PackageKind::Deb => build_release().await,
@@ -96,8 +96,8 @@ fn print_size(package: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies an executable without its symbols, which a release has none of. They stay where there are
-/// no binutils.
+/// Copies an executable without its symbols; a release has none. They stay if there are no
+/// binutils.
 async fn place_executable(executable: &Executable, to: &Path) -> Result<()> {
     place_file(&executable.path, to, 0o755)?;
     if !answers("strip").await {
@@ -108,13 +108,13 @@ async fn place_executable(executable: &Executable, to: &Path) -> Result<()> {
     succeed(strip).await
 }
 
-/// Copies a file, and makes the folders above it.
+/// Copies a file, and creates the folders above it.
 fn place_file(from: &Path, to: &Path, mode: u32) -> Result<()> {
     let content = std::fs::read(from).with_context(|| from.display().to_string())?;
     place_content(&content, to, mode)
 }
 
-/// Writes a file, and makes the folders above it.
+/// Writes a file, and creates the folders above it.
 fn place_content(content: &[u8], to: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = to.parent().context("a file is in a folder")?;

@@ -1,5 +1,5 @@
 //! Packages for Python and Node that tests use: pinned with their hashes in the tree, installed
-//! below the target folder, and anew where what is pinned has changed.
+//! below the target folder, and installed again when the pins change.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::needs;
 use crate::process::{answers, command, output, target, workspace};
 
-/// Installs what `tests/libraries` lists; the folder that holds `node_modules` and `python`.
+/// Installs the packages of `tests/libraries`. Returns the folder with `node_modules` and `python`.
 pub(crate) async fn libraries() -> Result<PathBuf> {
     let pinned = workspace().join("tests/libraries");
     let folder = target().join("libraries");
@@ -18,7 +18,8 @@ pub(crate) async fn libraries() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A virtual environment that holds what a requirements file lists; the folder of its programs.
+/// Creates a virtual environment with the packages of a requirements file. Returns the folder of
+/// its programs.
 pub(crate) async fn python(folder: &Path, requirements: &Path) -> Result<PathBuf> {
     let (programs, stamp) = (folder.join("bin"), folder.join("requirements.txt"));
     let wanted = read(requirements)?;
@@ -32,12 +33,12 @@ pub(crate) async fn python(folder: &Path, requirements: &Path) -> Result<PathBuf
     let mut pip = command(programs.join("pip"), &quiet);
     pip.args(["--only-binary=:all:", "--require-hashes", "--requirement"]).arg(requirements);
     output(pip).await?;
-    // Last of all, so that what broke off is done again.
+    // Written last, so that an interrupted installation is repeated.
     std::fs::write(stamp, wanted)?;
     Ok(programs)
 }
 
-/// Creates an empty virtual environment, in place of one that is there.
+/// Creates an empty virtual environment, and replaces an existing one.
 async fn create(folder: &Path) -> Result<()> {
     let venv = || {
         let mut venv = command("python3", &["-m", "venv", "--clear"]);
@@ -45,17 +46,17 @@ async fn create(folder: &Path) -> Result<()> {
         output(venv)
     };
     if venv().await.is_err() {
-        // Debian keeps the module that this needs in a package of its own.
+        // Debian has the required module in a separate package.
         needs::install(&["python3-venv"]).await;
         venv().await?;
     }
     Ok(())
 }
 
-/// Installs what a `package-lock.json` lists into `node_modules` of a folder.
+/// Installs the packages of a `package-lock.json` into `node_modules` of a folder.
 async fn node(folder: &Path, pinned: &Path) -> Result<()> {
     let lock = "package-lock.json";
-    // npm writes this list of what it installed last of all.
+    // npm writes this list at the end of an installation.
     let done = folder.join("node_modules/.package-lock.json").exists();
     if done && std::fs::read(folder.join(lock)).ok() == Some(read(&pinned.join(lock))?) {
         return Ok(());

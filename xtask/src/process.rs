@@ -1,4 +1,4 @@
-//! Running other programs.
+//! Runs other programs.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -7,23 +7,23 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
-/// The workspace's folder.
+/// Returns the workspace's folder.
 pub(crate) fn workspace() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own).to_owned()
 }
 
-/// Where cargo builds.
+/// Returns cargo's target folder.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-/// A program to be run in the workspace's folder, ended when we are.
+/// Returns a command that runs in the workspace's folder and ends with this process.
 pub(crate) fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(workspace()).stdin(Stdio::null()).kill_on_drop(true);
-    // What the cargo that runs us tells of us: build scripts that look at it would run again, and
-    // all that stands on them.
+    // The variables of the cargo that runs this program: build scripts that read them would run
+    // again, and everything that depends on them.
     let of_us = |name: &OsString| {
         let name = name.to_string_lossy();
         name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_")
@@ -34,13 +34,13 @@ pub(crate) fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command
     command
 }
 
-/// The same cargo that runs us.
+/// Returns the cargo that runs this program.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     command(cargo, arguments)
 }
 
-/// Runs a program whose output the user sees; an error where it does not end with status 0.
+/// Runs a program whose output the user sees. Fails if it does not end with status 0.
 pub(crate) async fn succeed(mut command: Command) -> Result<()> {
     let shown = show(&command);
     let status = command.status().await.with_context(|| format!("running {shown}"))?;
@@ -50,7 +50,7 @@ pub(crate) async fn succeed(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program and gives what it printed; an error, with its complaints, where it fails.
+/// Runs a program and returns its output. The error contains its messages.
 pub(crate) async fn output(mut command: Command) -> Result<String> {
     let shown = show(&command);
     let output = command.output().await.with_context(|| format!("running {shown}"))?;
@@ -60,7 +60,7 @@ pub(crate) async fn output(mut command: Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Whether a program is there and answers `--version`.
+/// Returns whether a program exists and answers `--version`.
 pub(crate) async fn answers(program: impl AsRef<OsStr>) -> bool {
     let mut asked = command(program, &["--version"]);
     asked.stdout(Stdio::null()).stderr(Stdio::null());

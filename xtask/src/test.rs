@@ -1,7 +1,7 @@
 //! `test` and `demo`: build everything in the dev profile, then run it.
 //!
-//! The dev profile compiles dependencies with optimisation, so its binary is fast enough for
-//! both, and one set of build products serves all tasks but `bench`.
+//! The dev profile compiles dependencies with optimisation, so its binary is fast enough for both,
+//! and one set of build products serves all tasks except `bench`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,10 +17,11 @@ use crate::process::{cargo, command, succeed, target};
 /// Names the program under test.
 const PROGRAM: &str = "WAYBILL_BIN";
 
-/// Tests that run at a time. They mostly wait for servers and receivers, so more than cores.
+/// Number of tests that run at a time. They mostly wait for servers and receivers, so it exceeds
+/// the number of cores.
 const TESTS_AT_A_TIME: &str = "4";
 
-/// What `test` and `demo` run: the program and the guests.
+/// The build products of `test` and `demo`: the program and the guests.
 #[derive(Debug)]
 pub(crate) struct Built {
     program: PathBuf,
@@ -28,7 +29,7 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    /// Builds the guests and the program, with the features that a release has.
+    /// Builds the guests and the program, with the features of a release.
     pub(crate) async fn program_alone() -> Result<Self> {
         Self::make(&["build", "--workspace", "--bin", "waybill"]).await
     }
@@ -48,20 +49,20 @@ impl Built {
         Ok(Self { program: target().join("debug").join("waybill"), guests })
     }
 
-    /// The program, with the guests where it looks for them.
+    /// Returns the program's command, with the folder of the guests in its environment.
     pub(crate) fn program(&self, arguments: &[&str]) -> Command {
         let mut program = command(&self.program, arguments);
         program.env(GUESTS, &self.guests);
         program
     }
 
-    /// The folder of the compiled guests.
+    /// Returns the folder of the compiled guests.
     pub(crate) fn guests(&self) -> &Path {
         &self.guests
     }
 }
 
-/// `cargo xtask test`: the arguments go on to `cargo test`.
+/// `cargo xtask test`: passes the arguments on to `cargo test`.
 pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     let mut skips = Skips::default();
     let tested = all(arguments, &mut skips).await;
@@ -69,7 +70,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     tested
 }
 
-/// Builds and tests everything; what could not be tested is added to `skips`.
+/// Builds and tests everything. Adds skipped tests to `skips`.
 pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     let built = Built::with_tests().await?;
     needs::languages(skips).await;
@@ -97,7 +98,7 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     succeed(tests).await
 }
 
-/// `cargo xtask demo`: the arguments go on to `waybill demo`.
+/// `cargo xtask demo`: passes the arguments on to `waybill demo`.
 pub(crate) async fn demo(arguments: &[String]) -> Result<()> {
     let built = Built::program_alone().await?;
     let mut demo = built.program(&["demo"]);

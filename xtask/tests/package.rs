@@ -1,11 +1,11 @@
-//! Packages, made of the program under test. What a machine has no tools for is not tried: `cargo
-//! xtask test` brings them, or names what it skips.
+//! Packages, made from the program under test. Without its tools a package is not tried: `cargo
+//! xtask test` installs them, or names what it skips.
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs a program that must succeed, and gives what it printed.
+/// Runs a program that must succeed, and returns its output.
 fn output(command: &mut Command) -> std::io::Result<String> {
     let output = command.output()?;
     if !output.status.success() {
@@ -14,7 +14,7 @@ fn output(command: &mut Command) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The program under test, where the tool for the package is there.
+/// Returns the program under test if the tool for the package exists.
 fn program_for(tool: &str) -> Option<OsString> {
     let has_tool = Command::new(tool).arg("--version").output().is_ok();
     std::env::var_os("WAYBILL_BIN").filter(|_| has_tool)

@@ -1,4 +1,4 @@
-//! What the servers have in common: a folder, a user, a port and a process.
+//! Common code of the servers: a folder, a user, a port and a process.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,36 +13,36 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long a server may take to say that it is ready.
+/// Time that a server has to become ready.
 const START_LIMIT: Duration = Duration::from_mins(5);
 
-/// What one kind of server is called and how it is talked to.
+/// The properties of one kind of server.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    /// Its name, for people.
+    /// Name for messages.
     pub(crate) name: &'static str,
-    /// Whom to run it as where the caller is root: the first of these that there is.
+    /// Users to run it as if the caller is root. The first existing one is used.
     pub(crate) users: &'static [&'static str],
-    /// What it says on standard error when it takes connections.
+    /// Text on standard error when it accepts connections.
     pub(crate) ready: &'static str,
-    /// What stops it at once and in order.
+    /// Signal that stops it at once and in order.
     pub(crate) stop: Signal,
 }
 
-/// A server of our own: its folder, and its process while it runs. Stopped and removed when it is
-/// dropped.
+/// A server of the test: its folder, and its process while it runs. Dropping it stops and removes
+/// the server.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     kind: &'static Kind,
     home: TempDir,
     account: Option<Account>,
     port: u16,
-    /// Keeps the port ours until the server takes it.
+    /// Reserves the port until the server takes it.
     reservation: Option<TcpListener>,
     process: Option<Child>,
 }
 
-/// The user to run as where the caller is root.
+/// The user to run as if the caller is root.
 #[derive(Debug, Clone, Copy)]
 struct Account {
     uid: u32,
@@ -50,7 +50,7 @@ struct Account {
 }
 
 impl Daemon {
-    /// A folder and a port for a server that is not started yet.
+    /// Prepares a folder and a port for a server that is not started yet.
     pub(crate) fn new(kind: &'static Kind) -> Result<Self> {
         let disk = Path::new("/var/tmp");
         let parent = if disk.is_dir() { disk.to_owned() } else { std::env::temp_dir() };
@@ -66,27 +66,27 @@ impl Daemon {
         Ok(Self { kind, home, account, port, reservation: Some(reservation), process: None })
     }
 
-    /// The folder that is the server's alone.
+    /// Returns the server's own folder.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// Where it keeps its data.
+    /// Returns the data folder.
     pub(crate) fn data(&self) -> PathBuf {
         self.home().join("data")
     }
 
-    /// The port that it listens on.
+    /// Returns the port on which it listens.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// The server's main process; none while it is stopped.
+    /// Returns the server's main process, or `None` while it is stopped.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
 
-    /// Writes a file into the server's folder, which the server's user may read.
+    /// Writes a file into the server's folder that the server's user may read.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let file = self.home().join(name);
         std::fs::write(&file, text)?;
@@ -97,7 +97,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// A program in the server's folder, as the server's user.
+    /// Returns a command in the server's folder, run as the server's user.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.home()).stdin(Stdio::null());
@@ -107,7 +107,7 @@ impl Daemon {
         command
     }
 
-    /// Starts the server with this command, and waits until it takes connections.
+    /// Starts the server with this command, and waits until it accepts connections.
     pub(crate) fn start(&mut self, mut command: Command) -> Result<()> {
         self.reservation = None;
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
@@ -116,7 +116,7 @@ impl Daemon {
         wait_until_ready(self.kind, BufReader::new(stderr))
     }
 
-    /// Stops the server at once; its data stay. Connections break, transactions roll back.
+    /// Stops the server at once and keeps its data. Connections break, transactions roll back.
     pub(crate) fn stop(&mut self) -> Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         if process.try_wait()?.is_none() {
@@ -135,15 +135,15 @@ impl Drop for Daemon {
     }
 }
 
-/// A program on `PATH`, or where Debian keeps servers: `/usr/sbin` is not on the `PATH` of
-/// everybody.
+/// Finds a program on `PATH`, or where Debian keeps servers, because `/usr/sbin` is not on
+/// everybody's `PATH`.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     folders.map(|folder| folder.join(name)).find(|program| program.exists())
 }
 
-/// Runs a program to its end; an error with what it said where it fails.
+/// Runs a program to its end. The error contains its output.
 pub(crate) fn finish(mut command: Command) -> Result<()> {
     let done = command.output()?;
     if !done.status.success() {
@@ -158,8 +158,8 @@ fn report(what: &str) {
     eprintln!("{what}");
 }
 
-/// Reads the server's log until it says that it is ready, then goes on reading in a thread of
-/// its own, so that the server never waits for a full pipe.
+/// Reads the server's log until it is ready, then goes on reading in a thread, so that the server
+/// never waits for a full pipe.
 fn wait_until_ready(kind: &'static Kind, mut log: BufReader<ChildStderr>) -> Result<()> {
     let (ready, readiness) = mpsc::channel();
     std::thread::spawn(move || {
@@ -186,7 +186,7 @@ fn wait_until_ready(kind: &'static Kind, mut log: BufReader<ChildStderr>) -> Res
     }
 }
 
-/// Who to run as: nobody else unless we are root.
+/// Returns the user to run as, or `None` unless the caller is root.
 fn account(kind: &Kind) -> Result<Option<Account>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -202,7 +202,7 @@ fn account(kind: &Kind) -> Result<Option<Account>> {
     })
 }
 
-/// A line of `/etc/passwd` is `name:password:uid:gid:…` (passwd(5)).
+/// Parses a line of `/etc/passwd`, `name:password:uid:gid:…` (passwd(5)).
 fn entry(users: &str, name: &str) -> Option<Account> {
     users.lines().find_map(|line| {
         let mut fields = line.split(':');

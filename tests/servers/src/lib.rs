@@ -1,10 +1,10 @@
-//! Throw-away servers, for tests and measurements: each with its own data folder, a free port on
-//! loopback and default durability unless asked for otherwise.
+//! Throw-away servers for tests and measurements. Each has its own data folder, a free port on
+//! loopback, and default durability unless the caller asks otherwise.
 //!
-//! Their programs come from `PATH` or from where Debian puts them. None of the servers runs as root:
-//! as root they run as the user that their package makes, or else as `nobody`. Dropping a
-//! [`Cluster`], a [`MariaDb`], a [`PgBouncer`], a [`NatsServer`], a [`RabbitMq`] or a [`Mosquitto`]
-//! stops that server and removes its data; nothing else is ever stopped.
+//! Their programs come from `PATH` or from Debian's folders. None of the servers runs as root: for
+//! root they run as the user of their package, or else as `nobody`. Dropping a [`Cluster`], a
+//! [`MariaDb`], a [`PgBouncer`], a [`NatsServer`], a [`RabbitMq`] or a [`Mosquitto`] stops that
+//! server and removes its data. No other server is ever stopped.
 
 mod daemon;
 mod mariadb;

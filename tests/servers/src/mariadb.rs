@@ -1,4 +1,4 @@
-//! MariaDB, with a root user who needs no password.
+//! MariaDB, with a root user without a password.
 
 use std::path::PathBuf;
 
@@ -16,10 +16,10 @@ static KIND: Kind = Kind {
     stop: Signal::TERM,
 };
 
-/// Where Debian puts the programs; `/usr/sbin` is not on the `PATH` of everybody.
+/// Debian's folders for the programs, because `/usr/sbin` is not on everybody's `PATH`.
 const DEBIAN: [&str; 2] = ["/usr/sbin", "/usr/bin"];
 
-/// The programs that are needed.
+/// The required programs.
 #[derive(Debug)]
 struct Binaries {
     /// `mariadbd`.
@@ -29,20 +29,20 @@ struct Binaries {
 }
 
 impl Binaries {
-    /// The programs, if this machine has them all.
+    /// Finds the programs, if this machine has all of them.
     fn find() -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders: Vec<PathBuf> =
             std::env::split_paths(&path).chain(DEBIAN.map(PathBuf::from)).collect();
         let find = |name| folders.iter().map(|folder| folder.join(name)).find(|file| file.exists());
-        // The installer, a script, asks this one for the settings of files; its package is not the
-        // server's.
+        // The installer, a script, reads the settings of files with this program, which belongs to
+        // another package.
         find("my_print_defaults")?;
         Some(Self { server: find("mariadbd")?, installer: find("mariadb-install-db")? })
     }
 }
 
-/// A MariaDB server of our own, with all rights for `root` on 127.0.0.1.
+/// A MariaDB server with all rights for `root` on 127.0.0.1.
 #[derive(Debug)]
 pub struct MariaDb {
     binaries: Binaries,
@@ -50,12 +50,12 @@ pub struct MariaDb {
 }
 
 impl MariaDb {
-    /// Whether this machine has the programs.
+    /// Returns whether this machine has the programs.
     pub fn is_installed() -> bool {
         Binaries::find().is_some()
     }
 
-    /// Makes a data folder and starts the server. Fails where MariaDB is not installed.
+    /// Creates a data folder and starts the server. Fails if MariaDB is not installed.
     pub fn start() -> Result<Self> {
         let binaries = Binaries::find().context("MariaDB is not on this machine")?;
         let mut server = Self { binaries, daemon: Daemon::new(&KIND)? };
@@ -64,32 +64,33 @@ impl MariaDb {
         Ok(server)
     }
 
-    /// The URL of one database of this server, or of none where the name is empty.
+    /// Returns the URL of one database of this server, or of no database if the name is empty.
     pub fn url(&self, database: &str) -> String {
         format!("mysql://root@127.0.0.1:{}/{database}", self.daemon.port())
     }
 
-    /// The server's process; none while it is stopped.
+    /// Returns the server's process, or `None` while it is stopped.
     pub fn pid(&self) -> Option<u32> {
         self.daemon.pid()
     }
 
-    /// Stops the server at once; its data stay. Connections break, transactions roll back.
+    /// Stops the server at once and keeps its data. Connections break, transactions roll back.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop()
     }
 
-    /// Starts the server again on the same data and port, and waits until it takes connections.
+    /// Starts the server again on the same data and port, and waits until it accepts connections.
     pub fn resume(&mut self) -> Result<()> {
         let mut mariadbd = self.daemon.command(&self.binaries.server);
         let home = self.daemon.home();
-        // The settings of this machine's own server are read unless the first argument forbids it.
+        // The server reads the settings of this machine's own server unless the first argument
+        // forbids it.
         mariadbd
             .arg("--no-defaults")
             .arg(format!("--datadir={}", self.daemon.data().display()))
             .arg(format!("--port={}", self.daemon.port()))
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=400"])
-            // At its start a server clears this of tables that another one may be using.
+            // A starting server deletes tables from this folder that another server may be using.
             .arg(format!("--tmpdir={}", home.display()))
             .arg(format!("--socket={}", home.join("mariadb.sock").display()))
             .arg(format!("--pid-file={}", home.join("mariadb.pid").display()));
@@ -98,7 +99,7 @@ impl MariaDb {
 
     fn initialise(&self) -> Result<()> {
         let mut installer = self.daemon.command(&self.binaries.installer);
-        // `--force`: the name of this machine may be one that nothing can look up.
+        // `--force` because the name of this machine may not be resolvable.
         installer
             .arg("--no-defaults")
             .arg(format!("--datadir={}", self.daemon.data().display()))

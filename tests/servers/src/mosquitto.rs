@@ -1,4 +1,4 @@
-//! Mosquitto, which speaks MQTT 3.1.1 and 5.
+//! Mosquitto, a server for MQTT 3.1.1 and 5.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Kind, find_program};
 
-/// SIGTERM writes its sessions to disk and ends it.
+/// SIGTERM makes it write its sessions to disk and exit.
 static KIND: Kind = Kind {
     name: "Mosquitto",
     users: &["mosquitto", "nobody"],
@@ -15,8 +15,8 @@ static KIND: Kind = Kind {
     stop: Signal::TERM,
 };
 
-/// A Mosquitto of our own. One user, `waybill` with the password `s3cret`, may publish and read
-/// everything but what begins with `forbidden/`.
+/// A Mosquitto server. Its only user, `waybill` with the password `s3cret`, may publish and read
+/// everything except topics that begin with `forbidden/`.
 #[derive(Debug)]
 pub struct Mosquitto {
     program: PathBuf,
@@ -24,12 +24,12 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Whether this machine has the program.
+    /// Returns whether this machine has the program.
     pub fn is_installed() -> bool {
         find_program("mosquitto").is_some()
     }
 
-    /// Starts one. Fails where Mosquitto is not installed.
+    /// Starts a server. Fails if Mosquitto is not installed.
     pub fn start() -> Result<Self> {
         let mut server = Self::new()?;
         server.configure("")?;
@@ -37,7 +37,7 @@ impl Mosquitto {
         Ok(server)
     }
 
-    /// Starts one that speaks only TLS, with this certificate and key (PEM).
+    /// Starts a server that accepts only TLS, with this certificate and key (PEM).
     pub fn start_tls(certificate: &str, key: &str) -> Result<Self> {
         let mut server = Self::new()?;
         server.daemon.write("server.crt", certificate)?;
@@ -53,22 +53,22 @@ impl Mosquitto {
         Ok(Self { program, daemon: Daemon::new(&KIND)? })
     }
 
-    /// Its address.
+    /// Returns its address.
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port())
     }
 
-    /// The port that it listens on.
+    /// Returns the port on which it listens.
     pub fn port(&self) -> u16 {
         self.daemon.port()
     }
 
-    /// Stops the server at once; its sessions and what they have not read stay.
+    /// Stops the server at once. Its sessions and their unread messages stay.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop()
     }
 
-    /// Starts the server again, and waits until it takes connections.
+    /// Starts the server again, and waits until it accepts connections.
     pub fn resume(&mut self) -> Result<()> {
         let mut command = self.daemon.command(&self.program);
         command.arg("-c").arg(self.daemon.home().join("mosquitto.conf"));

@@ -11,7 +11,7 @@ use crate::daemon::{Daemon, Kind, find_program};
 static KIND: Kind =
     Kind { name: "NATS", users: &["nats", "nobody"], ready: "Server is ready", stop: Signal::INT };
 
-/// A NATS server of our own, without users.
+/// A NATS server without users.
 #[derive(Debug)]
 pub struct NatsServer {
     program: PathBuf,
@@ -20,19 +20,19 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Whether this machine has the program.
+    /// Returns whether this machine has the program.
     pub fn is_installed() -> bool {
         find_program("nats-server").is_some()
     }
 
-    /// Starts one. Fails where NATS is not installed.
+    /// Starts a server. Fails if NATS is not installed.
     pub fn start() -> Result<Self> {
         let mut server = Self::new()?;
         server.resume()?;
         Ok(server)
     }
 
-    /// Starts one that speaks only TLS, with this certificate and key (PEM).
+    /// Starts a server that accepts only TLS, with this certificate and key (PEM).
     pub fn start_tls(certificate: &str, key: &str) -> Result<Self> {
         let mut server = Self { has_tls: true, ..Self::new()? };
         server.daemon.write("server.crt", certificate)?;
@@ -46,22 +46,23 @@ impl NatsServer {
         Ok(Self { program, daemon: Daemon::new(&KIND)?, has_tls: false })
     }
 
-    /// Its address.
+    /// Returns its address.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port())
     }
 
-    /// The port that it listens on.
+    /// Returns the port on which it listens.
     pub fn port(&self) -> u16 {
         self.daemon.port()
     }
 
-    /// Stops the server at once; its streams stay.
+    /// Stops the server at once. Its streams stay.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop()
     }
 
-    /// Starts the server again on the same streams and port, and waits until it takes connections.
+    /// Starts the server again on the same streams and port, and waits until it accepts
+    /// connections.
     pub fn resume(&mut self) -> Result<()> {
         let mut command = self.daemon.command(&self.program);
         let port = self.daemon.port().to_string();

@@ -1,4 +1,4 @@
-//! PgBouncer in transaction mode, in front of a server of our own.
+//! PgBouncer in transaction mode, in front of a server of the test.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::daemon::{Daemon, Kind, find_program};
 use crate::postgres::Cluster;
 
-/// It keeps nothing. What SIGINT and SIGTERM wait for has changed between its versions.
+/// It stores nothing. The meaning of SIGINT and SIGTERM has changed between its versions.
 static KIND: Kind = Kind {
     name: "PgBouncer",
     users: &["postgres", "nobody"],
@@ -16,19 +16,19 @@ static KIND: Kind = Kind {
     stop: Signal::KILL,
 };
 
-/// A PgBouncer of our own that gives a session to whoever begins a transaction.
+/// A PgBouncer that assigns a session to each transaction.
 #[derive(Debug)]
 pub struct PgBouncer {
     daemon: Daemon,
 }
 
 impl PgBouncer {
-    /// The program, if this machine has one.
+    /// Finds the program, if this machine has it.
     pub fn find_program() -> Option<PathBuf> {
         find_program("pgbouncer")
     }
 
-    /// Starts one with so many connections to each database of `cluster`.
+    /// Starts a pooler with `connections` connections to each database of `cluster`.
     pub fn start(cluster: &Cluster, connections: u32) -> Result<Self> {
         let program = Self::find_program().context("PgBouncer is not on this machine")?;
         let mut daemon = Daemon::new(&KIND)?;
@@ -53,7 +53,7 @@ impl PgBouncer {
         Ok(Self { daemon })
     }
 
-    /// The URL of one database behind it.
+    /// Returns the URL of one database behind it.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.daemon.port())
     }

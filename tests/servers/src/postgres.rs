@@ -15,7 +15,7 @@ static KIND: Kind = Kind {
     stop: Signal::INT,
 };
 
-/// The same for a server that repeats what another one writes.
+/// A server that replicates another one.
 static STANDBY: Kind = Kind {
     name: "PostgreSQL",
     users: &["postgres", "nobody"],
@@ -23,7 +23,7 @@ static STANDBY: Kind = Kind {
     stop: Signal::INT,
 };
 
-/// A PostgreSQL server of our own, with trust authentication on 127.0.0.1.
+/// A PostgreSQL server with trust authentication on 127.0.0.1.
 #[derive(Debug)]
 pub struct Cluster {
     binaries: PathBuf,
@@ -31,13 +31,13 @@ pub struct Cluster {
     settings: &'static [&'static str],
 }
 
-/// What makes a server speak TLS with the files `server.crt` and `server.key` of its folder. It
-/// looks for them from its data folder.
+/// Settings for TLS with the files `server.crt` and `server.key` of the server's folder, relative
+/// to its data folder.
 const TLS: [&str; 6] =
     ["-c", "ssl=on", "-c", "ssl_cert_file=../server.crt", "-c", "ssl_key_file=../server.key"];
 
 impl Cluster {
-    /// The folder that holds `initdb` and `postgres`, if this machine has one.
+    /// Finds the folder with `initdb` and `postgres`, if this machine has one.
     pub fn find_binaries() -> Option<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
@@ -46,7 +46,7 @@ impl Cluster {
             .flatten()
             .map(|entry| entry.path().join("bin"))
             .collect();
-        // The newest version last by name: 9.6 is older than anything we meet.
+        // The newest version is the last by name; 9.6 is older than any supported one.
         debian.sort();
         debian
             .into_iter()
@@ -55,18 +55,18 @@ impl Cluster {
             .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
     }
 
-    /// Makes a data folder and starts the server. Fails where PostgreSQL is not installed.
+    /// Creates a data folder and starts the server. Fails if PostgreSQL is not installed.
     pub fn start() -> Result<Self> {
         Self::start_with(&[])
     }
 
-    /// One that does not wait for its disk: for tests, in which it outlives whoever writes to it
-    /// and a disk that is busy with a build says nothing about them.
+    /// Starts a server that does not wait for its disk. Tests use it because it outlives the
+    /// programs that write to it, and a disk that is busy with a build would only slow them down.
     pub fn start_unsynced() -> Result<Self> {
         Self::start_with(&["-c", "fsync=off", "-c", "full_page_writes=off"])
     }
 
-    /// One that offers TLS, with this certificate and key (PEM).
+    /// Starts a server that offers TLS, with this certificate and key (PEM).
     pub fn start_tls(certificate: &str, key: &str) -> Result<Self> {
         let mut cluster = Self::new(&TLS)?;
         cluster.daemon.write("server.crt", certificate)?;
@@ -75,7 +75,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// One that repeats what `primary` writes and takes no writes itself, until it is promoted
+    /// Starts a server that replicates `primary` and does not accept writes until it is promoted
     /// (`SELECT pg_promote()`).
     pub fn start_standby(primary: &Self) -> Result<Self> {
         let binaries = primary.binaries.clone();
@@ -102,27 +102,28 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The URL of one database of this server.
+    /// Returns the URL of one database of this server.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.daemon.port())
     }
 
-    /// The port that it listens on.
+    /// Returns the port on which it listens.
     pub fn port(&self) -> u16 {
         self.daemon.port()
     }
 
-    /// The server's main process, whose children are its connections; none while it is stopped.
+    /// Returns the server's main process, whose children are its connections, or `None` while it is
+    /// stopped.
     pub fn pid(&self) -> Option<u32> {
         self.daemon.pid()
     }
 
-    /// Stops the server at once; its data stay. Connections break, transactions roll back.
+    /// Stops the server at once and keeps its data. Connections break, transactions roll back.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop()
     }
 
-    /// Starts the server again on the same data and port, and waits until it takes connections.
+    /// Starts the server again on the same data and port, and waits until it accepts connections.
     pub fn resume(&mut self) -> Result<()> {
         let mut postgres = self.daemon.command(&self.binaries.join("postgres"));
         let sockets = format!("unix_socket_directories={}", self.daemon.home().display());

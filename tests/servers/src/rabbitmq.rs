@@ -1,4 +1,4 @@
-//! RabbitMQ, which speaks AMQP 0-9-1.
+//! RabbitMQ, a server for AMQP 0-9-1.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -17,15 +17,15 @@ static KIND: Kind = Kind {
     stop: Signal::TERM,
 };
 
-/// Where Debian keeps the script that runs as any user. The one on `PATH` wants to be root.
+/// Debian's script that any user can run. The one on `PATH` requires root.
 const DEBIAN: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
-/// A RabbitMQ of our own, with the user `guest` and the password `guest`.
+/// A RabbitMQ server with the user `guest` and the password `guest`.
 #[derive(Debug)]
 pub struct RabbitMq {
     program: PathBuf,
     daemon: Daemon,
-    /// Ports of Erlang's own: for other nodes, and for the process that knows the names of nodes.
+    /// Erlang's own ports: for other nodes, and for the process that knows the names of nodes.
     node_port: u16,
     names_port: u16,
 }
@@ -36,12 +36,12 @@ impl RabbitMq {
         if debian.exists() { Some(debian) } else { find_program("rabbitmq-server") }
     }
 
-    /// Whether this machine has the program.
+    /// Returns whether this machine has the program.
     pub fn is_installed() -> bool {
         Self::find_program().is_some()
     }
 
-    /// Starts one. Fails where RabbitMQ is not installed.
+    /// Starts a server. Fails if RabbitMQ is not installed.
     pub fn start() -> Result<Self> {
         let program = Self::find_program().context("RabbitMQ is not on this machine")?;
         let daemon = Daemon::new(&KIND)?;
@@ -51,20 +51,20 @@ impl RabbitMq {
         Ok(server)
     }
 
-    /// Its address.
+    /// Returns its address.
     pub fn url(&self) -> String {
         format!("amqp://127.0.0.1:{}", self.daemon.port())
     }
 
-    /// Stops the server; its durable queues stay.
+    /// Stops the server. Its durable queues stay.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop()
     }
 
-    /// Starts the server again on the same queues and port, and waits until it takes connections.
+    /// Starts the server again on the same queues and port, and waits until it accepts connections.
     pub fn resume(&mut self) -> Result<()> {
         let home = self.daemon.home();
-        // It logs to standard output, and the log is read from standard error.
+        // It logs to standard output, but the log is read from standard error.
         let mut command = self.daemon.command("sh".as_ref());
         command.args(["-c", "exec \"$0\" 1>&2"]).arg(&self.program);
         for (name, port) in [
@@ -76,7 +76,7 @@ impl RabbitMq {
         }
         command
             .env("HOME", home)
-            // The script then becomes the server instead of watching it.
+            // With this setting the script becomes the server instead of supervising it.
             .env("RUNNING_UNDER_SYSTEMD", "1")
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODENAME", format!("waybill{}@localhost", self.daemon.port()))
@@ -84,7 +84,7 @@ impl RabbitMq {
             .env("RABBITMQ_MNESIA_BASE", self.daemon.data())
             .env("RABBITMQ_LOGS", "-")
             .env("RABBITMQ_LOG_BASE", home)
-            // Nothing of this machine's own server.
+            // Keeps the settings of this machine's own server out.
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", home.join("plugins"))
             .env("RABBITMQ_CONFIG_FILE", home.join("none"));

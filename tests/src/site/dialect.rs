@@ -17,7 +17,7 @@ use super::Asked;
 use super::rows::{Rows, Wanted};
 use super::time;
 
-/// Whose interface a site has.
+/// The interface of a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// Data Builder for Perfex CRM.
@@ -26,15 +26,15 @@ pub enum Dialect {
     Themesic,
     /// `PerfexAPI`.
     Perfexapi,
-    /// One of nobody's: other names everywhere, and the oldest first.
+    /// An invented interface: other names everywhere, and the oldest first.
     Custom,
 }
 
 impl Dialect {
-    /// All of them.
+    /// All dialects.
     pub const ALL: [Self; 4] = [Self::DataBuilder, Self::Themesic, Self::Perfexapi, Self::Custom];
 
-    /// What its lists are under.
+    /// Returns the path above its lists.
     const fn base(self) -> &'static str {
         match self {
             Self::DataBuilder | Self::Perfexapi => "/api/v1/",
@@ -43,12 +43,12 @@ impl Dialect {
         }
     }
 
-    /// The list that a path names.
+    /// Returns the list that a path names.
     pub(super) fn list(self, path: &str) -> Option<&str> {
         path.strip_prefix(self.base()).filter(|list| !list.is_empty() && !list.contains('/'))
     }
 
-    /// Whether a request has the key.
+    /// Returns whether a request has the key.
     pub(super) fn knows(self, key: &str, headers: &HeaderMap) -> bool {
         let (header, wanted) = match self {
             Self::DataBuilder => ("authorization", format!("Bearer {key}")),
@@ -59,7 +59,7 @@ impl Dialect {
         headers.get(header).is_some_and(|given| given.as_bytes() == wanted.as_bytes())
     }
 
-    /// The parameters of a page's number, and of how many rows it has.
+    /// Returns the parameters of a page's number and size.
     const fn paging(self) -> (&'static str, &'static str) {
         match self {
             Self::DataBuilder => ("page", "per_page"),
@@ -68,7 +68,7 @@ impl Dialect {
         }
     }
 
-    /// Rows of a page where the question does not say, and the most there can be.
+    /// Returns the default and the largest size of a page.
     const fn page_size(self) -> (usize, usize) {
         match self {
             Self::DataBuilder | Self::Perfexapi => (25, 100),
@@ -77,8 +77,8 @@ impl Dialect {
         }
     }
 
-    /// The one column that a list is filtered and sorted by, where it is not the first that is
-    /// there.
+    /// Returns the one column by which a list is filtered and sorted, if it is not the first
+    /// existing one.
     pub(super) fn time_column(self, list: &str) -> Option<&'static str> {
         match (self, list) {
             (Self::Themesic, "invoices" | "tickets") => Some("date"),
@@ -87,12 +87,12 @@ impl Dialect {
         }
     }
 
-    /// The page that a request asks for, from 1.
+    /// Returns the page that a request asks for, from 1.
     pub(super) fn page(self, asked: &Asked) -> usize {
         number(asked, self.paging().0).unwrap_or(1).max(1)
     }
 
-    /// From when on a request asks for rows.
+    /// Returns the time from which a request asks for rows.
     pub(super) fn since(self, asked: &Asked, ahead: i64) -> Option<i64> {
         match self {
             Self::DataBuilder => time::unix(asked.query.get("since")?, ahead),
@@ -105,8 +105,7 @@ impl Dialect {
         }
     }
 
-    /// What a request for rows is answered with; `limit` is the most rows that the site gives in a
-    /// page.
+    /// Returns the answer to a request for rows. `limit` is the largest page of the site.
     pub(super) fn answer(self, asked: &Asked, rows: &Rows, limit: usize) -> Value {
         let (usual, most) = self.page_size();
         let take = number(asked, self.paging().1).filter(|n| *n > 0).unwrap_or(usual);
@@ -125,7 +124,7 @@ impl Dialect {
                 let meta = json!({"since": since, "count": found.len(), "next_poll": asked.at});
                 json!({"status": true, "data": found, "meta": meta})
             }
-            // Some versions of it answer with the rows alone.
+            // Some versions answer with the rows alone.
             Self::Perfexapi if asked.list == "leads" => json!(found),
             Self::Perfexapi => json!({"data": found}),
             Self::Custom => json!({"result": {"items": found}}),
@@ -135,13 +134,13 @@ impl Dialect {
     fn effective_since(self, asked: &Asked) -> Option<i64> {
         let Self::Themesic = self else { return asked.since };
         let since = asked.since.filter(|since| *since != 0).unwrap_or(asked.at - 86_400);
-        // A day's invoices carry its midnight.
+        // A day's invoices have its midnight as their time.
         let day = if asked.list == "invoices" { asked.midnight(since) } else { since };
         Some(day)
     }
 
-    /// What a request without the right key is answered with. Like some real ones it repeats what
-    /// it was given.
+    /// Returns the answer to a request without the right key. Like some real ones it repeats the
+    /// given key.
     pub(super) fn refusal(self, headers: &HeaderMap) -> Value {
         let given = ["authorization", "authtoken", "x-api-key", "x-token"];
         let given = given.iter().find_map(|name| headers.get(*name)?.to_str().ok());

@@ -1,4 +1,4 @@
-//! How a site misbehaves.
+//! The faults of a site.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,20 +12,20 @@ use serde_json::{Value, json};
 
 use super::time;
 
-/// What a request gets instead of rows.
+/// The answer to a request instead of rows.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// 429 that says in `Retry-After` how many seconds to wait.
+    /// 429 with the seconds to wait in `Retry-After`.
     Busy(u32),
-    /// 429 that says in `Retry-After` until when to wait, so many seconds from now.
+    /// 429 with the time until which to wait in `Retry-After`, this many seconds from now.
     BusyUntil(u32),
-    /// 429 that says in its body's `retry_after` how many seconds to wait.
+    /// 429 with the seconds to wait in its body's `retry_after`.
     BusyInBody(u32),
     /// This status with an error in JSON.
     Status(u16),
     /// 200 with a body that is not JSON.
     Nonsense,
-    /// 200 with JSON that has no rows in it.
+    /// 200 with JSON that contains no rows.
     NoRows,
     /// 200 with exactly these bytes.
     Exactly(Vec<u8>),
@@ -33,9 +33,9 @@ pub enum Fault {
     Endless,
     /// 200 and half of an answer, then the connection is cut.
     Cut,
-    /// The connection is closed with no answer.
+    /// The connection is closed without an answer.
     Vanish,
-    /// Never an answer.
+    /// No answer.
     Hang,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Cut {
 impl std::error::Error for Cut {}
 
 impl Fault {
-    /// The answer; none where there is to be no answer at all.
+    /// Returns the answer, or `None` if there must not be one.
     pub(super) fn response(&self, now: i64) -> Option<Response<Play>> {
         let busy = |header: Option<String>, body: &Value| {
             let response = Response::builder().status(429);
@@ -79,13 +79,13 @@ impl Fault {
     }
 }
 
-/// An answer in JSON.
+/// Returns an answer in JSON.
 pub(super) fn answer(status: u16, body: Play) -> Response<Play> {
     let response = Response::builder().status(status).header(CONTENT_TYPE, "application/json");
     response.body(body).expect("a valid header")
 }
 
-/// A body: its beginning, and how it goes on.
+/// A body: its beginning, and its continuation.
 #[derive(Debug)]
 pub(super) struct Play {
     first: Option<Bytes>,
@@ -100,7 +100,7 @@ enum End {
 }
 
 impl Play {
-    /// This and no more.
+    /// Returns a body with only this text.
     pub(super) fn whole(text: impl Into<Bytes>) -> Self {
         Self { first: Some(text.into()), end: End::Done }
     }

@@ -1,4 +1,4 @@
-//! The rows of a site, and what a question finds among them.
+//! The rows of a site, and queries over them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::dialect::Dialect;
 use super::time;
 
-/// The columns by which Data Builder filters, in the order in which it looks for them.
+/// The columns by which Data Builder filters, in the order of its search.
 pub const TIME_COLUMNS: [&str; 7] = [
     "dateadded",
     "datecreated",
@@ -27,24 +27,24 @@ pub struct Rows {
     lists: BTreeMap<String, Vec<(String, Value)>>,
 }
 
-/// A question to a list.
+/// A query of a list.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Wanted {
-    /// Only rows that are not older.
+    /// Excludes older rows.
     pub(super) since: Option<i64>,
-    /// How many rows to pass over.
+    /// Number of rows to skip.
     pub(super) skip: usize,
-    /// How many to give.
+    /// Number of rows to return.
     pub(super) take: usize,
 }
 
 impl Rows {
-    /// No rows, in a site whose clock is so many seconds ahead of UTC.
+    /// Creates an empty site whose clock is `ahead` seconds ahead of UTC.
     pub(super) fn new(dialect: Dialect, ahead: i64) -> Self {
         Self { dialect, ahead, lists: BTreeMap::new() }
     }
 
-    /// Adds a row, or puts it in the place of the one that has this key.
+    /// Adds a row, or replaces the row with this key.
     pub fn put(&mut self, list: &str, key: impl ToString + Copy, row: Value) {
         let (rows, key) = (self.lists.entry(list.to_owned()).or_default(), key.to_string());
         match rows.iter_mut().find(|(known, _)| *known == key) {
@@ -53,13 +53,13 @@ impl Rows {
         }
     }
 
-    /// Takes a row away.
+    /// Removes a row.
     pub fn remove(&mut self, list: &str, key: impl ToString + Copy) {
         let key = key.to_string();
         self.lists.entry(list.to_owned()).or_default().retain(|(known, _)| *known != key);
     }
 
-    /// The rows that a question finds, and how many there are beside skipped and left ones.
+    /// Returns the rows that a query finds, and the total number without paging.
     pub(super) fn find(&self, list: &str, wanted: Wanted) -> (Vec<Value>, usize) {
         let rows = self.lists.get(list).map_or(&[][..], Vec::as_slice);
         let mut found: Vec<(Option<i64>, usize, &Value)> = rows
@@ -80,7 +80,7 @@ impl Rows {
         (page.map(|(.., row)| row.clone()).collect(), total)
     }
 
-    /// The time of a row, by the column that this kind of site looks at.
+    /// Returns the time of a row, from the column that this kind of site uses.
     fn time_of(&self, list: &str, row: &Value) -> Option<i64> {
         let column = self.dialect.time_column(list);
         let columns = column.as_ref().map_or(&TIME_COLUMNS[..], std::slice::from_ref);

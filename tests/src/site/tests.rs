@@ -1,4 +1,4 @@
-//! What the suite relies on in a site.
+//! The properties of a site on which the suite relies.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn ids(rows: &Value) -> Vec<i64> {
     rows.as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect()
 }
 
-/// A site whose rows are ten seconds apart, the last from then.
+/// Starts a site with rows that are ten seconds apart, the last at the given time.
 async fn site(dialect: Dialect, rows: i64, last: i64) -> Site {
     let site = Site::ahead(dialect, 7_200).await;
     for id in 1..=rows {
@@ -49,7 +49,7 @@ async fn data_builder_pages_the_newest_first() {
     assert!(all["links"]["next"].is_string());
     let rest = get(&site, "/api/v1/invoices?per_page=100&page=2").await;
     assert_eq!((ids(&rest["data"]).len(), &rest["links"]["next"]), (30, &Value::Null));
-    // The same moment with and without a zone, which is then the site's.
+    // The same time with and without a zone, which is then the site's.
     let at = last - 25;
     let (utc, local) = (super::time::iso(at).replace(':', "%3A"), site.stamp(at).replace(' ', "+"));
     for since in [utc, local] {
@@ -69,7 +69,7 @@ async fn themesic_has_a_limit_and_no_pages() {
     assert_eq!(ids(&get(&site, &format!("{path}?since=1")).await["data"]).len(), 50);
     let many = get(&site, &format!("{path}?since=1&limit=400&page=2")).await;
     assert_eq!((ids(&many["data"]).len(), &many["meta"]["count"]), (60, &json!(60)));
-    // Those of the whole day.
+    // The rows of the whole day.
     let day = get(&site, &format!("{path}?since={last}&limit=1")).await;
     assert_eq!(ids(&day["data"]), [60]);
     site.put("leads", 1, json!({"id": 1, "dateadded": site.stamp(last - 90_000)}));

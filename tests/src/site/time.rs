@@ -1,21 +1,21 @@
-//! Moments as other systems write them.
+//! Times in the formats of other systems.
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 
-/// `2026-01-31 23:59:59`, by a clock that is so many seconds ahead of UTC.
+/// Formats `2026-01-31 23:59:59`, by a clock that is `ahead` seconds ahead of UTC.
 pub fn stamp(unix: i64, ahead: i64) -> String {
     let (year, month, day, second) = civil(unix + ahead);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
-/// `2026-01-31T23:59:59Z`.
+/// Formats `2026-01-31T23:59:59Z`.
 pub fn iso(unix: i64) -> String {
     format!("{}Z", stamp(unix, 0).replace(' ', "T"))
 }
 
-/// `Sat, 31 Jan 2026 23:59:59 GMT`, as headers have it.
+/// Formats `Sat, 31 Jan 2026 23:59:59 GMT`, as in headers.
 pub fn http_date(unix: i64) -> String {
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =
@@ -31,8 +31,8 @@ fn pick(names: &[&'static str], n: i64) -> &'static str {
     usize::try_from(n).ok().and_then(|n| names.get(n)).copied().unwrap_or_default()
 }
 
-/// The moment that a date, or a date and a time, tells. What names no zone is by a clock that is so
-/// many seconds ahead of UTC. Fractions of a second count for nothing.
+/// Parses a date, or a date and a time. Without a zone it is by a clock that is `ahead` seconds
+/// ahead of UTC. Fractions of a second are ignored.
 pub fn unix(text: &str, ahead: i64) -> Option<i64> {
     let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, ""));
     let mut parts = date.splitn(3, '-').map(|part| part.parse().ok());
@@ -46,7 +46,7 @@ pub fn unix(text: &str, ahead: i64) -> Option<i64> {
     Some(days * DAY + seconds - ahead)
 }
 
-/// The time without its zone, and how far the zone is ahead.
+/// Splits the time from its zone's offset.
 fn zone(time: &str, ahead: i64) -> Option<(&str, i64)> {
     if let Some(time) = time.strip_suffix('Z') {
         return Some((time, 0));
@@ -59,7 +59,7 @@ fn zone(time: &str, ahead: i64) -> Option<(&str, i64)> {
     Some((time, sign * ahead))
 }
 
-/// Days since 1970 of a date of the Gregorian calendar.
+/// Returns the days since 1970 of a date of the Gregorian calendar.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     // Years begin in March, so that the leap day is a year's last.
     let year = if month <= 2 { year - 1 } else { year };
@@ -68,7 +68,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// Year, month, day, and the second of the day.
+/// Returns year, month, day, and the second of the day.
 fn civil(unix: i64) -> (i64, i64, i64, i64) {
     let days = unix.div_euclid(DAY) + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

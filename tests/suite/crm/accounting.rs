@@ -1,4 +1,4 @@
-//! What somebody needs who takes a CRM's events into accounting: currencies, taxes, customers and
+//! The data that an accounting system needs from a CRM's events: currencies, taxes, customers and
 //! custom fields.
 
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use waybill_tests::world::text;
 use super::{Crm, SOURCE, happened, run_well, source};
 use crate::poll;
 
-/// The last event of that type, with what changed.
+/// Returns the last event of that type, with its changes.
 async fn last(world: &World, event_type: &str) -> Value {
     let events = poll::events(world, SOURCE).await;
     let found = events.iter().rfind(|event| event["type"] == event_type);

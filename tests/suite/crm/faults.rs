@@ -1,5 +1,4 @@
-//! What goes wrong with a CRM's database is said in a sentence, without the password, and loses
-//! nothing.
+//! A fault of a CRM's database is reported in a sentence, without the password, and loses nothing.
 
 use serde_json::{Value, json};
 use waybill_tests::Backend::Sqlite;
@@ -10,11 +9,11 @@ use super::{Crm, SOURCE, first_run, happened, run_well, source};
 use crate::poll;
 use crate::support::{merged, problem};
 
-/// A password that is wrong, and must not be repeated either.
+/// A wrong password, which must not be repeated either.
 const WRONG: &str = "a-wrong-password";
 
-/// What a run says went wrong; fails the test unless it is a sentence that names all of these words
-/// and no secret.
+/// Returns the error of a run. Fails the test unless it is a sentence with all of these words and
+/// no secret.
 fn complaint(crm: &Crm, run: &Value, words: &[&str]) -> String {
     let error = run["error"].as_str().unwrap_or_else(|| panic!("no error: {run:#}")).to_owned();
     assert!(error.split(' ').count() > 3, "that is no sentence: {error}");
@@ -27,7 +26,7 @@ fn complaint(crm: &Crm, run: &Value, words: &[&str]) -> String {
     error
 }
 
-/// Neither the API nor the log shows the password.
+/// Checks that neither the API nor the log shows the password.
 async fn assert_kept_secret(world: &World, crm: &Crm) {
     for path in ["/api/v1/sources", &format!("/api/v1/sources/{SOURCE}"), "/api/v1/config"] {
         let shown = world.client().get(path).await.unwrap().text();
@@ -62,18 +61,18 @@ async fn a_wrong_password_is_said_and_put_right() {
 async fn a_database_that_is_not_there_is_said() {
     let Some(crm) = Crm::start().await else { return };
     let Some(world) = World::start(Sqlite).await else { return };
-    // The user may still read it, but it is gone.
+    // The user may still read the table, but it is gone.
     let name = crm.database.texts("SELECT DATABASE()").await.unwrap().concat();
     crm.change(&format!("DROP DATABASE `{name}`;")).await;
     let settings = crm.settings(&json!({}));
     let run = first_run(&world, &settings).await;
     complaint(&crm, &run, &["database", "url"]);
-    // A database that the user may not know of.
+    // A database that the user may not see.
     let url = settings["database"]["url"].as_str().unwrap();
     let elsewhere = json!({"url": format!("{}/nowhere", url.rsplit_once('/').unwrap().0)});
     let other = merged(crm.settings(&elsewhere), &json!({"name": "other"}));
     complaint(&crm, &first_run(&world, &other).await, &["url"]);
-    // Nobody listens there.
+    // No server listens there.
     let other = merged(
         crm.settings(&json!({"url": "mysql://waybill@127.0.0.1:1/perfex"})),
         &json!({"name": "nobody"}),
@@ -81,7 +80,7 @@ async fn a_database_that_is_not_there_is_said() {
     complaint(&crm, &first_run(&world, &other).await, &["url"]);
 }
 
-/// A crashed table, a view that fails: the tables behind it are read all the same.
+/// With a crashed table or a failing view, the following tables are still read.
 #[tokio::test]
 async fn a_table_that_cannot_be_read_stops_no_other() {
     let Some(crm) = Crm::start().await else { return };
@@ -104,7 +103,7 @@ async fn a_table_that_cannot_be_read_stops_no_other() {
     assert_eq!(happened(&world).await, ["invoice.updated#128", "lead.created#400"]);
 }
 
-/// Puts a view in the place of the leads, in which one lead has a name that cannot be read.
+/// Replaces the leads by a view in which one lead has a name that cannot be read.
 async fn break_lead(crm: &Crm, id: u32) {
     let columns = crm
         .database
@@ -115,7 +114,7 @@ async fn break_lead(crm: &Crm, id: u32) {
         .await
         .unwrap();
     let shown = columns.iter().map(|column| match column.as_str() {
-        // The power is out of the range of a double for this lead, which fails the statement.
+        // For this lead the power is out of the range of a double, which fails the statement.
         "name" => format!("IF(`id` = {id}, POW(10, 308 + `id`), `name`) AS `name`"),
         other => format!("`{other}`"),
     });
@@ -124,8 +123,8 @@ async fn break_lead(crm: &Crm, id: u32) {
     crm.change(&format!("RENAME TABLE `tblleads` TO `the_leads`; {view}")).await;
 }
 
-/// One row whose content the database cannot give is set aside by its key. It is not taken for
-/// gone, and is told when it can be read again.
+/// One row whose content the database cannot return is set aside by its key. It does not count as
+/// deleted, and becomes an event when it can be read again.
 #[tokio::test]
 async fn a_row_that_cannot_be_read_stops_no_other_row_of_its_table() {
     let Some(crm) = Crm::start().await else { return };
@@ -220,7 +219,7 @@ async fn other_mistakes_are_named_by_their_place() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb_stops_and_comes_back() {
-    // A server of its own: others are not to be disturbed.
+    // A separate server, because other tests must not be disturbed.
     if !MariaDb::is_installed() {
         skip("MariaDB is not on this machine");
         return;

@@ -1,4 +1,4 @@
-//! Reads the files of `tests/crm/`, whose README says what they hold.
+//! Reads the files of `tests/crm/`, whose README describes them.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ use waybill_tests::site::{self, time};
 /// Seconds of an hour.
 const HOUR: i64 = 3_600;
 
-/// What happens between two scans.
+/// A change between two scans.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) name: String,
-    /// `type#resource_id` of each event that is to follow, sorted.
+    /// `type#resource_id` of each expected event, sorted.
     pub(super) expected: Vec<String>,
     pub(super) sql: String,
 }
@@ -21,13 +21,13 @@ fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "crm", name].iter().collect()
 }
 
-/// A file of the fixture.
+/// Reads a file of the fixture.
 pub(super) fn read(name: &str) -> String {
     let path = path(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Every step of every file, in order.
+/// Returns every step of every file, in order.
 pub(super) fn steps() -> Vec<Step> {
     let entries = std::fs::read_dir(path("changes")).unwrap();
     let mut files: Vec<String> =
@@ -48,7 +48,7 @@ fn step(text: &str) -> Step {
     Step { name: name.to_owned(), expected, sql: sql.to_owned() }
 }
 
-/// Second names of events. They go to those only who ask for exactly that name.
+/// Returns second names of events, which only go to subscribers of exactly that name.
 pub(super) fn aliases() -> Vec<String> {
     let facts: Value = serde_json::from_str(&read("facts/event-derivation.json")).unwrap();
     let events = facts["events"].as_array().unwrap();
@@ -56,7 +56,7 @@ pub(super) fn aliases() -> Vec<String> {
     aliases.map(|event| event["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A clock by which it is early afternoon now, so that no test sees a day end.
+/// A clock that now shows early afternoon, so that no test runs over midnight.
 #[derive(Debug)]
 pub(super) struct Clock {
     /// Hours ahead of UTC, −9 to 14.
@@ -65,18 +65,19 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// With the time at which the test began: placeholders mean the same throughout.
+    /// Takes the time at the start of the test, so that placeholders keep their meaning.
     pub(super) fn new() -> Self {
         let now = site::now();
         Self { ahead: 14 - now.rem_euclid(24 * HOUR) / HOUR, now }
     }
 
-    /// The name of its time zone. What is ahead of UTC has a minus there (tzdb, file `etcetera`).
+    /// Returns the name of its time zone. Zones ahead of UTC have a minus in their name (tzdb, file
+    /// `etcetera`).
     pub(super) fn zone(&self) -> String {
         format!("Etc/GMT{:+}", -self.ahead)
     }
 
-    /// The text with dates and times for what stands for them.
+    /// Replaces placeholders in a text by dates and times.
     pub(super) fn put_into(&self, text: &str) -> String {
         let mut parts = text.split('{');
         let mut out = parts.next().unwrap().to_owned();

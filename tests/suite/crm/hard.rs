@@ -1,5 +1,5 @@
-//! What is rare and was wrong once: a source that is made again, addresses that must not be taken,
-//! the short lists.
+//! Rare cases that were once wrong: a source that is created again, refused addresses, the short
+//! lists.
 
 use hyper::{Method, StatusCode};
 use rstest::rstest;
@@ -14,7 +14,7 @@ use crate::support::{assert_problem, merged, problem, texts};
 /// A password that must not be repeated.
 const PASSWORD: &str = "hunter2-and-more";
 
-/// Settings of a source that reads nothing, as it is paused.
+/// Returns settings of a source that reads nothing, because it is paused.
 fn paused(url: &str) -> Value {
     json!({"name": SOURCE, "kind": "database", "enabled": false, "database": {"url": url}})
 }
@@ -51,8 +51,8 @@ async fn a_source_that_is_made_again_repeats_what_happens_again(
     }
 }
 
-/// A restored backup, a row that somebody put back: the same row under the same key, from the same
-/// time.
+/// A restored backup, or a row that somebody put back: the same row under the same key, with the
+/// same time.
 #[rstest]
 #[tokio::test]
 async fn a_row_that_is_put_back_is_told_again(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -150,7 +150,7 @@ async fn long_rows_are_read_a_few_at_a_time_and_none_is_taken_for_gone() {
     for id in 400..430 {
         crm.lead(id).await;
     }
-    // Thirty megabytes, of which eight are taken at once.
+    // Thirty megabytes, of which eight are read at once.
     let long = "UPDATE `tblleads` SET `description` = REPEAT('x', 1000000) WHERE `id` >= 400;";
     crm.change(long).await;
     let first = source(&world, &crm, &json!({"tables": ["leads"]})).await;
@@ -165,7 +165,7 @@ async fn long_rows_are_read_a_few_at_a_time_and_none_is_taken_for_gone() {
     assert_eq!(happened(&world).await, wanted);
 }
 
-/// What the fixture has in each short list: path and ids.
+/// The fixture's ids in each short list: path and ids.
 const LISTS: [(&str, &[&str]); 11] = [
     ("currencies", &["1", "2"]),
     ("taxes", &["1"]),

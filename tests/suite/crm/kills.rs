@@ -1,5 +1,5 @@
-//! `kill -9` at any moment while people work in the CRM: what they committed is delivered, under
-//! one id.
+//! `kill -9` at any moment while people work in the CRM: their committed changes are delivered,
+//! under one id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use waybill_tests::{Receiver, Stopped, World};
 use super::{Crm, SOURCE, announce, happened, name, run_well, settled, source};
 use crate::support::{endpoint_with, verified};
 
-/// The first lead that is added while the kills go on.
+/// The first lead that is added during the kills.
 const FIRST: u32 = 1_000;
 
-/// Leads added at each kill.
+/// Number of leads added at each kill.
 const LEADS: u32 = 30;
 
-/// One kill: while leads are added one by one, at a moment of a scan.
+/// Runs one kill at a moment of a scan, while leads are added one by one.
 async fn round(world: &mut World, crm: &Arc<Crm>, first: u32) {
     world.post(&format!("/api/v1/sources/{SOURCE}/run"), &json!({})).await;
     let crm = Arc::clone(crm);
@@ -31,7 +31,7 @@ async fn round(world: &mut World, crm: &Arc<Crm>, first: u32) {
         }
     });
     let after = Duration::from_micros(rand::rng().random_range(0..600_000));
-    // The moment is the point of the test; nothing is expected to have happened by then.
+    // The test needs a random moment, so it does not wait for a condition.
     tokio::time::sleep(after).await;
     world.kill9();
     world.restart();
@@ -70,7 +70,7 @@ async fn kills_lose_and_repeat_nothing(#[values(Sqlite, Postgres)] backend: Back
     ));
 }
 
-/// The moment between an event and the row that it follows from: there is none.
+/// There must be no moment between an event and the row from which it follows.
 #[tokio::test]
 async fn a_kill_while_rows_are_kept_leaves_no_event_without_its_row() {
     let Some(crm) = Crm::start().await else { return };
@@ -94,7 +94,7 @@ async fn a_kill_while_rows_are_kept_leaves_no_event_without_its_row() {
     assert_eq!(happened(&world).await, ["lead.created#1001"], "lead 1000 came and went unseen");
 }
 
-/// Every event has come, and whatever came twice came under one id.
+/// Checks that every event has arrived, and that repeats have the same id.
 fn check_arrivals(receiver: &Receiver, secret: &str, expected: &[String]) {
     let mut ids: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
     for arrival in receiver.arrivals("/hook") {

@@ -1,4 +1,4 @@
-//! Where a source begins, what it reads, trials, pause and resume.
+//! The beginning of a source, its reads, trials, pause and resume.
 
 use hyper::{Method, StatusCode};
 use rstest::rstest;
@@ -10,7 +10,7 @@ use waybill_tests::rest::Call;
 use super::{Crm, NEVER, SOURCE, first_run, happened, run_well, source};
 use crate::support::merged;
 
-/// A statement that adds an invoice.
+/// Returns a statement that adds an invoice.
 fn invoice(id: u32) -> String {
     format!(
         "INSERT INTO `tblinvoices` (`id`, `clientid`, `number`, `prefix`, `number_format`, `datecreated`, `date`, \
@@ -115,7 +115,7 @@ async fn a_paused_source_reads_nothing_and_then_what_it_missed(
     let path = format!("/api/v1/sources/{SOURCE}");
     let paused = world.post(&format!("{path}/pause"), &json!({})).await;
     assert_eq!(paused["enabled"], false);
-    // A run may have begun in that moment; another source tells that time goes by.
+    // A run may have begun at that moment; another source shows that time passes.
     let clock = merged(crm.settings(&often), &json!({"name": "clock"}));
     let mut before = first_run(&world, &clock).await;
     let rests = world.eventually(&path, |found| found["run"]["running"] != json!(true)).await;

@@ -1,5 +1,5 @@
-//! Everything that people do in the CRM, step by step: each event that is to follow is delivered,
-//! signed, exactly once.
+//! All actions of people in the CRM, step by step: each expected event is delivered, signed,
+//! exactly once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use super::fixture::{self, Step};
 use super::{Crm, NEVER, announce, captured, name, run_well, settled, source};
 use crate::support::{endpoint_with, verified};
 
-/// How often each text occurs.
+/// Counts how often each text occurs.
 fn counts(texts: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for text in texts {
@@ -23,7 +23,7 @@ fn counts(texts: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
     counts
 }
 
-/// What is in the first and not in the second, each as often as it is missing.
+/// Returns the elements of the first that the second lacks, as often as they are missing.
 fn without(first: &BTreeMap<String, usize>, second: &BTreeMap<String, usize>) -> Vec<String> {
     let left = |(name, n): (&String, &usize)| {
         let more = n.saturating_sub(second.get(name).copied().unwrap_or_default());
@@ -32,7 +32,7 @@ fn without(first: &BTreeMap<String, usize>, second: &BTreeMap<String, usize>) ->
     first.iter().filter_map(left).collect()
 }
 
-/// An endpoint that takes everything, second names too: its secret.
+/// Creates an endpoint that receives everything, including second names. Returns its secret.
 async fn endpoint(world: &World, receiver: &Receiver) -> String {
     let mut events = vec!["*".to_owned()];
     events.extend(fixture::aliases());
@@ -40,7 +40,8 @@ async fn endpoint(world: &World, receiver: &Receiver) -> String {
     text(&world.endpoint(&all).await, "secret")
 }
 
-/// Does one step after the other, with a scan after each: what is wrong with what followed.
+/// Runs one step after the other, with a scan after each. Returns the deviations from the expected
+/// events.
 async fn walk(
     world: &World,
     crm: &Crm,
@@ -60,7 +61,7 @@ async fn walk(
     wrong
 }
 
-/// Whether every event has come, signed, once, and nothing else.
+/// Checks that every event has arrived, signed, once, and nothing else.
 fn check_arrivals(receiver: &Receiver, secret: &str, steps: &[Step]) {
     let arrivals = receiver.arrivals("/hook");
     let mut bodies: Vec<Value> = Vec::new();
@@ -80,7 +81,7 @@ fn check_arrivals(receiver: &Receiver, secret: &str, steps: &[Step]) {
     }
 }
 
-/// Whether a file of the world holds a text: its SQLite database, if it has one.
+/// Returns whether a file of the world contains a text: its SQLite database, if it has one.
 fn is_kept(world: &World, text: &str) -> bool {
     let entries = std::fs::read_dir(world.folder()).unwrap();
     let files = entries.filter_map(|entry| std::fs::read(entry.unwrap().path()).ok());

@@ -1,5 +1,5 @@
-//! One row that cannot be read is set aside by name; the others are told, and it is not taken for
-//! gone.
+//! One row that cannot be read is set aside by name. The others become events, and the row does not
+//! count as deleted.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::{Legacy, SOURCE, happened, run_well, source};
 
 const DEAD: &str = "/api/v1/dead-letters";
 
-/// A PostgreSQL database that takes any bytes for text.
+/// Creates a PostgreSQL database that accepts any bytes as text.
 async fn ascii() -> Option<Legacy> {
     let Ok(server) = std::env::var("WAYBILL_TEST_POSTGRES") else {
         skip("WAYBILL_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` starts one");
@@ -135,7 +135,7 @@ async fn half_a_character_in_a_document_stops_no_other_row() {
     assert!(text(&letters[0], "detail").contains("`j`"), "{letters:#?}");
 }
 
-/// More than a few rows are a fault of the table, which is said.
+/// More than a few bad rows are a fault of the table, which is reported.
 #[tokio::test]
 async fn a_table_of_nothing_but_bad_rows_is_an_error() {
     let Some(legacy) = ascii().await else { return };

@@ -1,5 +1,4 @@
-//! What goes wrong with a table or its database is said in a sentence, and is never taken for rows
-//! that are gone.
+//! A fault of a table or its database is reported in a sentence, and never counts as deleted rows.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -12,10 +11,10 @@ use super::{Legacy, SOURCE, first_run, happened, happened_sorted, run_well, sour
 use crate::poll;
 use crate::support::merged;
 
-/// A password that is right, and one that is not.
+/// A right and a wrong password.
 const PASSWORDS: (&str, &str) = ("only-the-reader-knows", "a-wrong-password");
 
-/// Fails the test unless a run says what went wrong, in these words and without a secret.
+/// Fails the test unless a run reports the fault in these words and without a secret.
 fn complains(run: &Value, words: &[&str]) {
     let error = run["error"].as_str().unwrap_or_else(|| panic!("no error: {run:#}"));
     for word in words {
@@ -98,7 +97,7 @@ async fn keys_whose_order_is_another_than_that_of_their_texts_are_refused() {
     complains(&run, &["c: it has no primary key"]);
 }
 
-/// A PostgreSQL that asks for passwords, with a database and a user who may read its table.
+/// Starts a PostgreSQL that requires passwords, with a database and a user who may read its table.
 async fn strict() -> Option<(Cluster, Database)> {
     if Cluster::find_binaries().is_none() {
         skip("PostgreSQL is not on this machine");

@@ -1,5 +1,5 @@
-//! Where a source begins: what is there is no news, or all of it is, and what comes while it begins
-//! always is.
+//! The beginning of a source: existing rows cause no events, or all of them do, and rows that come
+//! during the first run always do.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::{Legacy, SOURCE, first_run, happened, happened_sorted, run_well, sour
 use crate::poll;
 use crate::support::merged;
 
-/// Rows of these numbers.
+/// Inserts rows with these numbers.
 async fn fill(legacy: &Legacy, numbers: impl Iterator<Item = i32>) {
     let rows: Vec<String> = numbers.map(|n| format!("({n}, 'row {n}')")).collect();
     legacy.change(&format!("INSERT INTO orders VALUES {};", rows.join(", "))).await;
@@ -25,19 +25,19 @@ async fn start(engine: Engine) -> Option<Legacy> {
     Some(legacy)
 }
 
-/// Settings by which the first run rests for long after the first rows.
+/// Returns settings by which the first run pauses for long after the first rows.
 fn slowly(legacy: &Legacy) -> Value {
     legacy.settings(&json!(["orders"]), &json!({"pause": "4s"}))
 }
 
-/// Waits until the first run rests.
+/// Waits until the first run pauses.
 async fn rests(world: &World) {
     let path = format!("/api/v1/sources/{SOURCE}");
     let rests = |found: &Value| found["run"]["progress"]["table"] == "orders";
     world.eventually(&path, rests).await;
 }
 
-/// Lets the source read without a rest.
+/// Lets the source read without a pause.
 async fn hurry(world: &World, legacy: &Legacy) {
     let settings = legacy.settings(&json!(["orders"]), &json!({"pause": "0s"}));
     let path = format!("/api/v1/sources/{SOURCE}");
@@ -68,7 +68,7 @@ async fn rows_that_come_while_the_first_run_reads_are_news(
     let wanted =
         ["orders.created#-7", "orders.created#900", "orders.deleted#2", "orders.deleted#399"];
     assert_eq!(happened_sorted(&world).await, wanted);
-    // Of a row whose content was not read before it went, only the key is known.
+    // Only the key is known of a row whose content was not read before it was deleted.
     let page = poll::events(&world, SOURCE).await;
     let gone = page.iter().find(|event| event["resource_id"] == "399").unwrap();
     let gone = world.get(&format!("/api/v1/events/{}", text(gone, "id"))).await;
@@ -80,7 +80,7 @@ async fn rows_that_come_while_the_first_run_reads_are_news(
 async fn noting_that_is_cut_off_begins_anew(#[values(Postgre, Maria)] engine: Engine) {
     let Some(legacy) = start(engine).await else { return };
     let Some(mut world) = World::start(Sqlite).await else { return };
-    // So many that their keys take more than one look.
+    // So many that reading their keys takes more than one query.
     fill(&legacy, 401..=7_000).await;
     let path = format!("/api/v1/sources/{SOURCE}");
     world.post("/api/v1/sources", &slowly(&legacy)).await;
@@ -93,7 +93,7 @@ async fn noting_that_is_cut_off_begins_anew(#[values(Postgre, Maria)] engine: En
     fill(&legacy, [9_000].into_iter()).await;
     run_well(&world).await;
     let found = happened(&world).await;
-    // The first process may have noted all of them before it was killed.
+    // The first process may have stored all of them before it was killed.
     let found: Vec<&String> = found.iter().filter(|name| **name != "orders.deleted#3").collect();
     assert_eq!(found, ["orders.created#9000"]);
 }

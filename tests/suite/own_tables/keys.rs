@@ -1,5 +1,4 @@
-//! What tells rows apart: numbers, uuids and texts of all kinds, read by the order that the
-//! database has.
+//! Keys of all kinds (numbers, uuids and texts), read in the order of the database.
 
 use rstest::rstest;
 use serde_json::json;
@@ -9,21 +8,21 @@ use waybill_tests::World;
 use super::Engine::{self, Maria, Postgre};
 use super::{Legacy, happened_sorted, run_well, source};
 
-/// A type of keys: its name on PostgreSQL and on MariaDB, and how the n-th key is written.
+/// A type of keys: its name on PostgreSQL and on MariaDB, and the form of the n-th key.
 struct Kind {
     postgres: &'static str,
     maria: &'static str,
     key: fn(u32) -> String,
 }
 
-/// A uuid whose order in MariaDB is another than that of its digits.
+/// Returns a uuid whose order in MariaDB differs from that of its digits.
 fn uuid(n: u32) -> String {
     let mixed = n.wrapping_mul(2_654_435_761);
     format!("{mixed:08x}-0000-1000-8000-{n:012x}")
 }
 
-/// Texts that are hard to quote, to order or to tell apart. The server's collations order them
-/// unlike their bytes.
+/// Returns texts that are hard to quote, to order or to distinguish. The server's collations order
+/// them unlike their bytes.
 fn odd(n: u32) -> String {
     let forms =
         ["it's", r#"say "hi""#, "back\\slash", "Größe", "日本", "a%_b", "; DROP TABLE t; --", "$1"];

@@ -1,5 +1,5 @@
-//! `kill -9` at any moment while rows are written: each of them is told once, under one id, and
-//! whoever applies the events in their order has the table.
+//! `kill -9` at any moment while rows are written: each becomes one event under one id, and
+//! applying the events in order reproduces the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use super::Engine::{self, Maria, Postgre};
 use super::{Legacy, SOURCE, events, happened, happened_sorted, name, run_well, source};
 use crate::support::{announce, endpoint_with, seed, verified};
 
-/// Rows that are there before, and rows that come at each kill.
+/// Number of rows before the kills, and of rows that come at each kill.
 const ROWS: (u32, u32) = (300, 40);
 
-/// One kill: while rows come one by one, the same number go, and others change, at a moment of a
-/// run.
+/// Runs one kill at a moment of a run: while rows come one by one, the same number are deleted, and
+/// others change.
 async fn round(world: &mut World, legacy: &Arc<Legacy>, n: u32) {
     world.post(&format!("/api/v1/sources/{SOURCE}/run"), &json!({})).await;
     let database = Arc::clone(legacy);
@@ -38,7 +38,7 @@ async fn round(world: &mut World, legacy: &Arc<Legacy>, n: u32) {
         }
     });
     let after = Duration::from_micros(rand::rng().random_range(0..900_000));
-    // The moment is the point of the test; nothing is expected to have happened by then.
+    // The test needs a random moment, so it does not wait for a condition.
     tokio::time::sleep(after).await;
     world.kill9();
     world.restart();
@@ -79,7 +79,7 @@ async fn kills_lose_and_repeat_nothing(
     check_arrivals(&world, &receiver, &text(&made, "secret"), &expected).await;
 }
 
-/// Every event has come, and whatever came twice came under one id.
+/// Checks that every event has arrived, and that repeats have the same id.
 async fn check_arrivals(world: &World, receiver: &Receiver, secret: &str, expected: &[String]) {
     for status in ["pending", "leased"] {
         let path = format!("/api/v1/deliveries?limit=1&status={status}");
@@ -99,8 +99,8 @@ async fn check_arrivals(world: &World, receiver: &Receiver, secret: &str, expect
 /// Rows by key.
 type Rows = BTreeMap<String, i64>;
 
-/// The rows that the events in their order leave; fails the test at one that tells of a row that it
-/// cannot be about.
+/// Returns the rows that result from the events in order. Fails the test at an event that
+/// contradicts the rows.
 async fn replica(world: &World) -> Rows {
     let mut rows = Rows::new();
     for event in events(world, SOURCE).await {
@@ -119,8 +119,8 @@ async fn replica(world: &World) -> Rows {
     rows
 }
 
-/// Adds, changes and removes rows of a few keys, one by one, until it is told to stop; the rows
-/// that are there then.
+/// Adds, changes and removes rows of a few keys, one by one, until it is stopped. Returns the
+/// remaining rows.
 async fn shuffle(legacy: Arc<Legacy>, mut random: StdRng, stop: Arc<AtomicBool>) -> Rows {
     let mut rows = Rows::new();
     let mut value = 0;
@@ -165,7 +165,7 @@ async fn whoever_applies_the_events_has_the_table_after_any_kill(
     let kills = if backend == Sqlite { 25 } else { 3 };
     for _ in 0..kills {
         world.post(&format!("/api/v1/sources/{SOURCE}/run"), &json!({})).await;
-        // The moment is the point of the test; nothing is expected to have happened by then.
+        // The test needs a random moment, so it does not wait for a condition.
         tokio::time::sleep(Duration::from_micros(random.random_range(0..150_000))).await;
         world.kill9();
         world.restart();
@@ -179,7 +179,7 @@ async fn whoever_applies_the_events_has_the_table_after_any_kill(
     announce(&format!("{engine:?}, {backend:?}: {kills} kills, {count} events"));
 }
 
-/// The moment between an event and the row that it follows from: there is none.
+/// There must be no moment between an event and the row from which it follows.
 #[rstest]
 #[tokio::test]
 async fn a_kill_while_rows_are_kept_leaves_no_event_without_its_row(

@@ -1,5 +1,5 @@
-//! What was wrong once: orders and types that are not the usual ones, rows that a policy hides,
-//! contents no delivery can hold.
+//! Cases that were once wrong: unusual orders and types, rows that a policy hides, contents that no
+//! delivery can hold.
 
 use serde_json::json;
 use waybill_tests::Backend::Sqlite;
@@ -12,7 +12,7 @@ use crate::support::problem;
 use hyper::Method;
 use waybill_tests::rest::Call;
 
-/// PostgreSQL looks for operators in `public` and its own schema only, and so would compare such
+/// PostgreSQL searches operators only in `public` and its own schema, and so would compare such
 /// keys as plain texts.
 #[tokio::test]
 async fn keys_of_a_type_that_lives_elsewhere_are_read_in_their_own_order() {
@@ -53,7 +53,7 @@ async fn an_index_by_another_order_does_not_tell_rows_apart() {
     }
 }
 
-/// Keys that the column cannot hold any more are those of rows that are not there.
+/// Keys that the column cannot hold any more belong to rows that no longer exist.
 #[tokio::test]
 async fn a_key_of_another_type_than_before_is_gone() {
     let Some(legacy) = Legacy::start(Postgre).await else { return };
@@ -80,7 +80,7 @@ async fn rows_that_a_policy_hides_are_not_gone() {
     let Some(legacy) = Legacy::start(Postgre).await else { return };
     let Some(world) = World::start(Sqlite).await else { return };
     let Legacy::Postgre(database) = &legacy else { return };
-    // Roles are of the whole server, which other tests use too.
+    // Roles belong to the whole server, which other tests use too.
     let role = database.url().rsplit_once('/').unwrap().1.to_owned();
     legacy
         .change(&format!(
@@ -99,7 +99,7 @@ async fn rows_that_a_policy_hides_are_not_gone() {
     assert_eq!(happened(&world).await, ["t.created#1", "t.created#2"]);
 }
 
-/// MariaDB's catalogue of checks, from which JSON could be told too, is empty for such a user.
+/// MariaDB's catalogue of checks, which also reveals JSON columns, is empty for such a user.
 #[tokio::test]
 async fn json_is_json_to_whoever_may_read_the_table() {
     let Some(legacy) = Legacy::start(Maria).await else { return };

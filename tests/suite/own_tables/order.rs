@@ -1,4 +1,4 @@
-//! Events come in an order that a copy with the same unique indexes can follow.
+//! Events come in an order that a copy with the same unique indexes can apply.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::Engine::{self, Maria, Postgre};
 use super::{Legacy, SOURCE, happened, run_well, source};
 use crate::poll::events;
 
-/// A copy of the table that refuses two rows with one e-mail address.
+/// A copy of the table that refuses two rows with the same e-mail address.
 #[derive(Debug, Default)]
 struct Replica(BTreeMap<String, String>);
 

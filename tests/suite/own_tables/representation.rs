@@ -1,4 +1,4 @@
-//! A value that is only written differently than before is not a change; it goes out as it was read.
+//! A value in another notation is not a change. It is sent as it was read.
 
 use rstest::rstest;
 use serde_json::json;
@@ -73,7 +73,7 @@ async fn a_text_that_looks_like_a_number_is_a_text() {
     assert_eq!(told[3..], ["t.updated#1", "t.updated#2", "t.updated#3"]);
 }
 
-/// `MariaDB` writes zeros for no date and for no day.
+/// `MariaDB` writes zeros for a missing date or day.
 #[tokio::test]
 async fn dates_without_a_day_are_null() {
     let Some(legacy) = Legacy::start(Maria).await else { return };

@@ -1,4 +1,4 @@
-//! What is wrong with the settings is said where it is, and what is exported can be applied again.
+//! Faults of the settings are reported with their place, and an export can be applied again.
 
 use serde_json::{Value, json};
 use waybill_tests::Backend::Sqlite;

@@ -1,5 +1,5 @@
-//! Values keep their types, and numbers all of their digits; what is long is not kept, and not held
-//! in memory either.
+//! Values keep their types, and numbers all of their digits. Long values are neither stored nor
+//! held in memory.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::Engine::{self, Maria, Postgre};
 use super::{Legacy, SOURCE, delivered, happened, receiver, run_well, source};
 use crate::poll;
 
-/// The last event of the source, as the API tells it, byte for byte.
+/// Returns the last event of the source from the API, byte for byte.
 async fn last(world: &World) -> String {
     let id = text(poll::events(world, SOURCE).await.last().unwrap(), "id");
     world.client().get(&format!("/api/v1/events/{id}")).await.unwrap().text()
@@ -65,13 +65,13 @@ async fn values_come_as_what_they_are(
     let found = last(&world).await;
     let changes = r#"{"changed":["n"],"previous":{"n":12345678901234567890.12345678901234567890}}"#;
     assert!(found.contains(changes), "{found}");
-    // To JavaScript such a number is a text.
+    // In JavaScript such a number is a text.
     let bodies = delivered(&receiver, &secret, 2).await;
     assert_eq!(bodies[1]["payload"]["n"], "12345678901234567890.12345678901234567891");
     assert_eq!(bodies[1]["previous"]["n"], "12345678901234567890.12345678901234567890");
 }
 
-/// The most memory that the server has ever had, in MiB.
+/// Returns the largest memory that the server has ever had, in MiB.
 fn peak(world: &World) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", world.server().pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -85,7 +85,7 @@ async fn long_rows_are_told_without_what_changed_and_read_a_few_at_a_time(
 ) {
     let Some(legacy) = Legacy::start(engine).await else { return };
     let Some(world) = World::start(Sqlite).await else { return };
-    // The first rows are short, so that many of the long ones are asked for at once.
+    // The first rows are short, so that many of the long ones are requested at once.
     let (long, series) = if engine == Maria {
         ("LONGTEXT", "SELECT seq, IF(seq <= 60, 'short', REPEAT('x', 1000000)) FROM seq_1_to_400")
     } else {

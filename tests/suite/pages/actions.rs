@@ -1,4 +1,4 @@
-//! What the buttons of the pages do.
+//! The effects of the pages' buttons.
 
 use super::{Operator, hidden_value};
 use crate::support::{endpoint_with, invoice};
@@ -14,7 +14,7 @@ use waybill_tests::{Receiver, Reply, World};
 
 const DEAD: &str = "/api/v1/dead-letters";
 
-/// A world where this many deliveries to `erp` and one to `tax` died.
+/// Starts a world in which this many deliveries to `erp` and one to `tax` died.
 async fn with_dead(backend: Backend, count: u32) -> Option<(World, Receiver)> {
     let world = World::start(backend).await?;
     let receiver = Receiver::start().await;
@@ -33,7 +33,7 @@ async fn with_dead(backend: Backend, count: u32) -> Option<(World, Receiver)> {
     Some((world, receiver))
 }
 
-/// The fields of the form that replays what matches, and the number on its button.
+/// Returns the fields of the form that replays the matches, and the number on its button.
 fn preview(page: &str) -> (Vec<(&'static str, String)>, String) {
     let form = page.split("action=\"/admin/dead-letters/replay\"").nth(1).unwrap();
     let names = ["form_key", "endpoint", "kind", "reason", "until", "count"];

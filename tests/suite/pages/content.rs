@@ -1,4 +1,4 @@
-//! What pages show: everything that the store knows, nothing that a payload could break.
+//! The contents of pages: all data of the store, safe from hostile payloads.
 
 use super::Operator;
 use crate::support::{endpoint_with, invoice};
@@ -13,7 +13,7 @@ use waybill_tests::{Receiver, Reply, World};
 /// A text that would run in a page which does not escape it.
 const HOSTILE: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
 
-/// A world with an endpoint that is well, one that refuses everything, and one event.
+/// Starts a world with an endpoint that is well, one that refuses everything, and one event.
 async fn with_events(backend: Backend) -> Option<(World, Receiver, String)> {
     let world = World::start(backend).await?;
     let receiver = Receiver::start().await;

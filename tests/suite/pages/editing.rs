@@ -1,4 +1,4 @@
-//! The forms that make, change and delete what operators set.
+//! The forms that create, change and delete the objects of operators.
 
 use super::{Operator, hidden_value};
 use crate::support::{endpoint_with, invoice};
@@ -11,18 +11,18 @@ use waybill_tests::server::ADMIN_TOKEN;
 
 const HOSTILE: &str = "\"><script>alert(1)</script>";
 
-/// The text that a page shows once, such as a secret.
+/// Returns the text that a page shows once, such as a secret.
 fn shown_once(page: &str, label: &str) -> String {
     let rest = page.split(&format!("aria-label=\"{label}\">")).last().unwrap();
     rest.split('<').next().unwrap().to_owned()
 }
 
-/// The value of a hidden field as a browser reads it.
+/// Returns the value of a hidden field as a browser reads it.
 fn plain(page: &str, name: &str) -> String {
     hidden_value(page, name).replace("&quot;", "\"").replace("&lt;", "<").replace("&amp;", "&")
 }
 
-/// What the form that changes one carries beside its fields.
+/// Returns the hidden fields of the form that changes an object.
 async fn known_state(operator: &Operator, path: &str) -> [(&'static str, String); 2] {
     let page = operator.page(path).await;
     ["state_tag", "state_was"].map(|name| (name, plain(&page, name)))

@@ -1,5 +1,5 @@
-//! Finding what happened: events by text and outcome, the body that was sent, a record's history, a
-//! dry run, and the stream that tells open pages of news.
+//! Investigation: events by text and outcome, the body that was sent, a record's history, a dry
+//! run, and the stream that informs open pages of news.
 
 use super::{Operator, hidden_value};
 use crate::support::{endpoint_with, invoice};
@@ -14,7 +14,7 @@ use waybill_tests::server::ADMIN_TOKEN;
 use waybill_tests::world::guest;
 use waybill_tests::{Receiver, Reply, World};
 
-/// A world with an endpoint that takes invoices, and one that was delivered.
+/// Starts a world with an endpoint that receives invoices, and one delivered invoice.
 async fn with_delivered(backend: Backend) -> Option<(World, Receiver, String)> {
     let world = World::start(backend).await?;
     let receiver = Receiver::start().await;
@@ -149,7 +149,7 @@ impl NewsStream {
         stream
     }
 
-    /// Reads until this text has come, or the end.
+    /// Reads until this text has come, or until the end.
     async fn read_until(&mut self, wanted: &str) -> String {
         loop {
             let text = String::from_utf8_lossy(&self.read).into_owned();
@@ -179,7 +179,7 @@ async fn an_open_page_hears_of_news_until_its_person_signs_out() {
     let refused = operator.ask("/admin/live").await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     operator.submit("/admin/sign-out", &[]).await;
-    // The last piece of an answer in pieces (RFC 9112, section 7.1).
+    // The last chunk of a chunked answer (RFC 9112, section 7.1).
     assert!(stream.read_until("\r\n0\r\n\r\n").await.ends_with("0\r\n\r\n"));
     let stranger = world.client_with(None).get("/admin/live").await.unwrap();
     assert_eq!(stranger.status, StatusCode::SEE_OTHER);

@@ -1,4 +1,4 @@
-//! A person with a browser: keeps the session's cookie and sends forms with what stands in them.
+//! A person with a browser: keeps the session's cookie and sends forms with their fields.
 
 use hyper::{Method, StatusCode};
 use waybill_tests::rest::Call;
@@ -6,20 +6,20 @@ use waybill_tests::{Answer, Client, World};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Somebody who is signed in.
+/// A person who is signed in.
 pub(crate) struct Operator {
     client: Client,
     pub(crate) cookie: String,
 }
 
-/// The value of the first hidden field of this name in a page; empty where there is none.
+/// Returns the value of the first hidden field with this name in a page, or an empty text.
 pub(crate) fn hidden_value(page: &str, name: &str) -> String {
     let field = format!("name=\"{name}\" value=\"");
     let rest = page.split_once(&field).map_or("", |(_, rest)| rest);
     rest.split('"').next().unwrap_or_default().to_owned()
 }
 
-/// The fields of a form as a browser sends them.
+/// Encodes the fields of a form as a browser does.
 pub(crate) fn encode_form(fields: &[(&str, &str)]) -> String {
     let encode = |text: &str| {
         let bytes = text.bytes().map(|byte| match byte {
@@ -48,13 +48,13 @@ impl Operator {
         Self { client: world.client_with(None), cookie }
     }
 
-    /// Asks for a page.
+    /// Requests a page.
     pub(crate) async fn ask(&self, path: &str) -> Answer {
         let call = Call::new(Method::GET, path).header("cookie", &self.cookie);
         self.client.send(call).await.unwrap()
     }
 
-    /// The text of a page that must be there, and keep to the rules of all pages.
+    /// Returns the text of a page, which must exist and follow the rules of all pages.
     pub(crate) async fn page(&self, path: &str) -> String {
         let answer = self.ask(path).await;
         let text = answer.text();

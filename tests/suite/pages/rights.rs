@@ -8,7 +8,7 @@ use waybill_tests::Backend::Sqlite;
 use waybill_tests::world::text;
 use waybill_tests::{Receiver, Reply, World};
 
-/// A world with a dead letter, and who signed in with a token of these settings.
+/// Starts a world with a dead letter, and signs in with a token of these settings.
 async fn with_operator(settings: serde_json::Value) -> Option<(World, Operator, String)> {
     let world = World::start(Sqlite).await?;
     let receiver = Receiver::start().await;
@@ -21,7 +21,7 @@ async fn with_operator(settings: serde_json::Value) -> Option<(World, Operator, 
     Some((world, operator, event))
 }
 
-/// The forms of a page but for the one that signs out and those that search.
+/// Returns the forms of a page without those that sign out or search.
 fn forms(page: &str) -> Vec<&str> {
     let posts = page.split("<form method=\"post\" action=\"").skip(1);
     let actions = posts.map(|rest| rest.split('"').next().unwrap());
@@ -113,7 +113,7 @@ async fn a_token_of_some_tables_sees_only_their_events() {
     assert_eq!(answer.status, StatusCode::NOT_FOUND, "as if it did not exist");
     let answer = operator.ask("/admin/events?resource=invoice").await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    // What could be about any table is not for it.
+    // A page that could be about any table is not permitted.
     assert_eq!(operator.ask("/admin/dead-letters").await.status, StatusCode::FORBIDDEN);
     let page = operator.page("/admin").await;
     assert!(!page.contains("dead letter") && !page.contains("Events in"), "{page}");

@@ -1,4 +1,4 @@
-//! Signing in and out, and who may send a form.
+//! Signing in and out, and the protection of forms.
 
 use super::operator::{encode_form, send_token};
 use super::{Operator, hidden_value};

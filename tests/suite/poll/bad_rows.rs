@@ -1,4 +1,4 @@
-//! A row that cannot be read is set aside by name, and holds no other up.
+//! A row that cannot be read is set aside by name, and does not block any other.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ async fn broken_rows_are_set_aside_and_read_again_on_request(
     assert_eq!(world.get(DEAD).await, json!([]));
 }
 
-/// A row that is older than what is asked for usually is asked for when its replay is.
+/// The replay of a row that is older than the usual range extends the range.
 #[tokio::test]
 async fn a_replay_asks_for_rows_from_when_the_row_is() {
     let Some(world) = World::start(Sqlite).await else { return };

@@ -1,4 +1,4 @@
-//! Sites that are busy, broken or closed: what is said about it, and that nothing is lost.
+//! Sites that are busy, broken or closed: the reported errors, and that nothing is lost.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -60,10 +60,10 @@ async fn told_to_wait(world: &World, site: &Site) {
     site.wait_for(asked + 1).await;
 }
 
-/// A fault that stays until it is mended, and words of which `run.error` has one.
+/// Returns faults that stay until they are corrected, and words of which `run.error` has one.
 fn faults() -> Vec<(Option<Fault>, &'static [&'static str])> {
     vec![
-        // Another key is wanted.
+        // The site expects another key.
         (None, &["secret"]),
         (Some(Fault::Status(403)), &["403"]),
         (Some(Fault::Status(404)), &["404"]),
@@ -89,7 +89,7 @@ async fn what_goes_wrong_is_told_without_the_secret_and_caught_up_with() {
     for (id, (fault, words)) in (1..).zip(faults()) {
         match fault.clone() {
             Some(fault) => site.fail(usize::MAX, fault),
-            // Its answer repeats the key that it was given.
+            // Its answer repeats the given key.
             None => site.lock_with("another"),
         }
         put(&site, [id], now());
@@ -107,7 +107,7 @@ async fn what_goes_wrong_is_told_without_the_secret_and_caught_up_with() {
     assert!(!world.server().output().contains(KEY), "the log has the secret");
 }
 
-/// What a page brought stays, or comes again; it is not sent twice.
+/// The contents of a page stay, or come again, but are not sent twice.
 #[rstest]
 #[tokio::test]
 async fn a_run_that_breaks_off_on_a_later_page_loses_nothing(
@@ -127,7 +127,7 @@ async fn a_run_that_breaks_off_on_a_later_page_loses_nothing(
     assert_created_once(&world, 1..=260).await;
 }
 
-/// This site gives all rows each time, whatever their dates are.
+/// This site returns all rows each time, whatever their dates are.
 #[tokio::test]
 async fn a_row_without_a_date_comes_too() {
     let Some(world) = World::start(Sqlite).await else { return };

@@ -1,5 +1,4 @@
-//! What is rare and was wrong once: odd rows, odd dates, odd moments, and settings that must not be
-//! taken.
+//! Rare cases that were once wrong: unusual rows, dates and times, and refused settings.
 
 mod settings;
 
@@ -20,7 +19,7 @@ use crate::support::{endpoint_with, merged, problem};
 /// Midnight of 2099-01-01.
 const FAR_AHEAD: i64 = 4_070_908_800;
 
-/// The path of the source.
+/// Returns the path of the source.
 fn path() -> String {
     format!("/api/v1/sources/{SOURCE}")
 }
@@ -30,7 +29,7 @@ async fn delete(world: &World) {
     assert_eq!(deleted.status, StatusCode::NO_CONTENT, "{}", deleted.text());
 }
 
-/// Such a site says nothing of what changed when, so there is no page that can be left out.
+/// Such a site does not report changes, so no page can be skipped.
 #[rstest]
 #[tokio::test]
 async fn every_page_of_a_list_without_since_is_read_at_every_run(
@@ -43,8 +42,8 @@ async fn every_page_of_a_list_without_since_is_read_at_every_run(
     }
     source(&world, &merged(poll(&site), &json!({"start": start}))).await;
     let before = happened(&world).await.len();
-    // The last added stand first, so the first rows are those of the last page. These are older
-    // than any start.
+    // The last added come first, so the first rows are on the last page. These are older than any
+    // start.
     for total in ["7.50", "5.00"] {
         site.put("invoices", 1, row(&site, 1, LONG_AGO - 85_800, total));
         run_well(&world).await;
@@ -109,7 +108,7 @@ async fn a_row_from_the_future_hides_none_of_the_present(#[values(true, false)] 
     assert_eq!(happened(&world).await, expected);
 }
 
-/// The first page of the first run then ends long before the rows of the last minutes do.
+/// The first page of the first run then ends long before the rows of the last minutes.
 #[tokio::test]
 async fn a_row_from_the_future_makes_no_news_of_what_was_there() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -124,7 +123,7 @@ async fn a_row_from_the_future_makes_no_news_of_what_was_there() {
     assert_eq!(happened(&world).await, ["created 1000"]);
 }
 
-/// From now on means from when the source was made, not from the first run that goes well.
+/// "From now on" means from the creation of the source, not from the first successful run.
 #[rstest]
 #[tokio::test]
 async fn what_comes_while_the_first_run_fails_is_news(
@@ -156,7 +155,7 @@ async fn what_comes_while_the_first_run_fails_is_news(
     assert_eq!(found, ["created 3", "created 4", "updated 1"]);
 }
 
-/// Sites write whole seconds: what came in the first run's own second after it is dated before it.
+/// Sites write whole seconds: a row from the first run's own second has a time before the run.
 #[tokio::test]
 async fn what_comes_in_the_second_of_a_first_run_that_failed_is_news() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -173,15 +172,14 @@ async fn what_comes_in_the_second_of_a_first_run_that_failed_is_news() {
     assert_eq!(happened(&world).await, ["created 2"], "the first run began {began}");
 }
 
-/// More of it than the newest page and the overlap hold.
+/// More rows than the newest page and the overlap hold.
 #[tokio::test]
 async fn what_comes_while_first_runs_fail_for_long_is_news_page_after_page() {
     let Some(world) = World::start(Sqlite).await else { return };
     let site = Site::start(Dialect::DataBuilder).await;
     site.fail(usize::MAX, Fault::Status(500));
     source(&world, &merged(poll(&site), &json!({"overlap": "1s"}))).await;
-    // Longer than the overlap, after which the first of these are older than what a first look goes
-    // back to.
+    // Longer than the overlap, so that the first of these are older than the range of a first look.
     let failed_at = now();
     while now() < failed_at + 4 {
         assert!(super::run(&world, SOURCE).await["error"].is_string());
@@ -216,7 +214,7 @@ async fn a_row_that_cannot_be_an_event_holds_no_others_up(
         assert!(warnings.contains("odd") && warnings.contains("longlong"), "{warnings}");
         assert!(warnings.len() < 2_000, "it is not told in full: {warnings}");
     }
-    // Where it is not an id there is nothing wrong with it.
+    // In a field that is not an id this is not a fault.
     let note = json!({"id": 5, "datecreated": site.stamp(now()), "a\u{0}b": "c\u{0}d"});
     site.put("invoices", 5, note);
     let report = run_well(&world).await;
@@ -250,7 +248,7 @@ async fn a_source_that_is_made_again_repeats_what_happens_again(
     }
 }
 
-/// Waits until the site has been asked for a second page.
+/// Waits until the site has received a request for a second page.
 async fn asked_for_page_2(site: &Site) {
     let mut asked = site.wait_for(1).await;
     while asked.iter().all(|asked| asked.page != 2) {
@@ -312,7 +310,7 @@ async fn a_trial_does_not_wait_for_a_busy_site() {
         site.fail(1, busy);
         let asked = site.count();
         problem(&trial().await, 502);
-        // One that waited would have asked again, and had an answer then.
+        // A run that waited would have asked again, and would have an answer then.
         assert_eq!(site.count(), asked + 1);
         let again = trial().await;
         assert_eq!(again.status, StatusCode::OK, "{}", again.text());

@@ -18,7 +18,7 @@ use waybill_tests::{Backend, Client, Dialect, Receiver, Server, Site, Stopped, W
 use super::{SOURCE, assert_created_once, happened, names, poll, put, row, run, run_well, source};
 use crate::support::{announce, endpoint_with, merged, problem, seed};
 
-/// How many rows there are before the kills begin, and how many come while they go on.
+/// Number of rows before the kills begin, and of rows that come during them.
 const ROWS: (u32, u32) = (350, 300);
 
 #[rstest]
@@ -45,7 +45,7 @@ async fn a_restart_changes_nothing(
     assert_eq!(found, ["created 2", "created 3", "created 4", "updated 2"]);
 }
 
-/// With each request some more rows are there, until there are enough.
+/// Adds some rows with each request, until there are enough.
 fn grow(site: &Site) {
     let (list, _) = names(site);
     let key = if site.dialect() == Dialect::Custom { "number" } else { "id" };
@@ -81,13 +81,13 @@ async fn kills_lose_and_repeat_nothing(
     for _ in 0..kills {
         let (requests, after) = (random.random_range(1..6), random.random_range(0..60));
         site.wait_for(site.count() + requests).await;
-        // The moment is the point of the test; nothing is expected to have happened by then.
+        // The test needs a random moment, so it does not wait for a condition.
         tokio::time::sleep(Duration::from_millis(after)).await;
         world.kill9();
         world.restart();
     }
     let all = ROWS.0 + ROWS.1;
-    // With that many requests all of them are there.
+    // After this many requests all of them exist.
     site.wait_for(ROWS.1 as usize / 3 + 20).await;
     run_well(&world).await;
     run_well(&world).await;
@@ -107,7 +107,7 @@ async fn kills_lose_and_repeat_nothing(
     assert!(ambiguous.is_empty(), "one row in several events: {ambiguous:?}");
 }
 
-/// The moment between an event and the row that it follows from: there is none.
+/// There must be no moment between an event and the row from which it follows.
 #[tokio::test]
 async fn a_kill_while_rows_are_kept_tells_no_row_twice() {
     let Some(mut world) = World::start(Postgres).await else { return };
@@ -141,7 +141,7 @@ async fn a_paused_source_asks_nobody() {
 
     let paused = world.post(&format!("{path}/pause"), &json!({})).await;
     assert_eq!(paused["enabled"], false);
-    // A run may have begun in that moment; the other source tells that time goes by.
+    // A run may have begun at that moment; the other source shows that time passes.
     other.wait_for(other.count() + 2).await;
     world.eventually(&path, |found| found["run"]["running"] != json!(true)).await;
     put(&site, [1], now());
@@ -212,14 +212,14 @@ async fn two_nodes_share_the_work() {
     let site = Site::start(Dialect::DataBuilder).await;
     source(&world, &poll(&site)).await;
     let path = format!("/api/v1/sources/{SOURCE}");
-    // The other one hears of the source in a moment.
+    // The other node learns of the source in a moment.
     let deadline = Instant::now() + LIMIT;
     while other.get(&path).await.unwrap().status != StatusCode::OK {
         assert!(Instant::now() < deadline, "the other node knows of no source");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Whichever has the lease: asking either of them runs the source, and asking both sends nothing
-    // twice.
+    // Either node may have the lease: asking one of them runs the source, and asking both sends
+    // nothing twice.
     for id in 1..=10 {
         put(&site, [id * 2], now());
         put(&site, [id * 2 + 1], now());

@@ -1,4 +1,4 @@
-//! What is found, and in which order, when times are equal, late, or in another zone, and when rows
+//! The found rows and their order, when times are equal, late, or in another zone, and when rows
 //! come and go between two pages.
 
 use rstest::rstest;
@@ -49,7 +49,7 @@ async fn a_row_that_appears_late_is_found_within_the_overlap(
     assert_eq!(happened(&world).await, ["created 1", "created 2", "created 3", "created 4"]);
 }
 
-/// Of more rows than a page has, the oldest changes.
+/// The oldest of more rows than a page holds changes.
 #[tokio::test]
 async fn an_old_row_that_changes_was_there_before() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -67,8 +67,8 @@ async fn an_old_row_that_changes_was_there_before() {
     assert_eq!(happened(&world).await, ["updated 1"]);
 }
 
-/// The site gives rows by when they changed. The source is not told of that field, and finds the
-/// one of when they were made.
+/// The site sorts rows by their change. The source does not know that field, and finds the field of
+/// their creation.
 #[tokio::test]
 async fn old_rows_that_change_are_found_on_every_page() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -123,7 +123,8 @@ async fn rows_that_arrive_between_two_pages_are_not_lost(
     assert_created_once(&world, 1..=290).await;
 }
 
-/// Rows an hour apart, of which thirty of the first page go before the second is asked for.
+/// Rows an hour apart, of which thirty of the first page are deleted before the second is
+/// requested.
 async fn lose_some_between_two_pages(dialect: Dialect) {
     let Some(world) = World::start(Sqlite).await else { return };
     let site = Site::start(dialect).await;
@@ -131,7 +132,7 @@ async fn lose_some_between_two_pages(dialect: Dialect) {
     for id in 1..=250 {
         put(&site, [id], LONG_AGO + i64::from(id) * 3_600);
     }
-    // The first page has the newest, but for the custom site.
+    // The first page has the newest rows, except on the custom site.
     let first_page = if dialect == Dialect::Custom { 1..=30 } else { 221..=250_u32 };
     let mut gone = first_page.clone();
     site.before_answers(move |rows, asked| {
@@ -158,7 +159,7 @@ async fn rows_that_go_between_two_pages_take_no_others_along(
     lose_some_between_two_pages(dialect).await;
 }
 
-/// Here no answer says how many rows there are.
+/// Here no answer contains the number of rows.
 #[tokio::test]
 async fn rows_that_go_between_two_pages_of_a_custom_list_take_no_others_along() {
     lose_some_between_two_pages(Dialect::Custom).await;
@@ -197,8 +198,8 @@ async fn the_start_is_in_the_source_s_zone() {
     assert_eq!(happened(&world).await, ["created 2"]);
 }
 
-/// The lists of `PerfexAPI` are not filtered by the site, so it is the column found here that tells
-/// what is old and what comes first. Columns further down the order tell otherwise.
+/// The site does not filter the lists of `PerfexAPI`, so the column found here decides what is old
+/// and what comes first. Later columns in the order would decide otherwise.
 #[tokio::test]
 async fn the_column_of_the_time_is_found() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -238,7 +239,7 @@ async fn themesic_s_own_columns_are_known() {
     for n in 1..=2 {
         let (stamp, day, id) = (site.stamp(now()), site.day(now()), n.to_string());
         site.put("customers", n, json!({"userid": id, "company": "A", "datecreated": stamp}));
-        // It tells the day of issue alone, and filters by that.
+        // It states only the day of issue, and filters by that.
         site.put("invoices", n, json!({"id": id, "date": day, "total": "1.00"}));
         site.put("leads", n, json!({"id": id, "name": "B", "dateadded": stamp}));
         site.put("tasks", n, json!({"id": id, "name": "C", "dateadded": stamp}));

@@ -1,4 +1,4 @@
-//! What is wrong with the settings of a source is said where it is.
+//! Faults of a source's settings are reported with their place.
 
 use serde_json::{Value, json};
 use waybill_tests::Backend::Sqlite;
@@ -8,19 +8,19 @@ use waybill_tests::{Dialect, Site, World};
 use super::{SOURCE, events, happened, poll, put, run_well, source};
 use crate::support::{merged, problem, texts};
 
-/// Good settings; a site is not asked for them.
+/// Returns good settings. No site is contacted for them.
 fn good() -> Value {
     json!({"preset": "data-builder", "url": "https://crm.example.com", "lists": ["invoices"], "every": "1h"})
 }
 
-/// The good settings with these fields put over them; what is null is left out.
+/// Returns the good settings with these fields replaced, and null fields removed.
 fn with(mistake: &Value) -> Value {
     let mut settings = merged(good(), mistake);
     settings.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     settings
 }
 
-/// Fields that make good settings bad, and how the path of what is said begins.
+/// Returns fields that make good settings bad, and the beginning of the reported path.
 fn mistakes() -> Vec<(Value, &'static str)> {
     let custom = |list: Value| json!({"preset": "custom", "lists": [list]});
     vec![
@@ -31,7 +31,7 @@ fn mistakes() -> Vec<(Value, &'static str)> {
         (json!({"preset": "salesforce"}), "poll.preset"),
         (json!({"lists": []}), "poll.lists"),
         (json!({"lists": ["space ships"]}), "poll.lists[0]"),
-        // Others give any table; this one has a few lists.
+        // Other presets have any table; this one has a few lists.
         (json!({"preset": "themesic", "lists": ["invoices", "payments"]}), "poll.lists[1]"),
         (json!({"lists": ["invoices", "invoices"]}), "poll.lists"),
         (json!({"every": "1m", "cron": "*/5 * * * *"}), "poll"),
@@ -144,7 +144,7 @@ async fn a_list_knows_its_rows_when_another_of_its_masked_path_comes_and_goes() 
         let change = json!({"poll": of_states(states)});
         let changed = world.client().patch(&path, &change).await.unwrap();
         assert_eq!(changed.status, 200, "{}", changed.text());
-        // A list that began anew would take this row for one that was there before.
+        // A list that began again would treat this row as an old one.
         put(&site, [id], now());
         run_well(&world).await;
         wanted.push(id.to_string());

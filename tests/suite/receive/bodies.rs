@@ -1,4 +1,4 @@
-//! Bodies and questions as senders really write them.
+//! Bodies and handshakes in the form of real senders.
 
 use super::{SECRET, call, event, hex, now, send, signed, source};
 use crate::support::{assert_problem, hmac, texts};
@@ -15,7 +15,7 @@ use waybill_tests::{Answer, World};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const BODY: &str = r#"{"event":"order.made","data":{"id":"1"}}"#;
-/// [`BODY`] as `brotliCompressSync` of Node.js writes it.
+/// [`BODY`] as `brotliCompressSync` of Node.js compresses it.
 const BROTLI: &str =
     "8b13807b226576656e74223a226f726465722e6d616465222c2264617461223a7b226964223a2231227d7d03";
 
@@ -31,7 +31,7 @@ fn zlib(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A request with a body of this encoding, signed over `signed_bytes`.
+/// Returns a request with a body of this encoding, signed over `signed_bytes`.
 fn encoded(name: &str, coding: &str, body: Vec<u8>, signed_bytes: &[u8]) -> Call {
     Call::post(&format!("/in/{name}"), "application/json", body)
         .header("content-encoding", coding)
@@ -54,7 +54,7 @@ async fn compressed_bodies_are_read_within_the_bound() {
         ("deflate", zlib(BODY.as_bytes())),
         ("br", hex::decode(BROTLI).unwrap()),
     ] {
-        // Some senders sign what they send, others what they compressed.
+        // Some senders sign the compressed body, others the original.
         for signed_bytes in [body.clone(), BODY.as_bytes().to_vec()] {
             let answer = send(&world, encoded("crm", coding, body.clone(), &signed_bytes)).await;
             assert_eq!(event(&world, &answer).await["data"], json!({"id": "1"}), "{coding}");
@@ -123,7 +123,7 @@ async fn forms_of_github_and_slack_become_events() {
 async fn all_events_of_one_request_are_captured() {
     for backend in [Sqlite, Postgres] {
         let Some(world) = World::start(backend).await else { return };
-        // As operators wrote it while only the first was read.
+        // In the operators' form from the time when only the first was read.
         let places = json!({"event": "/0/subscriptionType", "data": "/0", "id": "/0/eventId"});
         source(&world, "hub", "none", &json!({"places": places})).await;
         let body = r#"[{"eventId":1,"subscriptionType":"contact.creation","objectId":123},
@@ -145,7 +145,7 @@ async fn all_events_of_one_request_are_captured() {
     }
 }
 
-/// The secret in the body is looked for in all that a body can be.
+/// The secret in the body is searched in all forms of a body.
 #[tokio::test]
 async fn a_token_is_found_in_forms_and_in_each_element_of_an_array() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -166,8 +166,7 @@ async fn a_token_is_found_in_forms_and_in_each_element_of_an_array() {
     assert!(!stored.contains(secret), "{stored}");
 }
 
-/// A kilobyte that is compressed can hold half a million fields; a list's events each get the
-/// headers.
+/// A compressed kilobyte can hold half a million fields; each event of a list gets the headers.
 #[tokio::test]
 async fn what_would_grow_beyond_its_body_is_refused() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -181,7 +180,7 @@ async fn what_would_grow_beyond_its_body_is_refused() {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
 }
 
-/// Numbers beyond those of a computer stay as they are written, wherever they stand.
+/// Numbers beyond those of a computer keep their notation, wherever they are.
 #[tokio::test]
 async fn no_number_is_refused_or_loses_a_digit() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -239,7 +238,7 @@ async fn a_slash_at_the_end_of_the_address_is_the_same_address() {
     assert_problem(&send(&world, nobody).await, StatusCode::NOT_FOUND, "no webhook source");
 }
 
-/// A question at a source's address.
+/// Sends a handshake to a source's address.
 async fn ask(world: &World, method: Method, path: &str, header: Option<(&str, &str)>) -> Answer {
     let call = Call::new(method, path);
     let call = header.into_iter().fold(call, |call, (name, value)| call.header(name, value));
@@ -249,7 +248,7 @@ async fn ask(world: &World, method: Method, path: &str, header: Option<(&str, &s
 #[tokio::test]
 async fn what_a_sender_asks_first_is_answered() {
     let Some(world) = World::start_with(Sqlite, |settings| {
-        // Answers to browsers must not take the place of answers to senders.
+        // Answers to browsers must not replace answers to senders.
         settings.set("server.cors_origins", r#"["https://app.example"]"#);
     })
     .await
@@ -291,7 +290,7 @@ async fn what_a_sender_asks_first_is_answered() {
     assert_eq!(world.get("/api/v1/events").await, json!([]));
 }
 
-/// WooCommerce asks without a signature, and takes the webhook only if that is answered with 200.
+/// WooCommerce checks without a signature, and accepts the address only with the answer 200.
 #[tokio::test]
 async fn woocommerce_s_ping_is_answered_and_its_orders_are_captured() {
     let Some(world) = World::start(Sqlite).await else { return };

@@ -1,4 +1,4 @@
-//! What counts as the repeat of an earlier webhook.
+//! The conditions for a repeat of an earlier webhook.
 
 use super::{SECRET, call, now, send, signed, source};
 use crate::support::{hmac, problem};
@@ -8,7 +8,7 @@ use serde_json::json;
 use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::World;
 
-/// One source, by its name and by what its sender signs with.
+/// One source, with its name and signing.
 struct Sender<'w> {
     world: &'w World,
     name: &'static str,
@@ -16,7 +16,7 @@ struct Sender<'w> {
 }
 
 impl Sender<'_> {
-    /// Sends a webhook with one more header; whether it was taken for a repeat.
+    /// Sends a webhook with one more header. Returns whether it was recognised as a repeat.
     async fn send(&self, body: &str, header: (&'static str, &str)) -> bool {
         let mut headers = signed(self.signing, body, now());
         headers.push((header.0, header.1.to_owned()));
@@ -25,7 +25,7 @@ impl Sender<'_> {
         answer.data()["duplicate"].as_bool().unwrap()
     }
 
-    /// Sends webhooks one after the other, each with a value of one header, and compares which are
+    /// Sends webhooks one after the other, each with a value of one header, and checks which are
     /// repeats.
     async fn check(&self, header: &'static str, sent: &[(&str, &str, bool)]) {
         for (n, (body, value, duplicate)) in sent.iter().enumerate() {
@@ -59,8 +59,8 @@ async fn the_sender_s_delivery_id_tells_equal_bodies_apart() {
     }
 }
 
-/// WooCommerce makes its delivery id of the webhook and the second. The `id` of a trigger of Zendesk
-/// is mostly its ticket's.
+/// WooCommerce makes its delivery id from the webhook and the second. The `id` of a trigger of
+/// Zendesk is mostly its ticket's.
 #[tokio::test]
 async fn an_id_that_several_events_share_makes_no_repeat() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -105,7 +105,7 @@ async fn an_id_that_several_events_share_makes_no_repeat() {
     assert_eq!(created["resource_id"], "35", "the ticket's, not the event's: {created:#}");
 }
 
-/// An id in a header is that of the request. Each element of its array is an event all the same.
+/// An id in a header belongs to the request. Each element of its array is still an event.
 #[tokio::test]
 async fn the_events_of_one_request_do_not_repeat_each_other() {
     for backend in [Sqlite, Postgres] {
@@ -129,7 +129,7 @@ async fn the_events_of_one_request_do_not_repeat_each_other() {
     }
 }
 
-/// The statuses 5, 4 and 5 of a task: the third body is the first one's, and yet another event.
+/// The statuses 5, 4 and 5 of a task: the third body equals the first, but is another event.
 #[tokio::test]
 async fn a_body_without_an_id_repeats_only_the_one_just_before_it() {
     for backend in [Sqlite, Postgres] {

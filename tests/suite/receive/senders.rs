@@ -1,4 +1,4 @@
-//! What each sender says is kept, and each way to prove who sends is checked.
+//! The data of each sender is kept, and each way to prove the sender is checked.
 
 use super::{SECRET, call, event, hex, now, send, signed, source};
 use crate::support::{assert_problem, hmac, merged, problem, texts};
@@ -36,7 +36,7 @@ async fn nothing_that_stripe_says_is_dropped() {
     }
 }
 
-/// The shop stands in a header alone, under its old or its new name.
+/// The shop is in a header alone, under its old or its new name.
 #[tokio::test]
 async fn shopify_s_shop_and_new_header_names_are_kept() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -126,7 +126,7 @@ async fn a_hubspot_request_is_all_of_its_events() {
     assert_eq!(texts(&events, "resource_id"), ["123", "123"]);
 }
 
-/// Xero asks with an empty list, and wants an empty 200 for whatever is signed right, else 401.
+/// Xero checks with an empty list, and expects an empty 200 for a valid signature, else 401.
 #[tokio::test]
 async fn xero_s_intent_to_receive_is_answered() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -148,7 +148,7 @@ async fn xero_s_intent_to_receive_is_answered() {
     assert_eq!(event["type"], "xero.INVOICE.UPDATE");
 }
 
-/// What a source says, how a request proves itself, and how another one is refused.
+/// Settings of a source, a request that proves itself, and one that is refused.
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one case after the other")]
 async fn generic_schemes_take_what_is_the_source_s() {
@@ -231,7 +231,7 @@ async fn leads_of_one_page_of_meta_are_records_of_their_own() {
     }
 }
 
-/// Twilio adds the digest of a JSON body to the query that it was given, and signs the whole.
+/// Twilio adds the digest of a JSON body to the given query, and signs the whole.
 #[tokio::test]
 async fn an_address_with_a_query_may_be_called_with_more() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -262,7 +262,8 @@ async fn an_address_with_a_query_may_be_called_with_more() {
     assert_problem(&send(&world, many).await, StatusCode::UNAUTHORIZED, "signature");
 }
 
-/// Whatever header the operator names for the proof: who reads an event could send others with it.
+/// This holds for any header that the operator names for the proof: a reader of the event could
+/// send others with it.
 #[tokio::test]
 async fn the_header_that_proves_the_sender_is_not_kept() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -332,7 +333,7 @@ async fn a_scheme_that_cannot_work_is_refused_in_words() {
     }
 }
 
-/// A trial reads as a real request does: forms, lists, and what stands beside the data.
+/// A trial parses a request like a real one: forms, lists, and data besides the payload.
 #[tokio::test]
 async fn a_trial_shows_all_that_a_request_holds() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -358,7 +359,8 @@ async fn a_trial_shows_all_that_a_request_holds() {
     assert_eq!(world.get("/api/v1/events").await, json!([]));
 }
 
-/// Some senders ask with a plain GET; only who shows the secret is told that it is taken.
+/// Some senders check with a plain GET. Only a caller with the secret learns that the address
+/// exists.
 #[tokio::test]
 async fn a_plain_get_is_answered_to_whoever_shows_the_secret() {
     let Some(world) = World::start(Sqlite).await else { return };

@@ -1,4 +1,4 @@
-//! What a call costs before its handler runs: who it is from, and whether it may.
+//! The cost of a call before its handler runs: finding the caller and checking its rights.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -14,11 +14,11 @@ use waybill::benchmark::{
 
 use crate::table::{Measure, Target};
 
-/// Tokens that are known.
+/// Number of known tokens.
 const TOKENS: usize = 1_000;
-/// Checks that are timed.
+/// Number of timed checks.
 const CHECKS: u32 = 200_000;
-/// What a check may take, in microseconds.
+/// Largest time of a check, in microseconds.
 const MOST: f64 = 5.0;
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -59,7 +59,8 @@ fn grant(issuer: &GrantIssuer, digest: &TokenDigest, token: &ApiToken) -> String
     issuer.issue_grant(&grant, digest)
 }
 
-/// Microseconds that a check takes: finding the token, and what it may do now from here.
+/// Returns the microseconds of a check: finding the token, and its present rights from this
+/// address.
 fn timed<'k>(
     texts: &[String],
     find: impl Fn(&str) -> Option<(&'k Arc<ApiToken>, ScopeSet)>,

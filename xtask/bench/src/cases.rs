@@ -1,4 +1,4 @@
-//! The cases, and the targets that their figures are held to.
+//! The cases, and the targets for their figures.
 
 mod bytes;
 mod claim;
@@ -21,15 +21,15 @@ use webhooks::{Signing, Webhooks};
 
 pub(crate) use scan::Crm;
 
-/// A delivery that is still missing after so long without another is lost.
+/// A delivery that is missing after this time without any other is lost.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// One thing to measure.
+/// One case of the benchmark.
 #[derive(Debug)]
 pub(crate) struct Case {
-    /// How it is chosen.
+    /// Name for its selection.
     pub(crate) name: &'static str,
-    /// What it is, in a line.
+    /// Description in a line.
     pub(crate) about: &'static str,
     work: Work,
 }
@@ -49,7 +49,7 @@ enum Work {
     TokenCheck,
 }
 
-/// All cases, in the order of the table.
+/// Returns all cases, in the order of the table.
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = throughput(Backend::Sqlite);
     cases.extend(throughput(Backend::Postgres));
@@ -85,7 +85,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases
 }
 
-/// What connects to other systems: webhooks in, records out, a CRM's database.
+/// Returns the cases that connect to other systems: webhooks in, records out, a CRM's database.
 fn connections() -> [Case; 6] {
     let case = |name, about, work| Case { name, about, work };
     let webhooks = |backend, signing, rate| Work::Webhooks(Webhooks { backend, signing, rate });
@@ -157,7 +157,7 @@ fn throughput(backend: Backend) -> Vec<Case> {
     ]
 }
 
-/// One round of a case.
+/// Runs one round of a case.
 pub(crate) async fn run(case: &Case, stage: &Stage) -> Result<Vec<Measure>> {
     match &case.work {
         Work::Through(through) => through.run(case.name, stage).await,

@@ -3,25 +3,25 @@
 use std::collections::HashMap;
 use std::fs;
 
-/// CPU time of a process and its descendants, in microseconds. PostgreSQL forks a process for
-/// each connection, and adds a reaped child's time to its own.
+/// Returns the CPU time of a process and its descendants, in microseconds. PostgreSQL forks a
+/// process for each connection, and adds a reaped child's time to its own.
 pub(crate) fn cpu_micros(root: u32) -> u64 {
     let ticks: u64 = tree(root).into_iter().filter_map(stat).map(|stat| stat.ticks).sum();
     ticks * 1_000_000 / rustix::param::clock_ticks_per_second()
 }
 
-/// Resident memory of a process now, in MiB.
+/// Returns the present resident memory of a process, in MiB.
 pub(crate) fn resident_mib(pid: u32) -> f64 {
     status_mib(pid, "VmRSS:")
 }
 
-/// The largest resident memory of a process so far, in MiB.
+/// Returns the largest resident memory of a process so far, in MiB.
 pub(crate) fn peak_mib(pid: u32) -> f64 {
     status_mib(pid, "VmHWM:")
 }
 
-/// Lets the largest resident memory begin anew. Where the kernel does not, it stays that of the
-/// whole time so far.
+/// Resets the largest resident memory. Without support by the kernel, it remains that of the whole
+/// time.
 pub(crate) fn reset_peak(pid: u32) {
     let _kept = fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
@@ -36,8 +36,9 @@ fn stat(pid: u32) -> Option<Stat> {
     parse(&text)
 }
 
-/// Fields count from after the command's closing parenthesis, since it may hold spaces. Field 4 is
-/// the parent, 14 to 17 are the times of the process and of its reaped children.
+/// Parses a line of `stat`. Fields count from after the command's closing parenthesis, because the
+/// command may hold spaces. Field 4 is the parent, 14 to 17 are the times of the process and of its
+/// reaped children.
 fn parse(text: &str) -> Option<Stat> {
     let (_, fields) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = fields.split(' ').collect();

@@ -1,5 +1,5 @@
-//! The load: a bounded number of requests over keep-alive connections, each of which sends when it
-//! has its answer, or all of them together at a given rate.
+//! The load: a bounded number of requests over keep-alive connections. Each connection sends when
+//! it has its answer, or all of them together send at a given rate.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use waybill_tests::server::ADMIN_TOKEN;
 use crate::sink::now_micros;
 use crate::template;
 
-/// No load goes on for longer.
+/// Longest duration of a load.
 const TIME_LIMIT: Duration = Duration::from_mins(5);
 
-/// Makes a request, given the number that it begins with and how many it holds.
+/// Makes a request from the number with which it begins and the number of its events.
 pub(crate) type Make = dyn Fn(usize, usize) -> Result<Request<Full<Bytes>>> + Send + Sync;
 
 /// One bounded load of events.
@@ -33,17 +33,17 @@ pub(crate) struct Load {
     pub(crate) kind: &'static str,
     /// The number of the first event.
     pub(crate) first: usize,
-    /// The number after the last one's.
+    /// The number after the last event's.
     pub(crate) end: usize,
-    /// Events in a request.
+    /// Number of events in a request.
     pub(crate) batch: usize,
-    /// Connections.
+    /// Number of connections.
     pub(crate) connections: usize,
-    /// Requests a second; none posts as fast as answers come.
+    /// Requests a second. `None` posts as fast as answers come.
     pub(crate) rate: Option<f64>,
 }
 
-/// One bounded load of whatever requests.
+/// One bounded load of arbitrary requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Calls {
     /// The first number.
@@ -52,24 +52,24 @@ pub(crate) struct Calls {
     pub(crate) end: usize,
     /// Numbers in a request.
     pub(crate) step: usize,
-    /// Connections.
+    /// Number of connections.
     pub(crate) connections: usize,
-    /// Requests a second; none sends as fast as answers come.
+    /// Requests a second. `None` sends as fast as answers come.
     pub(crate) rate: Option<f64>,
 }
 
-/// What the senders saw.
+/// The measurements of the senders.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    /// When the first request left, in microseconds since 1970.
+    /// Time of the first request, in microseconds since 1970.
     pub(crate) began: u64,
-    /// From the first request to the last answer.
+    /// Time from the first request to the last answer.
     pub(crate) took: Duration,
     /// Microseconds from each request to its answer.
     pub(crate) acknowledged: Vec<u32>,
 }
 
-/// What the connections of a load share.
+/// The state that the connections of a load share.
 struct Shared {
     calls: Calls,
     make: Arc<Make>,
@@ -98,8 +98,8 @@ fn events(body: Bytes) -> Result<Request<Full<Bytes>>> {
 }
 
 impl Calls {
-    /// Sends everything to the server at `address`. Any answer but the wanted one is an error: a
-    /// benchmark of failures says nothing.
+    /// Sends everything to the server at `address`. Any answer but the wanted one is an error,
+    /// because a benchmark of failures has no meaning.
     pub(crate) async fn run(
         self,
         address: &str,

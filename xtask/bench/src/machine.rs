@@ -1,10 +1,10 @@
-//! What the figures were taken on.
+//! The machine on which the figures were measured.
 
 use std::fs;
 
 use crate::stage::Stage;
 
-/// Lines that belong above the table: the machine and the settings.
+/// Returns the lines above the table: the machine and the settings.
 pub(crate) fn describe(stage: &Stage) -> Vec<String> {
     let mut lines = vec![
         format!("machine: {} x {}, {} GiB, Linux {}", cores(), processor(), memory(), kernel()),
@@ -52,7 +52,7 @@ fn field(file: &str, key: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The file system under a folder: of the mounts above it the one nearest to it.
+/// Returns the file system of a folder: the nearest mount above it.
 fn disk(folder: &std::path::Path) -> String {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     let above = mounts.lines().filter_map(|line| {

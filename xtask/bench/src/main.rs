@@ -1,13 +1,13 @@
-//! What the program does on this machine, beside the targets that it is held to. `cargo xtask
-//! bench` builds and starts what this needs, and says where it is; see `--help`.
+//! Measures the program on this machine and compares it with its targets. `cargo xtask bench`
+//! builds and starts everything that this needs, and passes the places; see `--help`.
 //!
 //! The server is started as a child process on a fresh database for each case. Load generator and
 //! receiver run in this process, on the same cores. An event carries its number and its send time
-//! (`lg.NUMBER.MICROSECONDS`) through to the receiver, which books first arrivals, duplicates and
+//! (`lg.NUMBER.MICROSECONDS`) through to the receiver, which records first arrivals, duplicates and
 //! losses, and verifies every sixteenth signature.
 //!
-//! A case runs several rounds and the table shows the median of each figure; compare figures of
-//! one session only, since neighbours on a shared machine move them.
+//! A case runs several rounds and the table shows the median of each figure. Compare figures of one
+//! session only, because neighbours on a shared machine influence them.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it reports to people")]
 
@@ -30,7 +30,7 @@ use clap::Parser;
 use crate::stage::Stage;
 use crate::table::Measure;
 
-/// What to measure, and where it is.
+/// The selection of cases, and the places of the programs.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", about = "Measure a release build and print one table")]
 pub(crate) struct Options {
@@ -46,22 +46,22 @@ pub(crate) struct Options {
     /// A PostgreSQL whose user may create databases
     #[arg(long)]
     postgres: Option<String>,
-    /// Its main process, whose CPU time is to be counted
+    /// Its main process, whose CPU time is counted
     #[arg(long)]
     postgres_pid: Option<u32>,
     /// A MariaDB whose user may create databases and users
     #[arg(long)]
     mariadb: Option<String>,
-    /// Its process, whose CPU time is to be counted
+    /// Its process, whose CPU time is counted
     #[arg(long)]
     mariadb_pid: Option<u32>,
     /// Only cases whose name contains one of these texts
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Name the cases and run none
+    /// List the cases without running them
     #[arg(long)]
     list: bool,
-    /// One short round of each case: to see that all works, not to quote
+    /// One short round of each case, as a check that everything works; its figures are not valid
     #[arg(long)]
     quick: bool,
     /// Rounds of each case; the table shows the median
@@ -108,7 +108,7 @@ impl Options {
     }
 }
 
-/// Runs a case as often as asked and takes the median of each figure by itself.
+/// Runs a case as often as requested and takes the median of each figure separately.
 async fn median(options: &Options, case: &cases::Case, stage: &Stage) -> Result<Vec<Measure>> {
     let mut rounds = Vec::new();
     for round in 1..=options.rounds() {

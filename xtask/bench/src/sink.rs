@@ -1,7 +1,7 @@
-//! The receiver: answers every delivery at once and books it.
+//! The receiver: answers every delivery at once and records it.
 //!
-//! A cell for each event and endpoint holds the first arrival's latency, so that latencies,
-//! losses and duplicates are exact and cost an atomic operation each.
+//! A cell for each event and endpoint holds the first arrival's latency, so that latencies, losses
+//! and duplicates are exact and cost one atomic operation each.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -26,13 +26,13 @@ use tokio::task::JoinSet;
 
 use crate::template;
 
-/// Every how many deliveries a signature is verified.
+/// One in this many signatures is verified.
 const VERIFY_EVERY: u64 = 16;
 
-/// What has been received.
+/// The received deliveries.
 #[derive(Debug)]
 pub(crate) struct Book {
-    /// Microseconds from send to first arrival, plus one; 0 is not yet.
+    /// Microseconds from send to first arrival, plus one; 0 means not yet.
     cells: Vec<AtomicU32>,
     endpoints: usize,
     secrets: Vec<OnceLock<String>>,
@@ -48,7 +48,7 @@ pub(crate) struct Book {
 /// A receiver on loopback that listens until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    /// What it has received.
+    /// The received deliveries.
     pub(crate) book: Arc<Book>,
     address: SocketAddr,
     _tasks: JoinSet<()>,
@@ -76,14 +76,14 @@ impl Sink {
         Ok(Self { book, address, _tasks: tasks })
     }
 
-    /// The URL of one endpoint.
+    /// Returns the URL of one endpoint.
     pub(crate) fn url(&self, endpoint: usize) -> String {
         format!("http://{}/hook/{endpoint}", self.address)
     }
 }
 
 impl Book {
-    /// The secret that an endpoint's deliveries are signed with.
+    /// Sets the secret with which an endpoint's deliveries are signed.
     pub(crate) fn secret(&self, endpoint: usize, secret: &str) -> Result<()> {
         let slot = self.secrets.get(endpoint).context("an endpoint of this receiver")?;
         slot.set(secret.to_owned()).ok().context("an endpoint has one secret")
@@ -104,32 +104,33 @@ impl Book {
         }
     }
 
-    /// Different deliveries so far.
+    /// Returns the number of different deliveries so far.
     pub(crate) fn unique(&self) -> u64 {
         self.unique.load(Relaxed)
     }
 
-    /// Deliveries that had come before.
+    /// Returns the number of repeated deliveries.
     pub(crate) fn duplicates(&self) -> u64 {
         self.duplicates.load(Relaxed)
     }
 
-    /// Signatures that did not fit, and bodies without a mark.
+    /// Returns the number of wrong signatures and of bodies without a mark.
     pub(crate) fn bad(&self) -> u64 {
         self.bad_signatures.load(Relaxed) + self.unknown.load(Relaxed)
     }
 
-    /// Signatures looked at.
+    /// Returns the number of verified signatures.
     pub(crate) fn verified(&self) -> u64 {
         self.verified.load(Relaxed)
     }
 
-    /// When the last first arrival was, in microseconds since 1970.
+    /// Returns the time of the last first arrival, in microseconds since 1970.
     pub(crate) fn last_arrival(&self) -> u64 {
         self.last_arrival.load(Relaxed)
     }
 
-    /// The latencies of all deliveries of the events from number `first` on, in microseconds.
+    /// Returns the latencies of all deliveries of the events from number `first` on, in
+    /// microseconds.
     pub(crate) fn latencies(&self, first: usize) -> Vec<u32> {
         let cells = self.cells.iter().skip(first * self.endpoints);
         cells.map(|cell| cell.load(Relaxed)).filter(|cell| *cell > 0).map(|cell| cell - 1).collect()
@@ -167,7 +168,8 @@ impl Book {
     }
 }
 
-/// Whether one of the Standard Webhooks signatures fits (specification, "Verifying signatures").
+/// Returns whether one of the Standard Webhooks signatures fits (specification, "Verifying
+/// signatures").
 fn signed(head: &Parts, secret: &str, body: &[u8]) -> Option<bool> {
     let header = |name: &str| head.headers.get(name)?.to_str().ok();
     let key = secret.strip_prefix("whsec_").unwrap_or(secret);
@@ -187,7 +189,7 @@ fn signed(head: &Parts, secret: &str, body: &[u8]) -> Option<bool> {
 async fn listen(listener: TcpListener, book: Arc<Book>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        // Without it small answers wait for acknowledgements; where it fails they are only slow.
+        // Without this, small answers wait for acknowledgements. A failure only makes them slow.
         let _slow = stream.set_nodelay(true);
         let book = Arc::clone(&book);
         connections.spawn(async move {
@@ -209,7 +211,7 @@ async fn answer(
     Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
 }
 
-/// The wall clock in microseconds since 1970: what marks carry and arrivals are compared with.
+/// Returns the wall clock in microseconds since 1970, with which marks and arrivals are compared.
 pub(crate) fn now_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! What the cases play on: the program, the guests, the databases, a folder on a real disk.
+//! The environment of the cases: the program, the guests, the databases, a folder on a real disk.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::cases::Crm;
 use crate::sink::Sink;
 use crate::{Options, census};
 
-/// Which database a case stands on.
+/// The database of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     /// A file below the target folder.
@@ -21,40 +21,40 @@ pub(crate) enum Backend {
     Postgres,
 }
 
-/// Everything that the cases share.
+/// Resources that all cases share.
 #[derive(Debug)]
 pub(crate) struct Stage {
     /// The program.
     program: PathBuf,
     /// The compiled guests.
     guests: PathBuf,
-    /// PostgreSQL, where it is to be had.
+    /// PostgreSQL, if it is available.
     pub(crate) postgres: Option<String>,
     /// Its main process.
     postgres_pid: Option<u32>,
-    /// MariaDB, where it is to be had.
+    /// MariaDB, if it is available.
     pub(crate) mariadb: Option<String>,
     /// Its process.
     pub(crate) mariadb_pid: Option<u32>,
-    /// A CRM's database on it, filled for the first that asks.
+    /// A CRM's database on it, filled for the first case that needs it.
     pub(crate) crm: OnceCell<Crm>,
-    /// Where the database files are: a real disk, since a memory file system costs nothing to
-    /// sync.
+    /// Folder of the database files, on a real disk, because syncing a memory file system costs
+    /// nothing.
     pub(crate) folder: PathBuf,
-    /// Few events a case.
+    /// Whether each case uses few events.
     pub(crate) quick: bool,
 }
 
-/// One server on a database of its own, for one round of one case.
+/// One server with its own database, for one round of one case.
 #[derive(Debug)]
 pub(crate) struct Scene {
-    /// The program, running.
+    /// The running program.
     pub(crate) server: Server,
-    /// Its admin.
+    /// A client with the admin token.
     pub(crate) client: Client,
-    /// How it was started.
+    /// The settings of its start.
     settings: Settings,
-    /// PostgreSQL's main process, where its CPU is to be counted.
+    /// PostgreSQL's main process, if its CPU time is counted.
     postgres: Option<u32>,
     _database: Option<Database>,
     /// Removed after everything that uses it.
@@ -62,7 +62,7 @@ pub(crate) struct Scene {
 }
 
 impl Stage {
-    /// Takes what the options name.
+    /// Prepares the resources that the options name.
     pub(crate) fn set(options: &Options) -> Result<Self> {
         std::fs::create_dir_all(&options.folder)?;
         Ok(Self {
@@ -78,7 +78,7 @@ impl Stage {
         })
     }
 
-    /// How the program was built: cargo puts each profile's into a folder of that name.
+    /// Returns the build profile of the program: cargo uses a folder with its name.
     pub(crate) fn build(&self) -> String {
         let profile = self.program.parent().and_then(std::path::Path::file_name);
         profile.unwrap_or_default().to_string_lossy().into_owned()
@@ -89,7 +89,7 @@ impl Stage {
         self.open_with(backend, &[]).await
     }
 
-    /// The same with settings other than the default.
+    /// Like [`Self::open`], with other settings than the default.
     pub(crate) async fn open_with(
         &self,
         backend: Backend,
@@ -116,7 +116,7 @@ impl Stage {
         Ok(Scene { server, client, settings, postgres, _database: database, _folder: folder })
     }
 
-    /// A compiled guest.
+    /// Returns a compiled guest.
     pub(crate) fn guest(&self, name: &str) -> Result<Vec<u8>> {
         let file = self.guests.join(format!("{}.wasm", name.replace('-', "_")));
         std::fs::read(&file).with_context(|| format!("{}", file.display()))
@@ -124,7 +124,7 @@ impl Stage {
 }
 
 impl Scene {
-    /// GET that must succeed: the answer's `data`.
+    /// Sends a GET that must succeed, and returns the answer's `data`.
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
         let answer = self.client.get(path).await?;
         if !answer.status.is_success() {
@@ -133,7 +133,7 @@ impl Scene {
         Ok(answer.data())
     }
 
-    /// POST that must succeed: the answer's `data`.
+    /// Sends a POST that must succeed, and returns the answer's `data`.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         let answer = self.client.post(path, body).await?;
         if !answer.status.is_success() {
@@ -153,8 +153,8 @@ impl Scene {
         Ok(())
     }
 
-    /// Creates endpoints at the sink, numbered from 0, for these events: their names. The sink
-    /// learns their secrets.
+    /// Creates endpoints at the sink, numbered from 0, for these events, and returns their names.
+    /// The sink learns their secrets.
     pub(crate) async fn endpoints(
         &self,
         sink: &Sink,
@@ -173,13 +173,14 @@ impl Scene {
         Ok(names)
     }
 
-    /// CPU time so far of the server, and of PostgreSQL where it is ours, in microseconds.
+    /// Returns the CPU time so far of the server, and of PostgreSQL if the benchmark started it, in
+    /// microseconds.
     pub(crate) fn cpu_micros(&self) -> u64 {
         let database = self.postgres.map_or(0, census::cpu_micros);
         census::cpu_micros(self.server.pid()) + database
     }
 
-    /// The URL of the database that it stands on.
+    /// Returns the URL of its database.
     pub(crate) fn database(&self) -> &str {
         &self.settings.database
     }
@@ -202,7 +203,7 @@ impl Scene {
         Ok(())
     }
 
-    /// One after the other.
+    /// Stops the server and starts it again.
     pub(crate) fn restart(&mut self) -> Result<()> {
         self.stop()?;
         self.start()

@@ -1,5 +1,5 @@
-//! Waybill's own database behind its back: to fill it faster than events come in, and to count what
-//! is really in it.
+//! Direct access to Waybill's database: to fill it faster than events come in, and to count its
+//! rows.
 
 use std::str::FromStr as _;
 
@@ -24,7 +24,7 @@ pub(crate) async fn execute(url: &str, statements: &[String]) -> Result<()> {
     Ok(database.close().await?)
 }
 
-/// Bytes of a PostgreSQL database on the disk.
+/// Returns the size of a PostgreSQL database on the disk, in bytes.
 pub(crate) async fn size(url: &str) -> Result<u64> {
     let mut database = PgConnectOptions::from_str(url)?.connect().await?;
     let size: i64 = sqlx::query_scalar("SELECT pg_database_size(current_database())")
@@ -33,7 +33,7 @@ pub(crate) async fn size(url: &str) -> Result<u64> {
     Ok(size.unsigned_abs())
 }
 
-/// How many events of a source there are.
+/// Returns the number of events of a source.
 pub(crate) async fn events_of(url: &str, source: &str) -> Result<u64> {
     const COUNT: &str = "SELECT COUNT(*) FROM event WHERE source = $1";
     let count: i64 = if let Some(path) = url.strip_prefix("sqlite:") {

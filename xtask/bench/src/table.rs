@@ -20,19 +20,19 @@ enum Figure {
     Failed(String),
 }
 
-/// What a figure is held to.
+/// The target of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Target {
-    /// Nothing: it stands there to be known.
+    /// No target: the figure is for information.
     None,
-    /// This or more.
+    /// This value or more.
     AtLeast(f64),
-    /// This or less.
+    /// This value or less.
     AtMost(f64),
 }
 
 impl Measure {
-    /// A figure without a target.
+    /// Creates a figure without a target.
     pub(crate) fn new(
         case: &'static str,
         what: &'static str,
@@ -42,14 +42,14 @@ impl Measure {
         Self { case, what, unit, figure: Figure::Measured(figure), target: Target::None }
     }
 
-    /// The same, held to a target.
+    /// Adds a target.
     #[must_use]
     pub(crate) fn against(mut self, target: Target) -> Self {
         self.target = target;
         self
     }
 
-    /// A case that gave no figures.
+    /// Creates the entry of a case that failed.
     pub(crate) fn failed(case: &'static str, error: &anyhow::Error) -> Self {
         let figure = Figure::Failed(format!("{error:#}"));
         Self { case, what: "failed", unit: "", figure, target: Target::None }
@@ -91,7 +91,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Three significant digits where they matter, thousands apart.
+/// Formats three significant digits, with thousands separated.
 fn number(value: f64) -> String {
     if value < 10.0 && value.fract() != 0.0 {
         return format!("{value:.2}");
@@ -108,7 +108,7 @@ fn number(value: f64) -> String {
     format!("{sign}{grouped}")
 }
 
-/// The median of each figure over the rounds of one case.
+/// Returns the median of each figure over the rounds of one case.
 pub(crate) fn median(rounds: &[Vec<Measure>]) -> Vec<Measure> {
     let Some(first) = rounds.first().cloned() else { return Vec::new() };
     let middle = |measure: &Measure| {

@@ -3,18 +3,17 @@
 
 use bytes::Bytes;
 
-/// What marks an event on its way: `lg.NUMBER.MICROSECONDS`. It is text, so that it passes every
-/// module that keeps the invoice's number.
+/// Marks an event on its way: `lg.NUMBER.MICROSECONDS`. It is text, so that it passes every module
+/// that keeps the invoice's number.
 const MARK: &[u8] = b"lg.";
 
-/// What ends an event.
+/// The end of an event.
 const TAIL: &str = r#""}}"#;
 
-/// What fills it up.
+/// The filler of an event.
 const FILLER: &str = "Lorem ipsum dolor sit amet consectetur ";
 
-/// A text of 1,024 bytes: what begins it, an invoice that carries its number and its send time, and
-/// what fills it up.
+/// Returns a text of 1,024 bytes: a head, an invoice with its number and its send time, and filler.
 fn invoice(head: &str, seq: usize, micros: u64) -> String {
     let mut text = format!(
         concat!(
@@ -36,17 +35,17 @@ fn invoice(head: &str, seq: usize, micros: u64) -> String {
     text
 }
 
-/// One event. `resource_id` tells the records apart.
+/// Returns one event. `resource_id` distinguishes the records.
 fn event(kind: &str, seq: usize, micros: u64) -> String {
     invoice(&format!(r#"{{"type":"{kind}","resource_id":"{seq}","data":"#), seq, micros)
 }
 
-/// One webhook, as PerfexAPI words it.
+/// Returns one webhook in PerfexAPI's form.
 pub(crate) fn webhook(seq: usize, micros: u64) -> String {
     invoice(r#"{"event":"invoice.paid","payload":"#, seq, micros)
 }
 
-/// A request's body: one event, or an array of `batch` of them.
+/// Returns a request's body: one event, or an array of `batch` of them.
 pub(crate) fn body(kind: &str, first: usize, batch: usize, micros: u64) -> Bytes {
     if batch == 1 {
         return event(kind, first, micros).into();
@@ -55,7 +54,7 @@ pub(crate) fn body(kind: &str, first: usize, batch: usize, micros: u64) -> Bytes
     format!("[{}]", events.join(",")).into()
 }
 
-/// The number and send time that a delivery's body carries.
+/// Returns the number and send time in a delivery's body.
 pub(crate) fn mark(body: &[u8]) -> Option<(usize, u64)> {
     let at = memchr::memmem::find(body, MARK)? + MARK.len();
     let mut numbers = body.get(at..)?.split(|byte| !byte.is_ascii_digit());

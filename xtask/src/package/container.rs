@@ -1,4 +1,4 @@
-//! The image: the executable and nothing else, built by buildah without a registry.
+//! The image: only the executable, built by buildah without a registry.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use super::{library_files, place_content, place_executable, place_file, print_si
 use crate::needs;
 use crate::process::{answers, command, output, succeed};
 
-/// User and group of the server, outside of what systems give to people.
+/// User and group of the server, outside the range for people.
 const USER: &str = "65532:65532";
 
 /// Names for that number, for programs that ask.
@@ -24,14 +24,14 @@ const GROUP: &[u8] = b"waybill:x:65532:\n";
 /// Lets the resolver of glibc read the runtime's /etc/hosts before it asks a name server.
 const NSSWITCH: &[u8] = b"hosts: files dns\n";
 
-/// What the server is told where the operator says nothing else.
+/// The server's settings unless the operator overrides them.
 const SETTINGS: [&str; 3] = [
     "WAYBILL_SERVER__LISTEN=0.0.0.0:8400",
     "WAYBILL_SERVER__DATA_DIR=/data",
     "WAYBILL_DATABASE__URL=sqlite:/data/waybill.db",
 ];
 
-/// Makes the image in `out` as an archive for `docker load` and `podman load`, and starts it.
+/// Writes the image to `out` as an archive for `docker load` and `podman load`, and starts it.
 pub(super) async fn make(executable: &Executable, out: &Path) -> Result<()> {
     if !answers("buildah").await {
         needs::install(&["buildah"]).await;
@@ -42,7 +42,7 @@ pub(super) async fn make(executable: &Executable, out: &Path) -> Result<()> {
     let name = format!("waybill-{}-{}.tar", executable.version, std::env::consts::ARCH);
     let archive = out.join(name);
     if archive.exists() {
-        // An archive of an image is never written over.
+        // An archive of an image is never overwritten by buildah.
         std::fs::remove_file(&archive)?;
     }
     let image = format!("docker-archive:{}", archive.display());
@@ -67,7 +67,7 @@ async fn lay_out(executable: &Executable, root: &Path) -> Result<()> {
     place_content(PASSWD, &root.join("etc/passwd"), 0o644)?;
     place_content(GROUP, &root.join("etc/group"), 0o644)?;
     place_content(NSSWITCH, &root.join("etc/nsswitch.conf"), 0o644)?;
-    // Some kinds of endpoints keep a certificate there for the time of a connection.
+    // Some kinds of endpoints keep a certificate there during a connection.
     let temporary = root.join("tmp");
     std::fs::create_dir_all(&temporary)?;
     Ok(std::fs::set_permissions(temporary, std::fs::Permissions::from_mode(0o1777))?)
@@ -75,8 +75,8 @@ async fn lay_out(executable: &Executable, root: &Path) -> Result<()> {
 
 /// Starts the server in a container.
 async fn start_imported(store: &ImageStore, container: &str) -> Result<()> {
-    // chroot needs no runtime and no cgroups, and leaves the network as it is: a port of loopback
-    // can be asked from here.
+    // chroot needs no runtime and no cgroups, and keeps the network, so a port of loopback can be
+    // reached from here.
     let isolation = ["run", "--isolation", "chroot", "--env", "WAYBILL_SERVER__LISTEN=127.0.0.1:0"];
     let program = [container, "--", "/usr/bin/waybill"];
     let mut probe = store.buildah(&isolation);
@@ -94,13 +94,13 @@ async fn start_imported(store: &ImageStore, container: &str) -> Result<()> {
     trial::start_once(serve, "the image").await
 }
 
-/// Whether buildah itself was refused what it needs to run anything, as in a container.
+/// Returns whether buildah itself lacks permission to run anything, as in a container.
 fn is_forbidden(why: &str) -> bool {
     why.to_ascii_lowercase().contains("operation not permitted")
 }
 
-/// A store of images and containers for one task. It goes with its folder, and the user's own images
-/// are left alone.
+/// A store of images and containers for one task. It is deleted with its folder, and does not touch
+/// the user's own images.
 #[derive(Debug)]
 struct ImageStore(TempDir);
 
@@ -109,16 +109,16 @@ impl ImageStore {
         Ok(Self(TempDir::with_prefix("waybill-image-")?))
     }
 
-    /// buildah on this store.
+    /// Returns a buildah command on this store.
     fn buildah(&self, arguments: &[&str]) -> Command {
-        // vfs copies in place of mounting, so nothing is left mounted when the folder goes.
+        // vfs copies instead of mounting, so nothing is left mounted when the folder is deleted.
         let mut buildah = command("buildah", &["--storage-driver", "vfs", "--root"]);
         buildah.arg(self.0.path().join("root")).arg("--runroot").arg(self.0.path().join("run"));
         buildah.args(arguments);
         buildah
     }
 
-    /// Makes a container of an image, and gives its name.
+    /// Creates a container from an image, and returns its name.
     async fn create_container(&self, image: &str) -> Result<String> {
         let name = output(self.buildah(&["from", "--quiet", image])).await?;
         Ok(name.trim().to_owned())

@@ -9,14 +9,14 @@ use super::executable::Executable;
 use super::{place_content, place_executable, place_file, print_size, trial};
 use crate::process::{answers, command, output, succeed, workspace};
 
-/// Completion scripts: the shell, and where it looks for them.
+/// Completion scripts: the shell, and its folder for them.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/waybill"),
     ("zsh", "usr/share/zsh/vendor-completions/_waybill"),
     ("fish", "usr/share/fish/vendor_completions.d/waybill.fish"),
 ];
 
-/// Files of the repository in the package: from, to, and mode.
+/// Files of the repository in the package: source, target, and mode.
 const FILES: [(&str, &str, u32); 8] = [
     ("deploy/debian/waybill.service", "usr/lib/systemd/system/waybill.service", 0o644),
     ("deploy/debian/waybill.toml", CONFIGURATION, 0o640),
@@ -28,10 +28,10 @@ const FILES: [(&str, &str, u32); 8] = [
     ("deploy/debian/postrm", "DEBIAN/postrm", 0o755),
 ];
 
-/// The configuration, which an upgrade leaves as the operator wrote it.
+/// The configuration, which an upgrade does not overwrite.
 const CONFIGURATION: &str = "etc/waybill/waybill.toml";
 
-/// Makes the package in `out`, lists it and starts what is in it.
+/// Writes the package to `out`, lists it and starts its program.
 pub(super) async fn make(executable: &Executable, out: &Path, level: u8) -> Result<()> {
     if !answers("dpkg-deb").await {
         bail!("dpkg-deb is not here: a Debian package is made on Debian, Ubuntu or a kin");
@@ -51,7 +51,7 @@ pub(super) async fn make(executable: &Executable, out: &Path, level: u8) -> Resu
     start_unpacked(&package, &folder.path().join("unpacked")).await
 }
 
-/// Writes all that the package holds under `root`.
+/// Writes all files of the package under `root`.
 async fn lay_out(executable: &Executable, root: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let binary = root.join("usr/bin/waybill");
@@ -64,7 +64,7 @@ async fn lay_out(executable: &Executable, root: &Path) -> Result<()> {
         place_content(script.as_bytes(), &root.join(path), 0o644)?;
     }
     write_manual(&binary, &root.join("usr/share/man/man1")).await?;
-    // Before the control file is there, which is not installed.
+    // Before the control file exists, which is not installed.
     let kilobytes = size_of_folder(root)?.div_ceil(1024);
     let template = std::fs::read_to_string(workspace().join("deploy/debian/control"))?;
     let control = fill_control(&template, executable, architecture()?, kilobytes);
@@ -77,12 +77,12 @@ async fn lay_out(executable: &Executable, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The manual pages of all commands, compressed as Debian has them.
+/// Writes the manual pages of all commands, compressed as in Debian.
 async fn write_manual(binary: &Path, folder: &Path) -> Result<()> {
     let mut write = command(binary, &["man", "--dir"]);
     write.arg(folder);
     succeed(write).await?;
-    // Without names and times, as Debian's policy asks.
+    // Without names and times, as Debian's policy requires.
     let mut compress = command("gzip", &["--best", "--no-name", "--recursive"]);
     compress.arg(folder);
     succeed(compress).await
@@ -105,7 +105,7 @@ fn fill_control(
         .replace("{kilobytes}", &kilobytes.to_string())
 }
 
-/// This machine's architecture as Debian names it.
+/// Returns Debian's name of this machine's architecture.
 fn architecture() -> Result<&'static str> {
     match std::env::consts::ARCH {
         "x86_64" => Ok("amd64"),
@@ -125,7 +125,7 @@ fn size_of_folder(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// A folder and all folders in it.
+/// Returns a folder and all folders in it.
 fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = vec![folder.to_owned()];
     for entry in std::fs::read_dir(folder)? {
@@ -152,7 +152,7 @@ async fn start_unpacked(package: &Path, root: &Path) -> Result<()> {
     trial::start_once(serve, "the unpacked package").await
 }
 
-/// Lets systemd judge the unit, with the paths of the unpacked package.
+/// Lets systemd check the unit, with the paths of the unpacked package.
 async fn check_unit(unit: &Path, root: &Path) -> Result<()> {
     if !answers("systemd-analyze").await {
         println!("skipped: the check of waybill.service because systemd-analyze is not here");

@@ -1,4 +1,4 @@
-//! The executable that goes into a package: its version, and what it needs of the system.
+//! The executable of a package: its version, and its requirements on the system.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,14 @@ const PT_INTERP: u32 = 3;
 /// Size of a program header of a 64-bit ELF file.
 const PROGRAM_HEADER: usize = 56;
 
-/// An executable `waybill`, looked at once.
+/// An executable `waybill` and its properties.
 #[derive(Debug)]
 pub(super) struct Executable {
     pub(super) path: PathBuf,
     pub(super) version: String,
     /// Whether it runs without a dynamic loader and the C library.
     pub(super) is_static: bool,
-    /// The newest version of glibc that it asks for, such as `2.34`.
+    /// The newest version of glibc that it requires, such as `2.34`.
     pub(super) glibc: Option<String>,
 }
 
@@ -36,7 +36,7 @@ impl Executable {
     }
 }
 
-/// Whether an ELF file names a dynamic loader in its program headers.
+/// Returns whether an ELF file names a dynamic loader in its program headers.
 fn names_loader(content: &[u8]) -> Result<bool> {
     ensure!(content.starts_with(b"\x7fELF\x02\x01"), "it is not a little-endian 64-bit ELF file");
     let number = |at: usize, bytes: usize| -> Result<usize> {
@@ -54,7 +54,7 @@ fn names_loader(content: &[u8]) -> Result<bool> {
     Ok(false)
 }
 
-/// The newest `GLIBC_2.N` among the names of symbol versions.
+/// Returns the newest `GLIBC_2.N` among the names of symbol versions.
 fn newest_glibc(content: &[u8]) -> Option<String> {
     const PREFIX: &[u8] = b"\0GLIBC_2.";
     let starts = content.windows(PREFIX.len()).enumerate();

@@ -1,4 +1,4 @@
-//! The shared libraries of an executable, for an image that has none.
+//! The shared libraries of an executable, for an image without any.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::executable::Executable;
 use crate::process::{command, output};
 
-/// The loader and the libraries that an executable needs, where this system has them. None where it
-/// is static.
+/// Returns the loader and the libraries that an executable needs, from this system. Empty for a
+/// static one.
 pub(super) async fn find(executable: &Executable) -> Result<Vec<PathBuf>> {
     if executable.is_static {
         return Ok(Vec::new());
@@ -19,7 +19,8 @@ pub(super) async fn find(executable: &Executable) -> Result<Vec<PathBuf>> {
     Ok(read_listing(&listed))
 }
 
-/// The paths in what `ldd` prints: `libm.so.6 => /lib/libm.so.6 (0x…)`, or the loader's path alone.
+/// Parses the paths in the output of `ldd`: `libm.so.6 => /lib/libm.so.6 (0x…)`, or the loader's
+/// path alone.
 fn read_listing(listed: &str) -> Vec<PathBuf> {
     let path = |line: &str| {
         let named = line.split_once("=>").map_or(line, |(_, path)| path);

@@ -1,4 +1,4 @@
-//! The static executable, linked with musl, in an archive with what its operator needs.
+//! The static executable, linked with musl, in an archive with files for its operator.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::process::{answers, cargo, command, succeed, target, workspace};
 /// The target of static executables.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
-/// The C compiler for it, of Debian's package `musl-tools`. SQLite, ring and mimalloc are C.
+/// The C compiler for it, from Debian's package `musl-tools`. SQLite, ring and mimalloc are C.
 const COMPILER: &str = "musl-gcc";
 
 /// Files of the repository in the archive, beside the executable.
@@ -45,7 +45,7 @@ pub(super) async fn build_static() -> Result<PathBuf> {
     Ok(target().join(TARGET).join("release").join("waybill"))
 }
 
-/// Makes the archive in `out`, unpacks it and starts what is in it.
+/// Writes the archive to `out`, unpacks it and starts its program.
 pub(super) async fn make(executable: &Executable, out: &Path) -> Result<()> {
     if !executable.is_static {
         bail!("{} is not static: it names a dynamic loader", executable.path.display());

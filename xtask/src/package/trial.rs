@@ -1,4 +1,4 @@
-//! Starts a packaged server once, and asks it whether it is ready.
+//! Starts a packaged server once, and checks whether it is ready.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// How long the server may take for its start, and for its end.
+/// Time that the server has for its start, and for its end.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Runs `serve`, waits for its line that it is ready, asks for `/readyz`, and ends it by SIGTERM.
+/// Runs `serve`, waits for its line that it is ready, asks for `/readyz`, and ends it with SIGTERM.
 ///
-/// The server must be told by its configuration to listen on a free port of loopback, without TLS.
-/// Fails where it does not get ready, or does not end in order.
+/// Its configuration must make the server listen on a free port of loopback, without TLS. Fails if
+/// it does not get ready, or does not end in order.
 pub(super) async fn start_once(mut serve: Command, what: &str) -> Result<()> {
     for (name, _) in std::env::vars_os() {
-        // What a developer has set for a server of their own.
+        // Variables that a developer has set for another server.
         if name.to_string_lossy().starts_with("WAYBILL_") && !is_set(&serve, &name) {
             serve.env_remove(name);
         }
     }
-    // A group of its own, because the command of a container is not the server itself.
+    // Its own process group, because the command of a container is not the server itself.
     let mut server = serve.stdout(Stdio::piped()).process_group(0).spawn()?;
     let tried = timeout(PATIENCE, ask_when_ready(&mut server)).await;
     end_server(&server)?;
@@ -40,7 +40,8 @@ fn is_set(serve: &Command, name: &std::ffi::OsStr) -> bool {
     serve.as_std().get_envs().any(|(set, value)| set == name && value.is_some())
 }
 
-/// Sends SIGTERM to the server alone: what started it in a container passes its exit status on.
+/// Sends SIGTERM to the server alone: the process that started it in a container passes its exit
+/// status on.
 fn end_server(started: &Child) -> Result<()> {
     let Some(id) = started.id() else { return Ok(()) };
     let group = Pid::from_raw(i32::try_from(id)?).context("a process has a number above zero")?;
@@ -58,7 +59,7 @@ fn end_server(started: &Child) -> Result<()> {
     Ok(())
 }
 
-/// What `/readyz` answers, once the server has said where it listens.
+/// Returns the answer of `/readyz`, once the server has printed its address.
 async fn ask_when_ready(server: &mut Child) -> Result<String> {
     let stdout = server.stdout.take().context("the output is a pipe")?;
     let mut lines = BufReader::new(stdout).lines();
@@ -69,7 +70,7 @@ async fn ask_when_ready(server: &mut Child) -> Result<String> {
     bail!("the server ended before it was ready: {}", server.wait().await?)
 }
 
-/// The address in the line that a server prints when it is ready.
+/// Returns the address in the line that a server prints when it is ready.
 fn read_address(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(" on http://")?;
     rest.split_once("/admin, ready").map(|(address, _)| address)

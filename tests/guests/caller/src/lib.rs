@@ -63,7 +63,7 @@ struct Way {
     attribute: Option<String>,
 }
 
-/// What the transform makes and the route reads.
+/// The output of the transform, which the route reads.
 #[derive(Deserialize, serde::Serialize)]
 struct Answers {
     answers: Vec<Value>,

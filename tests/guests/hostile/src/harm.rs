@@ -1,4 +1,4 @@
-//! What goes wrong. `black_box` keeps the compiler from seeing that none of it has a use.
+//! Harmful behaviours. `black_box` keeps the compiler from removing them as useless.
 
 use std::hint::black_box;
 use std::mem::ManuallyDrop;
@@ -19,7 +19,7 @@ pub(crate) fn recurse() {
 #[expect(unconditional_recursion, reason = "it is to fill the stack")]
 fn descend(depth: u64) -> u64 {
     let frame = black_box([depth; 64]);
-    // The frame is used after the call, so this is no tail call.
+    // The frame is used after the call, so this is not a tail call.
     descend(depth.wrapping_add(1)).wrapping_add(black_box(frame).iter().sum())
 }
 
@@ -27,7 +27,8 @@ pub(crate) fn eat_memory() {
     let mut eaten = Vec::new();
     while black_box(true) {
         let mut piece = Vec::<u8>::with_capacity(1 << 20);
-        // Not every page is touched: on a slow machine that takes longer than a guest's processor time.
+        // Only some pages are touched, because touching all takes longer than a guest's processor
+        // time on a slow machine.
         for byte in piece.spare_capacity_mut().iter_mut().step_by(1 << 16) {
             byte.write(1);
         }
@@ -56,13 +57,13 @@ pub(crate) fn flood_output(lines: usize, bytes: usize) {
     }
 }
 
-/// A JSON string of so many bytes, quotes included.
+/// Returns a JSON string of the given size, quotes included.
 pub(crate) fn json_string(bytes: usize) -> String {
     format!("\"{}\"", "x".repeat(bytes.saturating_sub(2)))
 }
 
-/// Drafts that all name the same text, so that they cost the guest one text and a careless host
-/// all of them.
+/// Returns drafts that all refer to the same text, so that they cost the guest one text and a
+/// careless host all of them.
 #[expect(
     unsafe_code,
     clippy::same_length_and_capacity,

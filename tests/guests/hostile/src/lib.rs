@@ -50,7 +50,7 @@ use waybill_guest::{
 static FILTERED: AtomicU32 = AtomicU32::new(0);
 static TRANSFORMED: AtomicU32 = AtomicU32::new(0);
 
-/// What to do. Fields that a behaviour does not use are ignored.
+/// The instructions of an event. Fields that a behaviour does not use are ignored.
 #[derive(Deserialize)]
 struct Order {
     r#do: Behaviour,
@@ -141,7 +141,7 @@ impl Route for Hostile {
     }
 }
 
-/// The behaviours that every role has, in the role that the order names.
+/// Runs a behaviour that every role has, in the role that the order names.
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other behaviour lets the event pass")]
 fn any_role(order: &Order, role: Role) -> Result<(), Failure> {
     if order.r#in != role {
@@ -209,7 +209,7 @@ fn split(event: &Event, count: usize) -> Result<Vec<Draft>, Failure> {
     (0..count).map(draft).collect()
 }
 
-/// A draft as the order describes it.
+/// Returns the draft that the order describes.
 fn ordered(order: &Order, event: Event) -> Result<Draft, Failure> {
     let mut draft = match &order.payload {
         Some(payload) => Draft::json(payload)?,
@@ -264,7 +264,7 @@ fn dispatches(order: &Order, event: &Event) -> Result<Vec<Dispatch>, Failure> {
     Ok(dispatches)
 }
 
-/// A dispatch with what the order says about it.
+/// Adds the order's options to a dispatch.
 fn told(order: &Order, dispatch: Dispatch) -> Result<Dispatch, Failure> {
     let mut dispatch = dispatch.after(Duration::from_secs(order.delay.unwrap_or_default()));
     dispatch.dedupe_key.clone_from(&order.dedupe_key);

@@ -102,7 +102,7 @@ fn send(order: SendOrder) -> Value {
     }
 }
 
-/// Calls every capability, as a module would that was granted none.
+/// Calls every capability, as a module without grants would.
 fn escape(event: &Event) -> Result<Value, Failure> {
     let request = Request {
         method: get(),

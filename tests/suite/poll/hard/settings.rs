@@ -1,4 +1,4 @@
-//! Changes of settings that must not be taken, and some that must.
+//! Changes of settings that must be refused, and some that must be accepted.
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
@@ -11,7 +11,7 @@ use super::super::{SOURCE, events, happened, poll, put, row, run, run_well, sour
 use super::path;
 use crate::support::{merged, problem, texts};
 
-/// Applies a document that has this one source.
+/// Applies a document with this one source.
 async fn apply(world: &World, source: &Value) -> Answer {
     world.client().put("/api/v1/config", &json!({"sources": [source]})).await.unwrap()
 }
@@ -80,7 +80,7 @@ async fn no_other_address_gets_to_see_the_secret() {
         assert!(asked.iter().all(|asked| asked.headers["authorization"] == wanted), "{asked:#?}");
         assert!(!asked.is_empty());
     }
-    // What leaves the address as it is needs no secret.
+    // A change that keeps the address needs no secret.
     let slower = merged(world.get(&path()).await["poll"].clone(), &json!({"every": "2h"}));
     let taken = world.client().patch(&path(), &json!({"poll": slower})).await.unwrap();
     assert_eq!(taken.status, StatusCode::OK, "{}", taken.text());
@@ -171,7 +171,7 @@ async fn what_is_exported_and_applied_changes_nothing() {
     assert_eq!(happened(&world).await, ["created 1"]);
 }
 
-/// What is shown of each source, but for what time alone changes.
+/// Returns the views of the sources, without members that change with time alone.
 async fn shown(world: &World) -> Vec<Value> {
     let mut sources = world.get("/api/v1/sources").await.as_array().unwrap().clone();
     for source in &mut sources {

@@ -1,4 +1,4 @@
-//! What 100,000 events take on the disk, and what is left of that once they are pruned.
+//! The disk space of 100,000 events, and the rest of it after pruning.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use crate::stage::{Backend, Scene, Stage};
 use crate::store;
 use crate::table::{Measure, Target};
 
-/// Bytes are given for so many events.
+/// Number of events to which bytes refer.
 const EVENTS: usize = 100_000;
-/// Pruning takes no longer.
+/// Longest time for pruning.
 const LIMIT: Duration = Duration::from_mins(10);
 /// Kinds of data that are pruned at once.
 const KINDS: [&str; 6] =
     ["payloads", "plans", "attempts", "deliveries", "events", "deleted_records"];
 
-/// Captures and delivers events, and measures the database; then has all of them pruned, and
-/// measures again.
+/// Captures and delivers events, and measures the database. Then prunes all of them, and measures
+/// again.
 pub(super) async fn bytes(
     case: &'static str,
     stage: &Stage,
@@ -57,8 +57,8 @@ pub(super) async fn bytes(
         let used = float(size.saturating_sub(empty));
         used / float(events as u64) * float(EVENTS as u64)
     };
-    // PostgreSQL keeps the room for what comes next, and SQLite a few megabytes, which few events
-    // do not outweigh.
+    // PostgreSQL keeps the space for new data, and SQLite a few megabytes, which matters with few
+    // events.
     let target = match backend {
         Backend::Sqlite if !stage.quick => Target::AtMost(bytes(full) / 4.0),
         Backend::Sqlite | Backend::Postgres => Target::None,
@@ -71,7 +71,7 @@ pub(super) async fn bytes(
     ])
 }
 
-/// Waits until no event is left and the database has stopped to give back pages.
+/// Waits until no event is left and the database no longer returns pages.
 async fn until_pruned(scene: &Scene) -> Result<()> {
     let began = Instant::now();
     let is_sqlite = scene.database().starts_with("sqlite:");
@@ -88,7 +88,8 @@ async fn until_pruned(scene: &Scene) -> Result<()> {
     }
 }
 
-/// Bytes of the database, its log copied. The server is stopped for it and started again.
+/// Returns the size of the database with its log copied. The server is stopped for it and started
+/// again.
 async fn size(scene: &mut Scene, backend: Backend) -> Result<u64> {
     scene.stop()?;
     let size = match backend {
@@ -97,7 +98,7 @@ async fn size(scene: &mut Scene, backend: Backend) -> Result<u64> {
             std::fs::metadata(Path::new(&path)).with_context(|| path.clone())?.len()
         }
         Backend::Postgres => {
-            // What autovacuum does of its own accord after a while.
+            // Autovacuum does this by itself after a while.
             store::execute(scene.database(), &["VACUUM".to_owned()]).await?;
             store::size(scene.database()).await?
         }

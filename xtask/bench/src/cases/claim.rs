@@ -1,4 +1,4 @@
-//! Deliveries that have to be claimed from the table, among many that wait.
+//! Deliveries that have to be claimed from the table, among many waiting ones.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use crate::sink::Sink;
 use crate::stage::{Backend, Stage};
 use crate::table::Measure;
 
-/// How late a delivery leaves that has to be claimed from the table: the smart mode makes it due
-/// after a window, and what comes on top of the window is the claim and the sending.
+/// Measures the delay of a delivery that has to be claimed from the table: smart mode makes it due
+/// after a window, and the time beyond the window is for the claim and the sending.
 pub(super) async fn claim(
     case: &'static str,
     stage: &Stage,

@@ -1,10 +1,11 @@
-//! From what was sent and what arrived to figures.
+//! Computes figures from the sent and arrived events.
 
 use crate::load::Sent;
 use crate::sink::Sink;
 use crate::table::{Measure, Target};
 
-/// Acknowledgement and delivery: post to 202, and post to the arrival of the whole delivery.
+/// Returns the times of acknowledgement and delivery: post to 202, and post to the arrival of the
+/// whole delivery.
 pub(super) fn latencies(
     case: &'static str,
     sent: &Sent,
@@ -21,7 +22,8 @@ pub(super) fn latencies(
     ]
 }
 
-/// What must be none, and duplicates, which at-least-once allows after a crash only.
+/// Returns the counts that must be zero, and duplicates, which at-least-once delivery allows only
+/// after a crash.
 pub(super) fn faults(case: &'static str, sink: &Sink, owed: u64) -> Vec<Measure> {
     let book = &sink.book;
     let missing = owed.saturating_sub(book.unique());
@@ -36,8 +38,8 @@ pub(super) fn faults(case: &'static str, sink: &Sink, owed: u64) -> Vec<Measure>
     ]
 }
 
-/// Nearest rank: the smallest value with at least this share of all values at or below it. Takes
-/// microseconds, gives milliseconds; 0 where there are none.
+/// Computes a percentile by nearest rank: the smallest value with at least this share of all values
+/// at or below it. Takes microseconds and returns milliseconds; 0 without values.
 pub(super) fn percentile(micros: &mut [u32], share: f64) -> f64 {
     micros.sort_unstable();
     #[expect(
@@ -51,7 +53,7 @@ pub(super) fn percentile(micros: &mut [u32], share: f64) -> f64 {
     f64::from(value) / 1e3
 }
 
-/// A count as a figure.
+/// Converts a count to a figure.
 #[expect(clippy::cast_precision_loss, reason = "counts and microseconds far below 2^52")]
 pub(super) fn float(count: u64) -> f64 {
     count as f64

@@ -1,4 +1,4 @@
-//! Lists of records by `since`, as automation platforms poll them, where there are a million.
+//! Lists of records by `since`, as automation platforms poll them, among a million records.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,27 +21,27 @@ use crate::table::{Measure, Target};
 const FILL: &str = include_str!("../../sql/records.sql");
 /// Records on a page.
 const PAGE: u64 = 100;
-/// Seconds that lists go further back than `since`.
+/// Seconds by which lists go back before `since`.
 const OVERLAP: u64 = 10;
-/// What a list may take, in milliseconds, of a hundred lists the slowest left out.
+/// Largest time of a list in milliseconds, without the slowest of a hundred.
 const MOST: f64 = 10.0;
-/// Lists asked for in a second.
+/// Number of lists requested in a second.
 const RATE: f64 = 100.0;
 
-/// One question that is asked again and again.
+/// One query that is repeated.
 struct Poll {
     /// The names of its figures.
     names: [&'static str; 2],
-    /// What is asked.
+    /// The requested path.
     path: String,
-    /// How often.
+    /// Number of requests.
     requests: usize,
     target: Target,
 }
 
-/// Asks for the newest hundred of them, for the newest half, and for a page far into that: a
-/// hundred times a second, which leaves room for other things. Then for the newest as often as
-/// there are answers.
+/// Requests the newest hundred records, the newest half, and a page far into that: a hundred times
+/// a second, which leaves capacity for other things. Then requests the newest as fast as answers
+/// come.
 pub(super) async fn since(
     case: &'static str,
     stage: &Stage,
@@ -73,7 +73,7 @@ pub(super) async fn since(
     Ok(found)
 }
 
-/// An id that begins with the time and ends with the number.
+/// Returns an expression for an id that begins with the time and ends with the number.
 const fn id(backend: Backend) -> &'static str {
     match backend {
         Backend::Sqlite => "unhex(printf('%012x70008000%012x', ({last} - {rows} + n) * 1000, n))",
@@ -84,7 +84,7 @@ const fn id(backend: Backend) -> &'static str {
     }
 }
 
-/// Writes the records while the server is away.
+/// Writes the records while the server is stopped.
 async fn fill(scene: &mut Scene, backend: Backend, rows: u64, last: u64) -> Result<()> {
     let began = Instant::now();
     scene.stop()?;
@@ -95,9 +95,9 @@ async fn fill(scene: &mut Scene, backend: Backend, rows: u64, last: u64) -> Resu
         .replace("{last}", &last.to_string());
     let statements = fill.split_inclusive(";\n").map(str::to_owned);
     let (before, after): (&[&str], &[&str]) = match backend {
-        // Nothing else has it open, and what it costs to be safe is not the question here.
+        // Nothing else has the database open, and durability is not measured here.
         Backend::Sqlite => (&["PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF"], &[]),
-        // What PostgreSQL does of its own accord after a while.
+        // PostgreSQL does this by itself after a while.
         Backend::Postgres => (&[], &["VACUUM ANALYZE event", "VACUUM ANALYZE record"]),
     };
     let owned = |statements: &[&str]| statements.iter().map(|s| (*s).to_owned()).collect();
@@ -109,7 +109,7 @@ async fn fill(scene: &mut Scene, backend: Backend, rows: u64, last: u64) -> Resu
     Ok(())
 }
 
-/// Whether the newest page is what it is meant to be.
+/// Checks that the newest page is as expected.
 async fn check(scene: &Scene, newest: u64) -> Result<()> {
     let path = format!("/api/v1/invoices?since={}&per_page={PAGE}", newest + OVERLAP);
     let answer = scene.client.get(&path).await?;
@@ -135,7 +135,7 @@ impl Poll {
     }
 }
 
-/// Asks from eight connections.
+/// Sends requests from eight connections.
 async fn ask(scene: &Scene, path: &str, requests: usize, rate: Option<f64>) -> Result<Sent> {
     let path = path.to_owned();
     let make = move |_, _| {

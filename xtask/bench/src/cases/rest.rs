@@ -1,4 +1,4 @@
-//! A server that does nothing, or has much waiting: its memory, and how soon it is ready.
+//! A server that is idle, or has much waiting work: its memory, and its start time.
 
 use anyhow::Result;
 use serde_json::json;
@@ -14,11 +14,11 @@ use crate::table::{Measure, Target};
 const EXAMPLES: [&str; 5] =
     ["invoice-to-ledger", "lead-to-slack", "payment-to-budget", "proposal-to-task", "hot-leads"];
 
-/// Five modules are loaded, and one event has gone through.
+/// Measures memory with five loaded modules, after one event.
 pub(super) async fn memory_at_rest(case: &'static str, stage: &Stage) -> Result<Vec<Measure>> {
     let mut scene = stage.open(Backend::Sqlite).await?;
     load_examples(stage, &scene).await?;
-    // Compiling takes memory that a server which has its modules never needed.
+    // Compiling takes memory that a server with compiled modules never needs.
     scene.restart()?;
     let sink = Sink::start(1, 1).await?;
     scene.endpoints(&sink, 1, &["invoice.paid"]).await?;
@@ -30,7 +30,7 @@ pub(super) async fn memory_at_rest(case: &'static str, stage: &Stage) -> Result<
     Ok(vec![Measure::new(case, "resident", "MiB", resident).against(Target::AtMost(60.0))])
 }
 
-/// Uploads the five example modules, each in a flow of its own.
+/// Uploads the five example modules, each in its own flow.
 async fn load_examples(stage: &Stage, scene: &Scene) -> Result<()> {
     for name in EXAMPLES {
         scene.module(name, stage.guest(name)?).await?;
@@ -45,7 +45,7 @@ async fn load_examples(stage: &Stage, scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Deliveries wait in the table, not in memory.
+/// Measures memory while deliveries wait in the table.
 pub(super) async fn memory_waiting(case: &'static str, stage: &Stage) -> Result<Vec<Measure>> {
     let scene = stage.open(Backend::Sqlite).await?;
     wait_for_later(&scene, if stage.quick { 10_000 } else { 100_000 }).await?;
@@ -57,7 +57,7 @@ pub(super) async fn memory_waiting(case: &'static str, stage: &Stage) -> Result<
     ])
 }
 
-/// Captures events whose deliveries wait for an hour: the smart mode holds each record's.
+/// Captures events whose deliveries wait for an hour, because smart mode holds each record's.
 pub(super) async fn wait_for_later(scene: &Scene, count: usize) -> Result<()> {
     let endpoint = json!({
         "name": "later", "url": "http://127.0.0.1:9/later", "events": ["invoice.updated"],
@@ -76,7 +76,7 @@ pub(super) async fn wait_for_later(scene: &Scene, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// From the start of the process to its readiness, with modules and data.
+/// Measures the time from the start of the process to its readiness, with modules and data.
 pub(super) async fn ready(case: &'static str, stage: &Stage) -> Result<Vec<Measure>> {
     let mut scene = stage.open(Backend::Sqlite).await?;
     load_examples(stage, &scene).await?;

@@ -1,7 +1,7 @@
 //! Scans of a CRM's database: twenty tables of a hundred thousand rows each.
 //!
-//! The tables are filled once and serve all rounds, of which each has a new Waybill: what it finds
-//! there is noted, then nothing has changed, then a thousand rows have.
+//! The tables are filled once and serve all rounds. Each round has a new Waybill: it first stores a
+//! baseline, then nothing has changed, then a thousand rows have.
 
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,17 +22,17 @@ const SCHEMA: &str = include_str!("../../../../tests/crm/schema.sql");
 const FILL: &str = include_str!("../../sql/crm-fill.sql");
 const CHANGE: &str = include_str!("../../sql/crm-change.sql");
 
-/// Tables that are filled; what lists and short lists hold comes on top.
+/// Number of filled tables, in addition to lists and short lists.
 const TABLES: u64 = 20;
 /// Rows of a table that change between two scans.
 const CHANGED: u64 = 50;
 /// The source's name.
 const SOURCE: &str = "crm";
-/// No scan may take longer.
+/// Longest time of a scan.
 const TIME_LIMIT: Duration = Duration::from_mins(10);
-/// How often we ask whether it is done.
+/// Interval at which the end of a scan is checked.
 const PACE: Duration = Duration::from_millis(100);
-/// A new source that has not begun by itself after so long is told to.
+/// Time after which a new source is run explicitly if it has not begun by itself.
 const OWN_ACCORD: Duration = Duration::from_secs(3);
 
 /// A CRM's database, filled.
@@ -66,7 +66,7 @@ impl Crm {
         self.database.execute(&change.replace("{round}", &round.to_string())).await
     }
 
-    /// Statements that MariaDB was sent so far, by anybody.
+    /// Returns the number of statements that MariaDB has received, from all clients.
     async fn questions(&self) -> Result<u64> {
         const QUESTIONS: &str = "SELECT CAST(VARIABLE_VALUE AS UNSIGNED) \
              FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'QUESTIONS'";
@@ -76,7 +76,7 @@ impl Crm {
     }
 }
 
-/// One round: three scans by a new Waybill.
+/// Runs one round: three scans by a new Waybill.
 pub(super) async fn scan(case: &'static str, stage: &Stage) -> Result<Vec<Measure>> {
     let crm = stage.crm.get_or_try_init(|| Crm::fill(stage)).await?;
     let scene = stage.open(Backend::Sqlite).await?;
@@ -107,7 +107,7 @@ pub(super) async fn scan(case: &'static str, stage: &Stage) -> Result<Vec<Measur
     Ok(found)
 }
 
-/// What is called how in the table.
+/// The names in the table.
 struct Names {
     took: &'static str,
     rate: &'static str,
@@ -148,35 +148,35 @@ const CHANGES: Names = Names {
 struct Scans<'a> {
     scene: &'a Scene,
     crm: &'a Crm,
-    /// MariaDB's process, where it is ours.
+    /// MariaDB's process, if the benchmark started it.
     mariadb: Option<u32>,
 }
 
-/// How things stood before a scan.
+/// The state before a scan.
 struct Before {
-    /// When the scan before ended.
+    /// End of the previous scan.
     finished: Option<String>,
     questions: u64,
     cpu: u64,
     database: u64,
 }
 
-/// One scan, done.
+/// A completed scan.
 #[derive(Debug)]
 struct Scan {
     seconds: f64,
     rows: u64,
     events: u64,
     peak: f64,
-    /// Microseconds.
+    /// CPU time in microseconds.
     cpu: u64,
     queries: u64,
-    /// Microseconds of MariaDB, where it is ours.
+    /// CPU time of MariaDB in microseconds, if the benchmark started it.
     database: Option<u64>,
 }
 
 impl Scans<'_> {
-    /// Makes the source. It may begin by itself; if it does not, it is told to.
+    /// Creates the source. Runs it explicitly if it does not begin by itself.
     async fn create(&self) -> Result<()> {
         let database = &self.crm.database;
         let source = json!({
@@ -195,13 +195,13 @@ impl Scans<'_> {
         self.run().await
     }
 
-    /// Has the source run now.
+    /// Runs the source now.
     async fn run(&self) -> Result<()> {
         self.scene.post(&format!("/api/v1/sources/{SOURCE}/run"), &json!({})).await?;
         Ok(())
     }
 
-    /// What the source says of its last run, or its present one.
+    /// Returns the source's last or present run.
     async fn look(&self) -> Result<Value> {
         let source = self.scene.get(&format!("/api/v1/sources/{SOURCE}")).await?;
         Ok(source.get("run").cloned().unwrap_or(Value::Null))

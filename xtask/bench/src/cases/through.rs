@@ -1,4 +1,4 @@
-//! Events through the server to receivers: as many as it takes, or a hundred a second.
+//! Events through the server to receivers: as many as possible, or a hundred a second.
 
 use std::time::Duration;
 
@@ -13,35 +13,35 @@ use crate::sink::Sink;
 use crate::stage::{Backend, Scene, Stage};
 use crate::table::{Measure, Target};
 
-/// As many events as the server takes, each delivered to every endpoint.
+/// As many events as the server accepts, each delivered to every endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Through {
-    /// What it stands on.
+    /// The database.
     pub(super) backend: Backend,
-    /// Connections that post.
+    /// Number of connections that post.
     pub(super) connections: usize,
-    /// Endpoints that each event goes to.
+    /// Number of endpoints for each event.
     pub(super) endpoints: usize,
     /// Events in a request.
     pub(super) batch: usize,
-    /// Whether they pass a module.
+    /// Whether the events pass a module.
     pub(super) module: bool,
-    /// Whether calls are kept on record, as they are where nothing else is said.
+    /// Whether calls are audited, as by default.
     pub(super) audit: bool,
-    /// Events through each second, or accepted where they come in batches.
+    /// Target for delivered events a second, or for accepted ones in batches.
     pub(super) rate: Target,
-    /// CPU-microseconds for each event, PostgreSQL's included.
+    /// Target for CPU microseconds per event, including PostgreSQL's.
     pub(super) cpu: Target,
 }
 
 impl Through {
-    /// With one endpoint and without more.
+    /// Returns the case with one endpoint and defaults.
     pub(super) const fn on(backend: Backend, connections: usize) -> Self {
         let (rate, cpu) = (Target::None, Target::None);
         Self { backend, connections, endpoints: 1, batch: 1, module: false, audit: true, rate, cpu }
     }
 
-    /// One round.
+    /// Runs one round.
     pub(super) async fn run(&self, case: &'static str, stage: &Stage) -> Result<Vec<Measure>> {
         let warm = 2_000;
         let events = warm + if stage.quick { 5_000 } else { 60_000 };
@@ -71,7 +71,8 @@ impl Through {
         Ok(found)
     }
 
-    /// Makes the endpoints, with the module before them where there is one: the events' type.
+    /// Creates the endpoints, with the module before them if there is one. Returns the events'
+    /// type.
     async fn plumb(&self, stage: &Stage, scene: &Scene, sink: &Sink) -> Result<&'static str> {
         const PLAIN: &str = "invoice.paid";
         const MAPPED: &str = "invoice.created";
@@ -111,7 +112,7 @@ impl Through {
     }
 }
 
-/// A hundred events a second, which any machine has room for: what an event takes by itself.
+/// Measures a hundred events a second, which any machine can handle: the cost of a single event.
 pub(super) async fn paced(
     case: &'static str,
     stage: &Stage,

@@ -22,29 +22,28 @@ use crate::{census, store, template};
 
 /// The source's name.
 const SOURCE: &str = "crm";
-/// The secret that it signs with. Both schemes read it as it stands.
+/// The secret with which it signs. Both schemes use it literally.
 const SECRET: &str = "the-other-system-s-secret";
-/// Events before those that are measured.
+/// Number of events before the measured ones.
 const WARM: usize = 2_000;
 
-/// How the other system signs.
+/// The signature of the other system.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Signing {
-    /// The body, by PerfexAPI's scheme.
+    /// Signs the body, by PerfexAPI's scheme.
     PerfexApi,
-    /// An id, the time and the body, by Standard Webhooks.
+    /// Signs an id, the time and the body, by Standard Webhooks.
     Standard,
 }
 
-/// As many webhooks as the server takes, with nobody to deliver them to. The sender signs on the
-/// same cores.
+/// As many webhooks as the server accepts, without deliveries. The sender signs on the same cores.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Webhooks {
-    /// What it stands on.
+    /// The database.
     pub(super) backend: Backend,
-    /// How they are signed.
+    /// The signature.
     pub(super) signing: Signing,
-    /// Events acknowledged each second.
+    /// Target for acknowledged events a second.
     pub(super) rate: Target,
 }
 
@@ -56,7 +55,7 @@ impl Signing {
         }
     }
 
-    /// A webhook that is like no other.
+    /// Returns a webhook that differs from all others.
     fn request(self, seq: usize) -> Result<Request<Full<Bytes>>> {
         let micros = now_micros();
         let body = template::webhook(seq, micros);
@@ -79,7 +78,7 @@ impl Signing {
     }
 }
 
-/// HMAC-SHA256 with the secret.
+/// Computes HMAC-SHA256 with the secret.
 fn sign(parts: &[&[u8]]) -> Result<Vec<u8>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())?;
     for part in parts {
@@ -89,7 +88,7 @@ fn sign(parts: &[&[u8]]) -> Result<Vec<u8>> {
 }
 
 impl Webhooks {
-    /// One round.
+    /// Runs one round.
     pub(super) async fn run(&self, case: &'static str, stage: &Stage) -> Result<Vec<Measure>> {
         let measured = if stage.quick { 5_000 } else { 60_000 };
         let mut scene = stage.open(self.backend).await?;
@@ -124,8 +123,8 @@ impl Webhooks {
     }
 }
 
-/// What must be none. Lost is what was acknowledged and is not in the database after the server was
-/// killed.
+/// Returns the counts that must be zero. Lost means acknowledged but not in the database after the
+/// server was killed.
 async fn faults(case: &'static str, scene: &mut Scene, sent: usize) -> Result<Vec<Measure>> {
     let source = scene.get(&format!("/api/v1/sources/{SOURCE}")).await?;
     let duplicates = source.pointer("/status/duplicates").and_then(Value::as_u64);
