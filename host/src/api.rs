@@ -1,7 +1,7 @@
-//! The REST API: one answer shape, one shape of problem, one resource a file.
+//! The REST API: one shape for answers, one for problems, and one file for each resource.
 //!
 //! [`auth`] decides about every call before its handler runs, and every handler asks for the
-//! [`auth::CallPrincipal`] that was admitted; afterwards the call goes on record
+//! [`auth::CallPrincipal`] that was admitted. Afterwards the call is audited
 //! ([`crate::access::audit`]). Bodies are bounded in size and time, configuration objects refuse
 //! unknown fields, and every answer carries `X-Request-Id`.
 
@@ -76,12 +76,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-/// What handlers work with. axum clones it several times a request, so it is one pointer.
+/// The shared state of the handlers. axum clones it several times a request, so it is one pointer.
 #[derive(Debug, Clone)]
 pub struct AppState(Arc<SharedState>);
 
 impl AppState {
-    /// What handlers will work with.
     pub fn new(shared: SharedState) -> Self {
         Self(Arc::new(shared))
     }
@@ -95,45 +94,42 @@ impl Deref for AppState {
     }
 }
 
-/// What all handlers share.
+/// The state that all handlers share.
 #[derive(Debug)]
 pub struct SharedState {
-    /// The record.
     pub journal: EventStore,
-    /// What is set.
     pub live: LiveSettings,
     /// Sends test deliveries.
     pub client: DeliveryClient,
-    /// The record of calls.
+    /// The audit of calls.
     pub audit: Arc<CallAudit>,
     /// Runs sources.
     pub pull: Arc<crate::sources::SourceContext>,
-    /// Slows those who try tokens.
+    /// Slows down clients that guess tokens.
     pub throttle: FailureThrottle,
-    /// Writes and reads short-lived tokens.
+    /// Issues and reads short-lived tokens.
     pub issuer: GrantIssuer,
-    /// Webhooks for sources that there are not.
+    /// Number of webhooks for sources that do not exist.
     pub unknown_sources: AtomicU64,
     /// Fair shares of reading.
     pub reading: reading::ReadingShares,
     /// Fair shares of dry runs.
     pub trials: reading::ReadingShares,
-    /// The alerts, as this node knows them.
+    /// The alerts that this node knows.
     pub alerts: AlertDesk,
-    /// How everything is doing, as it was read last.
+    /// The health of all objects, as it was last read.
     pub healths: health_answers::HealthCache,
     /// Memory for request bodies.
     pub bodies: body_budget::BodyBudget,
-    /// Cancelled when the server begins to stop, before it takes no more requests.
+    /// Cancelled when the server begins to stop, before it refuses further requests.
     pub stopping: CancellationToken,
-    /// The configuration.
     pub config: Config,
 }
 
-/// Names a request in logs and answers.
+/// Header with the id of a request, which is also in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Every route: those of the API, and those of `pages`, which see to their own guard.
+/// Builds every route: those of the API, and those of `pages`, which have their own guard.
 pub fn build_router(app: AppState, pages: Router<AppState>) -> Router {
     let document = document();
     let router: Router<AppState> = openapi::called().into();
@@ -147,8 +143,9 @@ pub fn build_router(app: AppState, pages: Router<AppState>) -> Router {
         .layer(from_fn_with_state(app.clone(), guard_call))
         .with_state(app.clone());
     let receivers = webhook_router(&app);
-    // Outside the guard, because a browser asks first without a token. It would take every OPTIONS
-    // for itself, so the receivers stand apart: their senders ask by it too.
+    // CORS is outside the guard, because a browser first asks without a token. It would answer
+    // every OPTIONS request, so the webhook receivers are added separately: their senders use
+    // OPTIONS too.
     let router = match cors {
         Some(cors) => router.layer(cors).layer(from_fn_with_state(app, dress_answer)),
         None => router,
@@ -156,7 +153,7 @@ pub fn build_router(app: AppState, pages: Router<AppState>) -> Router {
     router.merge(receivers)
 }
 
-/// The addresses that webhooks are sent to.
+/// Builds the routes to which webhooks are sent.
 fn webhook_router(app: &AppState) -> Router {
     Router::from(openapi::receivers())
         .merge(receive::routes_with_slash())
@@ -165,7 +162,7 @@ fn webhook_router(app: &AppState) -> Router {
         .with_state(app.clone())
 }
 
-/// What other origins' pages may do, if any (the Fetch standard, section 3.3).
+/// Returns the rules for pages of other origins, if any are allowed (Fetch standard, section 3.3).
 fn cors_layer(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> =
         origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()).collect();
@@ -183,11 +180,11 @@ fn cors_layer(origins: &[String]) -> Option<CorsLayer> {
     (!origins.is_empty()).then(layer)
 }
 
-/// How long a browser may remember what it was allowed.
+/// Time for which a browser may remember these rules.
 const CORS_AGE: Duration = Duration::from_mins(10);
 
-/// Lets only those in who may, keeps the call on record, and gives every answer its id and the
-/// headers that keep a browser from guessing.
+/// Admits permitted calls, audits them, and adds the request id and the security headers to every
+/// answer.
 async fn guard_call(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let id = RequestId::generate();
     let mut response = if names_its_host(&request) {
@@ -195,7 +192,7 @@ async fn guard_call(State(app): State<AppState>, mut request: Request, next: Nex
         if let Some(route) = route.filter(|route| is_guarded(route.as_str())) {
             run_guarded(&app, id, &route, request, next).await
         } else {
-            // Pages guard themselves. Where no route has this path there is nothing to guard.
+            // Pages have their own guard. A path without a route needs none.
             request.extensions_mut().insert(id);
             next.run(request).await
         }
@@ -207,14 +204,14 @@ async fn guard_call(State(app): State<AppState>, mut request: Request, next: Nex
     response
 }
 
-/// What is answered without the guard, to a browser that asks whether it may call.
+/// Adds the headers to answers outside the guard, for a browser that asks whether it may call.
 async fn dress_answer(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     dress(&app, RequestId::generate(), &mut response);
     response
 }
 
-/// Gives an answer its id and what it says to browsers.
+/// Adds the request id and the security headers to an answer.
 fn dress(app: &AppState, id: RequestId, response: &mut Response) {
     let headers = response.headers_mut();
     headers.reserve(SECURITY.len() + 2);
@@ -229,8 +226,8 @@ fn dress(app: &AppState, id: RequestId, response: &mut Response) {
     }
 }
 
-/// Whether HTTP/1.1's `Host` is there once and is one; proxies and servers that read two of them
-/// differently can be played off against each other.
+/// Returns whether HTTP/1.1's `Host` is present once and valid. A proxy and a server that read two
+/// of them differently can be exploited.
 fn names_its_host(request: &Request) -> bool {
     if request.version() != Version::HTTP_11 {
         return true;
@@ -268,7 +265,7 @@ async fn run_guarded(
     let is_proven = response.extensions_mut().remove::<ProvenSender>().is_some();
     let tool = response.extensions_mut().remove::<ToolNote>();
     let status = tool.as_ref().map_or_else(|| response.status(), |tool| tool.status);
-    // Handlers of OAuth know better than the guard who it is.
+    // OAuth handlers know the caller better than the guard does.
     let caller = response.extensions_mut().remove::<CallOrigin>().unwrap_or(caller);
     let call = ApiCall {
         id,
@@ -285,7 +282,8 @@ async fn run_guarded(
     response
 }
 
-/// Puts a call on record. `is_free`: nobody pays for it, so it only counts in its address's row.
+/// Audits a call. With `is_free` the call does not count for any token, only in the row of its
+/// address.
 pub async fn record_call(
     app: &AppState,
     call: ApiCall,
@@ -302,15 +300,15 @@ pub async fn record_call(
     } else {
         app.audit.note_call(call);
     }
-    // A page answers a form that it carried out by sending the browser elsewhere.
+    // A page answers a successful form with a redirect.
     if sets && (status.is_success() || status.is_redirection()) {
         app.audit.write_notes(Vec::new());
         app.journal.flush_writes().await;
     }
 }
 
-/// What is wrong with an address that names U+0000: no row holds it, and PostgreSQL refuses to look
-/// for it.
+/// Returns the problem with an address that contains U+0000: no row can hold it, and PostgreSQL
+/// refuses to search for it.
 pub fn find_unstorable(uri: &Uri) -> Option<ApiProblem> {
     let names_it = |text: &str| text.contains("%00");
     if names_it(uri.path()) {
@@ -319,10 +317,10 @@ pub fn find_unstorable(uri: &Uri) -> Option<ApiProblem> {
     let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
     let pair = pairs.into_iter().find(|pair| names_it(pair))?;
     let name = pair.split('=').next().unwrap_or_default();
-    Some(ApiProblem::fault(name, "holds U+0000 (`%00`), which no text here does"))
+    Some(ApiProblem::fault(name, "contains U+0000 (`%00`), which cannot be stored"))
 }
 
-/// Runs a call's handler; one that reads takes its turn.
+/// Runs a call's handler. A call that reads waits for its turn.
 pub async fn run_handler(app: &AppState, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let Some(principal) = request.extensions().get::<CallPrincipal>().filter(|_| reads) else {
@@ -334,17 +332,17 @@ pub async fn run_handler(app: &AppState, request: Request, next: Next) -> Respon
     }
 }
 
-/// The tool that a call was about. It stands on record in the place of the route and of the status.
+/// The tool that a call used. The audit shows it instead of the route and the status.
 #[derive(Debug, Clone)]
 pub struct ToolNote {
     pub name: &'static str,
-    /// What came of it. The answer itself is 200, whatever the tool says.
+    /// The result of the tool. The HTTP status is always 200.
     pub status: StatusCode,
 }
 
-/// Whether a call may set something, and so is on record before it is answered. Capturing events
-/// and giving short-lived tokens, of which nothing is stored, do not wait for that; nor does what
-/// is said about tools without calling one.
+/// Returns whether a call may change settings, and so is audited before it is answered. Capturing
+/// events and issuing short-lived tokens, which are not stored, do not wait for the audit; neither
+/// do questions about tools.
 fn is_setting_call(method: &Method, route: &str) -> bool {
     *method != Method::GET
         && *method != Method::HEAD
@@ -354,11 +352,11 @@ fn is_setting_call(method: &Method, route: &str) -> bool {
         && !route.starts_with("/in/")
 }
 
-/// For a year (RFC 6797).
+/// One year (RFC 6797).
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// What every answer says to a browser, where its handler says nothing else: the list of OWASP's
-/// Secure Headers Project.
+/// Security headers of every answer that does not set them itself, from the list of OWASP's Secure
+/// Headers Project.
 static SECURITY: [(HeaderName, HeaderValue); 8] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),

@@ -9,15 +9,15 @@ use std::fmt::Display;
 use std::str::FromStr;
 use utoipa::{IntoParams, ToSchema};
 
-/// One thing.
+/// An answer with one object.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Data)]
 pub struct DataAnswer<T> {
-    /// It.
+    /// The object.
     pub data: T,
 }
 
-/// Answers with one thing.
+/// Answers with one object.
 pub fn data_answer<T: Serialize>(data: T) -> Json<DataAnswer<T>> {
     Json(DataAnswer { data })
 }
@@ -26,52 +26,52 @@ pub fn data_answer<T: Serialize>(data: T) -> Json<DataAnswer<T>> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = List)]
 pub struct ListAnswer<T> {
-    /// The page.
+    /// The objects of the page.
     pub data: Vec<T>,
-    /// About the page.
+    /// Information about the page.
     pub meta: PageMeta,
-    /// Where to go from here.
+    /// Links to other pages.
     pub links: PageLinks,
 }
 
-/// About a page.
+/// Information about a page.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Meta)]
 pub struct PageMeta {
-    /// How many are on it.
+    /// Number of objects on the page.
     pub count: usize,
-    /// What to give as `cursor` for the next page; absent on the last. A page of a filtered list may hold
-    /// few things, or none, and not be the last: one request looks through 10,000.
+    /// The `cursor` of the next page. Absent on the last page. A page of a filtered list may be
+    /// short, or empty, and not be the last: one request examines 10,000 rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 
-/// Where to go from a page.
+/// Links to other pages.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Links)]
 pub struct PageLinks {
-    /// The next page; absent on the last.
+    /// The next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// Which page of a list.
+/// Selects a page of a list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageRequest {
-    /// Where to go on: `meta.next_cursor` of the page before.
+    /// The `meta.next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// How many, 1 to 200; 50 where left out.
+    /// Number of objects, 1 to 200. Default: 50.
     pub limit: Option<String>,
 }
 
-/// Most things on a page.
+/// Largest number of objects on a page.
 const MOST: u32 = 200;
-/// Things on a page where nothing else is said.
+/// Default number of objects on a page.
 const USUAL: u32 = 50;
 
 impl PageRequest {
-    /// How many things to show.
+    /// Returns the number of objects to show.
     pub fn limit(&self) -> Result<u32, ApiProblem> {
         let Some(text) = &self.limit else { return Ok(USUAL) };
         match text.parse() {
@@ -80,21 +80,21 @@ impl PageRequest {
         }
     }
 
-    /// The id to go on after.
+    /// Returns the id after which the page begins.
     pub fn after<I: FromStr>(&self) -> Result<Option<I>, ApiProblem> {
         let Some(text) = &self.cursor else { return Ok(None) };
-        let wrong = |_| ApiProblem::fault("cursor", "is not one that a page of this list gave");
+        let wrong = |_| ApiProblem::fault("cursor", "is not a cursor of this list");
         text.parse().map(Some).map_err(wrong)
     }
 }
 
-/// A list that has no more pages.
+/// Answers with a list that has only one page.
 pub fn whole_list<T: Serialize>(data: Vec<T>) -> Json<ListAnswer<T>> {
     let meta = PageMeta { count: data.len(), next_cursor: None };
     Json(ListAnswer { data, meta, links: PageLinks { next: None } })
 }
 
-/// A page of a list, shown.
+/// Answers with a page of a list.
 pub fn list_page<R, T: Serialize, I: Display>(
     uri: &Uri,
     page: ListPage<R, I>,

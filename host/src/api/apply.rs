@@ -1,8 +1,8 @@
-//! `/config`: everything that is set, as one document. What `waybill apply` and `waybill export` speak.
+//! `/config`: all settings as one document, for `waybill apply` and `waybill export`.
 //!
-//! Applying is idempotent and all or nothing, in one transaction: things are found by their name, made
-//! where they are missing, changed where they differ. What the document does not name stays, unless it
-//! says `prune: true`.
+//! Applying is idempotent, and makes all changes or none, in one transaction. Objects are found by
+//! their name, created if they are missing, and changed if they differ. Objects that the document
+//! does not name stay, unless it says `prune: true`.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
@@ -36,12 +36,12 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use utoipa::IntoParams;
 
-/// How to apply.
+/// Options for applying.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ApplyQuery {
-    /// Only say what would change.
+    /// Only computes the changes.
     #[serde(default)]
     dry_run: bool,
 }
@@ -53,7 +53,7 @@ fn object<S: Serialize>(settings: &S) -> Map<String, Value> {
     }
 }
 
-/// Brings what is set in line with a document.
+/// Changes the settings to match a document.
 #[utoipa::path(put, path = "/api/v1/config", tag = "config", operation_id = "apply_config", params(ApplyQuery),
     request_body = ConfigDocument, responses((status = 200, body = DataAnswer<AppliedDocument>), (status = 422, body = ApiProblem)))]
 pub async fn apply_config(
@@ -85,7 +85,7 @@ pub async fn apply_config(
         work.delete_unlisted::<FlowResource>(&as_objects(&document.flows));
         work.delete_unlisted::<EndpointResource>(&document.endpoints);
         work.delete_unlisted::<SourceResource>(&document.sources);
-        // A document of before there were any must not delete them.
+        // A document from a version without module secrets must not delete them.
         if !document.module_secrets.is_empty() {
             work.delete_unlisted::<ModuleSecretResource>(&document.module_secrets);
         }
@@ -95,7 +95,7 @@ pub async fn apply_config(
     }
     let (changes, mut applied) = (work.changes, work.applied);
     if query.dry_run {
-        // What is made for real will be another.
+        // The real run will make another secret.
         for change in &mut applied {
             change.secret = None;
         }
@@ -112,9 +112,9 @@ struct ApplyWork<'a> {
     snapshot: &'a SettingsSnapshot,
     /// Secrets that the document carries.
     carried: &'a CarriedSecrets,
-    /// The modules that there will be.
+    /// The modules after the change.
     modules: KnownModules,
-    /// The endpoints that there will be.
+    /// The endpoints after the change.
     endpoints: BTreeSet<String>,
     changes: Vec<ObjectChange>,
     applied: Vec<AppliedChange>,
@@ -128,21 +128,21 @@ fn as_objects<S: Serialize>(settings: &[S]) -> Vec<Map<String, Value>> {
     settings.iter().map(object).collect()
 }
 
-/// The names of the endpoints that there will be.
+/// Returns the names of the endpoints after the change.
 fn endpoint_names(document: &ConfigDocument, snapshot: &SettingsSnapshot) -> BTreeSet<String> {
     let stays = snapshot.endpoints().filter(|_| !document.prune);
     let stays = stays.map(|target| target.endpoint.settings.name.clone());
     document.endpoints.iter().map(|given| name_of(given).to_owned()).chain(stays).collect()
 }
 
-/// The fields in which two things differ.
+/// Returns the fields in which two objects differ.
 fn differing_fields(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned().collect()
 }
 
 impl ApplyWork<'_> {
-    /// Notes what happens to an object; whether it is to be written.
+    /// Records the change of an object. Returns whether it must be written.
     fn note_change<R: SettingsResource>(
         &mut self,
         old: Option<&R::Settings>,
@@ -191,14 +191,14 @@ impl ApplyWork<'_> {
             self.applied.push(AppliedChange { fields, warning: choice.warning, ..noted });
             self.changes.extend(change);
         }
-        // In a dry run what is missing counts as uploaded.
+        // In a dry run a missing component counts as uploaded.
         for choice in &document.modules {
             self.modules.add(&choice.name, choice.version, choice.active);
         }
         Ok(())
     }
 
-    /// Activates the version that a document chooses, or approves more of what it asks for.
+    /// Activates the version that a document chooses, or approves further capabilities.
     fn change_module(
         &mut self,
         document: &ConfigDocument,

@@ -1,4 +1,4 @@
-//! `/audit`: who called what, from where, and what came of it.
+//! `/audit`: who called what, from where, and with which result.
 
 use super::AppState;
 use super::answer::{ListAnswer, PageRequest, list_page};
@@ -20,33 +20,33 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use utoipa::ToSchema;
 
-/// A call, as it is on record.
+/// An audited call.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CallView {
-    /// The request's id, as its answer carried it in `X-Request-Id`.
+    /// The request's id, from `X-Request-Id` of its answer.
     pub id: String,
-    /// When it came.
+    /// Time of the call.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// The id of the token that was shown, if it was known; a short-lived one's client.
+    /// Id of the token, if it was known. For a short-lived token, the id of its client.
     pub token_id: Option<String>,
-    /// Its name, if it is there still.
+    /// Name of the token, if it still exists.
     pub token: Option<String>,
-    /// Where it came from.
+    /// Address of the caller.
     #[schema(value_type = String)]
     pub address: IpAddr,
     /// The HTTP method.
     pub method: String,
     /// The route, with the names of its parameters.
     pub route: String,
-    /// The status of the answer.
+    /// HTTP status of the answer.
     pub status: u16,
-    /// How long the answer took, in milliseconds.
+    /// Duration of the call, in milliseconds.
     pub duration_ms: f64,
-    /// How many calls the row stands for. Calls without a known token, and those refused before they
-    /// count against a token's rate, share one row for each address and minute; method, route and
-    /// status are then those of the last. Beyond 64 addresses a minute the rest share the address
-    /// `0.0.0.0`.
+    /// Number of calls that the row stands for. Calls without a known token, and calls refused
+    /// before they count against a token's rate, share one row for each address and minute; method,
+    /// route and status are then those of the last call. Beyond 64 addresses a minute the rest
+    /// share the address `0.0.0.0`.
     pub calls: u32,
 }
 
@@ -69,28 +69,28 @@ impl CallView {
     }
 }
 
-/// Which calls.
+/// Selects calls.
 #[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CallQuery {
-    /// Only of this token, by id or name.
+    /// Calls of this token, by id or name.
     pub token: Option<String>,
-    /// Only from this address.
+    /// Calls from this address.
     pub address: Option<String>,
-    /// Only with this method.
+    /// Calls with this method.
     pub method: Option<String>,
-    /// Only of this route, such as `/api/v1/events`.
+    /// Calls of this route, such as `/api/v1/events`.
     pub route: Option<String>,
-    /// Only with this status, such as `403`, or of this class, such as `4xx`.
+    /// Calls with this status, such as `403`, or of this class, such as `4xx`.
     pub status: Option<String>,
-    /// Come then or later: RFC 3339, or Unix seconds.
+    /// Calls at this time or later: RFC 3339, or Unix seconds.
     pub since: Option<String>,
-    /// Come earlier: RFC 3339, or Unix seconds.
+    /// Calls before this time: RFC 3339, or Unix seconds.
     pub until: Option<String>,
-    /// Where to go on: `meta.next_cursor` of the page before.
+    /// The `meta.next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// How many, 1 to 200; 50 where left out.
+    /// Number of calls, 1 to 200. Default: 50.
     pub limit: Option<String>,
 }
 
@@ -108,7 +108,7 @@ impl CallQuery {
     }
 }
 
-/// A token by id, which may be of one that was revoked, or by name.
+/// Finds a token by name, or by id, which may belong to a revoked one.
 fn find_token(topology: &SettingsSnapshot, text: &str) -> Result<TokenId, ApiProblem> {
     if let Ok(id) = text.parse() {
         return Ok(id);
@@ -122,7 +122,7 @@ fn find_token(topology: &SettingsSnapshot, text: &str) -> Result<TokenId, ApiPro
     })
 }
 
-/// An address as rows have it: in its shortest form, and IPv4 in IPv6 as IPv4.
+/// Parses an address into the form of the rows: its shortest form, and IPv4 in IPv6 as IPv4.
 fn read_address(text: &str) -> Result<String, ApiProblem> {
     let address = text.parse::<IpAddr>().ok();
     address.map(|address| address.to_canonical().to_string()).ok_or_else(|| {
@@ -159,7 +159,7 @@ pub async fn list_calls(
     Ok(list_page(&uri, found, |call| CallView::new(&topology, call)))
 }
 
-/// Calls that are read at once.
+/// Number of calls that are read at once.
 const CHUNK: u32 = 1_000;
 
 /// Exports calls, one JSON object a line, newest first.

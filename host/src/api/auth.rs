@@ -1,4 +1,5 @@
-//! Who is calling: a token, as `Authorization: Bearer …` or `X-API-KEY: …`, and what it may do.
+//! Identifies the caller by a token, as `Authorization: Bearer …` or `X-API-KEY: …`, and checks its
+//! rights.
 //!
 //! [`admit_caller`] runs before every handler: it looks the token up and lets
 //! [`ApiToken::admit`] decide by what [`route_need`] says of the route. A route that [`route_need`]
@@ -39,45 +40,45 @@ pub const ADMIN: &str = "admin";
 pub struct CallPrincipal {
     token: Arc<ApiToken>,
     scopes: ScopeSet,
-    /// When the token that was shown ends; for a short-lived one before its client.
+    /// Expiry of the presented token. A short-lived token expires before its client.
     ends: Option<Timestamp>,
 }
 
 impl CallPrincipal {
-    /// The holder of a token itself, with all that it may do.
+    /// Returns the principal of a token, with all of its rights.
     pub fn of_token(token: Arc<ApiToken>) -> Self {
         Self { scopes: token.scopes, ends: token.settings.expires_at, token }
     }
 
-    /// Whether a call of this route of the REST API would be admitted.
+    /// Returns whether a call of this route of the REST API would be admitted.
     pub fn may_call(&self, method: &Method, route: &str) -> bool {
         let need = route_need(method, route);
         need.is_some_and(|need| self.token.check_need(self.scopes, need).is_ok())
     }
 
-    /// Says why a call of this route of the REST API would be refused.
+    /// Fails if a call of this route of the REST API would be refused.
     pub fn check_call(&self, method: &Method, route: &str) -> Result<(), ApiProblem> {
         let need = route_need(method, route)
             .ok_or_else(|| ApiProblem::forbidden("nobody may call this: no scope guards it"))?;
         self.token.check_need(self.scopes, need).map_err(refusal_problem)
     }
 
-    /// The token; for a short-lived one its client.
+    /// Returns the token, or the client of a short-lived one.
     pub fn token(&self) -> &ApiToken {
         &self.token
     }
 
-    /// What it may do.
+    /// Returns the scopes of the caller.
     pub const fn scopes(&self) -> ScopeSet {
         self.scopes
     }
 
-    /// The most that a token has which this caller makes or changes.
+    /// Returns the limits of tokens that this caller may make or change.
     pub fn ceiling(&self) -> TokenCeiling<'_> {
         TokenCeiling { scopes: self.scopes, ends: self.ends, settings: &self.token.settings }
     }
 
-    /// Refuses what is about a resource that the token is not for.
+    /// Fails if the token is not for this resource.
     pub fn check_table(&self, resource: Option<&str>) -> Result<(), ApiProblem> {
         if self.token.may_touch(resource) {
             return Ok(());
@@ -85,8 +86,8 @@ impl CallPrincipal {
         Err(ApiProblem::forbidden(tables_detail(resource)))
     }
 
-    /// The source that a call is about: the named one, or the only one that the token is bound to.
-    /// Refuses sources that the token is not for.
+    /// Returns the source that a call is about: the named one, or the only one to which the token
+    /// is bound. Fails for a source that the token is not for.
     pub fn source<'s>(&'s self, named: Option<&'s str>) -> Result<Option<&'s str>, ApiProblem> {
         let source = named.or_else(|| self.token.only_source());
         let may = match source {
@@ -120,27 +121,27 @@ impl<S: Sync> FromRequestParts<S> for CallPrincipal {
     }
 }
 
-/// A call as far as it is known before its handler runs.
+/// The facts about a call before its handler runs.
 #[derive(Debug, Clone, Copy)]
 pub struct CallOrigin {
-    /// Where it comes from.
+    /// Address of the caller.
     pub address: IpAddr,
-    /// When it came.
+    /// Time of the call.
     pub at: Timestamp,
-    /// The token that it shows, if that is known.
+    /// The presented token, if it is known.
     pub token: Option<TokenId>,
-    /// Whether it was refused before it counted against its token's rate.
+    /// Whether the call was refused before it counted against its token's rate.
     pub is_free: bool,
 }
 
 impl CallOrigin {
-    /// Whoever sends this request.
+    /// Returns the origin of a request.
     pub fn of(app: &AppState, request: &Request) -> Self {
         let at = app.journal.clock().now();
         Self { address: address(app, request), at, token: None, is_free: false }
     }
 
-    /// The answer to a call that is refused.
+    /// Returns the answer to a refused call.
     pub fn refused(&mut self, refusal: CallRefusal) -> ApiProblem {
         self.is_free = match refusal {
             CallRefusal::Expired(_) | CallRefusal::Address(_) | CallRefusal::Rate(..) => true,
@@ -175,8 +176,8 @@ fn find_shared_token(app: &AppState, request: &Request, now: Timestamp) -> Optio
     shown_digest(shown).and_then(|digest| topology.find_token(&digest).cloned())
 }
 
-/// Takes calls of a token for this node, where several nodes share them and those that were taken
-/// are used up. While the database is away, what is left of them has to do.
+/// Takes calls of a token for this node, if several nodes share them and this node's part is used
+/// up. While the database is away, the rest of the part must be enough.
 pub async fn take_shared_calls(app: &AppState, token: &ApiToken, now: Timestamp) {
     let Some(limit) = token.settings.rate.filter(|_| app.journal.has_others()) else { return };
     let Some(whole) = token.wanted_calls(now) else { return };
@@ -207,7 +208,7 @@ fn identify_caller(
 ) -> Result<Option<CallAllowance>, ApiProblem> {
     let need = route_need(request.method(), route);
     if matches!(need, Some(RouteNeed::Client | RouteNeed::Signature)) {
-        // The handler finds out who it is, and says so in its answer's extensions.
+        // The handler identifies the caller, and reports it in the extensions of its answer.
         request.extensions_mut().insert(*from);
         return Ok(None);
     }
@@ -222,14 +223,14 @@ fn identify_caller(
     let admitted =
         token.admit(principal.scopes, need.unwrap_or(RouteNeed::Token), from.address, from.at);
     let allowance = admitted.map_err(|refusal| from.refused(refusal))?;
-    // A route that says nothing of its need gives no principal, so its handler refuses the call.
+    // A route without a stated need gets no principal, so its handler refuses the call.
     if need.is_some() {
         request.extensions_mut().insert(principal);
     }
     Ok(allowance)
 }
 
-/// Whose token a text is, or stands for. Texts that are none slow their sender down.
+/// Finds the principal of a token. Unknown tokens slow their sender down.
 pub fn find_principal(
     app: &AppState,
     shown: &str,
@@ -246,8 +247,8 @@ pub fn find_principal(
     found.ok_or_else(|| ApiProblem::unauthorized("this token is not known here"))
 }
 
-/// The client of a short-lived token, if that is real and still good. It may do what it was given
-/// and its client may do now: a client that lost a scope lost it in all its tokens.
+/// Finds the client of a short-lived token that is genuine and has not expired. It may do what both
+/// the token and its client may do now: when a client loses a scope, all its tokens lose it.
 fn find_granted(
     app: &AppState,
     shown: &ShownGrant,
@@ -272,9 +273,9 @@ fn find_granted(
     Ok(Some(CallPrincipal { token: Arc::clone(client), scopes, ends: Some(ends) }))
 }
 
-/// Refuses an address that showed too many unknown tokens, and notes one that shows another. A
-/// token that was used from there of late goes through; of any other it is not told whether it is
-/// good.
+/// Refuses an address that presented too many unknown tokens, and counts another unknown one. A
+/// token that was recently used from this address is accepted; for any other the answer does not
+/// reveal whether it is valid.
 pub fn slow_down_guessing(
     app: &AppState,
     known: Option<&ApiToken>,
@@ -293,7 +294,7 @@ pub fn slow_down_guessing(
     Ok(())
 }
 
-/// The token that a request shows.
+/// Returns the token of a request.
 fn presented_token(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| {
@@ -341,7 +342,7 @@ fn refusal_problem(refusal: CallRefusal) -> ApiProblem {
     }
 }
 
-/// What is left, as headers.
+/// Returns the remaining calls as headers.
 pub fn rate_headers(allowance: CallAllowance) -> [(HeaderName, HeaderValue); 3] {
     [
         (HeaderName::from_static("x-ratelimit-limit"), allowance.limit.into()),
@@ -350,8 +351,8 @@ pub fn rate_headers(allowance: CallAllowance) -> [(HeaderName, HeaderValue); 3] 
     ]
 }
 
-/// Makes the first token where there is none, and sets the one that the environment gives. The
-/// token that was made is returned, to be shown once.
+/// Creates the first token if there is none, and stores the one from the environment. Returns a
+/// created token, to be shown once.
 pub async fn first_token(
     journal: &EventStore,
     given: Option<&str>,

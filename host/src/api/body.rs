@@ -1,4 +1,4 @@
-//! Reading bodies and queries: bounded, and with problems that say where.
+//! Reads bodies and queries within bounds, and reports faults with their places.
 
 use super::AppState;
 use super::auth::CallPrincipal;
@@ -29,17 +29,17 @@ impl FromRequest<AppState> for BoundedBody {
     }
 }
 
-/// Longest form of OAuth in bytes; it comes from anybody, and holds a few short texts.
+/// Largest form of OAuth, in bytes. Anybody can send one, and it holds a few short texts.
 const LONGEST_FORM: usize = 16 * 1024;
 
-/// How long a body may be, in bytes. One for a webhook source that does not exist is not read at
-/// all.
+/// Returns the largest permitted body, in bytes. A body for a webhook source that does not exist is
+/// not read at all.
 fn limit(app: &AppState, path: &str) -> Result<usize, ApiProblem> {
     let most = app.config.server.max_body;
     if path.starts_with("/oauth/") {
         return Ok(LONGEST_FORM.min(most));
     }
-    // A name that is written with escapes is looked up by its handler.
+    // The handler looks up a name that contains escapes.
     let Some(source) = path.strip_prefix("/in/").filter(|name| !name.contains('%')) else {
         return Ok(most);
     };
@@ -49,9 +49,8 @@ fn limit(app: &AppState, path: &str) -> Result<usize, ApiProblem> {
     }
 }
 
-/// How much of a body that is too large is read all the same, and for how long. A client that is
-/// still sending when its connection closes sees a reset instead of the answer (RFC 9112, section
-/// 9.6).
+/// Bytes of an oversized body that are still read, and for how long. A client that is still sending
+/// when its connection closes sees a reset instead of the answer (RFC 9112, section 9.6).
 const DRAIN: (usize, Duration) = (32 << 20, Duration::from_secs(5));
 
 /// Reads a body of at most `limit` bytes, in at most `server.body_timeout`.
@@ -66,7 +65,7 @@ pub async fn read_body(
 }
 
 async fn read_all(app: &AppState, request: Request, limit: usize) -> Result<Bytes, ApiProblem> {
-    // Such a client sends nothing before it is told to, so it has time for the answer.
+    // Such a client sends nothing until it is asked to, so it receives the answer.
     let asks_first = request.headers().contains_key(header::EXPECT);
     let mut account =
         app.bodies.open_account(request.extensions().get::<CallPrincipal>().is_some());
@@ -86,19 +85,19 @@ async fn read_all(app: &AppState, request: Request, limit: usize) -> Result<Byte
         let Ok(data) = frame.map_err(cut_off)?.into_data() else { continue };
         if collected.len() + data.len() > limit {
             drop((collected, account));
-            // Whether it came to its end or not: the answer is the same.
+            // The result of draining does not change the answer.
             drop(tokio::time::timeout(DRAIN.1, drain_body(body)).await);
             return Err(ApiProblem::too_large(limit));
         }
         account.pay_for_bytes(data.len()).await?;
-        // It grows as it comes: where pages are large, the first byte of a buffer of the announced
-        // length would make two megabytes resident.
+        // The buffer grows as data arrives: with large pages, a buffer of the announced length
+        // would make two megabytes resident with its first byte.
         collected.extend_from_slice(&data);
     }
 }
 
-/// Pays for a body that was decompressed, until what is returned is dropped. One that was not is
-/// paid for already. `known` where its sender has shown a good token.
+/// Reserves memory for a decompressed body, until the returned value is dropped. Any other body has
+/// its memory already. `known` says whether the sender has presented a valid token.
 #[expect(clippy::ptr_arg, reason = "only a body that was copied is paid for once more")]
 pub async fn pay_for_copy(
     app: &AppState,
@@ -112,7 +111,7 @@ pub async fn pay_for_copy(
     Ok(account.close())
 }
 
-/// What a request's headers take while its body is waited for, in bytes.
+/// Returns the memory of a request's headers, which are held while its body arrives, in bytes.
 fn head_size(request: &Request) -> usize {
     let fields = request.headers().iter();
     fields.map(|(name, value)| name.as_str().len() + value.len()).sum()
@@ -128,7 +127,7 @@ async fn drain_body(mut body: axum::body::Body) {
     }
 }
 
-/// A JSON body of a known shape; what does not fit is named by its path.
+/// A JSON body of a known shape. A fault is reported with its path.
 #[derive(Debug)]
 pub struct JsonInput<T>(pub T);
 
@@ -141,10 +140,10 @@ impl<T: DeserializeOwned> FromRequest<AppState> for JsonInput<T> {
     }
 }
 
-/// Reads a JSON object of a known shape.
+/// Parses a JSON object of a known shape.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiProblem> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
-    // serde would take an array for a structure, its elements in the order of the fields.
+    // serde would accept an array for a structure, with its elements in the order of the fields.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(ApiProblem::fault("", "an object is expected, not an array"));
     }
@@ -171,7 +170,7 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiProblem> {
     Ok(value)
 }
 
-/// What serde says of a text, without the text: it may be a secret in the wrong place.
+/// Removes the text from serde's message, because it may be a secret in the wrong place.
 fn without_text(message: &str) -> String {
     let around = message.split_once(" \"").and_then(|(before, rest)| {
         let (_, after) = rest.rsplit_once("\", expected ")?;
@@ -180,7 +179,7 @@ fn without_text(message: &str) -> String {
     around.unwrap_or_else(|| message.to_owned())
 }
 
-/// The query of a URL; unknown parameters are refused where the shape refuses them.
+/// The query of a URL. Unknown parameters are refused if the shape refuses them.
 #[derive(Debug)]
 pub struct QueryInput<T>(pub T);
 

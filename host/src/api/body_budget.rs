@@ -1,12 +1,13 @@
 //! Memory for request bodies in flight: one budget in bytes for the whole process.
 //!
-//! A body pays for what has come of it, not for what it announces, from its first byte until nobody
-//! needs it any more: for a capture until it is committed. Requests whose sender is not known yet
-//! (webhooks, clients of OAuth) share half of the budget, so they cannot keep out those with a
-//! token.
+//! A body reserves memory for the bytes that have arrived, not for its announced length, from its
+//! first byte until nothing needs it any more; for a capture, until the commit. Requests of unknown
+//! senders (webhooks, clients of OAuth) share half of the budget, so they cannot displace those
+//! with a token.
 //!
-//! Where the budget is used up, bodies that make little progress give way (503 with `Retry-After`);
-//! where that frees too little in two seconds, the request that wants more is refused the same way.
+//! When the budget is used up, bodies that make little progress are refused (503 with
+//! `Retry-After`). If that does not free enough within two seconds, the request that needs more is
+//! refused in the same way.
 
 use super::problem::ApiProblem;
 use bytes::Bytes;
@@ -16,13 +17,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The budget in bytes, unless one body may be larger than half of it.
 const BUDGET: usize = 32 << 20;
-/// How long a request waits for others to make room.
+/// Time that a request waits for others to free memory.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often others are asked to give way meanwhile.
+/// Interval at which other bodies are asked to give way.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// A body that has not brought [`PROGRESS`] bytes in this time gives way.
 const STALLED: Duration = Duration::from_secs(1);
-/// Bytes that count as progress.
+/// Number of bytes that count as progress.
 const PROGRESS: usize = 16 * 1024;
 
 /// Memory for all bodies in flight.
@@ -30,16 +31,16 @@ const PROGRESS: usize = 16 * 1024;
 pub struct BodyBudget {
     all: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
-    /// Bytes that one body can have at most: the share of strangers.
+    /// Largest memory of one body in bytes, and the share of unknown senders.
     share: usize,
-    /// Told when somebody waits for memory.
+    /// Notified when a body waits for memory.
     pressure: Notify,
 }
 
 impl BodyBudget {
-    /// A budget that holds at least two bodies of `largest` bytes.
+    /// Creates a budget that holds at least two bodies of `largest` bytes.
     pub fn new(largest: usize) -> Self {
-        // A semaphore hands out 32-bit numbers of permits.
+        // A semaphore takes 32-bit numbers of permits.
         let share = (BUDGET / 2).max(largest).min(u32::MAX as usize / 2);
         Self {
             all: Arc::new(Semaphore::new(2 * share)),
@@ -49,7 +50,7 @@ impl BodyBudget {
         }
     }
 
-    /// Begins the account of one body. `known` where its sender has shown a good token.
+    /// Opens the account of one body. `known` says whether the sender has presented a valid token.
     pub fn open_account(&self, known: bool) -> BodyAccount<'_> {
         let strangers = (!known).then(|| Arc::clone(&self.strangers));
         BodyAccount {
@@ -62,29 +63,30 @@ impl BodyBudget {
     }
 }
 
-/// What a body holds of the budget; given back when dropped.
+/// Memory that a body has reserved. Dropping it frees the memory.
 #[derive(Debug, Default)]
 pub struct PaidBytes {
     all: Option<OwnedSemaphorePermit>,
     strangers: Option<OwnedSemaphorePermit>,
 }
 
-/// What one body has taken of the budget, and when it last made progress.
+/// The memory of one body, and when it last made progress.
 #[derive(Debug)]
 pub struct BodyAccount<'b> {
     budget: &'b BodyBudget,
     strangers: Option<Arc<Semaphore>>,
     paid: PaidBytes,
     bytes: usize,
-    /// When it last made progress, and what has come since.
+    /// Time of the last progress, and the bytes since.
     moved: (Instant, usize),
 }
 
 impl BodyAccount<'_> {
-    /// Pays for bytes that came. Waits for others to give way, and refuses where they do not.
+    /// Reserves memory for bytes that arrived. Waits for other bodies to give way, and fails if
+    /// they do not.
     pub async fn pay_for_bytes(&mut self, bytes: usize) -> Result<(), ApiProblem> {
         self.note_progress(bytes);
-        // A body that is larger than the share pays for no more than that.
+        // A body that is larger than the share only pays for the share.
         let bytes = bytes.min(self.budget.share - self.bytes);
         if bytes == 0 || self.try_pay(bytes) {
             return Ok(());
@@ -122,7 +124,7 @@ impl BodyAccount<'_> {
         true
     }
 
-    /// Ends when this body should make room: memory is short and it brings little.
+    /// Completes when this body should give way: memory is short and it makes little progress.
     pub async fn asked_to_give_way(&self) {
         loop {
             self.budget.pressure.notified().await;
@@ -132,12 +134,12 @@ impl BodyAccount<'_> {
         }
     }
 
-    /// What was paid; given back when dropped.
+    /// Returns the reserved memory, which is freed when it is dropped.
     pub fn close(self) -> PaidBytes {
         self.paid
     }
 
-    /// The whole body; what was paid for it is given back when the last handle is dropped.
+    /// Returns the whole body. Its memory is freed when the last handle is dropped.
     pub fn finish_body(self, body: Vec<u8>) -> Bytes {
         Bytes::from_owner(PaidBody { body, _paid: self.paid })
     }

@@ -9,16 +9,16 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// A kind of endpoints.
+/// A kind of endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Channel)]
 pub struct ChannelView {
-    /// What it is.
+    /// Description of the kind.
     #[serde(flatten)]
     description: ChannelDescription,
-    /// Which of its settings are secrets: stored encrypted, and shown as `***`.
+    /// The secret members of its settings, which are stored encrypted and shown as `***`.
     secret_fields: Vec<String>,
-    /// The JSON Schema (2020-12) of `settings` of an endpoint of this kind.
+    /// The JSON Schema (2020-12) of `settings` for endpoints of this kind.
     #[schema(value_type = Object)]
     settings_schema: Value,
 }

@@ -1,4 +1,4 @@
-//! `/dead-letters`: what will not be tried again by itself, and bringing it back.
+//! `/dead-letters`: work that is not tried again automatically, and its replay.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
@@ -33,39 +33,40 @@ use utoipa::{IntoParams, ToSchema};
 /// A dead letter.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeadLetterView {
-    /// Its id.
+    /// Id of the dead letter.
     pub id: String,
-    /// `delivery`: a delivery that died. `event`: an event whose modules failed. `row`: a row of a source that cannot be
-    /// read, or of which no event can be made.
+    /// `delivery`: a delivery that died. `event`: an event whose modules failed. `row`: a row of a
+    /// source that cannot be read, or from which no event can be made.
     pub kind: &'static str,
-    /// The event; null for a row, of which there is none.
+    /// Id of the event. Null for a row, which has no event.
     pub event_id: Option<String>,
-    /// The event type; null for a row.
+    /// The event type. Null for a row.
     pub event_type: Option<String>,
-    /// The delivery that died.
+    /// Id of the delivery that died.
     pub delivery_id: Option<String>,
-    /// Its endpoint's id.
+    /// Id of the delivery's endpoint.
     pub endpoint_id: Option<String>,
-    /// Its endpoint's name.
+    /// Name of the delivery's endpoint.
     pub endpoint: Option<String>,
-    /// The flow whose modules failed, by name.
+    /// Name of the flow whose modules failed.
     pub flow: Option<String>,
-    /// The id of the row's source.
+    /// Id of the row's source.
     pub source_id: Option<String>,
-    /// The name of the row's source; null if it was deleted.
+    /// Name of the row's source. Null if it was deleted.
     pub source: Option<String>,
-    /// The table or list that the row stands in.
+    /// The table or list of the row.
     pub list: Option<String>,
-    /// The row's key; where the key cannot be read, where the row stands.
+    /// The row's key, or its position if the key cannot be read.
     pub row: Option<String>,
-    /// Why, in a word.
+    /// The reason in a word.
     pub reason: String,
-    /// Why, in a sentence.
+    /// The reason in a sentence.
     pub detail: String,
-    /// When it died.
+    /// Time of the failure.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When a replay began that has not ended yet; the dead letter goes when it succeeds.
+    /// Start of a replay that has not ended yet. The dead letter is deleted when the replay
+    /// succeeds.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub replayed_at: Option<Timestamp>,
 }
@@ -125,7 +126,7 @@ fn find_source(topology: &SettingsSnapshot, id: SourceId) -> Option<&Source> {
     topology.sources().find(|source| source.id == id)
 }
 
-/// What a dead letter is of.
+/// The subject of a dead letter.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadLetterKind {
@@ -138,7 +139,7 @@ pub enum DeadLetterKind {
 }
 
 impl DeadLetterKind {
-    /// The word for it.
+    /// Returns the word for this kind.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delivery => "delivery",
@@ -148,40 +149,41 @@ impl DeadLetterKind {
     }
 }
 
-/// Which dead letters to list.
+/// Selects dead letters.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DeadLetterQuery {
-    /// Only to this endpoint, by id or name.
+    /// Dead letters of this endpoint, by id or name.
     pub endpoint: Option<String>,
-    /// Only of this source, by id or name: its rows, and what became of its events.
+    /// Dead letters of this source, by id or name: its rows, and those of its events.
     pub source: Option<String>,
-    /// Only of this kind.
+    /// Dead letters of this kind.
     pub kind: Option<DeadLetterKind>,
-    /// Only of deliveries in this status; one that is being replayed is not `dead`.
+    /// Dead letters whose delivery has this status. A delivery that is being replayed is not
+    /// `dead`.
     pub status: Option<DeliveryStatus>,
-    /// Only of this event type.
+    /// Dead letters of this event type.
     pub event_type: Option<String>,
-    /// Only for this reason.
+    /// Dead letters with this reason.
     pub reason: Option<String>,
-    /// Died then or later: RFC 3339, or Unix seconds.
+    /// Dead letters from this time or later: RFC 3339, or Unix seconds.
     pub since: Option<String>,
-    /// Died earlier: RFC 3339, or Unix seconds.
+    /// Dead letters from before this time: RFC 3339, or Unix seconds.
     pub until: Option<String>,
-    /// Where to go on: `meta.next_cursor` of the page before.
+    /// The `meta.next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// How many, 1 to 200; 50 where left out.
+    /// Number of dead letters, 1 to 200. Default: 50.
     pub limit: Option<String>,
 }
 
 impl DeadLetterQuery {
-    /// The page it asks for.
+    /// Returns the requested page.
     fn page(&self) -> PageRequest {
         PageRequest { cursor: self.cursor.clone(), limit: self.limit.clone() }
     }
 
-    /// What it chooses.
+    /// Returns the filter of the store.
     pub fn filter(self, topology: &SettingsSnapshot) -> Result<DeadLetterFilter, ApiProblem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
@@ -234,7 +236,7 @@ async fn find_dead_letter(app: &AppState, text: &str) -> Result<StoredDeadLetter
     found.ok_or_else(|| ApiProblem::missing("dead letter", text))
 }
 
-/// One dead letter with its event and attempts.
+/// Returns one dead letter with its event and attempts.
 #[utoipa::path(get, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "show_dead_letter",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<DeadLetterDetail>), (status = 404, body = ApiProblem)))]
 pub async fn show_dead_letter(
@@ -259,19 +261,20 @@ pub async fn show_dead_letter(
     Ok(data_answer(DeadLetterDetail { letter, event, delivery }))
 }
 
-/// How to replay one.
+/// Options for the replay of a dead letter.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LetterReplay {
-    /// The data to send in the place of the event's, or of the draft's; only of a delivery. The
-    /// endpoint's field map and envelope are applied to it as ever. Needs `events:write` too.
+    /// Data to send instead of the event's or draft's data; only for a delivery. The endpoint's
+    /// field map and envelope are applied as usual. Needs `events:write` too.
     #[serde(default)]
     #[schema(value_type = Option<serde_json::Value>)]
     pub data: Option<Box<RawValue>>,
 }
 
-/// Replays one: the delivery under the same `webhook-id`, the flow's modules, or the reading of the row. The dead letter
-/// stays until that succeeds. A message of a stream or a queue was taken once and cannot be read again (409).
+/// Replays a dead letter: sends the delivery with the same `webhook-id`, runs the flow's modules,
+/// or reads the row again. The dead letter stays until that succeeds. A message of a stream or a
+/// queue was taken once and cannot be read again (409).
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/replay", tag = "dead-letters", operation_id = "replay_dead_letter",
     params(("id" = String, Path)), request_body = LetterReplay,
     responses((status = 202, body = DataAnswer<DeadLetterView>), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
@@ -297,7 +300,7 @@ pub async fn replay_dead_letter(
     Ok((StatusCode::ACCEPTED, data_answer(DeadLetterView::new(&topology, shown))))
 }
 
-/// Replays a delivery with other data. Who may do that could also capture an event with them.
+/// Replays a delivery with other data. The caller must be allowed to capture an event with them.
 async fn replay_edited(
     app: &AppState,
     principal: &CallPrincipal,
@@ -317,7 +320,9 @@ async fn replay_edited(
     if app.journal.replay_edited_letter(stored, delivery, &message).await? {
         return Ok(());
     }
-    Err(ApiProblem::conflict("its delivery is gone or is being sent; look again"))
+    Err(ApiProblem::conflict(
+        "its delivery no longer exists or is being sent; check its present state",
+    ))
 }
 
 fn check_query(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result<(), ApiProblem> {
@@ -334,18 +339,18 @@ fn check_query(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result
     check_needs(topology, needs)
 }
 
-/// What must be there for a dead letter to be replayed.
+/// The objects that the replay of a dead letter needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReplayNeeds {
     /// The endpoint of a delivery.
     pub endpoint: Option<EndpointId>,
-    /// The flow whose modules failed. Of a delivery it does not matter.
+    /// The flow whose modules failed. Not needed for a delivery.
     pub flow: Option<FlowId>,
     /// The source of a row.
     pub source: Option<SourceId>,
 }
 
-/// Whether dead letters of these can be replayed.
+/// Fails if dead letters with these needs cannot be replayed.
 pub fn check_needs(topology: &SettingsSnapshot, needs: ReplayNeeds) -> Result<(), ApiProblem> {
     if let Some(source) = needs.source {
         return check_source(topology, source);
@@ -361,7 +366,7 @@ pub fn check_needs(topology: &SettingsSnapshot, needs: ReplayNeeds) -> Result<()
     }
 }
 
-/// Whether a source can read a row again.
+/// Fails if a source cannot read a row again.
 fn check_source(topology: &SettingsSnapshot, id: SourceId) -> Result<(), ApiProblem> {
     match find_source(topology, id) {
         None => Err(ApiProblem::conflict("its source was deleted; delete the dead letter")),
@@ -376,42 +381,42 @@ fn check_source(topology: &SettingsSnapshot, id: SourceId) -> Result<(), ApiProb
     }
 }
 
-/// What to replay.
+/// Selects the dead letters of a replay.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayRequest {
-    /// Which dead letters; `{}` for all.
+    /// The filter; `{}` selects all.
     pub filter: ReplayFilter,
-    /// How many a second, so that a receiver that just came back is not overrun.
+    /// Number of replays a second, so that a receiver that has just recovered is not overloaded.
     #[serde(default)]
     pub per_second: Option<f64>,
-    /// Only count.
+    /// Only counts them.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// Which dead letters.
+/// Selects dead letters.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayFilter {
-    /// Only to this endpoint, by id or name.
+    /// Dead letters of this endpoint, by id or name.
     pub endpoint: Option<String>,
-    /// Only of this source, by id or name.
+    /// Dead letters of this source, by id or name.
     pub source: Option<String>,
-    /// Only of this kind.
+    /// Dead letters of this kind.
     pub kind: Option<DeadLetterKind>,
-    /// Only of this event type.
+    /// Dead letters of this event type.
     pub event_type: Option<String>,
-    /// Only for this reason.
+    /// Dead letters with this reason.
     pub reason: Option<String>,
-    /// Died then or later: RFC 3339, or Unix seconds.
+    /// Dead letters from this time or later: RFC 3339, or Unix seconds.
     pub since: Option<String>,
-    /// Died earlier: RFC 3339, or Unix seconds.
+    /// Dead letters from before this time: RFC 3339, or Unix seconds.
     pub until: Option<String>,
 }
 
 impl ReplayFilter {
-    /// The same as a list is asked for.
+    /// Returns the same filter as a query of the list.
     pub fn into_query(self) -> DeadLetterQuery {
         DeadLetterQuery {
             endpoint: self.endpoint,
@@ -426,25 +431,26 @@ impl ReplayFilter {
     }
 }
 
-/// What a replay of many did.
+/// The result of a replay of many dead letters.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReplayAnswer {
-    /// Dead letters that fit the filter and are not being replayed yet.
+    /// Number of matching dead letters that were not being replayed.
     pub matched: u64,
-    /// Replays begun.
+    /// Number of replays that began.
     pub replayed: u64,
 }
 
-/// Dead letters of one transaction.
+/// Number of dead letters in one transaction.
 const CHUNK: u32 = 200;
 
-/// The slowest replay of many, in dead letters a second: one in about 17 minutes. The time between
-/// two of much less is longer than a `Duration` can be.
+/// The slowest replay of many, in dead letters a second: one in about 17 minutes. With much lower
+/// rates the time between two exceeds a `Duration`.
 const SLOWEST_RATE: f64 = 0.001;
 /// The fastest replay of many, in dead letters a second.
 const FASTEST_RATE: f64 = 1e6;
 
-/// Replays all that fit a filter, at a rate. The rate is kept over a restart: each is due at its time.
+/// Replays all dead letters that match a filter, at a rate. The rate survives a restart, because
+/// each has its own due time.
 #[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "dead-letters", operation_id = "replay_dead_letters",
     request_body = ReplayRequest, responses((status = 200, body = DataAnswer<ReplayAnswer>), (status = 422, body = ApiProblem)))]
 pub async fn replay_dead_letters(
@@ -498,23 +504,23 @@ async fn replay_chunks(
     }
 }
 
-/// Which replays to stop.
+/// Selects replays to stop.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopRequest {
-    /// Which dead letters; `{}` for all.
+    /// The filter; `{}` selects all.
     pub filter: ReplayFilter,
 }
 
-/// What was stopped.
+/// The result of stopping replays.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StopAnswer {
-    /// Replays that waited for their time and were called off. Their dead letters stay.
+    /// Number of waiting replays that were cancelled. Their dead letters stay.
     pub stopped: u64,
 }
 
-/// Stops replays that wait for their time. Deliveries that are being sent, flows whose modules run
-/// again and rows that are read again go on.
+/// Stops waiting replays. Deliveries that are being sent, modules that run again and rows that are
+/// read again are not stopped.
 #[utoipa::path(post, path = "/api/v1/dead-letters/stop-replay", tag = "dead-letters", operation_id = "stop_dead_letter_replays",
     request_body = StopRequest, responses((status = 200, body = DataAnswer<StopAnswer>), (status = 422, body = ApiProblem)))]
 pub async fn stop_replays(
@@ -539,7 +545,7 @@ pub async fn stop_replays(
     }
 }
 
-/// Removes a dead letter for good.
+/// Deletes a dead letter for good.
 #[utoipa::path(delete, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "delete_dead_letter",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem)))]
 pub async fn delete_dead_letter(
@@ -579,10 +585,11 @@ async fn event(app: &AppState, stored: &StoredDeadLetter) -> Result<Option<Event
     }
 }
 
-/// Most bytes of events that are exported at once, unless a single one has more.
+/// Largest size of events that are exported at once, in bytes, unless a single one has more.
 const PIECE: usize = 2 << 20;
 
-/// As many of the dead letters with their events as make a piece, and where to go on.
+/// Returns as many dead letters with their events as fit into a piece, and the id after which to
+/// continue.
 async fn details(
     app: &AppState,
     found: ListPage<StoredDeadLetter, DeadLetterId>,

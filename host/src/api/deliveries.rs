@@ -1,4 +1,4 @@
-//! `/deliveries`: where each stands, and bringing it on its way again.
+//! `/deliveries`: the status of deliveries, and their replay.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
@@ -22,43 +22,44 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-/// Deliveries that are called off in one transaction: few enough that captures are not held up.
+/// Number of deliveries that are cancelled in one transaction, small enough not to delay captures.
 const CHUNK: u32 = 200;
 
 /// A delivery.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryView {
-    /// Its id, the `webhook-id` on the wire.
+    /// Id of the delivery, which is the `webhook-id` on the wire.
     pub id: String,
-    /// The event.
+    /// Id of the event.
     pub event_id: String,
-    /// The endpoint's id.
+    /// Id of the endpoint.
     pub endpoint_id: String,
-    /// The endpoint's name; absent if it was deleted.
+    /// Name of the endpoint. Absent if it was deleted.
     pub endpoint: Option<String>,
-    /// The flow that planned it; absent for an endpoint's own `events`.
+    /// The flow that planned it. Absent for an endpoint's own `events`.
     pub flow_id: Option<String>,
     /// The event type as it is sent.
     pub event_type: String,
-    /// Where it stands.
+    /// Status of the delivery.
     pub status: DeliveryStatus,
-    /// Pending: when it will be sent. Leased: when the lease runs out.
+    /// For a pending delivery, the time at which it will be sent. For a leased one, the end of the
+    /// lease.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub due_at: Option<Timestamp>,
-    /// Attempts made.
+    /// Number of attempts made.
     pub attempt_count: u32,
-    /// Deliveries collapsed into it.
+    /// Number of deliveries collapsed into it.
     pub collapsed: u32,
-    /// When it was planned.
+    /// Time of planning.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it ended.
+    /// Time at which the delivery ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub settled_at: Option<Timestamp>,
 }
 
 impl DeliveryView {
-    /// A delivery with its endpoint's name.
+    /// Adds the endpoint's name to a delivery.
     pub fn new(topology: &SettingsSnapshot, delivery: StoredDelivery) -> Self {
         let target = topology.find_endpoint(delivery.endpoint_id);
         Self {
@@ -81,27 +82,27 @@ impl DeliveryView {
 /// An attempt.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AttemptView {
-    /// 1, 2, …
+    /// Number of the attempt, from 1.
     pub number: i32,
-    /// When it began.
+    /// Start time.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// How long it took.
+    /// Duration in milliseconds.
     pub duration_ms: f64,
-    /// The answer's status.
+    /// HTTP status of the answer.
     #[serde(rename = "status")]
     pub response_status: Option<i16>,
-    /// The class of the failure, if it failed.
+    /// Class of the failure, if it failed.
     pub error_class: Option<String>,
-    /// The failure in words.
+    /// Description of the failure.
     pub error: Option<String>,
-    /// What was sent; values that operators set are masked.
+    /// Headers of the request. Values that operators set are masked.
     #[schema(value_type = Object)]
     pub request_headers: Option<Box<RawValue>>,
-    /// What came back.
+    /// Headers of the answer.
     #[schema(value_type = Option<Object>)]
     pub response_headers: Option<Box<RawValue>>,
-    /// The first 16 KiB of the answer's body; bytes that are no UTF-8 are replaced.
+    /// The first 16 KiB of the answer's body. Bytes that are not UTF-8 are replaced.
     pub response_body: Option<String>,
 }
 
@@ -123,36 +124,36 @@ impl From<RecordedAttempt> for AttemptView {
     }
 }
 
-/// Which deliveries to list.
+/// Selects deliveries.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DeliveryQuery {
-    /// Only to this endpoint, by id or name.
+    /// Deliveries to this endpoint, by id or name.
     pub endpoint: Option<String>,
-    /// Only in this status.
+    /// Deliveries in this status.
     pub status: Option<DeliveryStatus>,
-    /// Only of this event type.
+    /// Deliveries of this event type.
     pub event_type: Option<String>,
-    /// Dead letters only: only for this reason.
+    /// Dead letters with this reason. Not for deliveries.
     pub reason: Option<String>,
-    /// Made then or later: RFC 3339, or Unix seconds.
+    /// Deliveries made at this time or later: RFC 3339, or Unix seconds.
     pub since: Option<String>,
-    /// Made earlier: RFC 3339, or Unix seconds.
+    /// Deliveries made before this time: RFC 3339, or Unix seconds.
     pub until: Option<String>,
-    /// Where to go on: `meta.next_cursor` of the page before.
+    /// The `meta.next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// How many, 1 to 200; 50 where left out.
+    /// Number of deliveries, 1 to 200. Default: 50.
     pub limit: Option<String>,
 }
 
 impl DeliveryQuery {
-    /// The page it asks for.
+    /// Returns the requested page.
     pub fn page(&self) -> PageRequest {
         PageRequest { cursor: self.cursor.clone(), limit: self.limit.clone() }
     }
 
-    /// What it chooses.
+    /// Returns the filter of the store.
     pub fn filter(self, topology: &SettingsSnapshot) -> Result<DeliveryFilter, ApiProblem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
@@ -169,13 +170,13 @@ impl DeliveryQuery {
     }
 }
 
-/// Refuses to look for texts that no row can hold.
+/// Fails for texts that no row can hold, so that they are not searched for.
 pub fn check_storable<'t>(
     texts: impl IntoIterator<Item = (&'t str, Option<&'t str>)>,
 ) -> Result<(), ApiProblem> {
     for (name, text) in texts {
         if text.is_some_and(|text| !is_storable(text)) {
-            return Err(ApiProblem::fault(name, "holds U+0000, which no text here does"));
+            return Err(ApiProblem::fault(name, "contains U+0000, which cannot be stored"));
         }
     }
     Ok(())
@@ -202,7 +203,7 @@ async fn find_delivery(app: &AppState, text: &str) -> Result<StoredDelivery, Api
     found.ok_or_else(|| ApiProblem::missing("delivery", text))
 }
 
-/// One delivery with every attempt.
+/// Returns one delivery with every attempt.
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "deliveries", operation_id = "show_delivery",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<DeliveryTrace>), (status = 404, body = ApiProblem)))]
 pub async fn show_delivery(
@@ -214,7 +215,7 @@ pub async fn show_delivery(
     Ok(data_answer(delivery_trace(&app, &app.live.current_settings(), delivery).await?))
 }
 
-/// Sends a delivery once more, under the same `webhook-id`.
+/// Sends a delivery again, with the same `webhook-id`.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/replay", tag = "deliveries", operation_id = "replay_delivery",
     params(("id" = String, Path)), responses((status = 202, body = DataAnswer<DeliveryView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
 pub async fn replay_delivery(
@@ -228,7 +229,7 @@ pub async fn replay_delivery(
         return Err(ApiProblem::conflict("its endpoint was deleted; there is nowhere to send it"));
     }
     if !app.journal.replay_delivery(&delivery).await? {
-        return Err(ApiProblem::conflict("it is being sent at this moment; look again shortly"));
+        return Err(ApiProblem::conflict("it is being sent now; try again shortly"));
     }
     Ok((
         StatusCode::ACCEPTED,
@@ -236,41 +237,42 @@ pub async fn replay_delivery(
     ))
 }
 
-/// Which waiting deliveries to call off; at least one condition.
+/// Selects waiting deliveries to cancel. Needs at least one condition.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelFilter {
-    /// Only to this endpoint, by id or name.
+    /// Deliveries to this endpoint, by id or name.
     pub endpoint: Option<String>,
-    /// Only of this event type.
+    /// Deliveries of this event type.
     pub event_type: Option<String>,
-    /// Made then or later, RFC 3339.
+    /// Deliveries made at this time or later, RFC 3339.
     pub since: Option<String>,
-    /// Made earlier, RFC 3339.
+    /// Deliveries made before this time, RFC 3339.
     pub until: Option<String>,
 }
 
-/// What to call off.
+/// Selects the deliveries to cancel.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelRequest {
-    /// Which deliveries.
+    /// The filter.
     pub filter: CancelFilter,
     /// Only counts them.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// What was called off.
+/// The result of a cancellation.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CancelAnswer {
-    /// Waiting deliveries that fitted.
+    /// Number of matching deliveries that were waiting.
     pub matched: u64,
-    /// Those that were called off; others were being sent by then.
+    /// Number of cancelled deliveries. Others were being sent by then.
     pub cancelled: u64,
 }
 
-/// Calls off all deliveries that wait and fit a filter. Those that are being sent are left alone.
+/// Cancels all waiting deliveries that match a filter. Deliveries that are being sent are not
+/// cancelled.
 #[utoipa::path(post, path = "/api/v1/deliveries/cancel", tag = "deliveries", operation_id = "cancel_deliveries",
     request_body = CancelRequest, responses((status = 200, body = DataAnswer<CancelAnswer>), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn cancel_deliveries(
@@ -303,7 +305,7 @@ pub async fn cancel_deliveries(
     Ok(data_answer(CancelAnswer { matched, cancelled }))
 }
 
-/// Calls off a delivery that waits.
+/// Cancels a waiting delivery.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/cancel", tag = "deliveries", operation_id = "cancel_delivery",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<DeliveryView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
 pub async fn cancel_delivery(

@@ -1,5 +1,5 @@
-//! `POST /flows/{id}/run`: what a flow would make of an event. Its real modules run with its real
-//! configuration, under the limits of live events; nothing is stored and nothing is sent.
+//! `POST /flows/{id}/run`: shows the result of a flow for an event. Its real modules run with their
+//! real configuration, under the limits of live events. Nothing is stored or sent.
 
 pub mod run_comparison;
 
@@ -35,27 +35,27 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Bytes of bodies in one answer. The modules may make 16 MiB of one event.
+/// Largest size of all bodies in one answer. The modules may make 16 MiB from one event.
 const BODY_ROOM: usize = 1 << 20;
 
-/// What to try a flow on.
+/// The event and the versions for a dry run of a flow.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DryRunRequest {
-    /// A stored event's id.
+    /// Id of a stored event.
     #[serde(default)]
     event_id: Option<String>,
-    /// An event as `POST /events` takes it.
+    /// An event in the form of `POST /events`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     event: Option<Box<RawValue>>,
-    /// Versions that run in the place of the flow's own.
+    /// Versions to run instead of the flow's own.
     #[serde(default)]
     modules: Vec<TrialVersion>,
 }
 
 impl DryRunRequest {
-    /// A dry run on a stored event.
+    /// Returns the request for a stored event.
     pub const fn of_event(event_id: String, modules: Vec<TrialVersion>) -> Self {
         Self { event_id: Some(event_id), event: None, modules }
     }
@@ -67,25 +67,26 @@ impl DryRunRequest {
 pub struct TrialVersion {
     /// The module's name.
     pub name: String,
-    /// The version to try; it need not be active.
+    /// The version to try. It need not be active.
     pub version: u32,
 }
 
-/// What a flow would make of an event.
+/// The result of a flow for an event.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DryRun)]
 pub struct DryRunAnswer {
     /// The flow's name.
     pub flow: String,
-    /// The event that the modules ran on.
+    /// The event on which the modules ran.
     pub event: EventView,
     /// `planned`: there are dispatches; `dropped`: there are none; or `failed`.
     pub end: &'static str,
-    /// Why the flow would not take the event: it is disabled, or its sources or events do not match.
+    /// Why the flow would not accept the event: it is disabled, or its sources or events do not
+    /// match.
     pub not_taken: Option<String>,
-    /// How the modules failed.
+    /// The failure of the modules.
     pub failure: Option<DryRunFailure>,
-    /// What the modules said and returned, as in the trace of an event: `module`, `version`, `role`,
+    /// The steps of the modules, as in the trace of an event: `module`, `version`, `role`,
     /// `verdict`, `reason`, `duration_us`, `logs`, `draft`, `drafts`, `dispatches`.
     #[schema(value_type = Vec<Object>)]
     pub steps: Vec<TraceLine>,
@@ -93,14 +94,14 @@ pub struct DryRunAnswer {
     pub dispatches: Vec<DryDispatch>,
 }
 
-/// How modules failed in a dry run.
+/// The failure of the modules in a dry run.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DryRunFailure {
     /// The reason that the dead letter would have.
     pub reason: &'static str,
-    /// In a sentence.
+    /// The reason in a sentence.
     pub detail: String,
-    /// Whether the modules would run again by themselves.
+    /// Whether the modules would run again automatically.
     pub retried: bool,
 }
 
@@ -111,36 +112,36 @@ pub struct DryDispatch {
     pub endpoint: String,
     /// Whether it would be sent.
     pub would_send: bool,
-    /// Why it would not.
+    /// Why it would not be sent.
     pub reason: Option<String>,
     /// The event type to send.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// The id to send: the event's, or a draft's.
+    /// The id to send: that of the event, or of a draft.
     pub id: String,
-    /// The record's id to send.
+    /// The record id to send.
     pub resource_id: Option<String>,
-    /// Seconds before the first attempt, as the module asks.
+    /// Seconds before the first attempt, as the module requests.
     pub delay_seconds: u64,
-    /// Deliveries with the same key to the same endpoint are made once. Whether another delivery
-    /// holds the key at present is not looked at.
+    /// Only one delivery with this key is made to the endpoint. The dry run does not check whether
+    /// another delivery holds the key.
     pub dedupe_key: Option<String>,
-    /// Takes the place of the record's id for order and collapsing.
+    /// Replaces the record's id for order and collapsing.
     pub ordering_key: Option<String>,
     /// The endpoint's mode.
     pub mode: DeliveryMode,
     /// The body's content type.
     pub content_type: Option<String>,
-    /// The body as it would be posted, with zeros as `delivery_id`; a text if it is not JSON. Null
-    /// where there is none, and from the first 1 MiB of bodies on.
+    /// The body that would be sent, with zeros as `delivery_id`; a text if it is not JSON. Null if
+    /// there is none, or if the bodies before it exceed 1 MiB.
     #[schema(value_type = Option<serde_json::Value>)]
     pub body: Option<Box<RawValue>>,
-    /// Bytes of the body.
+    /// Size of the body in bytes.
     pub body_bytes: Option<usize>,
 }
 
-/// Runs a flow on an event, given or stored, and delivers nothing. Needs `flows:read` too, and for a
-/// stored event `events:read`.
+/// Runs a flow on a given or stored event and delivers nothing. Needs `flows:read` too, and
+/// `events:read` for a stored event.
 #[utoipa::path(post, path = "/api/v1/flows/{id}/run", tag = "flows", operation_id = "run_flow",
     params(("id" = String, Path)), request_body = DryRunRequest,
     responses((status = 200, body = DataAnswer<DryRunAnswer>), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
@@ -156,8 +157,8 @@ pub async fn run_flow(
     Ok(place.leave(data_answer(answer).into_response()))
 }
 
-/// Runs a flow on an event, for whoever may. The place is that of the dry run, held until the answer
-/// is made.
+/// Runs a flow on an event if the caller may. The caller holds the place of the dry run until the
+/// answer is made.
 pub async fn try_flow(
     app: &AppState,
     principal: &CallPrincipal,
@@ -197,7 +198,7 @@ pub async fn try_flow(
     Ok((DryRunAnswer::of(&trial, &event, matched, outcome), place))
 }
 
-/// The flow with other versions of its modules.
+/// Returns the flow with other versions of its modules.
 async fn build_trial_flow(
     app: &AppState,
     route: &FlowRuntime,
@@ -209,7 +210,7 @@ async fn build_trial_flow(
     for stage in &route.modules {
         let place = wanted.iter().position(|other| other.name == stage.settings.name);
         modules.push(match place.and_then(|place| Some((place, wanted.get(place)?))) {
-            // With masks in the place of its configuration no version does what it would do.
+            // With masks instead of its configuration no version would behave as in production.
             Some((place, other)) if !route.locked => {
                 build_other_stage(app, &known, (place, other), stage).await?
             }
@@ -306,7 +307,7 @@ impl DryRunAnswer {
     }
 }
 
-/// Why a flow does not take such an event when it is captured.
+/// Returns why a flow would not accept the event at its capture.
 fn why_not_taken(route: &FlowRuntime, event: &Event) -> Option<String> {
     let settings = &route.flow.settings;
     let (name, source, kind) = (&settings.name, &event.source, &event.event_type);
@@ -354,7 +355,7 @@ impl DryDispatch {
         let event_type = message.and_then(|m| m.event_type.as_ref()).unwrap_or(&event.event_type);
         let resource_id =
             message.and_then(|m| m.resource_id.as_ref()).or(event.resource_id.as_ref());
-        // The flow's id stands before the key that the module gave.
+        // The flow's id precedes the key that the module gave.
         let key = |(key, _): (String, _)| key.split_once(' ').map(|(_, given)| given.to_owned());
         Self {
             endpoint: target.endpoint.settings.name.clone(),
@@ -374,7 +375,7 @@ impl DryDispatch {
     }
 }
 
-/// Why nothing would be sent to an endpoint.
+/// Returns why nothing would be sent to an endpoint.
 fn why_not_sent(target: &EndpointRuntime) -> Option<String> {
     let name = &target.endpoint.settings.name;
     if !target.endpoint.settings.enabled {
@@ -389,7 +390,7 @@ fn why_not_sent(target: &EndpointRuntime) -> Option<String> {
     Some(format!("endpoint `{name}` cannot be used: {why}"))
 }
 
-/// A body as JSON; one that is not JSON as a text.
+/// Returns a body as JSON. A body that is not JSON becomes a text.
 pub fn show_body(body: &[u8]) -> Option<Box<RawValue>> {
     let text = String::from_utf8_lossy(body).into_owned();
     RawValue::from_string(text.clone()).or_else(|_| serde_json::value::to_raw_value(&text)).ok()

@@ -1,4 +1,4 @@
-//! Changing what is set: the steps that sources, endpoints and flows have in common.
+//! Common steps of changing the settings of sources, endpoints and flows.
 
 use super::AppState;
 use super::problem::ApiProblem;
@@ -15,18 +15,18 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// Makes the changes and puts them into use.
+/// Commits the changes and reloads the settings.
 pub async fn commit_changes(app: &AppState, changes: &[ObjectChange]) -> Result<(), ApiProblem> {
     app.journal.change_objects(changes).await?;
     Ok(app.live.reload_settings().await?)
 }
 
-/// Refuses faulty settings.
+/// Fails if the settings have faults.
 pub fn check_faults(faults: Vec<InputFault>) -> Result<(), ApiProblem> {
     if faults.is_empty() { Ok(()) } else { Err(ApiProblem::invalid(faults)) }
 }
 
-/// A change that puts settings under an id.
+/// Builds a change that stores settings under an id.
 pub fn put_object<S: Serialize>(
     kind: ObjectKind,
     name: &str,
@@ -42,7 +42,8 @@ pub fn put_object<S: Serialize>(
     })
 }
 
-/// A change that puts settings under an id, with their secrets and private values encrypted.
+/// Builds a change that stores settings under an id, with their secrets and private values
+/// encrypted.
 pub fn put_settings<S: Serialize>(
     app: &AppState,
     kind: ObjectKind,
@@ -59,12 +60,12 @@ pub fn put_settings<S: Serialize>(
     })
 }
 
-/// Which modules there are, in which versions, and of which one runs.
+/// The known modules with their versions, and the active one of each.
 #[derive(Debug, Default)]
 pub struct KnownModules {
-    /// The schema of each version's configuration, where it has one and it is known.
+    /// The configuration schema of each version, if it has one and it is known.
     versions: BTreeMap<String, BTreeMap<u32, Option<ConfigSchema>>>,
-    /// The version that runs; `None` for one that is yet to be uploaded.
+    /// The active version. `None` for a module that will be uploaded.
     active: BTreeMap<String, Option<u32>>,
 }
 
@@ -82,7 +83,7 @@ impl KnownModules {
         known
     }
 
-    /// Notes a version that may be yet to be uploaded.
+    /// Adds a version, which may be uploaded later.
     pub fn add(&mut self, name: &str, version: Option<u32>, active: bool) {
         let of_name = self.versions.entry(name.to_owned()).or_default();
         if let Some(number) = version {
@@ -97,7 +98,7 @@ impl KnownModules {
         self.active.insert(name.to_owned(), version);
     }
 
-    /// What is wrong with a flow's module, if anything: it would fail each event.
+    /// Returns the faults of a flow's module that would make every event fail.
     fn check(&self, module: &FlowModule) -> Vec<InputFault> {
         let number = match self.find_number(module) {
             Ok(number) => number,
@@ -109,7 +110,7 @@ impl KnownModules {
         faults.into_iter().map(|fault| fault.within("config")).collect()
     }
 
-    /// The version that a flow's module runs, where that is known.
+    /// Returns the version that a flow's module runs, if it is known.
     fn find_number(&self, module: &FlowModule) -> Result<Option<u32>, InputFault> {
         let name = &module.name;
         let Some(versions) = self.versions.get(name) else {
@@ -135,7 +136,7 @@ impl KnownModules {
     }
 }
 
-/// The things a flow names that do not exist.
+/// Returns a fault for each object that a flow names and that does not exist.
 pub fn check_flow(
     settings: &FlowSettings,
     has_endpoint: impl Fn(&str) -> bool,
@@ -153,14 +154,14 @@ pub fn check_flow(
     faults
 }
 
-/// The flows that name an endpoint.
+/// Returns the flows that name an endpoint.
 pub fn flows_using(topology: &SettingsSnapshot, endpoint: &str) -> Vec<String> {
     let uses = |settings: &&FlowSettings| settings.endpoints.iter().any(|name| name == endpoint);
     let flows = topology.flows().iter().map(|route| &route.flow.settings);
     flows.filter(uses).map(|settings| settings.name.clone()).collect()
 }
 
-/// Lays the given fields over what is set; `null` goes back to the default.
+/// Applies the given fields over the settings. `null` restores the default.
 pub fn merge_patch(
     current: Value,
     patch: Map<String, Value>,

@@ -1,4 +1,4 @@
-//! `/endpoints`: where deliveries go, and how.
+//! `/endpoints`: the receivers of deliveries.
 
 use super::answer::{DataAnswer, ListAnswer, data_answer};
 use super::auth::CallPrincipal;
@@ -46,53 +46,53 @@ use std::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What is said of an endpoint whose secrets the present key does not open.
+/// Warning for an endpoint whose secrets the present key does not decrypt.
 pub const LOCKED: &str = "its secrets cannot be read with this server's key; deliveries wait until `secret`, the values of `headers`, the secrets of `auth` and `tls` and a `url` with a query are given again";
 
 /// An endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndpointView {
-    /// Its id.
+    /// Id of the endpoint.
     pub id: String,
-    /// The settings. Header values and the secrets of `settings`, `auth` and `tls` are masked. For a
-    /// caller who may only read, the values of the URL's query are masked, too.
+    /// The settings. Header values and the secrets of `settings`, `auth` and `tls` are masked. For
+    /// a caller with only read access, the values of the URL's query are masked too.
     #[serde(flatten)]
     pub settings: EndpointSettings,
-    /// The secret; only in the answer to its creation or rotation.
+    /// The secret. Only in the answer to its creation or rotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// The public key of the `ed25519` scheme, where that is used.
+    /// The public key of the `ed25519` scheme, if it is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
-    /// Until when the secret before the last rotation still verifies.
+    /// Time until which the secret before the last rotation stays valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub grace_until: Option<Timestamp>,
-    /// Why it is sent nothing at present: its secrets cannot be read, or this version or its
-    /// configuration has no use for what is set.
+    /// Why nothing is sent to it at present: its secrets cannot be read, or this version or its
+    /// configuration does not support the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// How fast its receiver takes requests, where it has refused some; as this node has learnt it.
+    /// The rate that its receiver accepts, as far as this node has learnt it from refusals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receiver_limit: Option<ReceiverLimit>,
-    /// How it is doing, for who may read deliveries.
+    /// Health of the endpoint, for callers who may read deliveries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthView>,
-    /// When it was made.
+    /// Creation time.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }
 
-/// What a receiver's refusals (`429`, `503` with `Retry-After`) have shown.
+/// The limits that a receiver's refusals (`429`, `503` with `Retry-After`) have shown.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReceiverLimit {
-    /// Requests a second that it takes; absent where that is not known.
+    /// Requests a second that it accepts. Absent if that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<f64>,
-    /// Until when nothing is sent, because it asked for time.
+    /// Time until which nothing is sent, because the receiver asked for a pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub held_until: Option<Timestamp>,
@@ -107,16 +107,17 @@ impl ReceiverLimit {
         if per_second.is_none() && held.is_none() {
             return None;
         }
-        // Three digits after the point: it is an estimate.
+        // Rounded to three decimals, because it is an estimate.
         let per_second = per_second.map(|rate| (rate * 1e3).round() / 1e3);
         Some(Self { per_second, held_until: held.map(|left| now.after(left)) })
     }
 }
 
-/// An endpoint as it is given: the settings, and a secret.
+/// A new endpoint: the settings, and a secret.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewEndpoint {
-    /// The secret: `whsec_` and the base64 of 24 to 64 bytes, or 16 to 256 characters. Made where left out.
+    /// The secret: `whsec_` and the base64 of 24 to 64 bytes, or 16 to 256 characters. Default: a
+    /// new secret.
     #[expect(dead_code, reason = "only described; split off before the settings are read")]
     secret: Option<String>,
     /// The settings.
@@ -159,7 +160,8 @@ fn warning(target: &EndpointRuntime) -> Option<String> {
     target.find_obstacle().map(|why| format!("nothing can be sent to it: {why}"))
 }
 
-/// An endpoint's URL as the caller may see it: a token in its query only if it may set endpoints.
+/// Returns an endpoint's URL for the caller: with a token in its query only if the caller may
+/// change endpoints.
 pub fn shown_url(url: &str, principal: &CallPrincipal) -> String {
     if principal.scopes().allows_scope(Scope::EndpointsWrite) {
         url.to_owned()
@@ -168,7 +170,7 @@ pub fn shown_url(url: &str, principal: &CallPrincipal) -> String {
     }
 }
 
-/// The endpoint with that id or name.
+/// Returns the endpoint with an id or name.
 pub fn find_endpoint(
     topology: &SettingsSnapshot,
     text: &str,
@@ -178,7 +180,7 @@ pub fn find_endpoint(
     found.cloned().ok_or_else(|| ApiProblem::missing("endpoint", text))
 }
 
-/// Endpoints among the objects that operators set.
+/// The kind of object for endpoints.
 pub struct EndpointResource;
 
 impl SettingsResource for EndpointResource {
@@ -230,7 +232,7 @@ impl SettingsResource for EndpointResource {
         }
         edit::check_faults(settings.check_keys())?;
         let before = old.and_then(|old| old.secrets.as_ref());
-        // A secret that nothing was signed with was never shown.
+        // A secret with which nothing was signed was never shown.
         let known = before.filter(|_| !signs || signed == Some(true));
         let kept = carried.and_then(|carried| carried.secrets.as_ref()).or(known);
         let made = secret.is_none() && kept.is_none();
@@ -282,7 +284,7 @@ pub async fn list_endpoints(
     resource::list::<EndpointResource>(&app, &principal).await
 }
 
-/// One endpoint, by id or name.
+/// Returns one endpoint, by id or name.
 #[utoipa::path(get, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem)))]
 pub async fn show_endpoint(
@@ -293,8 +295,8 @@ pub async fn show_endpoint(
     resource::show::<EndpointResource>(&app, &principal, &id).await
 }
 
-/// Whether deliveries to an endpoint are signed. One of a kind that signs nothing has a secret all
-/// the same: it shows whether the present key opens what is stored.
+/// Returns whether deliveries to an endpoint are signed. An endpoint whose kind does not sign has a
+/// secret too, which shows whether the present key decrypts the stored data.
 fn signs(settings: &EndpointSettings) -> bool {
     find_channel(&settings.kind).is_none_or(|channel| channel.description.capabilities.signs)
 }
@@ -318,7 +320,7 @@ pub fn read_settings(
     Ok(settings)
 }
 
-/// Whether a secret can sign with all of an endpoint's schemes.
+/// Fails if a secret cannot sign with all of an endpoint's schemes.
 pub fn check_schemes(
     settings: &EndpointSettings,
     secrets: &SigningSecrets,
@@ -328,7 +330,7 @@ pub fn check_schemes(
         .map_err(|why| ApiProblem::fault("secret", why.to_string()))
 }
 
-/// Makes an endpoint. The answer shows its secret, once.
+/// Creates an endpoint. The answer shows its secret, once.
 #[utoipa::path(post, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "create_endpoint", request_body = NewEndpoint,
     responses((status = 201, body = DataAnswer<EndpointView>), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn create_endpoint(
@@ -339,8 +341,8 @@ pub async fn create_endpoint(
     resource::create::<EndpointResource>(&app, &principal, object).await
 }
 
-/// Changes the given fields of an endpoint; `null` goes back to the default. With another scheme, host
-/// or port in `url` the values of its headers must be given again.
+/// Changes the given fields of an endpoint. `null` restores the default. If `url` changes its
+/// scheme, host or port, the values of the headers must be given again.
 #[utoipa::path(patch, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "update_endpoint",
     params(("id" = String, Path), IfMatchHeader), request_body = Object,
     responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
@@ -356,8 +358,8 @@ pub async fn update_endpoint(
     resource::change::<EndpointResource>(&app, &principal, known, ObjectEdit::Patch(patch)).await
 }
 
-/// Replaces an endpoint's settings; what is left out goes back to the default, but for the secret. A
-/// header value of `***` keeps the stored one, unless `url` has another scheme, host or port.
+/// Replaces an endpoint's settings. Omitted fields get their default, except the secret. A header
+/// value of `***` keeps the stored one, unless `url` has another scheme, host or port.
 #[utoipa::path(put, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "replace_endpoint",
     params(("id" = String, Path), IfMatchHeader), request_body = NewEndpoint,
     responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
@@ -373,7 +375,7 @@ pub async fn replace_endpoint(
     resource::change::<EndpointResource>(&app, &principal, known, ObjectEdit::Replace(object)).await
 }
 
-/// Flows name endpoints by name, so one that is in use keeps its name.
+/// Fails if flows name the endpoint, because they use its name.
 fn check_rename(topology: &SettingsSnapshot, old: &str, new: &str) -> Result<(), ApiProblem> {
     let users = if old == new { Vec::new() } else { edit::flows_using(topology, old) };
     if users.is_empty() {
@@ -383,7 +385,7 @@ fn check_rename(topology: &SettingsSnapshot, old: &str, new: &str) -> Result<(),
     Err(ApiProblem::fault("name", message))
 }
 
-/// Refuses what would take an endpoint from under flows that name it.
+/// Fails if flows name an endpoint that is to be removed.
 pub fn check_unused(topology: &SettingsSnapshot, name: &str) -> Result<(), ApiProblem> {
     let users = edit::flows_using(topology, name);
     if users.is_empty() {
@@ -432,11 +434,11 @@ pub async fn rotate_endpoint_secret(
         .await
 }
 
-/// What to test with.
+/// Options for a test.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestRequest {
-    /// The event type whose example is sent; the first that the endpoint takes where left out.
+    /// The event type whose example is sent. Default: the first type that the endpoint accepts.
     #[serde(default)]
     pub event_type: Option<String>,
 }

@@ -9,11 +9,12 @@ use axum::extract::Path;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What the catalogue says of an event type.
+/// An event type of the catalogue.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventType)]
 pub struct EventTypeView {
-    /// As the catalogue serialises it: `name`, `resource`, `description`, `aliases`, `schema`, `example`.
+    /// The members of the catalogue: `name`, `resource`, `description`, `aliases`, `schema`,
+    /// `example`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     event_type: &'static EventType,
@@ -27,7 +28,7 @@ pub async fn list_event_types(_principal: CallPrincipal) -> Json<ListAnswer<Even
     whole_list(types.iter().map(|event_type| EventTypeView { event_type }).collect())
 }
 
-/// One event type.
+/// Returns one event type.
 #[utoipa::path(get, path = "/api/v1/event-types/{name}", tag = "event-types", operation_id = "show_event_type",
     params(("name" = String, Path)), responses((status = 200, body = DataAnswer<EventTypeView>), (status = 404, body = ApiProblem)))]
 pub async fn show_event_type(

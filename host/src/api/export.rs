@@ -1,4 +1,4 @@
-//! Exports: one JSON object a line, read and sent piece by piece.
+//! Exports lists as one JSON object a line, read and sent piece by piece.
 
 use super::problem::ApiProblem;
 use axum::body::Body;
@@ -9,8 +9,8 @@ use http::header;
 use serde::Serialize;
 use std::io;
 
-/// Answers with all that `read` gives, as a file of that name. `read` is given what it returned as
-/// the end of the piece before; a piece without an end is the last.
+/// Answers with everything that `read` returns, as a file with the given name. `read` receives the
+/// end of the previous piece; a piece without an end is the last.
 pub fn stream_lines<C, I, T, R>(
     name: &str,
     context: C,
@@ -41,7 +41,7 @@ where
     (headers, Body::from_stream(pieces)).into_response()
 }
 
-/// The answer has begun, so all that is left is to break it off.
+/// The answer has begun, so the only way to report a failure is to break it off.
 fn failed(problem: ApiProblem) -> io::Error {
     io::Error::other(problem.detail)
 }

@@ -1,4 +1,4 @@
-//! `/flows`: which events pass which modules to which endpoints.
+//! `/flows`: the paths of events through modules to endpoints.
 
 use super::answer::{DataAnswer, ListAnswer};
 use super::auth::CallPrincipal;
@@ -26,19 +26,20 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What is said of a flow whose configuration the present key does not open.
+/// Warning for a flow whose configuration the present key does not decrypt.
 const LOCKED: &str = "the configuration of its modules cannot be read with this server's key; its events become dead letters until it is given again";
 
 /// A flow.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FlowView {
-    /// What is set. To those who may only read, texts in the configuration of modules are masked.
+    /// The settings. For callers with only read access, texts in the configuration of modules are
+    /// masked.
     #[serde(flatten)]
     flow: Flow,
-    /// Why its modules do not run at present, where their configuration cannot be read.
+    /// Why its modules do not run at present, if their configuration cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
-    /// How it is doing, for who may read deliveries; a flow without modules does nothing by itself.
+    /// Health of the flow, for callers who may read deliveries. Absent for a flow without modules.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthView>,
 }
@@ -57,7 +58,7 @@ impl FlowView {
     }
 }
 
-/// Flows among the objects that operators set.
+/// The kind of object for flows.
 pub struct FlowResource;
 
 impl SettingsResource for FlowResource {
@@ -118,7 +119,7 @@ impl SettingsResource for FlowResource {
         objects.iter().map(view).collect()
     }
 
-    /// A flow has none.
+    /// A flow does not have a secret.
     fn add_secret(_view: &mut FlowView, _secret: String) {}
 }
 
@@ -132,7 +133,7 @@ pub async fn list_flows(
     resource::list::<FlowResource>(&app, &principal).await
 }
 
-/// One flow, by id or name.
+/// Returns one flow, by id or name.
 #[utoipa::path(get, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "show_flow",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<FlowView>), (status = 404, body = ApiProblem)))]
 pub async fn show_flow(
@@ -143,7 +144,7 @@ pub async fn show_flow(
     resource::show::<FlowResource>(&app, &principal, &id).await
 }
 
-/// Makes a flow.
+/// Creates a flow.
 #[utoipa::path(post, path = "/api/v1/flows", tag = "flows", operation_id = "create_flow", request_body = FlowSettings,
     responses((status = 201, body = DataAnswer<FlowView>), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn create_flow(
@@ -154,7 +155,7 @@ pub async fn create_flow(
     resource::create::<FlowResource>(&app, &principal, object).await
 }
 
-/// Changes the given fields of a flow; `null` goes back to the default.
+/// Changes the given fields of a flow. `null` restores the default.
 #[utoipa::path(patch, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "update_flow",
     params(("id" = String, Path), IfMatchHeader), request_body = Object,
     responses((status = 200, body = DataAnswer<FlowView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
@@ -186,7 +187,8 @@ pub async fn replace_flow(
     resource::change::<FlowResource>(&app, &principal, known, ObjectEdit::Replace(object)).await
 }
 
-/// Deletes a flow. Events that wait for its modules are dropped; deliveries it planned go on.
+/// Deletes a flow. Events that wait for its modules are dropped. Deliveries that it planned are
+/// still sent.
 #[utoipa::path(delete, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "delete_flow",
     params(("id" = String, Path), IfMatchHeader), responses((status = 204), (status = 404, body = ApiProblem),
         (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]

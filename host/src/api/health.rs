@@ -1,4 +1,4 @@
-//! Outside `/api/v1`: health, readiness, the OpenAPI document.
+//! Routes outside `/api/v1`: health, readiness, the OpenAPI document.
 
 use super::AppState;
 use super::answer::{DataAnswer, data_answer};
@@ -14,9 +14,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-/// The routes that no token is needed for.
+/// Builds the routes that need no token.
 pub fn health_routes(document: &Value) -> Router<AppState> {
-    // Written once: what is sent to many at once is one piece of memory.
+    // Serialised once, so that all answers share one piece of memory.
     let document = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
     let document = move || async move {
         ([(header::CONTENT_TYPE, "application/json")], document).into_response()
@@ -43,23 +43,23 @@ async fn answer_ready(State(app): State<AppState>) -> Response {
     }
 }
 
-/// What a token is told about itself.
+/// A token's information about itself.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuthTest {
     /// Always true.
     pub authenticated: bool,
     /// The token's name.
     pub token_name: String,
-    /// What it may do.
+    /// The token's scopes.
     pub scopes: Vec<String>,
-    /// Kinds of resource in the catalogue.
+    /// Number of kinds of resource in the catalogue.
     pub tables_count: usize,
-    /// The time here.
+    /// The server's time.
     #[schema(value_type = String, format = DateTime)]
     pub server_time: crate::time::timestamp::Timestamp,
 }
 
-/// An answer with a status of its own, as Data Builder clients expect it.
+/// An answer with its own `status` member, which Data Builder clients expect.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StatusData<T> {
     status: bool,
@@ -67,7 +67,7 @@ pub struct StatusData<T> {
     data: DataAnswer<T>,
 }
 
-/// Tells a token what it is; no CRM data.
+/// Describes the calling token. Contains no CRM data.
 #[utoipa::path(get, path = "/api/v1/auth/test", tag = "auth", operation_id = "test_token",
     responses((status = 200, body = StatusData<AuthTest>), (status = 401, body = ApiProblem)))]
 pub async fn test_token(

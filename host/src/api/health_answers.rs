@@ -1,5 +1,5 @@
-//! The health of endpoints, flows and sources as answers carry it. What is read for one answer
-//! serves others for a second, so a client that lists often costs no more.
+//! The health of endpoints, flows and sources for answers. Data that was read for one answer serves
+//! others for a second, so a client that lists often does not cost more.
 
 use super::AppState;
 use super::auth::CallPrincipal;
@@ -20,12 +20,12 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// How long what was read serves others, and how long it is known that nothing can be read.
+/// Time for which data, or the failure to read it, is reused.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long an answer waits for health.
+/// Time that an answer waits for health.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Everything that was read at one moment.
+/// All health that was read at one time.
 #[derive(Debug)]
 pub struct HealthAnswers {
     at: Timestamp,
@@ -34,7 +34,7 @@ pub struct HealthAnswers {
     memories: HashMap<(SubjectKind, String), HealthMemory>,
 }
 
-/// What was read last, and when; nothing where the database could not be read.
+/// The last health and its time. `None` inside if the database could not be read.
 #[derive(Debug, Default)]
 pub struct HealthCache(Mutex<Option<(Timestamp, Option<Arc<HealthAnswers>>)>>);
 
@@ -65,14 +65,14 @@ impl HealthAnswers {
         HealthView::of_flow(&health, self.memory(SubjectKind::Flow, id.to_string()))
     }
 
-    /// What is remembered of a source.
+    /// Returns the stored state of a source.
     pub fn source_memory(&self, id: SourceId) -> Option<&HealthMemory> {
         self.memory(SubjectKind::Source, id.to_string())
     }
 }
 
-/// How everything is doing, for who may read deliveries. Where the database cannot be read answers
-/// go without: settings are in memory.
+/// Returns the health of all objects, if the caller may read deliveries. Without a readable
+/// database answers omit the health, because settings are in memory.
 pub async fn find_healths(app: &AppState, principal: &CallPrincipal) -> Option<Arc<HealthAnswers>> {
     if !principal.may_call(&Method::GET, "/api/v1/deliveries") {
         return None;

@@ -1,4 +1,4 @@
-//! `/secrets`: secrets that modules use by name and never see. No answer holds a value.
+//! `/secrets`: secrets that modules use by name and never see. No answer contains a value.
 
 use super::answer::{DataAnswer, ListAnswer};
 use super::auth::CallPrincipal;
@@ -26,10 +26,10 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The longest value, in bytes: that of a header.
+/// Largest value in bytes: that of a header.
 const MAX_VALUE: usize = 4_096;
 
-/// What is said of a secret that the present key does not open.
+/// Warning for a secret that the present key does not decrypt.
 const LOCKED: &str = "its value cannot be read with this server's key; modules that use it fail until `secret` is given again";
 
 /// A secret of modules, without its value.
@@ -37,11 +37,11 @@ const LOCKED: &str = "its value cannot be read with this server's key; modules t
 pub struct ModuleSecretView {
     #[serde(flatten)]
     secret: ModuleSecret,
-    /// Until when the value before the last rotation still verifies.
+    /// Time until which the value before the last rotation stays valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     grace_until: Option<Timestamp>,
-    /// What is worth knowing before it is used.
+    /// A warning about the secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
 }
@@ -57,13 +57,13 @@ impl ModuleSecretView {
     }
 }
 
-/// A secret as it is given: the settings, and its value.
+/// A new secret: the settings, and its value.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewModuleSecret {
     /// The value: 1 to 4,096 characters that a header can hold. It is never shown again.
     #[expect(dead_code, reason = "only described; split off before the settings are read")]
     secret: String,
-    /// Where it goes.
+    /// Where it may be sent.
     #[serde(flatten)]
     #[expect(
         dead_code,
@@ -72,7 +72,7 @@ pub struct NewModuleSecret {
     settings: ModuleSecretSettings,
 }
 
-/// Secrets of modules among the objects that operators set.
+/// The kind of object for secrets of modules.
 pub struct ModuleSecretResource;
 
 impl SettingsResource for ModuleSecretResource {
@@ -117,14 +117,14 @@ impl SettingsResource for ModuleSecretResource {
         let carried = carried.filter(|carried| settings.goes_no_further_than(&carried.settings));
         let carried = carried.and_then(|carried| carried.secrets.as_ref());
         let before = old.and_then(|old| old.secrets.as_ref());
-        // No host gets to see a value that was given for another.
+        // A host must not receive a value that was given for another host.
         let stays = |old: &&Self::Object| settings.goes_no_further_than(&old.secret.settings);
         let kept = carried.or(before.filter(|_| old.is_some_and(|old| stays(&old))));
         if value.is_none() && kept.is_none() {
             let message = match old {
                 None => "give its value",
                 Some(old) if old.is_locked() => LOCKED,
-                Some(_) => "give it again: it would go to another place than it was given for",
+                Some(_) => "enter it again: it would be sent to another place than before",
             };
             return Err(ApiProblem::fault("secret", message));
         }
@@ -141,7 +141,7 @@ impl SettingsResource for ModuleSecretResource {
         Ok(objects.iter().map(|runtime| ModuleSecretView::new(runtime, now)).collect())
     }
 
-    /// None is ever shown: whoever gives a value has it.
+    /// A value is never shown, because the caller has it.
     fn add_secret(_view: &mut ModuleSecretView, _secret: String) {}
 }
 
@@ -164,7 +164,7 @@ pub async fn list_secrets(
     resource::list::<ModuleSecretResource>(&app, &principal).await
 }
 
-/// One secret of modules, by id or name, without its value.
+/// Returns one secret of modules, by id or name, without its value.
 #[utoipa::path(get, path = "/api/v1/secrets/{id}", tag = "modules", operation_id = "show_module_secret",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<ModuleSecretView>), (status = 404, body = ApiProblem)))]
 pub async fn show_secret(
@@ -175,7 +175,7 @@ pub async fn show_secret(
     resource::show::<ModuleSecretResource>(&app, &principal, &id).await
 }
 
-/// Makes a secret that modules can name. Its value is encrypted at rest and in no answer.
+/// Creates a secret that modules can name. Its value is stored encrypted and never shown.
 #[utoipa::path(post, path = "/api/v1/secrets", tag = "modules", operation_id = "create_module_secret", request_body = NewModuleSecret,
     responses((status = 201, body = DataAnswer<ModuleSecretView>), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn create_secret(
@@ -186,7 +186,7 @@ pub async fn create_secret(
     resource::create::<ModuleSecretResource>(&app, &principal, object).await
 }
 
-/// Changes the given fields of a secret of modules. Where it may go further than before, its value
+/// Changes the given fields of a secret of modules. If it may be sent to further places, its value
 /// must be given again.
 #[utoipa::path(patch, path = "/api/v1/secrets/{id}", tag = "modules", operation_id = "update_module_secret",
     params(("id" = String, Path), IfMatchHeader), request_body = Object,
@@ -204,8 +204,8 @@ pub async fn update_secret(
         .await
 }
 
-/// Gives a secret of modules a new value. The old one goes on verifying HMACs for a while; requests
-/// and new HMACs have the new one at once.
+/// Gives a secret of modules a new value. The old value still verifies HMACs for a while; requests
+/// and new HMACs use the new value at once.
 #[utoipa::path(post, path = "/api/v1/secrets/{id}/rotate", tag = "modules", operation_id = "rotate_module_secret",
     params(("id" = String, Path)), request_body = SecretRotation,
     responses((status = 200, body = DataAnswer<ModuleSecretView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]

@@ -1,4 +1,4 @@
-//! `/modules`: uploading components, and which version of each runs.
+//! `/modules`: uploads components and shows their versions.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
@@ -33,11 +33,11 @@ use utoipa::{IntoParams, ToSchema};
 /// One version of a module.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModuleView {
-    /// Its id.
+    /// Id of the version.
     pub id: String,
     /// The module's name.
     pub name: String,
-    /// 1, 2, …
+    /// Version number, from 1.
     pub version: u32,
     /// Whether flows run this version.
     pub active: bool,
@@ -46,31 +46,32 @@ pub struct ModuleView {
     /// `exports`, `imports` and `size` of the component.
     #[schema(value_type = Object)]
     pub report: Box<RawValue>,
-    /// When it was uploaded.
+    /// Upload time.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// What it may call: what it asks for, as far as the policy and those who approved let it.
+    /// The granted capabilities: those that it requests, as far as the policy and approvals allow.
     pub granted: Vec<String>,
-    /// What it asks for and somebody has to approve first.
+    /// Requested capabilities that somebody has to approve first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<String>,
-    /// What it asks for and the server's policy refuses to every module.
+    /// Requested capabilities that the server's policy refuses to every module.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<String>,
-    /// What flows lose by its activation: roles that the version before exports and this one does not.
+    /// Roles that flows lose by its activation, because the previous version exports them and this
+    /// one does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// How its calls went on this node since it started, all versions together; of the active version
-    /// only.
+    /// Health of the module's calls on this node since its start, over all versions. Only for the
+    /// active version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthView>,
-    /// What the module counted so far, all its versions together; with the active version of a module
-    /// that is asked for by name.
+    /// The module's counters, over all versions. Only with the active version of a module that is
+    /// requested by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, i64>,
 }
 
-/// What is lost where one version takes the place of another, if anything.
+/// Returns the roles that are lost when one version replaces another, if any.
 pub fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<String> {
     let roles = |version: &ModuleVersion| -> Vec<ModuleRole> {
         let report: Option<ReportedExports> = serde_json::from_str(version.report.get()).ok();
@@ -89,7 +90,7 @@ pub fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<Stri
     })
 }
 
-/// The part of a report that says what a component exports.
+/// The part of a report with the exports of a component.
 #[derive(Deserialize)]
 struct ReportedExports {
     exports: Vec<ModuleRole>,
@@ -117,7 +118,7 @@ impl ModuleView {
     }
 }
 
-/// A version as it is shown, with the health of the active one.
+/// Returns the view of a version, with the health of the active one.
 fn show_version(app: &AppState, version: ModuleVersion) -> ModuleView {
     let health = version.active.then(|| {
         let figures = app.journal.metrics().find_module(&version.name);
@@ -172,19 +173,19 @@ pub async fn show_module(
     Ok(whole_list(views))
 }
 
-/// What to do with an upload.
+/// Options for an upload.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct UploadQuery {
-    /// Whether flows run it from now on.
+    /// Whether the version becomes active.
     #[serde(default)]
     pub activate: bool,
-    /// Its number, 1 to 1,000,000, for a server that is to have the same versions as another; the next
-    /// one where left out.
+    /// Version number, 1 to 1,000,000, for a server that must have the same versions as another.
+    /// Default: the next number.
     #[serde(default)]
     pub version: Option<u32>,
-    /// What is approved of what it asks for, with commas between: as `approve` of its activation.
+    /// Approved capabilities, separated by commas, as in `approve` of the activation.
     #[serde(default)]
     pub approve: Option<String>,
 }
@@ -196,11 +197,11 @@ impl UploadQuery {
     }
 }
 
-/// The highest number that an upload may ask for.
+/// Largest version number of an upload.
 const MAX_VERSION: u32 = 1_000_000;
 
-/// Uploads a component as the next version of a module. It is validated, compiled and bound first;
-/// it runs only when it is activated.
+/// Uploads a component as the next version of a module. It is validated, compiled and bound first.
+/// It runs only after its activation.
 #[utoipa::path(post, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "upload_module",
     params(("name" = String, Path), UploadQuery), request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses((status = 201, body = DataAnswer<ModuleView>), (status = 409, body = ApiProblem), (status = 413, body = ApiProblem), (status = 422, body = ApiProblem)))]
@@ -211,8 +212,8 @@ pub async fn upload_module(
     QueryInput(query): QueryInput<UploadQuery>,
     request: Request,
 ) -> Result<(StatusCode, Json<DataAnswer<ModuleView>>), ApiProblem> {
-    // Before anything is refused: a client that is still sending when it is answered sees a reset of
-    // its connection in place of the answer (RFC 9112, section 9.6).
+    // The body is read before anything is refused: a client that is still sending when it is
+    // answered sees a reset of its connection instead of the answer (RFC 9112, section 9.6).
     let limit = app.live.engine().limits().upload_bytes;
     let read = read_body(&app, request, limit).await;
     let wasm = read.map_err(|problem| problem.or_large_component(limit))?;
@@ -247,7 +248,7 @@ pub async fn upload_module(
     Ok((StatusCode::CREATED, data_answer(ModuleView { warning, ..ModuleView::new(&app, made) })))
 }
 
-/// The component of a version, as it was uploaded.
+/// Returns the component of a version as it was uploaded.
 #[utoipa::path(get, path = "/api/v1/modules/{name}/versions/{version}/component", tag = "modules", operation_id = "download_module",
     params(("name" = String, Path), ("version" = u32, Path)),
     responses((status = 200, content_type = "application/wasm", body = Vec<u8>), (status = 404, body = ApiProblem)))]
@@ -262,27 +263,27 @@ pub async fn download_module(
     Ok(([(header::CONTENT_TYPE, "application/wasm")], wasm).into_response())
 }
 
-/// What to try a module on.
+/// The event and configuration for trying a module.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunRequest {
-    /// The version; the active one, else the newest, where left out.
+    /// The version. Default: the active one, else the newest.
     #[serde(default)]
     pub version: Option<u32>,
-    /// A stored event's id.
+    /// Id of a stored event.
     #[serde(default)]
     pub event_id: Option<String>,
-    /// An event as `POST /events` takes it.
+    /// An event in the form of `POST /events`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub event: Option<Value>,
-    /// What the module reads through its `config` interface.
+    /// The configuration that the module reads through its `config` interface.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub config: BTreeMap<String, Value>,
 }
 
-/// What a trial came to.
+/// The result of a trial.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunAnswer {
     /// The version that ran.
@@ -291,15 +292,15 @@ pub struct RunAnswer {
     pub end: &'static str,
     /// Why it was dropped, or how it failed.
     pub reason: Option<String>,
-    /// What each role said.
+    /// The step of each role.
     #[schema(value_type = Vec<Object>)]
     pub steps: Value,
-    /// What comes out: drafts and dispatches.
+    /// The resulting drafts and dispatches.
     #[schema(value_type = Vec<Object>)]
     pub out: Vec<Value>,
 }
 
-/// Tries a version on an event, given or stored, and delivers nothing. A stored event needs
+/// Tries a version on a given or stored event and delivers nothing. A stored event needs
 /// `events:read` too.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/run", tag = "modules", operation_id = "run_module",
     params(("name" = String, Path)), request_body = RunRequest,
@@ -345,14 +346,14 @@ pub async fn run_module(
     Ok(data_answer(RunAnswer { version: found.version, end, reason, steps, out }))
 }
 
-/// The catalogue's example, for a trial that names no event.
+/// Returns the catalogue's example, for a trial that does not name an event.
 fn example_event(app: &AppState, principal: &CallPrincipal) -> Result<Event, ApiProblem> {
     let example = catalog::get().find("invoice.paid").map(catalog::EventType::example_event);
     let example = example.unwrap_or_default().to_string();
     read_trial_event(app, principal, example.as_bytes())
 }
 
-/// A module's input for a trial outside of any flow.
+/// Returns a module's input for a trial outside any flow.
 fn trial_input<'a>(
     event: &'a Event,
     (id, time): (&'a str, &'a str),
@@ -370,7 +371,7 @@ fn trial_input<'a>(
         changes: None,
         attributes,
         data: event.data.get(),
-        // The clocks of a flow's modules stand at the capture.
+        // The clocks of a flow's modules are set to the capture time.
         received: event.received_at.since(Timestamp::default()),
         patience: PATIENCE,
     }

@@ -1,4 +1,4 @@
-//! `/nodes`: which processes share the database.
+//! `/nodes`: the processes that share the database.
 
 use super::AppState;
 use super::answer::{ListAnswer, whole_list};
@@ -14,24 +14,24 @@ use utoipa::ToSchema;
 /// A node: a process that uses the database.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NodeView {
-    /// Made anew at every start.
+    /// Id of the process, which is new at every start.
     pub id: String,
-    /// The address and port that it listens on.
+    /// The address and port on which it listens.
     pub address: Option<String>,
-    /// The version of Waybill that it runs.
+    /// Its version of Waybill.
     pub version: Option<String>,
-    /// When it was started.
+    /// Start time.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started_at: Option<Timestamp>,
-    /// When it last said that it is there, which it does every two seconds. After ten seconds of silence
-    /// another node takes over what it held, and it is listed no more.
+    /// Time of its last heartbeat, which it sends every two seconds. After ten seconds without one
+    /// another node takes over its work, and it is no longer listed.
     #[schema(value_type = String, format = DateTime)]
     pub seen_at: Timestamp,
-    /// By how many milliseconds its clock is ahead of the database's, and negative if it is behind. Not
-    /// said by a node of an earlier version. More than 1,000 are worth mending: receivers may refuse
-    /// its signatures.
+    /// Milliseconds by which its clock is ahead of the database's; negative if it is behind. A node
+    /// of an earlier version does not report it. More than 1,000 should be corrected, because
+    /// receivers may refuse its signatures.
     pub clock_skew_ms: Option<i64>,
-    /// Whether it is the node that answers.
+    /// Whether this node answers the request.
     pub answers: bool,
 }
 
@@ -43,7 +43,7 @@ impl NodeView {
         Self { id, address, version, started_at, seen_at, clock_skew_ms, answers }
     }
 
-    /// Whether its clock is more than a second from the database's.
+    /// Returns whether its clock differs from the database's by more than a second.
     pub fn has_wrong_clock(&self) -> bool {
         self.clock_skew_ms.is_some_and(|skew| skew.saturating_mul(1_000).abs() > NOTABLE_SKEW)
     }

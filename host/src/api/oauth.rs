@@ -1,7 +1,8 @@
-//! `/oauth`: short-lived tokens for clients (RFC 6749, section 4.4) and their revocation (RFC 7009).
+//! `/oauth`: short-lived tokens for clients (RFC 6749, section 4.4) and their revocation (RFC
+//! 7009).
 //!
-//! A client's id is a token's id, its secret the token. Answers and errors have the shapes of the RFCs,
-//! not those of the REST API, because the libraries of clients read them.
+//! A client's id is a token's id, and its secret is the token. Answers and errors have the shapes
+//! of the RFCs, not those of the REST API, because the libraries of clients read them.
 
 use super::auth::{CallOrigin, slow_down_guessing};
 use super::body::BoundedBody;
@@ -23,25 +24,25 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// What a client asks for, as a form.
+/// A client's request for a token, as a form.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct TokenRequest {
     /// `client_credentials`.
     grant_type: Option<String>,
-    /// Names of scopes with spaces between them; all of the client's where left out.
+    /// Names of scopes, separated by spaces. Default: all scopes of the client.
     scope: Option<String>,
-    /// The id of a token; or send both by HTTP Basic.
+    /// The id of a token. Alternatively both are sent by HTTP Basic.
     client_id: Option<String>,
     /// The token.
     client_secret: Option<String>,
 }
 
-/// Which token a client gives back, as a form.
+/// A client's request for a revocation, as a form.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct RevocationRequest {
     /// The short-lived token.
     token: Option<String>,
-    /// The id of a token; or send both by HTTP Basic.
+    /// The id of a token. Alternatively both are sent by HTTP Basic.
     client_id: Option<String>,
     /// The token.
     client_secret: Option<String>,
@@ -50,23 +51,23 @@ pub struct RevocationRequest {
 /// A short-lived token (RFC 6749, section 5.1).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccessToken {
-    /// It.
+    /// The token.
     #[serde(rename = "access_token")]
     token: String,
     /// `Bearer`.
     token_type: &'static str,
-    /// Seconds until it ends.
+    /// Seconds until it expires.
     expires_in: i64,
-    /// What it may do, with spaces between.
+    /// Its scopes, separated by spaces.
     scope: String,
 }
 
-/// Why there is none (RFC 6749, section 5.2).
+/// An error (RFC 6749, section 5.2).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OAuthError {
     /// The kind of error.
     error: &'static str,
-    /// What was wrong, and how to mend it.
+    /// The fault and its correction.
     error_description: String,
     #[serde(skip)]
     #[schema(ignore)]
@@ -89,7 +90,7 @@ impl OAuthError {
         Self { status, headers, ..Self::new("invalid_client", description) }
     }
 
-    /// A refusal as the REST API has it, in the words of OAuth.
+    /// Converts a refusal of the REST API into OAuth's form.
     fn refused(problem: super::problem::ApiProblem) -> Self {
         let description = problem.detail.clone();
         let answer = problem.into_response();
@@ -116,14 +117,14 @@ impl IntoResponse for OAuthError {
     }
 }
 
-/// Reads a form; a parameter that comes twice is refused, as RFC 6749 (section 3.2) asks.
+/// Parses a form. A parameter that occurs twice is refused, as RFC 6749 (section 3.2) requires.
 fn read_form<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, OAuthError> {
     serde_urlencoded::from_bytes(body).map_err(|error| {
         OAuthError::new("invalid_request", format!("the form cannot be read: {error}"))
     })
 }
 
-/// The client's id and secret, by HTTP Basic or in the form, not both (section 2.3.1).
+/// Returns the client's id and secret, from HTTP Basic or the form, but not both (section 2.3.1).
 fn read_credentials(
     headers: &HeaderMap,
     id: Option<String>,
@@ -146,7 +147,7 @@ fn basic(value: &HeaderValue) -> Option<(String, String)> {
     let text = BASE64_STANDARD.decode(text.trim()).ok()?;
     let text = String::from_utf8(text).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let (id, secret) = text.split_once(':')?;
-    // Both are encoded as a form is, before they are joined.
+    // Both are form-encoded before they are joined.
     let decode = |text: &str| {
         let text = text.replace('+', " ");
         percent_encoding::percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
@@ -154,7 +155,7 @@ fn basic(value: &HeaderValue) -> Option<(String, String)> {
     Some((decode(id)?, decode(secret)?))
 }
 
-/// The client, if the secret is its own and it may call now.
+/// Returns the client if the secret belongs to it and it may call now.
 fn find_client(
     app: &AppState,
     headers: &HeaderMap,
@@ -177,7 +178,7 @@ fn find_client(
     Ok(token)
 }
 
-/// The scopes asked for, if the client has them.
+/// Returns the requested scopes if the client has them.
 fn asked_scopes(client: &ApiToken, asked: Option<&str>) -> Result<ScopeSet, OAuthError> {
     let Some(asked) = asked else { return Ok(client.scopes) };
     let names = || asked.split_ascii_whitespace();
@@ -192,17 +193,17 @@ fn asked_scopes(client: &ApiToken, asked: Option<&str>) -> Result<ScopeSet, OAut
     Ok(if scopes == ScopeSet::default() { client.scopes } else { scopes })
 }
 
-/// Answers, and tells the guard who it was.
+/// Returns the answer and reports the caller to the guard.
 fn answered(result: Result<Response, OAuthError>, caller: CallOrigin) -> Response {
     let mut response = result.unwrap_or_else(IntoResponse::into_response);
     response.extensions_mut().insert(caller);
-    // Section 5.1 asks for both.
+    // Section 5.1 requires both headers.
     response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     response
 }
 
-/// Gives a client a short-lived token with the client's scopes, or those of them that it asks for. It
-/// has the client's tables, addresses and rate, and lasts an hour at most.
+/// Gives a client a short-lived token with the client's scopes, or a requested part of them. It has
+/// the client's tables, addresses and rate, and expires after an hour at most.
 #[utoipa::path(post, path = "/oauth/token", tag = "oauth", operation_id = "get_access_token",
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = AccessToken), (status = 400, body = OAuthError), (status = 401, body = OAuthError),
@@ -228,7 +229,7 @@ fn give_token(
     match request.grant_type.as_deref() {
         Some("client_credentials") => {}
         Some(_) => {
-            let detail = "only client_credentials can be had here";
+            let detail = "only client_credentials is supported";
             return Err(OAuthError::new("unsupported_grant_type", detail));
         }
         None => return Err(OAuthError::new("invalid_request", "grant_type is missing")),
@@ -248,8 +249,8 @@ fn give_token(
     Ok(axum::Json(answer).into_response())
 }
 
-/// Ends a short-lived token before its time. One that is none, or has ended, is fine too; one that was
-/// given to another client is refused.
+/// Revokes a short-lived token. An unknown or expired token is accepted too. A token of another
+/// client is refused.
 #[utoipa::path(post, path = "/oauth/revoke", tag = "oauth", operation_id = "revoke_access_token",
     request_body(content = RevocationRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200), (status = 400, body = OAuthError), (status = 401, body = OAuthError),

@@ -1,5 +1,5 @@
-//! The OpenAPI 3.1 description, made from the handlers themselves: a route that is served is
-//! described, because both come from one list.
+//! The OpenAPI 3.1 description, generated from the handlers: routes and description come from one
+//! list, so every served route is described.
 
 pub mod describe;
 
@@ -21,12 +21,12 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Every route that is guarded.
+/// Returns every guarded route.
 fn described_routes() -> OpenApiRouter<AppState> {
     called().merge(receivers())
 }
 
-/// Where webhooks are sent to.
+/// Returns the routes to which webhooks are sent.
 pub fn receivers() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(
         receive::receive_webhook,
@@ -35,7 +35,7 @@ pub fn receivers() -> OpenApiRouter<AppState> {
     ))
 }
 
-/// Every other route that is guarded.
+/// Returns every other guarded route.
 pub fn called() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(health::test_token))
@@ -144,7 +144,7 @@ fn flow_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(dry_run::run_flow))
 }
 
-/// Adds what the handlers do not say: title and ways to authenticate.
+/// Adds the title and the ways to authenticate, which the handlers do not contain.
 fn finish_document(mut document: OpenApi) -> Value {
     document.info = InfoBuilder::new()
         .title("Waybill")
@@ -180,7 +180,7 @@ fn finish_document(mut document: OpenApi) -> Value {
     describe::describe_document(serde_json::to_value(document).unwrap_or_default())
 }
 
-/// Says of each operation which scope its token must have (OpenAPI 3.1, "Security Requirement
+/// Adds to each operation the scope that its token must have (OpenAPI 3.1, "Security Requirement
 /// Object": roles beside OAuth 2.0 scopes).
 fn secure(path: &str, item: &mut PathItem) {
     let operations = [
@@ -208,7 +208,7 @@ fn secure(path: &str, item: &mut PathItem) {
     }
 }
 
-/// The whole description.
+/// Returns the whole description.
 pub fn document() -> Value {
     finish_document(described_routes().split_for_parts().1)
 }

@@ -1,4 +1,4 @@
-//! `/endpoints/{id}/operations`: what an endpoint of kind `api` can do, and doing it now.
+//! `/endpoints/{id}/operations`: lists and runs the operations of an endpoint of kind `api`.
 
 use super::AppState;
 use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
@@ -31,18 +31,18 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The type of the event that an operation sees when it is run by a call.
+/// The event type that an operation sees when a call runs it.
 const RUN_TYPE: &str = "operation.run";
 
 /// An operation of an endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Operation)]
 pub struct OperationView {
-    /// Its name.
+    /// Name of the operation.
     name: String,
-    /// Whether the endpoint sets it, or something of it. Otherwise it comes from the preset.
+    /// Whether the endpoint defines at least part of it. Otherwise it comes from the preset.
     is_own: bool,
-    /// What it sends, and what becomes of the answer. Secrets are masked.
+    /// Its request, and the use of its answer. Secrets are masked.
     #[serde(flatten)]
     settings: OperationSettings,
 }
@@ -54,23 +54,22 @@ impl OperationView {
     }
 }
 
-/// Masks what is a secret by its name, such as a `token` in the query.
+/// Masks values whose names mark them as secrets, such as a `token` in the query.
 fn mask_operation(settings: &OperationSettings) -> Option<OperationSettings> {
     let mut value = serde_json::to_value(settings).ok()?;
     hide_settings(value.as_object_mut()?);
     serde_json::from_value(value).ok()
 }
 
-/// What to run an operation with.
+/// Options for running an operation.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperationRun {
-    /// What the expressions of the operation see as `data`: any JSON value; an empty object where it
-    /// is left out.
+    /// The `data` of the operation's expressions: any JSON value. Default: an empty object.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     data: Option<Box<RawValue>>,
-    /// What they see as `id`; the member `id` of the data where it is left out.
+    /// The `id` of the operation's expressions. Default: the member `id` of the data.
     #[serde(default)]
     #[schema(max_length = 255)]
     id: Option<String>,
@@ -84,37 +83,37 @@ pub struct OperationRun {
 pub struct OperationRequest {
     /// The method.
     method: String,
-    /// Where it goes. Values of the query are masked.
+    /// The URL. Values of the query are masked.
     url: String,
-    /// Its headers. The values that the endpoint sets are masked.
+    /// The headers. Values that the endpoint sets are masked.
     #[schema(value_type = Object)]
     headers: Option<Box<RawValue>>,
-    /// Its body; absent where it has none.
+    /// The body. Absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     body: Option<Box<RawValue>>,
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OperationOutcome {
-    /// The request, where it was only to be shown.
+    /// The request, for a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<OperationRequest>,
-    /// The status of the answer; absent where none came.
+    /// HTTP status of the answer. Absent without an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    /// Its body: JSON, or a text; the first 16 KiB of it.
+    /// Body of the answer: JSON, or a text; the first 16 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     body: Option<Box<RawValue>>,
-    /// The class of the failure, if it failed.
+    /// Class of the failure, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_class: Option<&'static str>,
-    /// The failure in words.
+    /// Description of the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// How long it took.
+    /// Duration in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<f64>,
 }
@@ -134,8 +133,8 @@ pub async fn list_operations(
     Ok(whole_list(views.collect()))
 }
 
-/// Runs an operation now and answers with what came back. Nothing is stored or tried again, and the
-/// answer does not become an event.
+/// Runs an operation now and returns the result. Nothing is stored or tried again, and the answer
+/// does not become an event.
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/operations/{name}", tag = "endpoints", operation_id = "run_operation",
     params(("id" = String, Path), ("name" = String, Path),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key makes the same `Idempotency-Key` of the request, and asks first whether it was done already where the operation says how.")),
@@ -176,7 +175,7 @@ fn find_operations(target: &EndpointRuntime) -> Result<&ApiOperations, ApiProble
     }
 }
 
-/// The caller's `Idempotency-Key`.
+/// Returns the caller's `Idempotency-Key`.
 pub fn read_key(headers: &HeaderMap) -> Result<Option<&str>, ApiProblem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= MAX_KEY);
@@ -189,7 +188,7 @@ pub struct OperationCall<'a> {
     target: &'a Arc<EndpointRuntime>,
     operations: &'a ApiOperations,
     operation: &'a ApiOperation,
-    /// The name of the operation, as a module would set it.
+    /// The message with the name of the operation, as a module would set it.
     message: DeliveryMessage,
     event: Event,
     delivery: DeliveryId,
@@ -198,8 +197,8 @@ pub struct OperationCall<'a> {
 }
 
 impl<'a> OperationCall<'a> {
-    /// A call with data and the id of a record. With a key of the caller's the request has the same
-    /// `Idempotency-Key` at each call.
+    /// Creates a call with data and a record id. With a key of the caller, each call has the same
+    /// `Idempotency-Key` in its request.
     pub fn new(
         target: &'a Arc<EndpointRuntime>,
         name: &str,
@@ -247,7 +246,7 @@ impl<'a> OperationCall<'a> {
         DeliveryParcel { may_be_repeat, ..parcel }
     }
 
-    /// The request, without secrets.
+    /// Returns the request, without secrets.
     fn preview_call(&self, app: &AppState) -> Result<OperationOutcome, ApiProblem> {
         let parcel = self.make_parcel(app, false);
         let shown = preview_operation(self.target, self.operations, parcel);
@@ -268,7 +267,7 @@ impl<'a> OperationCall<'a> {
         })
     }
 
-    /// Runs it, a second time at once where the first one failed and that is safe.
+    /// Runs the operation. If it fails and a repetition is safe, runs it once more at once.
     pub async fn run_call(&self, app: &AppState) -> Result<MadeAttempt, ApiProblem> {
         let first = self.run_once(app, self.may_be_repeat).await?;
         match first.judgement.error_class {
@@ -277,8 +276,8 @@ impl<'a> OperationCall<'a> {
         }
     }
 
-    /// Whether it may be sent again after such a failure: it was not sent, or it makes no difference
-    /// how often it is done, or it is asked for first.
+    /// Returns whether the request may be repeated after a failure: it was not sent, it is
+    /// idempotent, or the operation first checks whether it was done.
     fn is_safe_after(&self, class: ErrorClass) -> bool {
         let is_repeatable =
             self.operation.http_method().is_idempotent() || self.operation.settings.again.is_some();

@@ -1,4 +1,4 @@
-//! What is wrong, as RFC 9457 problem documents.
+//! RFC 9457 problem documents.
 
 use crate::error_chain::error_chain;
 use crate::ingest::event_body::BodyError;
@@ -12,23 +12,23 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-/// A problem, ready to be sent.
+/// A problem document with its headers.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
 pub struct ApiProblem {
-    /// Which kind of problem, as a URI reference.
+    /// The kind of problem, as a URI reference.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The kind in words.
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// What was wrong this time, and how to mend it.
+    /// The fault and its correction.
     pub detail: String,
-    /// What is wrong in the input, field by field.
+    /// Faults of the input, field by field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<InputFault>,
-    /// Seconds after which it may be tried again.
+    /// Seconds after which the call may be repeated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
     #[serde(skip)]
@@ -57,14 +57,14 @@ impl ApiProblem {
         self.with_value(name, HeaderValue::from_static(value))
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn with_value(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// The input can be read, but is wrong in these places.
+    /// The input can be read but has faults.
     pub fn invalid(errors: Vec<InputFault>) -> Self {
         let detail = match errors.as_slice() {
             [only] if only.path.is_empty() => only.message.clone(),
@@ -80,7 +80,7 @@ impl ApiProblem {
         Self { errors, ..problem }
     }
 
-    /// One field is wrong.
+    /// One field has a fault.
     pub fn fault(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::invalid(vec![InputFault::new(path, message)])
     }
@@ -96,35 +96,35 @@ impl ApiProblem {
         )
     }
 
-    /// The request itself makes no sense.
+    /// The request itself is not valid.
     pub fn malformed_request(detail: impl Into<String>) -> Self {
         let kind = "urn:waybill:problem:malformed-request";
         Self::new(StatusCode::BAD_REQUEST, kind, "Malformed request", detail)
     }
 
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     pub fn timed_out(detail: impl Into<String>) -> Self {
         let kind = "urn:waybill:problem:timeout";
         Self::new(StatusCode::REQUEST_TIMEOUT, kind, "Request timeout", detail)
     }
 
-    /// There is no such thing.
+    /// The object does not exist.
     pub fn missing(what: &str, id: &str) -> Self {
         Self::not_found(format!("there is no {what} `{id}`"))
     }
 
-    /// There is no such thing, in words.
+    /// The object does not exist; the detail describes it.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "urn:waybill:problem:not-found", "Not found", detail)
     }
 
-    /// What is asked does not fit what is there.
+    /// The request does not match the present state.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "urn:waybill:problem:conflict", "Conflict", detail)
     }
 
-    /// The object has another state than the caller asks for in `If-Match`. `changed` names the
-    /// fields, as far as that is known.
+    /// The object has another state than the caller expects in `If-Match`. `changed` names the
+    /// fields, as far as they are known.
     pub fn changed_since(name: &str, at: Timestamp, changed: Vec<InputFault>) -> Self {
         let fields: Vec<&str> = changed.iter().map(|fault| fault.path.as_str()).collect();
         let what = if fields.is_empty() {
@@ -142,7 +142,7 @@ impl ApiProblem {
         Self { errors: changed, ..problem }
     }
 
-    /// The same problem with a field of something that stands at this place.
+    /// Prefixes the paths of the faults with a place.
     #[must_use]
     pub fn within(mut self, place: &str) -> Self {
         if self.status == StatusCode::UNPROCESSABLE_ENTITY.as_u16() && !self.errors.is_empty() {
@@ -154,13 +154,13 @@ impl ApiProblem {
         self
     }
 
-    /// The system that a source asks does not answer as it should.
+    /// The system from which a source reads does not answer as it should.
     pub fn unavailable_source(why: &crate::sources::RunFailed) -> Self {
         let kind = "urn:waybill:problem:source-unavailable";
         Self::new(StatusCode::BAD_GATEWAY, kind, "Source unavailable", why.to_string())
     }
 
-    /// The system that an endpoint calls did not do what it was asked for, or not surely.
+    /// The system that an endpoint calls failed, or its result is uncertain.
     pub fn unavailable_endpoint(endpoint: &str, why: &str) -> Self {
         let kind = "urn:waybill:problem:endpoint-unavailable";
         let detail = format!("endpoint `{endpoint}`: {why}");
@@ -178,7 +178,7 @@ impl ApiProblem {
         )
     }
 
-    /// The same, where a component was too large: it says which setting to raise.
+    /// For a component that is too large, names the setting to raise.
     #[must_use]
     pub fn or_large_component(mut self, limit: usize) -> Self {
         if self.status == StatusCode::PAYLOAD_TOO_LARGE.as_u16() {
@@ -191,11 +191,11 @@ impl ApiProblem {
         self
     }
 
-    /// A version of a module asks for something that nobody approved yet.
+    /// A version of a module requests capabilities that nobody has approved yet.
     pub fn approval_needed(name: &str, version: Option<u32>, pending: &[String]) -> Self {
         let which = version.map(|number| format!("version {number} of ")).unwrap_or_default();
         let detail = format!(
-            "{which}module `{name}` asks for what was not approved: {}. Look at its manifest, and activate it \
+            "{which}module `{name}` requests capabilities that are not approved: {}. Check its manifest, and activate it \
              with `\"approve\": [\u{2026}]` (on the command line `--approve`) if it may",
             pending.join(", ")
         );
@@ -205,7 +205,7 @@ impl ApiProblem {
         Self { errors, ..problem }
     }
 
-    /// The content type cannot be read.
+    /// The content type is not supported.
     pub fn media_type(detail: impl Into<String>) -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         Self::new(
@@ -227,18 +227,18 @@ impl ApiProblem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, kind, "Event goes round in a loop", detail)
     }
 
-    /// The caller is known, and may not do this.
+    /// The caller is known but has no right to do this.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "urn:waybill:problem:forbidden", "Forbidden", detail)
     }
 
-    /// The same, with the fields that ask for too much.
+    /// The caller has no right to do this; the faults name the fields.
     pub fn forbidden_fields(detail: impl Into<String>, errors: Vec<InputFault>) -> Self {
         Self { errors, ..Self::forbidden(detail) }
     }
 
-    /// The source's secret cannot be read with the present key, so nothing that it sends can be
-    /// verified; it may send again in `wait` seconds.
+    /// The source's secret cannot be decrypted with the present key, so its requests cannot be
+    /// verified. The sender may try again in `wait` seconds.
     pub fn locked(source: &str, wait: u32) -> Self {
         let detail = format!(
             "the secret of source `{source}` cannot be read with this server's key; an operator has to enter it again"
@@ -247,8 +247,8 @@ impl ApiProblem {
         Self { kind: "urn:waybill:problem:locked", title: "Secret not readable", detail, ..problem }
     }
 
-    /// The caller called too often; it may again in `wait` seconds, which the body names too, as
-    /// automation platforms look for it there.
+    /// The caller called too often and may call again in `wait` seconds. The body contains the wait
+    /// too, because automation platforms look for it there.
     pub fn too_many(detail: impl Into<String>, wait: u32) -> Self {
         let status = StatusCode::TOO_MANY_REQUESTS;
         let kind = "urn:waybill:problem:too-many-requests";
@@ -256,7 +256,7 @@ impl ApiProblem {
         Self { retry_after: Some(wait), ..problem }.with_value(header::RETRY_AFTER, wait.into())
     }
 
-    /// The caller did not say who it is, or is nobody known.
+    /// The caller presented no token, or an unknown one.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
@@ -267,13 +267,13 @@ impl ApiProblem {
         .with(header::WWW_AUTHENTICATE, "Bearer realm=\"waybill\"")
     }
 
-    /// The request does not bear its source's signature.
+    /// The request does not have its source's signature.
     pub fn unverified(detail: impl Into<String>) -> Self {
         let kind = "urn:waybill:problem:unverified";
         Self::new(StatusCode::UNAUTHORIZED, kind, "Signature does not fit", detail)
     }
 
-    /// Too much is under way here at present.
+    /// The server is busy.
     pub fn busy() -> Self {
         let detail = "too many requests are under way here; nothing was stored, send it again";
         let kind = "urn:waybill:problem:busy";
@@ -281,7 +281,7 @@ impl ApiProblem {
         Self { retry_after: Some(1), ..problem }.with(header::RETRY_AFTER, "1")
     }
 
-    /// The source is paused; it may be asked again in `wait` seconds.
+    /// The source is paused. The sender may try again in `wait` seconds.
     pub fn paused(source: &str, wait: u32) -> Self {
         let detail =
             format!("source `{source}` is paused; nothing was stored, send it again later");
@@ -290,7 +290,7 @@ impl ApiProblem {
         Self { retry_after: Some(wait), ..problem }.with_value(header::RETRY_AFTER, wait.into())
     }
 
-    /// The database does not take writes at present.
+    /// The database does not accept writes at present.
     pub fn unavailable() -> Self {
         let detail = "the database does not answer at present; nothing was stored, send it again";
         Self::new(
@@ -302,15 +302,16 @@ impl ApiProblem {
         .with(header::RETRY_AFTER, "2")
     }
 
-    /// An error that nothing the caller did explains; it is logged.
+    /// An error that the caller did not cause. It is logged.
     pub fn unexpected(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a request failed");
         Self::internal()
     }
 
-    /// Something is wrong here that the caller cannot mend.
+    /// A fault of the server that the caller cannot correct.
     pub fn internal() -> Self {
-        let detail = "something went wrong here; the log tells more under this answer's request id";
+        let detail =
+            "an internal error occurred; the log has the details under this answer's request id";
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "urn:waybill:problem:internal",
@@ -340,11 +341,11 @@ impl From<store::StoreError> for ApiProblem {
                  sent again"
             )),
             store::StoreError::Missing(what) => {
-                let detail = format!("there is no {what} any more; look again");
+                let detail = format!("{what} no longer exists; check the present state");
                 Self::conflict(detail)
             }
             store::StoreError::NameTaken(name) => {
-                Self::conflict(format!("the name `{name}` is taken; choose another"))
+                Self::conflict(format!("the name `{name}` is already in use; choose another"))
             }
             store::StoreError::ChangedMeanwhile(name) => Self::conflict(format!(
                 "`{name}` was changed or deleted by another request at the same moment, and nothing of this \

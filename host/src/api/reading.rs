@@ -1,12 +1,13 @@
-//! Fair shares of reading: places in front of the database, and memory for answers on their way.
+//! Fair shares of reading: places in front of the database, and memory for answers that are being
+//! sent.
 //!
 //! The database has a few connections for reading, and deliveries need one of them too. A call that
 //! reads takes a place while its handler runs; there is one place fewer than connections. A token
-//! has two thirds of the places, so that its slow calls leave one for another token. Whoever finds none waits its turn, and is refused (503 with `Retry-After`) after ten
-//! seconds.
+//! has two thirds of the places, so that its slow calls leave one for another token. A call without
+//! a place waits for its turn and is refused after ten seconds (503 with `Retry-After`).
 //!
-//! An answer pays for its bytes until the client has taken them. A token whose clients take their
-//! answers slowly runs out of its own share first.
+//! An answer reserves memory until the client has taken it. So a token whose clients read slowly
+//! first runs out of its own share.
 
 use super::problem::ApiProblem;
 use crate::model::id::TokenId;
@@ -21,18 +22,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Memory for answers on their way, in bytes: of all tokens, and of one.
+/// Memory for answers that are being sent, in bytes: of all tokens, and of one.
 const ANSWERS: (u32, u32) = (48 << 20, 24 << 20);
-/// Answers up to this size, in bytes, are too small to be counted.
+/// Answers up to this size, in bytes, are not counted.
 const SMALL: u64 = 64 * 1024;
-/// How long a call waits for a place.
+/// Time that a call waits for a place.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What calls that read share.
+/// The shares of calls that read.
 #[derive(Debug)]
 pub struct ReadingShares {
     places: Arc<Semaphore>,
-    /// Calls of one token that read at once.
+    /// Number of calls of one token that read at once.
     token_places: usize,
     answers: Arc<Semaphore>,
     tokens: Mutex<HashMap<TokenId, Arc<TokenShare>>>,
@@ -44,12 +45,12 @@ struct TokenShare {
     answers: Arc<Semaphore>,
 }
 
-/// The right of one call to read, and to answer.
+/// The right of one call to read and to answer.
 #[derive(Debug)]
 pub struct ReadingPlace {
     share: Arc<TokenShare>,
     answers: Arc<Semaphore>,
-    /// Of the token, and of all.
+    /// Permits of the token, and of all tokens.
     _places: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
@@ -58,7 +59,7 @@ fn semaphore(bytes: u32) -> Semaphore {
 }
 
 impl ReadingShares {
-    /// The places that a database with so many connections for reading has.
+    /// Creates the places for a database with this number of connections for reading.
     pub fn new(connections: usize) -> Self {
         let places = connections.saturating_sub(1).max(1);
         Self {
@@ -69,7 +70,8 @@ impl ReadingShares {
         }
     }
 
-    /// Waits for a place; the token's own first, so that its calls wait behind each other.
+    /// Waits for a place. Takes the token's own place first, so that its calls wait behind each
+    /// other.
     pub async fn place(&self, token: TokenId) -> Result<ReadingPlace, ApiProblem> {
         let share = self.share(token);
         let places = async {
@@ -102,17 +104,17 @@ impl ReadingShares {
     }
 }
 
-/// Tokens beyond which those that are not reading are forgotten.
+/// Number of tokens above which those that are not reading are forgotten.
 const MANY: usize = 1_024;
 
 impl ReadingPlace {
-    /// Gives the place to the next call, and has the answer pay for its bytes until they are sent.
+    /// Passes the place to the next call, and reserves memory for the answer until it is sent.
     pub fn leave(self, answer: Response) -> Response {
         let size = answer.body().size_hint().lower();
         if size <= SMALL {
             return answer;
         }
-        // An answer larger than the share pays for no more than that.
+        // An answer that is larger than the share only pays for the share.
         let count = u32::try_from(size).unwrap_or(u32::MAX).min(ANSWERS.1);
         let take = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_many_owned(count).ok();
         let Some(paid) = take(&self.share.answers).zip(take(&self.answers)) else {
@@ -127,7 +129,7 @@ impl ReadingPlace {
 struct PaidAnswer {
     body: Body,
     _paid: (OwnedSemaphorePermit, OwnedSemaphorePermit),
-    /// Keeps the token's share from being forgotten while this is on its way.
+    /// Keeps the token's share alive while the answer is being sent.
     _share: Arc<TokenShare>,
 }
 

@@ -1,8 +1,8 @@
-//! `/in/{source}`: what other systems send of their own accord, as webhooks.
+//! `/in/{source}`: receives the webhooks of other systems.
 //!
-//! Answered once the events are durable: whoever gets no 2xx sends again, and what is sent again is
-//! recognised. What a sender asks before it sends is answered too. Every refusal is counted, by source and
-//! reason.
+//! The answer follows once the events are durable. A sender without a 2xx answer sends again, and
+//! the repeat is recognised. Handshakes that a sender makes before it sends are answered too. Every
+//! refusal is counted, by source and reason.
 
 use super::AppState;
 use super::answer::{DataAnswer, data_answer};
@@ -33,12 +33,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Seconds after which a source that is paused may be asked again.
+/// Seconds after which a sender may retry while its source is paused.
 const PAUSED: u32 = 60;
-/// What may be done at a source's address. GET answers the handshakes of some senders.
+/// Methods of a source's address. GET answers the handshakes of some senders.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
-/// Why a request is refused, in a word for counting, with its answer.
+/// The reason of a refusal as a word for counting, and its answer.
 struct WebhookRefused(&'static str, Box<ApiProblem>);
 
 impl WebhookRefused {
@@ -109,15 +109,15 @@ impl From<AcceptError> for WebhookRefused {
     }
 }
 
-/// The same addresses with a slash at the end, as some senders write them.
+/// Builds the same routes with a slash at the end, as some senders write them.
 pub fn routes_with_slash() -> Router<AppState> {
     let methods: MethodRouter<AppState> =
         post(receive_webhook).merge(get(ask_receiver)).merge(options(permit_origin));
     Router::new().route("/in/{source}/", methods)
 }
 
-/// Receives a webhook of a source: it is verified over the raw bytes, and its envelope read. Answered once its events are
-/// durable: one, or all of a list.
+/// Receives a webhook of a source: verifies it over the raw bytes and reads its envelope. Answers
+/// once its events are durable: one, or all of a list.
 #[utoipa::path(post, path = "/in/{source}", tag = "receive", operation_id = "receive_webhook",
     params(("source" = String, Path, description = "The source's name.")),
     request_body(content = Object, description = "The body as the system sends it: JSON or a form, of at most `server.max_body` \
@@ -141,7 +141,7 @@ pub async fn receive_webhook(
     taken.map_err(|refusing| refuse_webhook(&inlet, refusing, caller.at))
 }
 
-/// Answers what a sender asks before it sends: Meta's and Okta's challenge, and whether the address is there.
+/// Answers a sender's handshake: Meta's and Okta's challenge, and whether the address exists.
 #[utoipa::path(get, path = "/in/{source}", tag = "receive", operation_id = "ask_receiver",
     params(("source" = String, Path, description = "The source's name.")),
     responses((status = 200, description = "The answer that the sender waits for; nothing to HEAD."),
@@ -162,7 +162,8 @@ pub async fn ask_receiver(
     if let Some(answer) = handshake::answer_get(&head.uri, &head.headers) {
         return Ok(answered(answer));
     }
-    // Mailchimp and others ask with a plain GET; whoever shows the secret may know that it is taken here.
+    // Mailchimp and others check with a plain GET. A caller that presents the secret may learn that
+    // the address exists.
     if head.method == Method::HEAD || verifier.knows_caller() {
         return Ok((StatusCode::OK, [(header::ALLOW, METHODS)]).into_response());
     }
@@ -204,7 +205,7 @@ fn refuse_webhook(
     *problem
 }
 
-/// Why a request is not the source's, and how its sender has to log in.
+/// Refuses a request that does not come from the source, and tells its sender how to log in.
 fn refused(
     verifier: &webhook::WebhookVerifier,
     refusal: webhook::WebhookRefusal,
@@ -217,7 +218,7 @@ fn refused(
     WebhookRefused::new(reason, problem.with_value(header::WWW_AUTHENTICATE, asked))
 }
 
-/// A request without a body, to be checked.
+/// Returns a request without a body, to be checked.
 fn question(head: &Parts, caller: CallOrigin) -> webhook::WebhookRequest<'_> {
     webhook::WebhookRequest {
         method: &head.method,
@@ -237,7 +238,7 @@ async fn take_webhook(
     body: &[u8],
 ) -> Result<Response, WebhookRefused> {
     let (settings, now) = (&inlet.source.settings, caller.at);
-    // Senders sign the time of day.
+    // Senders sign their wall-clock time.
     let signed_by = app.journal.clock().wall();
     let (Some(verifier), Some(webhook)) = (&inlet.verifier, &settings.webhook) else {
         return Err(WebhookRefused::new("internal", ApiProblem::internal()));
@@ -299,12 +300,12 @@ fn receipts_of(mut receipts: Vec<EventReceipt>, is_list: bool) -> Response {
     }
 }
 
-/// Marks the answer to a webhook whose sender proved who it is. The audit has a row for each such
-/// call; calls of senders who proved nothing share rows, so that they cannot fill the disk.
+/// Marks the answer to a webhook whose sender proved its identity. The audit has a row for each
+/// such call. Calls of other senders share rows, so that they cannot fill the disk.
 #[derive(Debug, Clone, Copy)]
 pub struct ProvenSender;
 
-/// Whether the sender takes only an empty `200` for success.
+/// Returns whether the sender accepts only an empty `200` as success.
 fn wants_nothing(scheme: SenderScheme, headers: &HeaderMap) -> bool {
     match scheme.sender().empty_answer {
         EmptyAnswer::Never => false,

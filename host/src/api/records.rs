@@ -1,11 +1,11 @@
-//! `/{resource}`: the latest state of what events are about, in the form in which automation platforms
-//! poll a CRM.
+//! `/{resource}`: the latest state of records, in the form in which automation platforms poll a
+//! CRM.
 //!
-//! Paths, parameters and answers are those that PerfexAPI and Data Builder document and that the clients
-//! of both use, the published n8n-nodes-perfexcrm among them. `since` compares with when a
-//! record was last heard of here, in one clock: a client that asks again from its last answer misses
-//! nothing, whatever the CRM's own columns and time zone say. Lists go back a little further than that,
-//! so it may see a record twice.
+//! Paths, parameters and answers are those that PerfexAPI and Data Builder document and that the
+//! clients of both use, among them the published n8n-nodes-perfexcrm. `since` compares with the
+//! time of a record's last event here, in one clock: a client that continues from its last answer
+//! misses nothing, whatever the CRM's own columns and time zone are. Lists go back a little
+//! further, so a client may see a record twice.
 
 pub mod condition;
 pub mod erase;
@@ -30,19 +30,19 @@ use shown::{ShownRecord, written};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// Records that are read at once where they have to be looked into.
+/// Number of records that are read at once if their contents must be examined.
 const CHUNK: u32 = 500;
-/// Most records that one request looks into.
+/// Largest number of records that one request examines.
 const LOOKED_INTO: u32 = 20_000;
-/// How much further back than `since` a list goes: what was captured just before a client took the time
-/// may have been on its way into the database when it asked. Clients tell repeats by the id.
+/// Time by which a list goes back before `since`: an event that was captured just before a client
+/// took the time may not have been committed when it asked. Clients recognise repeats by the id.
 const OVERLAP: Duration = Duration::from_secs(10);
-/// How long a client may take to read all pages by their numbers and miss none for records that are
-/// deleted meanwhile.
+/// Time within which a client can read all pages by their numbers without missing a record because
+/// others are deleted meanwhile.
 const READ: Duration = Duration::from_mins(15);
-/// Most sources that are named of those that have given one id.
+/// Largest number of sources that are named for one id.
 const SOURCES_NAMED: u32 = 10;
-/// How far records are counted.
+/// Bound for counting records.
 const COUNTED: u32 = 1_000;
 
 /// A page of records.
@@ -51,73 +51,73 @@ pub struct RecordList {
     /// The records, each with at least an `id`.
     #[schema(value_type = Vec<Object>)]
     data: Vec<Box<RawValue>>,
-    /// About the page.
+    /// Information about the page.
     meta: RecordMeta,
-    /// Where to go from here.
+    /// Links to other pages.
     links: RecordLinks,
 }
 
-/// About a page of records, in the words of several dialects.
+/// Information about a page of records, in the words of several dialects.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecordMeta {
-    /// How many are on it.
+    /// Number of records on the page.
     count: usize,
-    /// Which page it is, from 1.
+    /// Number of the page, from 1.
     page: u32,
-    /// The same.
+    /// The same as `page`.
     current_page: u32,
-    /// How many a page holds.
+    /// Largest number of records on a page.
     per_page: u32,
-    /// How many there are, counted up to 1,000.
+    /// Number of records, counted up to 1,000.
     total: u64,
-    /// Whether there are more than that.
+    /// Whether there are more than `total`.
     total_is_minimum: bool,
-    /// How many pages that makes.
+    /// Number of pages.
     last_page: u64,
     /// Whether there is another page.
     has_more: bool,
-    /// What to give as `cursor` for the next page; absent on the last, and in an order by fields.
+    /// The `cursor` of the next page. Absent on the last page, and in an order by fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
 
-/// Where to go from a page of records.
+/// Links to other pages of records.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecordLinks {
     /// This page.
     #[serde(rename = "self")]
     this: String,
-    /// The first one.
+    /// The first page.
     first: String,
-    /// The one before, if there is one.
+    /// The previous page, if there is one.
     prev: Option<String>,
-    /// The next one, if there is one.
+    /// The next page, if there is one.
     next: Option<String>,
 }
 
 /// One record.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecordAnswer {
-    /// It.
+    /// The record.
     #[schema(value_type = Object)]
     data: Box<RawValue>,
 }
 
-/// The catalogue's name of a path.
+/// Returns the catalogue's name of a path.
 fn resource(path: &str) -> Result<&'static str, ApiProblem> {
     catalog::resource_at(path).ok_or_else(|| ApiProblem::missing("resource", path))
 }
 
-/// Lists records of a resource, first heard of last.
+/// Lists records of a resource, the most recently created first.
 ///
 /// An update does not move a record in that order, so a client that reads page after page sees
-/// every record. `meta.next_cursor` goes on after the last record of a page, whatever was added or
-/// deleted meanwhile. Further parameters are conditions: `status=2`, `filter=status:2`,
+/// every record. `meta.next_cursor` continues after the last record of a page, whatever was added
+/// or deleted meanwhile. Further parameters are conditions: `status=2`, `filter=status:2`,
 /// `filter[total.gte]=1000`, `date_from`, `date_to`.
 ///
-/// Beside its own fields each record has `waybill_key`, which is unique over all sources,
-/// `waybill_revision`, which is another one after each update, `waybill_source`, and
-/// `waybill_created_at` and `waybill_updated_at`, when Waybill first and last heard of it.
+/// In addition to its own fields each record has `waybill_key`, which is unique over all sources,
+/// `waybill_revision`, which changes with each update, `waybill_source`, and `waybill_created_at`
+/// and `waybill_updated_at`, the times of its first and last event.
 #[utoipa::path(get, path = "/api/v1/{resource}", tag = "records", operation_id = "list_records",
     params(("resource" = String, Path, description = "`invoices`, `customers`, `credit-notes`, …"),
         ("since" = Option<String>, Query, description = "Only those heard of then or later: ISO 8601 or Unix seconds."),
@@ -164,7 +164,8 @@ pub async fn list_records(
             let mut rows = found.rows;
             let per_page = query.per_page as usize;
             if found.is_cut && rows.len() < per_page && query.after.is_none() {
-                // Counted pages cannot be short: what is left out would be on none.
+                // Counted pages cannot be shorter, because an omitted record would not be on any
+                // page.
                 return Err(too_large());
             }
             let has_more = found.is_cut || rows.len() > per_page;
@@ -184,17 +185,17 @@ pub async fn list_records(
     Ok(Json(answer(&uri, &query, page)))
 }
 
-/// Where a page of a number begins.
+/// The beginning of a page with a number.
 #[derive(Debug, Clone, Copy)]
 struct PagePlace {
-    /// How many records come before it.
+    /// Number of records before it.
     offset: u32,
-    /// How many of them are shown again.
+    /// Number of these that are shown again.
     again: u32,
 }
 
-/// Each record that was deleted lately has moved those after it one place up, out of the page that
-/// is asked for next: so many are shown again, at most half a page, so that none is missed.
+/// Each recently deleted record has moved the following ones one place up, out of the page that is
+/// requested next. So as many are shown again, at most half a page, so that none is missed.
 async fn place(
     app: &AppState,
     filter: &RecordFilter,
@@ -208,9 +209,9 @@ async fn place(
     Ok(PagePlace { offset: query.offset().saturating_sub(again), again })
 }
 
-/// One record, by the id that its source gave it.
+/// Returns one record, by the id that its source gave it.
 ///
-/// Where several sources have a record of this id, `source` says whose is meant.
+/// If several sources have a record with this id, `source` selects one.
 #[utoipa::path(get, path = "/api/v1/{resource}/{id}", tag = "records", operation_id = "show_record",
     params(("resource" = String, Path), ("id" = String, Path),
         ("source" = Option<String>, Query, description = "The source that numbers it so, where several do.")),
@@ -243,7 +244,7 @@ pub async fn show_record(
     Ok(Json(RecordAnswer { data: written(&found, &query.fields) }))
 }
 
-/// Refuses an id that several sources have given.
+/// Fails for an id that several sources have given.
 fn check_one_source<'s>(
     resource: &str,
     id: &str,
@@ -259,19 +260,19 @@ fn check_one_source<'s>(
     Err(ApiProblem::fault("source", message))
 }
 
-/// A page of records, ready to be answered.
+/// A page of records for an answer.
 struct RecordsPage {
     data: Vec<Box<RawValue>>,
-    /// How many there are; with a cursor and conditions, how many from there on.
+    /// Number of records. With a cursor and conditions, the number from there on.
     total: u64,
     has_more: bool,
-    /// How many of them the page before may have shown too.
+    /// Number of records that the previous page may have shown too.
     again: u32,
-    /// Where the next page begins.
+    /// Position after which the next page begins.
     next: Option<RecordPosition>,
 }
 
-/// As [`page_of`], of all records that the filter lets through.
+/// Like [`page_of`], over all records that match the filter.
 async fn looked_into(
     app: &AppState,
     filter: &RecordFilter,
@@ -297,7 +298,7 @@ async fn looked_into(
         }
         if looked_into >= LOOKED_INTO {
             let message = format!(
-                "more than {LOOKED_INTO} records would have to be looked into; narrow it with `since`"
+                "more than {LOOKED_INTO} records would have to be examined; narrow the list with `since`"
             );
             return Err(ApiProblem::fault("since", message));
         }
@@ -306,7 +307,7 @@ async fn looked_into(
     Ok(RecordsPage { data: read_again(app, filter, query, chosen).await?, ..page })
 }
 
-/// Most bytes of a page of records that are read one by one.
+/// Largest size of a page of records that are read one by one, in bytes.
 const PAGE_BYTES: usize = 8 << 20;
 
 fn too_large() -> ApiProblem {
@@ -314,7 +315,7 @@ fn too_large() -> ApiProblem {
     ApiProblem::fault("per_page", message)
 }
 
-/// The whole records of a page; those that are gone meanwhile are left out.
+/// Returns the whole records of a page, without those that were deleted meanwhile.
 async fn read_again(
     app: &AppState,
     filter: &RecordFilter,
@@ -337,14 +338,14 @@ async fn read_again(
     Ok(data)
 }
 
-/// The page of those that fit the conditions, in the order asked for.
+/// Returns the page of matching records, in the requested order.
 fn page_of(found: Vec<ShownRecord>, query: &RecordQuery, place: PagePlace) -> RecordsPage {
     let (chosen, page) = choose_page(found, query, place);
     let data = chosen.into_iter().map(|shown| shown.written(&query.fields)).collect();
     RecordsPage { data, ..page }
 }
 
-/// The records of the page, and what is said of it.
+/// Chooses the records of the page, and its information.
 fn choose_page(
     mut found: Vec<ShownRecord>,
     query: &RecordQuery,
@@ -368,7 +369,7 @@ fn answer(uri: &Uri, query: &RecordQuery, found: RecordsPage) -> RecordList {
     let total = found.total.min(u64::from(COUNTED));
     let link = |page: u32, cursor: Option<&str>| link(uri, page, cursor);
     let next_cursor = found.next.as_ref().map(query::write_cursor);
-    // A page that is asked for by a cursor has whatever number the client gives it.
+    // A page that is requested by a cursor has the number that the client gives it.
     let next_page = page.checked_add(1).filter(|_| found.has_more);
     let next = next_page.map(|page| link(page, next_cursor.as_deref()));
     RecordList {
@@ -403,7 +404,7 @@ fn link(uri: &Uri, page: u32, cursor: Option<&str>) -> String {
     format!("{}?{}", uri.path(), query.join("&"))
 }
 
-/// The fields of a resource that the catalogue knows.
+/// Returns the fields of a resource that the catalogue knows.
 fn fields_of(resource: &str) -> Vec<String> {
     let created = catalog::get().find(&format!("{resource}.created"));
     let schema = created.map(catalog::EventType::schema).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! What all kinds of object that operators set have in common: endpoints, flows, sources and
-//! tokens are listed, shown, made, changed, deleted, exported and applied in one way. What is
-//! special about a kind is its [`SettingsResource`].
+//! Common code for all objects that operators set: endpoints, flows, sources and tokens are listed,
+//! shown, created, changed, deleted, exported and applied in the same way. The differences of a
+//! kind are in its [`SettingsResource`].
 
 pub mod entity_tag;
 
@@ -29,21 +29,21 @@ use uuid::Uuid;
 /// A kind of object that operators set.
 pub trait SettingsResource: 'static {
     const KIND: ObjectKind;
-    /// Which of its settings are private, if any are.
+    /// The kind of its private settings, if it has any.
     const PRIVATE: Option<SettingsKind>;
-    /// What operators set.
+    /// The settings of the object.
     type Settings: Serialize + DeserializeOwned + Clone + Send + Sync;
-    /// An object as it is in use.
+    /// An object in use.
     type Object: Clone + Send + Sync;
-    /// An object as it is shown.
+    /// An object in an answer.
     type View: Serialize + Send;
 
-    /// Whether the answer to making one shows its secret also where the request gave it.
+    /// Whether the answer to a creation shows the secret even if the request gave it.
     const SHOWS_GIVEN_SECRET: bool = false;
 
     fn generate_id() -> Uuid;
 
-    /// Reads an id of this kind.
+    /// Parses an id of this kind.
     fn parse_id(text: &str) -> Option<Uuid>;
 
     /// Returns all objects, in any order.
@@ -53,15 +53,15 @@ pub trait SettingsResource: 'static {
 
     fn name(settings: &Self::Settings) -> &str;
 
-    /// Reads and checks what an object shall be. What `given` masks or leaves out comes from `old`,
-    /// or from the secrets that the request carries.
+    /// Reads and checks the wanted settings. Values that `given` masks or leaves out come from
+    /// `old`, or from the secrets that the request carries.
     fn draft(
         context: &DraftContext<'_>,
         given: Map<String, Value>,
         old: Option<&Self::Object>,
     ) -> Result<ObjectDraft<Self::Settings>, ApiProblem>;
 
-    /// Shows objects, in the order in which they are given.
+    /// Returns the views of objects, in the given order.
     fn show(
         app: &AppState,
         principal: &CallPrincipal,
@@ -71,7 +71,7 @@ pub trait SettingsResource: 'static {
     /// Adds a secret that is shown once.
     fn add_secret(view: &mut Self::View, secret: String);
 
-    /// Refuses to delete an object that others need.
+    /// Fails if others need the object that is to be deleted.
     fn check_delete(
         _snapshot: &SettingsSnapshot,
         _principal: &CallPrincipal,
@@ -80,7 +80,7 @@ pub trait SettingsResource: 'static {
         Ok(())
     }
 
-    /// Whether a document that does not name the object deletes it.
+    /// Returns whether a document that does not name the object deletes it.
     fn may_prune(_principal: &CallPrincipal, _object: &Self::Object) -> bool {
         true
     }
@@ -89,7 +89,7 @@ pub trait SettingsResource: 'static {
         true
     }
 
-    /// Makes the change that stores a draft under an id.
+    /// Builds the change that stores a draft under an id.
     fn put(
         app: &AppState,
         id: Uuid,
@@ -104,7 +104,7 @@ pub trait SettingsResource: 'static {
         edit::put_settings(app, Self::KIND, name, id, &draft.settings, secrets, created_at)
     }
 
-    /// The settings without what is private: what an export holds, and what a patch is laid over.
+    /// Returns the settings without private values, for an export or as the base of a patch.
     fn masked(settings: &Self::Settings) -> Result<Value, ApiProblem> {
         let masked = match Self::PRIVATE {
             Some(kind) => private_values::mask_values(kind, settings),
@@ -145,17 +145,17 @@ pub struct ObjectState<'a, S> {
     pub updated_at: Timestamp,
 }
 
-/// What an object shall be.
+/// The wanted state of an object.
 pub struct ObjectDraft<S> {
     pub settings: S,
     pub secret: DraftSecret,
     /// The secret or token that was made for it, to be shown once.
     pub made: Option<String>,
-    /// Whether its secret is another than before.
+    /// Whether its secret differs from the previous one.
     pub has_other_secret: bool,
 }
 
-/// What of an object is secret as a whole.
+/// The secret part of an object.
 pub enum DraftSecret {
     None,
     Signing(SigningSecrets),
@@ -163,8 +163,8 @@ pub enum DraftSecret {
 }
 
 impl<S> ObjectDraft<S> {
-    /// A draft with these secrets, beside those that the object had. `made` where its present one
-    /// was made here.
+    /// Creates a draft with these secrets, besides those that the object had. `made` is set if the
+    /// present one was made here.
     pub fn with_secrets(
         settings: S,
         secrets: Option<SigningSecrets>,
@@ -181,17 +181,17 @@ impl<S> ObjectDraft<S> {
     }
 }
 
-/// What a draft is read with.
+/// The context in which a draft is read.
 pub struct DraftContext<'a> {
     pub principal: &'a CallPrincipal,
     pub snapshot: &'a SettingsSnapshot,
-    /// The modules that there will be.
+    /// The modules after the change.
     pub modules: &'a KnownModules,
-    /// Whether there will be an endpoint of this name.
+    /// Returns whether an endpoint with this name exists after the change.
     pub has_endpoint: &'a (dyn Fn(&str) -> bool + Sync),
     /// Secrets that the request carries.
     pub carried: &'a CarriedSecrets,
-    /// What endpoints of other kinds than `webhook` may do.
+    /// Settings for endpoints of kinds other than `webhook`.
     pub channels: &'a ChannelsSection,
 }
 
@@ -203,7 +203,7 @@ pub struct ObjectAnswer<V> {
 }
 
 impl<V> ObjectAnswer<V> {
-    /// The object as it is shown.
+    /// Returns the view of the object.
     pub fn into_view(self) -> V {
         self.body.0.data
     }
@@ -215,11 +215,11 @@ impl<V: Serialize> IntoResponse for ObjectAnswer<V> {
     }
 }
 
-/// How an object is changed.
+/// A change of an object.
 pub enum ObjectEdit {
-    /// Fields that are left out go back to their defaults.
+    /// Omitted fields get their defaults.
     Replace(Map<String, Value>),
-    /// Fields that are left out stay; `null` goes back to the default.
+    /// Omitted fields stay; `null` restores the default.
     Patch(Map<String, Value>),
 }
 
@@ -240,7 +240,7 @@ pub async fn show<R: SettingsResource>(
     answer_with::<R>(app, principal, object, StatusCode::OK, None).await
 }
 
-/// Answers with an object as it is now, and with the secret that was made for it.
+/// Answers with the present object, and with the secret that was made for it.
 pub async fn answer_with<R: SettingsResource>(
     app: &AppState,
     principal: &CallPrincipal,
@@ -270,7 +270,7 @@ pub async fn create<R: SettingsResource>(
     answer_with::<R>(app, principal, object, StatusCode::CREATED, shown).await
 }
 
-/// Changes an object, if it is still in the state that the caller knows.
+/// Changes an object if it is still in the state that the caller knows.
 pub async fn change<R: SettingsResource>(
     app: &AppState,
     principal: &CallPrincipal,
@@ -282,7 +282,7 @@ pub async fn change<R: SettingsResource>(
     expected.check::<R>(&old)?;
     let given = match how {
         ObjectEdit::Replace(given) => given,
-        // Laid over masks, so that a stored value and one that was given now can be told apart.
+        // The patch is applied over masks, so that stored and given values can be distinguished.
         ObjectEdit::Patch(patch) => edit::merge_patch(R::masked(R::state(&old).settings)?, patch)?,
     };
     let draft = draft_one::<R>(app, principal, given, Some(&old)).await?;
@@ -324,7 +324,7 @@ async fn draft_one<R: SettingsResource>(
     R::draft(&context, given, old)
 }
 
-/// Stores a draft in the place of `old`, or as a new object, and returns the object as it is then.
+/// Stores a draft in the place of `old`, or as a new object, and returns the resulting object.
 pub async fn store<R: SettingsResource>(
     app: &AppState,
     draft: &ObjectDraft<R::Settings>,
@@ -336,8 +336,8 @@ pub async fn store<R: SettingsResource>(
         .ok_or_else(|| ApiProblem::missing(R::KIND.as_str(), R::name(&draft.settings)))
 }
 
-/// Makes the change that stores a draft in the place of `old`, or as a new object. It fails where
-/// the object has another state by then.
+/// Builds the change that stores a draft in the place of `old`, or as a new object. It fails if the
+/// object has another state by then.
 pub fn put_over<R: SettingsResource>(
     app: &AppState,
     draft: &ObjectDraft<R::Settings>,

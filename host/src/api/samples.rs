@@ -1,4 +1,4 @@
-//! `/events/samples/{type}`: what an event of a type looks like on the wire, for those who set up a
+//! `/events/samples/{type}`: shows events of a type as they are on the wire, for building a
 //! workflow before anything has happened (Zapier's `performList`).
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
@@ -25,24 +25,24 @@ use serde_json::value::{RawValue, to_raw_value};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-/// How many are shown.
+/// Number of samples.
 const SAMPLES: usize = 3;
-/// How many of the newest events are looked at for a pattern. Each may have a megabyte.
+/// Number of the newest events that are examined for a pattern. Each may have a megabyte.
 const LOOKED_AT: u32 = 20;
-/// When an example happened: always the same, so that an example is the same at every call.
+/// Time of the examples. It is constant, so that an example is the same at every call.
 const EXAMPLE_AT: Timestamp = Timestamp::from_micros(1_767_225_600_000_000); // 2026-01-01
 
-/// Which samples to show.
+/// Selects samples.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct SampleQuery {
-    /// Only events of this source.
+    /// Events of this source.
     source: Option<String>,
 }
 
-/// Up to three events of a type, or of a pattern such as `invoice.*`, as they are delivered, newest first.
-/// Where there was none yet, the catalogue's examples; `[]` for a type that is not in the catalogue. An
-/// array, as Zapier asks for.
+/// Returns up to three events of a type, or of a pattern such as `invoice.*`, in the form of
+/// deliveries, newest first. Without such events, returns the catalogue's examples; `[]` for a type
+/// that is not in the catalogue. The answer is an array, as Zapier requires.
 #[utoipa::path(get, path = "/api/v1/events/samples/{type}", tag = "events", operation_id = "sample_events",
     params(("type" = String, Path, description = "An event type, `invoice.*` or `*`."), SampleQuery),
     responses((status = 200, body = Vec<Object>), (status = 422, body = ApiProblem)))]
@@ -68,7 +68,7 @@ pub async fn sample_events(
     events.iter().map(render_sample).collect::<Result<Vec<_>, ApiProblem>>().map(Json)
 }
 
-/// The resource that all events of a pattern are about.
+/// Returns the resource that all events of a pattern are about.
 fn resource(pattern: &TypePattern) -> Option<String> {
     let (TypePattern::Exact(text) | TypePattern::Prefix(text)) = pattern else { return None };
     let known = catalog::get().find(text).map(|known| known.resource);
@@ -98,7 +98,7 @@ async fn newest_event(
 
 fn render_sample(event: &Event) -> Result<Box<RawValue>, ApiProblem> {
     let (timestamp, event_id) = (event.time().to_string(), event.id.to_string());
-    // The id of a delivery that there might be: always the same for the same event.
+    // The id of a hypothetical delivery, which is always the same for an event.
     let delivery_id = DeliveryId::from_uuid(event.id.uuid()).to_string();
     let changes = event.changes.as_ref().map(|changes| sent_changes(changes, None)).transpose();
     let changes = changes.map_err(|error| ApiProblem::unexpected(&error))?;
@@ -138,7 +138,7 @@ fn example(known: &EventType) -> Result<Event, ApiProblem> {
     })
 }
 
-/// The id of a type's example: always the same, as Zapier tells samples apart by it.
+/// Returns the id of a type's example. It is constant, because Zapier distinguishes samples by it.
 fn example_id(name: &str) -> EventId {
     let (millis, hash) = (EXAMPLE_AT.micros().unsigned_abs() / 1_000, ShortDigest::of([name]));
     let random = hash.bytes().first_chunk::<10>().copied().unwrap_or_default();

@@ -1,5 +1,4 @@
-//! Giving and rotating secrets: what endpoints and sources have in common. Each has its own rule for
-//! what a secret may be.
+//! Gives and rotates secrets of endpoints and sources. Each has its own rule for valid secrets.
 
 use super::problem::ApiProblem;
 use crate::model::secrets::{GracedSecret, SigningSecrets};
@@ -11,30 +10,30 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// The longest grace of a rotated secret.
+/// Longest grace period of a rotated secret.
 const MAX_GRACE: Duration = Duration::from_hours(24);
 
-/// How to rotate a secret.
+/// Options for rotating a secret.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Rotation)]
 pub struct SecretRotation {
-    /// How long the old secret goes on verifying, at most `24h`, which is also the default.
+    /// Time for which the old secret stays valid. Default and maximum: `24h`.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "24h")]
     grace: Option<TimeSpan>,
-    /// The new secret; made where left out.
+    /// The new secret. Default: a new one is made.
     #[serde(default)]
     secret: Option<String>,
 }
 
 impl SecretRotation {
-    /// Whether it brings the new secret.
+    /// Returns whether the request contains the new secret.
     pub const fn has_secret(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// The secrets after it.
+    /// Returns the secrets after the rotation.
     pub fn of(
         self,
         old: &SigningSecrets,
@@ -52,8 +51,8 @@ impl SecretRotation {
     }
 }
 
-/// The secrets of an object: the given one, those that are kept, or one that is made now. A given one
-/// that is the present one leaves a rotation as it is.
+/// Returns the secrets of an object: the given one, the stored ones, or a new one. A given secret
+/// that equals the present one does not change a rotation.
 pub fn choose_secrets(given: Option<String>, kept: Option<&SigningSecrets>) -> SigningSecrets {
     match (given, kept) {
         (Some(given), Some(kept)) if given == kept.current => kept.clone(),
@@ -65,7 +64,7 @@ pub fn choose_secrets(given: Option<String>, kept: Option<&SigningSecrets>) -> S
     }
 }
 
-/// Splits the secret off, which is no part of the settings.
+/// Splits off the secret, which does not belong to the settings.
 pub fn split_secret(
     object: &mut Map<String, Value>,
     check: impl Fn(&str) -> Result<(), ApiProblem>,

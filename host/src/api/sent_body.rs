@@ -1,6 +1,6 @@
-//! The body that an attempt sent. It is not stored: it is made again from the event, what the modules
-//! made of it, and the endpoint as it is set now. The record of the attempt has the signatures that
-//! went with it, so where the same signatures come out, it is the same body to the byte.
+//! Rebuilds the body that an attempt sent. The body is not stored: it is made again from the event,
+//! the message of the modules, and the present settings of the endpoint. The record of the attempt
+//! has the signatures, so if the same signatures result, the body is identical to the byte.
 
 use super::AppState;
 use super::auth::CallPrincipal;
@@ -12,20 +12,20 @@ use crate::model::id::DeliveryId;
 use crate::time::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
-/// The header with the time that signatures carry, in seconds.
+/// The header with the time that signatures include, in seconds.
 const SIGNED_AT: &str = "webhook-timestamp";
 
-/// A body that was made again.
+/// A rebuilt body.
 #[derive(Debug)]
 pub struct RemadeBody {
-    /// As text; bytes that are not UTF-8 are replaced.
+    /// The body as text. Bytes that are not UTF-8 are replaced.
     pub text: String,
     pub content_type: String,
-    /// Whether its signatures are those that were sent, so that it is the same to the byte.
+    /// Whether its signatures equal those that were sent, so that it is identical to the byte.
     pub is_proven: bool,
 }
 
-/// Makes the body of an attempt again.
+/// Rebuilds the body of an attempt.
 pub async fn remake_body(
     app: &AppState,
     principal: &CallPrincipal,
@@ -44,7 +44,7 @@ pub async fn remake_body(
         contents.ok_or_else(|| ApiProblem::missing("delivery", &delivery.to_string()))?;
     let recorded = recorded_headers(attempt);
     let mut first = None;
-    // Whether it was one that collapses is not known any more once it is settled.
+    // A settled delivery no longer shows whether it was one that collapses.
     for collapsed in [None, Some(contents.collapsed)] {
         let parcel = DeliveryParcel {
             id: delivery,
@@ -75,7 +75,7 @@ fn signed_at(recorded: &Map<String, Value>) -> Option<Timestamp> {
     Some(Timestamp::from_micros(seconds.checked_mul(1_000_000)?))
 }
 
-/// Whether a request has the headers of the record, its signatures among them.
+/// Returns whether a request has the headers of the record, including its signatures.
 fn is_same(recorded: &Map<String, Value>, made: &RemadeRequest) -> bool {
     let made: Map<String, Value> = serde_json::from_str(&made.headers).unwrap_or_default();
     !recorded.is_empty() && *recorded == made

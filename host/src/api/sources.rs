@@ -1,5 +1,5 @@
-//! `/sources`: the systems that events come from. An event that is pushed may name a source that is
-//! not set here; one that is set can be strict, or paused.
+//! `/sources`: the systems that send events. A pushed event may name a source that is not set here.
+//! A source that is set can be strict or paused.
 
 pub mod run;
 
@@ -40,37 +40,37 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The longest secret that another system gives, in bytes.
+/// Longest secret of another system, in bytes.
 const MAX_SECRET: usize = 1_024;
 
-/// A source, and how it is doing.
+/// A source with its health.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SourceView {
     #[serde(flatten)]
     source: Source,
-    /// Where its webhooks go, for a source that receives them.
+    /// The path for its webhooks, if the source receives them.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
-    /// The secret, if it was made here or rotated; only in the answer to that.
+    /// The secret, if it was made here or rotated. Only in the answer to that.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
-    /// Until when the secret before the last rotation still fits.
+    /// Time until which the secret before the last rotation stays valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     grace_until: Option<Timestamp>,
-    /// What is worth knowing before it is used.
+    /// A warning about the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
-    /// How it is doing since the server started.
+    /// Figures since the server started.
     status: SourceFigures,
-    /// How it is doing.
+    /// Health of the source.
     health: HealthView,
-    /// How it runs, for a source that Waybill runs itself.
+    /// Runs of a source that Waybill runs itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<RunView>,
 }
 
-/// What is said of a source whose secret the present key does not open.
+/// Warning for a source whose secret the present key does not decrypt.
 const LOCKED: &str = "its secret cannot be read with this server's key; nothing is taken from it until `secret` is given again";
 
 impl SourceView {
@@ -104,7 +104,7 @@ impl SourceView {
     }
 }
 
-/// How a source is doing, from its runs or from what it sent.
+/// Judges the health of a source by its runs or by what it sent.
 fn tell_health(
     inlet: &SourceRuntime,
     states: &[SourceState],
@@ -119,7 +119,7 @@ fn tell_health(
     HealthView::of_source(success, memory, error, next)
 }
 
-/// What is worth knowing of a scheme before it is used.
+/// Returns a warning about a scheme.
 fn warning(scheme: SenderScheme) -> Option<&'static str> {
     match scheme.as_str() {
         "none" => Some(
@@ -132,11 +132,12 @@ fn warning(scheme: SenderScheme) -> Option<&'static str> {
     }
 }
 
-/// A source as it is given: the settings, and a secret.
+/// A new source: the settings, and a secret.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewSource {
-    /// What its webhooks are signed with, or what it shows to the system that it asks: a token of its API, the password of its database, the token, password or key for its broker.
-    /// Made where left out and webhooks are signed with it.
+    /// The secret with which its webhooks are signed, or the secret for the system from which it
+    /// reads: a token of its API, the password of its database, or the token, password or key for
+    /// its broker. A new one is made if it is left out and webhooks are signed with it.
     #[expect(dead_code, reason = "only described; split off before the settings are read")]
     secret: Option<String>,
     /// The settings.
@@ -148,7 +149,7 @@ pub struct NewSource {
     settings: SourceSettings,
 }
 
-/// Sources among the objects that operators set.
+/// The kind of object for sources.
 pub struct SourceResource;
 
 impl SettingsResource for SourceResource {
@@ -191,7 +192,7 @@ impl SettingsResource for SourceResource {
         let stored = carried.iter().map(|carried| &carried.settings);
         let stored: Vec<_> = stored.chain(old.map(|old| &old.source.settings)).collect();
         let settings = read_settings(&given, &stored)?;
-        // No address gets to see a secret that was given for another.
+        // An address must not receive a secret that was given for another address.
         let carried = carried.filter(|carried| carried.settings.asked() == settings.asked());
         let carried = carried.and_then(|carried| carried.secrets.as_ref());
         if let Some(old) = old {
@@ -241,7 +242,7 @@ pub async fn list_sources(
     resource::list::<SourceResource>(&app, &principal).await
 }
 
-/// One source, by id or name.
+/// Returns one source, by id or name.
 #[utoipa::path(get, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "show_source",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem)))]
 pub async fn show_source(
@@ -252,14 +253,14 @@ pub async fn show_source(
     resource::show::<SourceResource>(&app, &principal, &id).await
 }
 
-/// Another system may have made the secret, so it has only to be there.
+/// Checks a secret. Another system may have made it, so it must only be present.
 fn check_secret(secret: &str) -> Result<(), ApiProblem> {
     let fits = !secret.trim().is_empty() && secret.len() <= MAX_SECRET;
     let message = format!("1 to {MAX_SECRET} bytes, not only white space");
     if fits { Ok(()) } else { Err(ApiProblem::fault("secret", message)) }
 }
 
-/// Reads settings, puts stored values in the place of their masks, and checks them.
+/// Reads settings, replaces masks by stored values, and checks the result.
 fn read_settings(
     object: &Map<String, Value>,
     stored: &[&SourceSettings],
@@ -284,7 +285,7 @@ fn read_settings(
     Ok(settings)
 }
 
-/// Refuses a secret that the scheme `hmac` cannot read as the key that it stands for.
+/// Fails if the scheme `hmac` cannot read a secret as the key that it stands for.
 fn check_key(
     settings: &SourceSettings,
     secrets: Option<&SigningSecrets>,
@@ -297,8 +298,9 @@ fn check_key(
     Err(ApiProblem::fault("secret", "give it in the form that `webhook.hmac.key` names"))
 }
 
-/// A source stays of its kind, because what it remembers is; no address gets to see a secret that was
-/// given for another; and no secret is lost that a later start may read again.
+/// Checks a change: a source keeps its kind, because its memory depends on it; an address must not
+/// receive a secret that was given for another address; and a secret that a later start may decrypt
+/// must not be lost.
 fn check_change(
     old: &SourceRuntime,
     new: &SourceSettings,
@@ -313,21 +315,22 @@ fn check_change(
     if old.locked && new.has_secret() && !brings_secret {
         return Err(ApiProblem::fault("secret", LOCKED));
     }
-    // Without a secret of its own there is none that an address could see.
+    // Without its own secret there is none that an address could receive.
     if settings.asked() != new.asked() && !brings_secret && old.secrets.is_some() {
-        return Err(ApiProblem::fault("secret", "give it again: the address is another"));
+        return Err(ApiProblem::fault("secret", "enter it again: the address has changed"));
     }
     Ok(())
 }
 
-/// The secrets of a source: those given, those it had, or new ones; and whether they were made here.
+/// Returns the secrets of a source (the given, the stored or new ones) and whether they were made
+/// here.
 fn new_secrets(
     settings: &SourceSettings,
     given: Option<String>,
     old: Option<&SigningSecrets>,
 ) -> (Option<SigningSecrets>, bool) {
     let is_new = given.is_none() && old.is_none();
-    // Only others sign with what is made here; a password is theirs.
+    // Only webhooks use a secret that is made here. A password comes from the other system.
     let is_made_here = settings.webhook.is_some();
     if !settings.has_secret() || (is_new && !is_made_here) {
         return (None, false);
@@ -335,7 +338,7 @@ fn new_secrets(
     (Some(secret::choose_secrets(given, old)), is_new)
 }
 
-/// Makes a source. The answer shows the secret that was made for it, once.
+/// Creates a source. The answer shows the secret that was made for it, once.
 #[utoipa::path(post, path = "/api/v1/sources", tag = "sources", operation_id = "create_source", request_body = NewSource,
     responses((status = 201, body = DataAnswer<SourceView>), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn create_source(
@@ -346,7 +349,7 @@ pub async fn create_source(
     resource::create::<SourceResource>(&app, &principal, object).await
 }
 
-/// Changes the given fields of a source; `null` goes back to the default.
+/// Changes the given fields of a source. `null` restores the default.
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "update_source",
     params(("id" = String, Path), IfMatchHeader), request_body = Object,
     responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
@@ -362,7 +365,7 @@ pub async fn update_source(
     resource::change::<SourceResource>(&app, &principal, known, ObjectEdit::Patch(patch)).await
 }
 
-/// Stores other settings or secrets of a source, and answers with it.
+/// Stores changed settings or secrets of a source, and answers with it.
 async fn save_source(
     app: &AppState,
     principal: &CallPrincipal,
@@ -375,7 +378,7 @@ async fn save_source(
     resource::answer_with::<SourceResource>(app, principal, inlet, StatusCode::OK, shown).await
 }
 
-/// Pauses a source: nothing more is taken from it, and what is sent to it is told to come again.
+/// Pauses a source: Waybill takes nothing more from it, and its senders are told to come again.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/pause", tag = "sources", operation_id = "pause_source",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem)))]
 pub async fn pause_source(
@@ -386,7 +389,7 @@ pub async fn pause_source(
     enable(&app, &principal, &id, false).await
 }
 
-/// Takes up a source that was paused.
+/// Resumes a paused source.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/resume", tag = "sources", operation_id = "resume_source",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem)))]
 pub async fn resume_source(
@@ -412,7 +415,8 @@ async fn enable(
     save_source(app, principal, &inlet, settings, (inlet.secrets.clone(), None)).await
 }
 
-/// Gives a source a new secret; the old one fits for a while. The answer shows it, once.
+/// Gives a source a new secret. The old one stays valid for a while. The answer shows the new one,
+/// once.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/rotate-secret", tag = "sources", operation_id = "rotate_source_secret",
     params(("id" = String, Path)), request_body = SecretRotation,
     responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
@@ -440,7 +444,8 @@ pub async fn rotate_source_secret(
     save_source(&app, &principal, &inlet, settings, (Some(secrets), Some(shown))).await
 }
 
-/// Deletes a source's settings; events of that name are taken as from any unknown source.
+/// Deletes a source's settings. Further events with that name are accepted as from any unknown
+/// source.
 #[utoipa::path(delete, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "delete_source",
     params(("id" = String, Path), IfMatchHeader), responses((status = 204), (status = 404, body = ApiProblem),
         (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]

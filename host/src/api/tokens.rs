@@ -1,4 +1,4 @@
-//! `/tokens`: who may call. A token is shown once, when it is made; what is stored is its digest.
+//! `/tokens`: access to the API. A token is shown once, when it is made. Only its digest is stored.
 
 use super::answer::{DataAnswer, ListAnswer};
 use super::auth::{ADMIN, CallPrincipal};
@@ -27,24 +27,24 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A token, without what it is used by.
+/// A token, without its value.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TokenView {
-    /// Its id.
+    /// Id of the token.
     #[schema(value_type = String)]
     id: TokenId,
     #[serde(flatten)]
     settings: TokenSettings,
-    /// The token itself; only in the answer that made it.
+    /// The token itself. Only in the answer to its creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
-    /// When it was last used.
+    /// Time of the last use.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
-    /// When it was made.
+    /// Creation time.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
@@ -62,7 +62,7 @@ impl From<&ApiToken> for TokenView {
     }
 }
 
-/// Tokens among the objects that operators set.
+/// The kind of object for tokens.
 pub struct TokenResource;
 
 impl SettingsResource for TokenResource {
@@ -97,7 +97,8 @@ impl SettingsResource for TokenResource {
         &settings.name
     }
 
-    /// The token itself stays. A new one is made, or carried by the request.
+    /// Keeps the token itself. For a new object, makes a token or takes the one that the request
+    /// carries.
     fn draft(
         context: &DraftContext<'_>,
         given: Map<String, Value>,
@@ -148,7 +149,7 @@ impl SettingsResource for TokenResource {
         Ok(())
     }
 
-    /// Neither the admin token nor the one that asks: nobody locks himself out.
+    /// Excludes the admin token and the caller's own, so that nobody is locked out.
     fn may_prune(principal: &CallPrincipal, (_, token): &Self::Object) -> bool {
         token.settings.name != ADMIN && token.id != principal.token().id
     }
@@ -180,7 +181,7 @@ pub async fn list_tokens(
     resource::list::<TokenResource>(&app, &principal).await
 }
 
-/// One token, by id or name.
+/// Returns one token, by id or name.
 #[utoipa::path(get, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "show_token",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<TokenView>), (status = 404, body = ApiProblem)))]
 pub async fn show_token(
@@ -191,7 +192,7 @@ pub async fn show_token(
     resource::show::<TokenResource>(&app, &principal, &id).await
 }
 
-/// Refuses a token that would have more than the caller.
+/// Fails if a token would have more rights than the caller.
 fn check_ceiling(
     principal: &CallPrincipal,
     new: &TokenSettings,
@@ -205,7 +206,7 @@ fn check_ceiling(
     Err(ApiProblem::forbidden_fields(detail, exceeded))
 }
 
-/// Makes a token; it is shown in this answer only.
+/// Creates a token. It is shown in this answer only.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", operation_id = "create_token", request_body = TokenSettings,
     responses((status = 201, body = DataAnswer<TokenView>), (status = 403, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn create_token(
@@ -216,7 +217,7 @@ pub async fn create_token(
     resource::create::<TokenResource>(&app, &principal, object).await
 }
 
-/// Changes the given fields of a token; `null` goes back to the default. The token itself stays.
+/// Changes the given fields of a token. `null` restores the default. The token itself stays.
 #[utoipa::path(patch, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "update_token",
     params(("id" = String, Path), IfMatchHeader), request_body = Object,
     responses((status = 200, body = DataAnswer<TokenView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
@@ -232,7 +233,7 @@ pub async fn update_token(
     resource::change::<TokenResource>(&app, &principal, known, ObjectEdit::Patch(patch)).await
 }
 
-/// Revokes a token: from the answer on nobody can use it.
+/// Revokes a token. After the answer nobody can use it.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "revoke_token",
     params(("id" = String, Path), IfMatchHeader), responses((status = 204), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem),
         (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]

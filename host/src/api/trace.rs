@@ -1,4 +1,4 @@
-//! Everything about one event, on one page: the answer to "why was this not sent?".
+//! Everything about one event on one page, which answers "why was this not sent?".
 
 use super::AppState;
 use super::deliveries::{AttemptView, DeliveryView};
@@ -17,45 +17,48 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// An event with all that became of it.
+/// An event with all its consequences.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Trace)]
 pub struct EventTrace {
     /// The event.
     #[serde(flatten)]
     pub event: EventView,
-    /// What became of it, in a sentence.
+    /// The outcome in a sentence.
     pub summary: String,
-    /// What the modules said, in order: `flow`, `at`, `module`, `version`, `role`, `verdict`,
-    /// `reason`, `duration_us`, `logs`. `draft` is the id of the draft that the module got, if that was not the event as
-    /// captured. `drafts` and `dispatches` are what the module returned, until the payload is pruned: a payload that was
-    /// too long to keep has `data_cut` in the place of `data`, one that was handed on as it came `same_data`, and
-    /// `left_out` counts what is missing. Without a module: what Waybill did with a delivery, an endpoint or the flow; a
+    /// The steps of the modules, in order: `flow`, `at`, `module`, `version`, `role`, `verdict`,
+    /// `reason`, `duration_us`, `logs`. `draft` is the id of the draft that the module received, if
+    /// that was not the event as captured. `drafts` and `dispatches` are the module's output, until
+    /// the payload is pruned: a payload that was too long to store has `data_cut` instead of
+    /// `data`, one that was passed on unchanged has `same_data`, and `left_out` counts omissions. A
+    /// step without a module is Waybill's own, about a delivery, an endpoint or the flow. A
     /// delivery with the verdict `suppressed` names the `holder` of its dedupe key.
     #[schema(value_type = Vec<Object>)]
     pub steps: Vec<TraceLine>,
-    /// Flows that have yet to deal with it.
+    /// Flows that have not planned it yet.
     pub waiting: Vec<WaitingFlow>,
     /// Its deliveries, each with its attempts.
     pub deliveries: Vec<DeliveryTrace>,
 }
 
-/// A step of a trace: its members as they were written, so that no number in a draft loses a digit.
+/// A step of a trace, with its members as they were written, so that numbers in a draft keep all
+/// digits.
 pub type TraceLine = IndexMap<String, Box<RawValue>>;
 
-/// A flow that has yet to deal with an event.
+/// A flow that has not planned an event yet.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WaitingFlow {
     /// The flow's name.
     pub flow: String,
-    /// When its modules run next.
+    /// Time at which its modules run next.
     #[schema(value_type = String, format = DateTime)]
     pub due_at: Timestamp,
     /// Whether they are running.
     pub running: bool,
-    /// Tries so far that failed, or under which the process died.
+    /// Number of tries that failed, or during which the process died.
     pub failed_tries: u32,
-    /// How often the process died, or may have, while its modules ran; after three times they are not run again.
+    /// Number of times that the process died, or may have died, while its modules ran. After three
+    /// times they do not run again.
     pub crashes: u32,
 }
 
@@ -69,12 +72,12 @@ pub struct DeliveryTrace {
     pub attempts: Vec<AttemptView>,
 }
 
-/// Puts the trace of an event together.
+/// Builds the trace of an event.
 pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTrace, ApiProblem> {
     let topology = app.live.current_settings();
     let id = stored.event.id;
     let mut steps = Vec::new();
-    // Of each flow the last run counts.
+    // Only the last run of each flow counts.
     let mut reasons: BTreeMap<Option<FlowId>, Vec<String>> = BTreeMap::new();
     for run in app.journal.list_plan_runs(id).await? {
         let said = read_steps(run.steps.get(), run.contents.as_deref().map(RawValue::get));
@@ -115,7 +118,7 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
     Ok(EventTrace { event: stored.into(), summary, steps, waiting, deliveries: traced })
 }
 
-/// Reads the steps of a plan, and puts to each the drafts and dispatches that it returned.
+/// Parses the steps of a plan, and adds to each its drafts and dispatches.
 pub fn read_steps(steps: &str, contents: Option<&str>) -> Vec<TraceLine> {
     let mut steps: Vec<TraceLine> = serde_json::from_str(steps).unwrap_or_default();
     let contents: Vec<TraceLine> =
@@ -130,7 +133,7 @@ pub fn read_steps(steps: &str, contents: Option<&str>) -> Vec<TraceLine> {
     steps
 }
 
-/// A delivery with its attempts.
+/// Returns a delivery with its attempts.
 pub async fn delivery_trace(
     app: &AppState,
     topology: &SettingsSnapshot,
@@ -141,19 +144,19 @@ pub async fn delivery_trace(
     Ok(DeliveryTrace { delivery: DeliveryView::new(topology, delivery), attempts })
 }
 
-/// A flow's name, or its id if it was deleted.
+/// Returns a flow's name, or its id if it was deleted.
 pub fn flow_name(topology: &SettingsSnapshot, id: FlowId) -> String {
     topology.find_flow(id).map_or_else(|| id.to_string(), |route| route.flow.settings.name.clone())
 }
 
-/// Whether an event is so old that what followed from it may have been pruned.
+/// Returns whether an event is so old that its consequences may have been pruned.
 fn is_pruned(app: &AppState, stored: &StoredEvent) -> bool {
     let keep = &app.config.retention;
     let age = app.journal.clock().now().since(stored.event.received_at);
     age > keep.deliveries.min(keep.plans).get()
 }
 
-/// A time in whole days, where it has that many.
+/// Formats a span in whole days, if it is a multiple of a day.
 fn in_days(span: TimeSpan) -> String {
     const DAY: u64 = 24 * 60 * 60;
     match span.get().as_secs() {
@@ -163,7 +166,7 @@ fn in_days(span: TimeSpan) -> String {
         _ => span.to_string(),
     }
 }
-/// Reasons that a summary names; it counts the rest.
+/// Number of reasons that a summary names. It counts the rest.
 const REASONS: usize = 3;
 
 fn summarise_trace(
@@ -197,7 +200,7 @@ fn summarise_trace(
         (true, true) if stored.matched > 0 && is_pruned(app, stored) => {
             let keep = &app.config.retention;
             format!(
-                "what became of it is not known any more: deliveries are kept for {}, what modules said for {}",
+                "its outcome is no longer known: deliveries are kept for {}, plans for {}",
                 in_days(keep.deliveries),
                 in_days(keep.plans)
             )
@@ -213,7 +216,7 @@ fn summarise_trace(
     }
 }
 
-/// Why a step of the trace kept something from being sent, if it did.
+/// Returns why a step of the trace prevented a delivery, if it did.
 pub fn why_unsent(step: &TraceLine) -> Option<String> {
     let text = |key: &str| match serde_json::from_str(step.get(key)?.get()) {
         Ok(Value::String(text)) => Some(text),

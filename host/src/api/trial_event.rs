@@ -1,4 +1,4 @@
-//! The event that a module or a flow is tried on: a stored one, or one of the request.
+//! The event for the trial of a module or a flow: a stored one, or one of the request.
 
 use super::AppState;
 use super::auth::CallPrincipal;
@@ -10,8 +10,9 @@ use crate::ingest::event_body::read_events;
 use crate::model::event::Event;
 use http::HeaderMap;
 
-/// The event of a trial. A module hands its event back, so trying one on a stored event is reading
-/// that event: `events:read` is needed too, and the token must be for its table and its source.
+/// Returns the event of a trial. A module can return its event, so a trial on a stored event
+/// amounts to reading it: the caller also needs `events:read`, and the token must be for the
+/// event's table and source.
 pub async fn pick_trial_event(
     app: &AppState,
     principal: &CallPrincipal,
@@ -35,7 +36,7 @@ pub async fn pick_trial_event(
     }
 }
 
-/// Reads an event as `POST /events` takes it. It gets an id as if it were captured now.
+/// Reads an event in the form of `POST /events`. It gets an id as if it were captured now.
 pub fn read_trial_event(
     app: &AppState,
     principal: &CallPrincipal,

@@ -1,9 +1,10 @@
-//! `/webhooks`: endpoints seen through the vendor's words, so that what subscribes to a CRM's webhooks
-//! subscribes here unchanged: n8n's Perfex node, Zapier's REST hooks, Make's attached webhooks.
+//! `/webhooks`: endpoints in the vendor's words, so that clients which subscribe to a CRM's
+//! webhooks can subscribe here unchanged: n8n's Perfex node, Zapier's REST hooks, Make's attached
+//! webhooks.
 //!
-//! The rules are those of their published clients: the answer to a subscription names its `id` under
-//! `data_answer` (n8n) and beside it (Zapier, Make); giving one up is answered with 2xx also when there is none,
-//! because these clients keep the id otherwise.
+//! The rules are those of their published clients: the answer to a subscription contains its `id`
+//! in `data_answer` (n8n) and beside it (Zapier, Make); unsubscribing is answered with 2xx even if
+//! there is no subscription, because these clients otherwise keep the id.
 
 use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
@@ -33,34 +34,35 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// The name of one that is given none.
+/// Default name of a subscription.
 const NAME: &str = "webhook";
-/// How often a subscription is tried whose name another request takes at the same moment.
+/// Number of tries for a subscription whose name another request takes at the same moment.
 const TRIES: u32 = 4;
 
 /// A subscription, in the vendor's words.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Webhook)]
 pub struct WebhookView {
-    /// Its id; the endpoint's.
+    /// Id of the subscription, which is that of the endpoint.
     id: String,
-    /// Its name.
+    /// Name of the subscription.
     name: String,
-    /// Where events go.
+    /// URL that receives the events.
     url: String,
-    /// Which events.
+    /// The events.
     #[schema(value_type = Vec<String>)]
     events: Value,
-    /// 1, or 0 while it takes nothing: it was made so, was disabled, or its receiver answered 410.
+    /// 1, or 0 while it receives nothing: it was created so, was disabled, or its receiver answered
+    /// 410.
     is_active: u8,
-    /// What a `410 Gone` of its receiver does.
+    /// The effect of a `410 Gone` from its receiver.
     on_gone: OnGone,
-    /// Whether it has a secret; it always has.
+    /// Whether it has a secret. Always true.
     has_secret: bool,
-    /// The secret that was made for it; only in the answer to its creation.
+    /// The secret that was made for it. Only in the answer to its creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
-    /// When it was made.
+    /// Creation time.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -82,37 +84,37 @@ impl WebhookView {
     }
 }
 
-/// A subscription that was made: its id stands where each client looks for it.
+/// A new subscription, with its id in the places where the clients expect it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Subscribed)]
 pub struct WebhookSubscribed {
-    /// Its id.
+    /// Id of the subscription.
     id: String,
-    /// It.
+    /// The subscription.
     data: WebhookView,
 }
 
-/// What to subscribe to.
+/// A request for a subscription.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = Subscription)]
 pub struct WebhookSubscription {
-    /// Its name; made unique by a number where it is taken.
+    /// Name of the subscription. A number is appended if the name is in use.
     name: Option<String>,
-    /// Where events go.
+    /// URL that receives the events.
     #[serde(alias = "targetUrl", alias = "target_url", alias = "hookUrl", alias = "hook_url")]
     url: String,
-    /// Names of events, as a list or with commas between; `*` for all, which is also the default.
+    /// Names of events, as a list or separated by commas. `*` means all and is the default.
     #[serde(default, alias = "event")]
     #[schema(value_type = Option<Vec<String>>)]
     events: Option<EventNames>,
-    /// What deliveries are signed with; made where left out.
+    /// The secret with which deliveries are signed. Default: a new one.
     #[serde(default)]
     secret: Option<String>,
-    /// 0 or false to take nothing yet.
+    /// 0 or false creates an inactive subscription.
     #[serde(default)]
     #[schema(value_type = Option<u8>)]
     is_active: Option<FlagText>,
-    /// What a `410 Gone` of the receiver does; it ends the subscription where left out.
+    /// The effect of a `410 Gone` from the receiver. Default: it ends the subscription.
     #[serde(default)]
     on_gone: Option<OnGone>,
 }
@@ -150,7 +152,7 @@ impl FlagText {
 }
 
 impl WebhookSubscription {
-    /// The events, each by its name in the catalogue.
+    /// Returns the events, each by its name in the catalogue.
     fn events(&self) -> Vec<String> {
         let names: Vec<&str> = match &self.events {
             None => vec!["*"],
@@ -164,7 +166,7 @@ impl WebhookSubscription {
         names.into_iter().map(name).collect()
     }
 
-    /// The settings of its endpoint under this name.
+    /// Returns the settings of its endpoint under this name.
     fn settings(
         &self,
         name: &str,
@@ -179,13 +181,13 @@ impl WebhookSubscription {
         endpoints::read_settings(&settings, rules)
     }
 
-    /// The secret that it brings.
+    /// Returns the secret in the request.
     fn secret(&self) -> Option<&str> {
         self.secret.as_deref().filter(|secret| !secret.is_empty())
     }
 }
 
-/// A name as endpoints may have it, near to the wanted one.
+/// Returns a valid endpoint name that resembles the wanted one.
 fn base_name(wanted: Option<&str>) -> String {
     let fits = |c: char| if c.is_alphanumeric() || "._- ".contains(c) { c } else { '-' };
     let name: String = wanted.unwrap_or(NAME).chars().map(fits).take(MAX_NAME / 4).collect();
@@ -193,14 +195,14 @@ fn base_name(wanted: Option<&str>) -> String {
     if name.is_empty() { NAME.to_owned() } else { name.to_owned() }
 }
 
-/// A name that is free: the base, or that with a number behind it.
+/// Returns a free name: the base, or the base with a number.
 fn free_name(topology: &SettingsSnapshot, base: &str) -> String {
     let numbered = (2..).map(|n: u32| format!("{base}-{n}"));
     let mut names = std::iter::once(base.to_owned()).chain(numbered);
     names.find(|name| topology.endpoint_named(name).is_none()).unwrap_or_default()
 }
 
-/// Whether a name is the base, or that with a number behind it.
+/// Returns whether a name is the base, or the base with a number.
 fn is_of_base(name: &str, base: &str) -> bool {
     name == base
         || name
@@ -209,8 +211,8 @@ fn is_of_base(name: &str, base: &str) -> bool {
             .is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// The subscription that is there already: of the same name, URL and events, and with nothing else set that
-/// a subscription does not set. Whether it is active and what a 410 does may differ.
+/// Finds an existing subscription with the same name, URL and events, and without settings that a
+/// subscription cannot have. `is_active` and `on_gone` may differ.
 fn same(
     topology: &SettingsSnapshot,
     base: &str,
@@ -232,8 +234,9 @@ fn same(
     topology.endpoints().find(|target| is_same(&target.endpoint.settings)).cloned()
 }
 
-/// Subscribes a URL to events. The answer names the subscription's id. The same subscription again (name, URL and events)
-/// is the first one, which takes over what is given anew: the secret, `is_active` and `on_gone`.
+/// Subscribes a URL to events. The answer contains the subscription's id. A repeated subscription
+/// (same name, URL and events) is the existing one, which takes over the given secret, `is_active`
+/// and `on_gone`.
 #[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "subscribe", request_body = WebhookSubscription,
     responses((status = 201, body = WebhookSubscribed), (status = 200, body = WebhookSubscribed, description = "It was there already."),
         (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
@@ -244,7 +247,7 @@ pub async fn subscribe_events(
 ) -> Result<(StatusCode, Json<WebhookSubscribed>), ApiProblem> {
     for _ in 1..TRIES {
         match subscribe_once(&app, &principal, &wanted).await {
-            // Another request took the name at the same moment: perhaps for the same subscription.
+            // Another request took the name at the same moment, perhaps for the same subscription.
             Err(problem) if problem.status == StatusCode::CONFLICT.as_u16() => {
                 app.live.reload_settings().await?;
             }
@@ -276,7 +279,7 @@ async fn subscribe_once(
     Ok((status, Json(WebhookSubscribed { id: id.to_string(), data })))
 }
 
-/// Makes a subscription; the secret that was made for it, if it brought none.
+/// Creates a subscription. Returns the secret that was made for it, if the request had none.
 async fn make(
     app: &AppState,
     wanted: &WebhookSubscription,
@@ -292,7 +295,7 @@ async fn make(
     Ok((target.endpoint.id, made))
 }
 
-/// Lets a subscription that is there already be as it is wanted now.
+/// Updates an existing subscription as the request says.
 async fn take_over(
     app: &AppState,
     wanted: &WebhookSubscription,
@@ -328,7 +331,7 @@ pub async fn list_webhooks(
     whole_list(topology.endpoints().map(|target| WebhookView::new(target, &principal)).collect())
 }
 
-/// One subscription.
+/// Returns one subscription.
 #[utoipa::path(get, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "show_webhook",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<WebhookView>), (status = 404, body = ApiProblem)))]
 pub async fn show_webhook(
@@ -340,16 +343,16 @@ pub async fn show_webhook(
     Ok(data_answer(WebhookView::new(&target, &principal)))
 }
 
-/// What became of a subscription that was given up.
+/// The result of unsubscribing.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GivenUp {
-    /// Its id.
+    /// Id of the subscription.
     id: String,
-    /// Whether it was there.
+    /// Whether it existed.
     deleted: bool,
 }
 
-/// Gives a subscription up; fine also where there is none of that id.
+/// Deletes a subscription. Succeeds even if there is none with this id.
 #[utoipa::path(delete, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "unsubscribe",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<GivenUp>), (status = 409, body = ApiProblem)))]
 pub async fn unsubscribe(

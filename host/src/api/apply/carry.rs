@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
 
-/// One derivation of a key at a time: each takes 64 MiB.
+/// Allows one key derivation at a time, because each takes 64 MiB.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Settings with their private values, and secrets, by name.
@@ -24,7 +24,7 @@ pub struct CarriedSecrets {
     sources: BTreeMap<String, CarriedDocument<SourceSettings>>,
     endpoints: BTreeMap<String, CarriedDocument<EndpointSettings>>,
     flows: BTreeMap<String, FlowSettings>,
-    /// Those of modules; an older version wrote none.
+    /// Secrets of modules. Older versions did not write any.
     #[serde(default)]
     module_secrets: BTreeMap<String, CarriedDocument<ModuleSecretSettings>>,
     /// SHA-256 of tokens, in hex.
@@ -38,7 +38,7 @@ pub struct CarriedDocument<S> {
 }
 
 impl CarriedSecrets {
-    /// Those of a server. Refused where the present key does not open one of them.
+    /// Returns the secrets of this server. Fails if the present key does not decrypt one of them.
     pub fn of(topology: &SettingsSnapshot) -> Result<Self, ApiProblem> {
         let mut carried = Self::default();
         for target in topology.endpoints() {
@@ -74,7 +74,7 @@ impl CarriedSecrets {
         encrypted.map_err(|why| refused(&why))
     }
 
-    /// Those of a document; none where it carries none.
+    /// Returns the secrets of a document. Empty if it carries none.
     pub async fn of_document(document: &ConfigDocument) -> Result<Self, ApiProblem> {
         let Some(text) = document.secrets.clone() else { return Ok(Self::default()) };
         let passphrase = document.passphrase.clone().ok_or_else(|| {
@@ -107,7 +107,7 @@ impl CarriedSecrets {
         self.module_secrets.get(name)
     }
 
-    /// The digest of a token.
+    /// Returns the digest of a token.
     pub fn find_token(&self, name: &str) -> Option<[u8; 32]> {
         hex::decode(self.tokens.get(name)?).ok()?.try_into().ok()
     }
@@ -123,7 +123,7 @@ fn check_readable(kind: &str, name: &str, locked: bool) -> Result<(), ApiProblem
     Ok(())
 }
 
-/// Works beside the requests, one at a time.
+/// Runs a key derivation on a thread for blocking work, one at a time.
 async fn derive<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiProblem> {

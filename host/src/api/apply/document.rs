@@ -1,4 +1,4 @@
-//! The document that `/config` speaks, and exporting it.
+//! The document of `/config`, and its export.
 
 use super::carry::CarriedSecrets;
 use crate::access::token::TokenSettings;
@@ -25,62 +25,65 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// Everything that is set.
+/// All settings.
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Document)]
 pub struct ConfigDocument {
-    /// Sources, by name. A new one may have a `secret`; else one is made where its scheme has one, and
-    /// shown with the change.
+    /// Sources, by name. A new source may have a `secret`. Otherwise one is made if its scheme
+    /// needs one, and shown with the change.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     pub sources: Vec<Map<String, Value>>,
-    /// Endpoints, by name. A new one may have a `secret`; else it is made, and shown with the change.
+    /// Endpoints, by name. A new endpoint may have a `secret`. Otherwise one is made, and shown
+    /// with the change.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     pub endpoints: Vec<Map<String, Value>>,
     /// Flows, by name.
     #[serde(default)]
     pub flows: Vec<FlowSettings>,
-    /// Which versions of modules there must be, and which of them run.
+    /// Versions of modules that must exist, and whether they are active.
     #[serde(default)]
     pub modules: Vec<ModuleChoice>,
-    /// Secrets that modules use, by name. A new one has its value in `secret`, or it comes from `secrets`.
+    /// Secrets that modules use, by name. A new one has its value in `secret`, or takes it from
+    /// `secrets`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub module_secrets: Vec<Map<String, Value>>,
-    /// Tokens, by name, but for `admin`. A new one is made, and shown with the change.
+    /// Tokens, by name, except `admin`. A new token is made, and shown with the change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<TokenSettings>,
-    /// Secrets that an export encrypted. They fill in what the document leaves out or masks with `***`:
-    /// secrets, values of headers and queries, configuration of modules, and new tokens' values.
+    /// Secrets that an export encrypted. They replace omitted and masked (`***`) values of the
+    /// document: secrets, values of headers and queries, configuration of modules, and the values
+    /// of new tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<String>,
-    /// The passphrase that opens `secrets`. Never exported.
+    /// The passphrase that decrypts `secrets`. It is never exported.
     #[serde(default, skip_serializing)]
     pub passphrase: Option<String>,
-    /// Whether what is not named is deleted; tokens and secrets of modules only where the document names one.
+    /// Whether objects that the document does not name are deleted. Tokens and secrets of modules
+    /// are deleted only if the document names at least one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prune: bool,
 }
 
-/// A version of a module that there must be.
+/// A version of a module that must exist.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleChoice {
     /// The module's name.
     pub name: String,
-    /// The version; the one that runs already, or the newest, where neither this nor `sha256` is given.
+    /// The version. Without this and `sha256`, the active version, or else the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// The component's SHA-256 in hex. With a `version` both must fit.
+    /// The component's SHA-256 in hex. With a `version` both must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// Whether it is the version that runs where a flow names none; `false` for one that is only
-    /// pinned by flows.
+    /// Whether it is the active version. `false` for a version that only pinned flows use.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub active: bool,
-    /// What is approved of what the version asks for, such as `http:api.example.com`.
+    /// Approved capabilities that the version requests, such as `http:api.example.com`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approve: Vec<String>,
 }
@@ -94,22 +97,22 @@ const fn is_true(flag: &bool) -> bool {
     *flag
 }
 
-/// One thing that applying changes.
+/// One change of applying.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AppliedChange {
     /// `source`, `endpoint`, `flow`, `module`, `module_secret` or `token`.
     pub kind: &'static str,
-    /// Its name.
+    /// The object's name.
     pub name: String,
     /// `create`, `update`, `unchanged` or `delete`.
     pub action: &'static str,
     /// The fields that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
-    /// The secret that was made for a new endpoint or source, or the new token; shown once.
+    /// The secret that was made for a new endpoint or source, or the new token. Shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// What is worth knowing before it is used.
+    /// A warning about the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
@@ -121,24 +124,25 @@ impl AppliedChange {
     }
 }
 
-/// What applying changed, or would change.
+/// The changes that applying made, or would make.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Applied)]
 pub struct AppliedDocument {
-    /// One for each thing in the document.
+    /// One change for each object in the document.
     pub changes: Vec<AppliedChange>,
 }
 
-/// How to export secrets.
+/// Options for exporting secrets.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExportRequest {
-    /// What the secrets are encrypted with: at least 12 characters.
+    /// The passphrase for the encryption: at least 12 characters.
     passphrase: String,
 }
 
-/// Everything that is set, without what is private: secrets are left out; values of headers and queries,
-/// and texts in the configuration of modules, are `***`. Modules are named by version and digest.
+/// Exports all settings without private values: secrets are left out, and values of headers and
+/// queries, and texts in the configuration of modules, are `***`. Modules are named by version and
+/// digest.
 #[utoipa::path(get, path = "/api/v1/config", tag = "config", operation_id = "export_config",
     responses((status = 200, body = DataAnswer<ConfigDocument>)))]
 pub async fn export_config(
@@ -148,8 +152,8 @@ pub async fn export_config(
     build_document(&app).await.map(data_answer)
 }
 
-/// The same, with everything private encrypted with a passphrase, for another server to apply. That one
-/// then signs, verifies and takes tokens as this one does.
+/// Exports all settings with private values encrypted by a passphrase, for another server to apply.
+/// That server then signs, verifies and accepts tokens as this one does.
 #[utoipa::path(post, path = "/api/v1/config/export", tag = "config", operation_id = "export_config_with_secrets",
     request_body = ExportRequest,
     responses((status = 200, body = DataAnswer<ConfigDocument>), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
@@ -178,7 +182,7 @@ async fn build_document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
     })
 }
 
-/// The settings of all objects, by name and without what is private.
+/// Returns the settings of all objects, by name and without private values.
 fn export_objects<R: SettingsResource, T: DeserializeOwned>(
     snapshot: &SettingsSnapshot,
 ) -> Result<Vec<T>, ApiProblem> {
@@ -190,7 +194,7 @@ fn export_objects<R: SettingsResource, T: DeserializeOwned>(
     exported.map(|settings| R::masked(settings).and_then(read)).collect()
 }
 
-/// The versions that run, and those that flows pin.
+/// Returns the active versions, and those that flows pin.
 fn modules<'f>(
     versions: Vec<ModuleVersion>,
     flows: impl Iterator<Item = &'f FlowSettings>,

@@ -1,26 +1,26 @@
-//! Modules of a document: which versions there must be, and which of them run from now on.
+//! Modules of a document: the versions that must exist, and those that become active.
 
 use super::document::ModuleChoice;
 use crate::api::modules::lost_roles;
 use crate::api::problem::ApiProblem;
 use crate::store::modules::ModuleVersion;
 
-/// What comes of one choice.
+/// The result of one choice.
 pub struct ChosenVersion<'v> {
     pub name: &'v str,
-    /// The version to activate, if it does not run yet.
+    /// The version to activate, if it is not active yet.
     pub activate: Option<u32>,
-    /// Whether it is missing, and uploaded before it is applied for real.
+    /// Whether the version is missing, and will be uploaded before the real run.
     pub missing: bool,
     pub warning: Option<String>,
-    /// The version that is meant, unless it is missing.
+    /// The chosen version, unless it is missing.
     pub wanted: Option<&'v ModuleVersion>,
-    /// The version that runs so far.
+    /// The version that was active before.
     pub before: Option<&'v ModuleVersion>,
 }
 
-/// Finds the version of each choice. In a dry run one that is named by its digest may be missing.
-/// `is_pinned` says whether a flow of the document names a version by its number.
+/// Finds the version of each choice. In a dry run a version that is named by its digest may be
+/// missing. `is_pinned` says whether a flow of the document names a version by its number.
 pub fn choose_versions<'v>(
     choices: &'v [ModuleChoice],
     is_pinned: impl Fn(&str, u32) -> bool,
@@ -73,9 +73,9 @@ pub fn choose_versions<'v>(
     Ok(chosen)
 }
 
-/// Whether a version is the one that is meant. Which component runs is a matter of its digest
-/// alone, as servers number their uploads; flows pin by number, so one that is pinned has to have
-/// that too.
+/// Returns whether a version is the chosen one. Servers number their uploads differently, so the
+/// digest alone decides which component runs. A pinned version must have the right number too,
+/// because flows pin by number.
 fn is_wanted_version(choice: &ModuleChoice, version: &ModuleVersion, by_number: bool) -> bool {
     let number = choice.version.is_none_or(|number| !by_number || version.version == number);
     let digest = choice
@@ -85,7 +85,7 @@ fn is_wanted_version(choice: &ModuleChoice, version: &ModuleVersion, by_number: 
     number && digest
 }
 
-/// Whether another component has the number that the choice asks for.
+/// Returns whether another component has the number that the choice asks for.
 fn is_taken(choice: &ModuleChoice, versions: &[ModuleVersion]) -> bool {
     versions.iter().any(|v| v.name == choice.name && Some(v.version) == choice.version)
 }

@@ -1,25 +1,25 @@
-//! A backtest: what other versions of a flow's modules make of stored events, against the present
-//! ones. It compares answers of `POST /flows/{id}/run`.
+//! A backtest: compares the results of other module versions for stored events with those of the
+//! present versions. The results are answers of `POST /flows/{id}/run`.
 
 use crate::json::difference::compare_values;
 use crate::json::members::read_list;
 use serde_json::{Value, json};
 
-/// Events whose difference is shown.
+/// Number of events whose difference is shown.
 const SHOWN: usize = 5;
 
-/// What other versions make of an event, against the present ones.
+/// The difference between the two results for an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum EventChange {
     Same,
-    /// With one difference.
+    /// Changed, with the first difference.
     Changed(String),
     NewlyDropped(String),
     NewlyFailing(String),
     NoLongerFailing,
 }
 
-/// What a backtest found.
+/// The counts of a backtest.
 #[derive(Debug, Default)]
 pub struct BacktestCounts {
     pub same: usize,
@@ -27,9 +27,9 @@ pub struct BacktestCounts {
     pub newly_dropped: usize,
     pub newly_failing: usize,
     pub no_longer_failing: usize,
-    /// Events whose payload was pruned.
+    /// Number of events whose payload was pruned.
     pub without_payload: usize,
-    /// Microseconds that the modules ran: the present ones, and the others.
+    /// Run time of the modules in microseconds: the present versions, and the others.
     present_us: u64,
     tried_us: u64,
     /// Id and difference of the first events that differ.
@@ -58,12 +58,12 @@ impl BacktestCounts {
         }
     }
 
-    /// Events that ran.
+    /// Returns the number of events that ran.
     pub fn total(&self) -> usize {
         self.same + self.changed + self.newly_dropped + self.newly_failing + self.no_longer_failing
     }
 
-    /// The result in lines for people.
+    /// Returns the result in lines for people.
     pub fn describe(&self) -> Vec<String> {
         let mut lines = vec![format!(
             "{} events: {} same, {} changed, {} newly dropped, {} newly failing, {} no longer failing",
@@ -87,7 +87,7 @@ impl BacktestCounts {
         micros.checked_div(self.total() as u64).unwrap_or_default()
     }
 
-    /// The result for programs.
+    /// Returns the result for programs.
     pub fn as_json(&self) -> Value {
         let shown = self
             .shown
@@ -132,8 +132,8 @@ fn compare_runs(present: &Value, tried: &Value) -> EventChange {
     }
 }
 
-/// The dispatches of a run without the ids of drafts, which follow from a module's digest and so
-/// differ between any two versions.
+/// Returns the dispatches of a run without the ids of drafts, which follow from a module's digest
+/// and so differ between any two versions.
 fn list_sent(run: &Value) -> Value {
     let mut dispatches = Value::Array(read_list(run, "dispatches").to_vec());
     for dispatch in dispatches.as_array_mut().into_iter().flatten() {
@@ -144,7 +144,7 @@ fn list_sent(run: &Value) -> Value {
             && body.get("id") == id.as_ref()
         {
             body.shift_remove("id");
-            // Only what a module made has one.
+            // Only an event that a module made has a parent.
             for name in ["parent_id", "parentid"] {
                 body.shift_remove(name);
             }

@@ -39,7 +39,7 @@ fn endpoint(store: &EventStore, name: &str, enabled: bool) -> Arc<EndpointRuntim
     Arc::new(EndpointRuntime::new(endpoint, None, &DEFAULTS, store, None).unwrap())
 }
 
-/// A flow whose first module makes `count` drafts of `data`, and whose second routes them.
+/// Returns a flow whose first module makes `count` drafts of `data`, and whose second routes them.
 async fn flow(store: &EventStore, count: usize, data: &str, enabled: bool) -> FlowRuntime {
     let settings = json!({"name": "books", "events": ["invoice.*"], "endpoints": []});
     let time = Timestamp::default();
@@ -108,7 +108,7 @@ async fn each_module_is_shown_with_what_it_got_and_made() {
     assert_eq!([&steps[0]["draft"], &steps[1]["draft"]], [&Value::Null, &drafts[0]["id"]]);
     assert_eq!(steps[4]["draft"], drafts[1]["id"]);
     let second = &steps[2]["drafts"][0];
-    assert_eq!(second["same_data"], true, "the payload is not kept twice");
+    assert_eq!(second["same_data"], true, "the payload is not stored twice");
     let dispatch = &steps[3]["dispatches"][0];
     assert_eq!(
         [&dispatch["endpoint"], &dispatch["draft"]],
@@ -159,7 +159,7 @@ async fn what_an_event_adds_to_the_database_is_measured() {
     };
     let outcome = planner.choose_deliveries().await;
     let contents = outcome.contents.unwrap();
-    // One draft with its kilobyte, one that hands it on, one dispatch.
+    // One draft with its kilobyte, one that passes it on, one dispatch.
     let added = contents.len() - data.len();
     assert!(added < 400, "{added} bytes beside the payload: {contents}");
 }

@@ -1,4 +1,4 @@
-//! Which version of a module runs, and what of what it asks for is approved.
+//! The activation of module versions, and the approval of their capabilities.
 
 use super::{ModuleView, UploadQuery, find_version, lost_roles, versions};
 use crate::api::answer::{DataAnswer, data_answer};
@@ -20,25 +20,25 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// How to activate a version, or what of it to approve.
+/// Options for an activation or approval.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRequest {
-    /// What is approved of what the version asks for, such as `http:api.example.com` or
-    /// `secrets:enrich`; `http` stands for all hosts of its manifest, `secrets` for all its secrets.
+    /// Approved capabilities that the version requests, such as `http:api.example.com` or
+    /// `secrets:enrich`. `http` means all hosts of its manifest, `secrets` all its secrets.
     #[serde(default)]
     pub approve: Vec<String>,
 }
 
-/// A version that somebody wants to run.
+/// A version that is to be activated.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedVersion<'v> {
     /// The module's name on this server.
     pub name: &'v str,
-    /// Its number, where it has one yet.
+    /// Version number, if it already has one.
     pub version: Option<u32>,
     pub manifest: Option<&'v ModuleManifest>,
-    /// What was approved of it before.
+    /// Capabilities that were approved before.
     pub approved: &'v BTreeSet<String>,
 }
 
@@ -48,7 +48,8 @@ impl<'v> WantedVersion<'v> {
         Self { name, version: number, manifest, approved }
     }
 
-    /// What is approved of it: before, of the version that runs now, or by this request.
+    /// Returns the approved capabilities: those approved before, those of the active version, and
+    /// those of this request.
     pub fn approvals(
         &self,
         before: Option<&ModuleVersion>,
@@ -68,7 +69,8 @@ impl<'v> WantedVersion<'v> {
         Ok(approved)
     }
 
-    /// What is approved of it once it runs; a conflict where it asks for something that is not.
+    /// Returns the approved capabilities of a version that becomes active. Fails with a conflict if
+    /// it requests one that is not approved.
     pub fn approve(
         &self,
         app: &AppState,
@@ -84,7 +86,7 @@ impl<'v> WantedVersion<'v> {
         Err(ApiProblem::approval_needed(self.name, self.version, &decision.pending))
     }
 
-    /// What in the flows that follow the active version does not fit its schema.
+    /// Returns the faults of flows that follow the active version and do not match its schema.
     pub fn check_flows<'f>(
         &self,
         flows: impl Iterator<Item = &'f FlowSettings>,
@@ -106,7 +108,8 @@ impl<'v> WantedVersion<'v> {
     }
 }
 
-/// What is approved of an upload. One that is to run at once is refused as its activation would be.
+/// Returns the approved capabilities of an upload. An upload that becomes active at once is refused
+/// under the same conditions as an activation.
 pub fn approve_upload(
     app: &AppState,
     name: &str,
@@ -124,13 +127,13 @@ pub fn approve_upload(
     wanted.approve(app, before, &query.approvals())
 }
 
-/// The flows whose configuration can be read.
+/// Returns the flows whose configuration can be read.
 pub fn readable_flows(settings: &SettingsSnapshot) -> impl Iterator<Item = &FlowSettings> {
     settings.flows().iter().filter(|route| !route.locked).map(|route| &route.flow.settings)
 }
 
-/// Makes a version the one that flows run; also the way back to an older one. A version that asks for
-/// more than was approved is not activated until `approve` names it.
+/// Activates a version for flows. Also returns to an older version. A version that requests more
+/// than was approved is not activated until `approve` names it.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
     params(("name" = String, Path), ("version" = u32, Path)), request_body = ApprovalRequest,
     responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem),
@@ -158,7 +161,7 @@ pub async fn activate_module(
     Ok(data_answer(ModuleView { warning, ..ModuleView::new(&app, active) }))
 }
 
-/// Approves what a version asks for without activating it, for flows that stay on it by its number.
+/// Approves capabilities of a version without activating it, for flows that pin it by its number.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/approve", tag = "modules", operation_id = "approve_module",
     params(("name" = String, Path), ("version" = u32, Path)), request_body = ApprovalRequest,
     responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
@@ -179,7 +182,7 @@ pub async fn approve_module(
     Ok(data_answer(ModuleView::new(&app, found)))
 }
 
-/// One version of a module, with its manifest and what of it is granted.
+/// Returns one version of a module, with its manifest and its granted capabilities.
 #[utoipa::path(get, path = "/api/v1/modules/{name}/versions/{version}", tag = "modules", operation_id = "show_module_version",
     params(("name" = String, Path), ("version" = u32, Path)),
     responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem)))]

@@ -1,4 +1,4 @@
-//! Comparing fields of records, whose scalars are mostly texts.
+//! Compares fields of records, whose scalars are mostly texts.
 
 use serde_json::{Map, Number, Value};
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ pub struct FieldCondition {
     pub value: String,
 }
 
-/// How a field is compared.
+/// The kinds of comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldTest {
     Is,
@@ -24,7 +24,7 @@ pub enum FieldTest {
 }
 
 impl FieldTest {
-    /// The comparison of a word such as `gte`.
+    /// Returns the comparison for a word such as `gte`.
     pub fn named(word: &str) -> Option<Self> {
         Some(match word {
             "eq" => Self::Is,
@@ -50,12 +50,12 @@ impl FieldTest {
 }
 
 impl FieldCondition {
-    /// Whether a record fits all of them.
+    /// Returns whether a record meets all conditions.
     pub fn all(conditions: &[Self], record: &Map<String, Value>) -> bool {
         conditions.iter().all(|condition| condition.fits(record))
     }
 
-    /// A field that is missing or null fits nothing but being something else.
+    /// Tests a record. A field that is missing or null only meets "not equal".
     fn fits(&self, record: &Map<String, Value>) -> bool {
         match record.get(&self.field).and_then(text) {
             Some(text) => self.test.fits(compare_with_value(&text, &self.value)),
@@ -64,7 +64,7 @@ impl FieldCondition {
     }
 }
 
-/// A scalar as a text.
+/// Returns a scalar as a text.
 fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
@@ -74,16 +74,16 @@ fn text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Returns the digits of a number. `serde_json` writes very large and very small ones with an
-/// exponent, and those would count as texts.
+/// Returns the digits of a number. `serde_json` writes very large and very small numbers with an
+/// exponent, which would count as texts.
 fn digits(number: &Number) -> String {
     let text = number.to_string();
     let value = number.as_f64().filter(|_| text.contains('e'));
     value.map_or(text, |value| value.to_string())
 }
 
-/// As numbers where both are, to the last digit, else as texts: a `date` is compared with `2026`,
-/// and an id of 16 digits has neighbours that are the same `f64`.
+/// Compares as numbers if both are numbers, to the last digit, and otherwise as texts: a `date` is
+/// compared with `2026`, and an id of 16 digits has neighbours with the same `f64`.
 fn compare_with_value(field: &str, value: &str) -> Ordering {
     match (PlainDecimal::parse(field), PlainDecimal::parse(value)) {
         (Some(field), Some(value)) => field.cmp(&value),
@@ -91,13 +91,13 @@ fn compare_with_value(field: &str, value: &str) -> Ordering {
     }
 }
 
-/// A number that is written with digits, a point and a minus sign alone. Texts such as `12e3` and
+/// A number that consists only of digits, a point and a minus sign. Texts such as `12e3` and
 /// `01234` are codes rather than amounts, and count as texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PlainDecimal<'t> {
     is_negative: bool,
     whole: &'t str,
-    /// Without zeros at its end.
+    /// Without trailing zeros.
     fraction: &'t str,
 }
 
@@ -121,8 +121,8 @@ impl<'t> PlainDecimal<'t> {
         Some(Self { is_negative: is_negative && !is_zero, whole, fraction })
     }
 
-    /// The number without its sign. Texts with as many digits before the point compare as their
-    /// numbers do.
+    /// Returns the number without its sign. Texts with the same number of digits before the point
+    /// compare in the order of their numbers.
     const fn magnitude(self) -> (usize, &'t str, &'t str) {
         (self.whole.len(), self.whole, self.fraction)
     }
@@ -145,7 +145,7 @@ impl PartialOrd for PlainDecimal<'_> {
     }
 }
 
-/// Numbers come before texts. If a number and a text were compared as texts, `2` < `10` < `1a` <
+/// Orders numbers before texts. If a number and a text were compared as texts, `2` < `10` < `1a` <
 /// `2` would be a circle, and `sort_by` panics on such an order.
 fn compare_in_list(a: &str, b: &str) -> Ordering {
     match (PlainDecimal::parse(a), PlainDecimal::parse(b)) {
@@ -156,7 +156,7 @@ fn compare_in_list(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// The order of two records by fields, each ascending or descending; records without one come last.
+/// Compares two records by fields, each ascending or descending. Records without a field come last.
 pub fn compare_by(
     fields: &[(String, bool)],
     a: &Map<String, Value>,
@@ -175,7 +175,7 @@ pub fn compare_by(
         };
         fields.iter().map(by_field).find(|ordering| ordering.is_ne())
     };
-    // `5` and `5.00` are one number, so the next field decides before their texts do.
+    // `5` and `5.00` are the same number, so the next field decides before their texts do.
     by(compare_in_list).or_else(|| by(compare_texts)).unwrap_or(Ordering::Equal)
 }
 
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// Whether a record with this field fits the condition.
+    /// Returns whether a record with this field meets the condition.
     fn fits(field: impl Into<Value>, test: FieldTest, value: &str) -> bool {
         let record = Map::from_iter([("field".to_owned(), field.into())]);
         FieldCondition { field: "field".to_owned(), test, value: value.to_owned() }.fits(&record)

@@ -1,8 +1,7 @@
-//! `DELETE /records/{resource}/{id}`: taking a record out of everything that is stored, as data
-//! protection law has it (GDPR, article 17).
+//! `DELETE /records/{resource}/{id}`: erases a record from everything that is stored, as data
+//! protection law requires (GDPR, article 17).
 //!
-//! The call stays on record in the audit like every other, with who made it and when, and without
-//! the id.
+//! The call is audited like every other, with its caller and time, but without the id.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
@@ -22,58 +21,58 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
-/// How often it is looked whether deliveries have been sent, and the wait between two looks: an
-/// attempt takes a second or so.
+/// Number of checks whether deliveries have been sent, and the wait between two checks. An attempt
+/// takes about a second.
 const LOOKS: u32 = 50;
 const WAIT: Duration = Duration::from_millis(100);
 
-/// How far to go.
+/// Options for erasing.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EraseQuery {
-    /// Must be `true`: the record is taken out of events, deliveries, attempts, dead letters and
-    /// kept rows too.
+    /// Must be `true`: the record is also erased from events, deliveries, attempts, dead letters
+    /// and stored rows.
     everywhere: Option<String>,
-    /// The source that numbers it so, where several do.
+    /// The source of the record, if several sources have one with this id.
     source: Option<String>,
 }
 
-/// What was erased.
+/// The numbers of erased rows.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErasedView {
     /// The resource.
     resource: String,
     /// States of the record, one for each source.
     records: u64,
-    /// Events about it.
+    /// Events about the record.
     events: u64,
-    /// Runs of modules on them, waiting ones too.
+    /// Runs of modules on these events, including waiting ones.
     plans: u64,
-    /// Deliveries of them.
+    /// Deliveries of these events.
     deliveries: u64,
-    /// What modules made of them to be sent.
+    /// Messages that modules made for sending.
     messages: u64,
-    /// Attempts of those deliveries.
+    /// Attempts of these deliveries.
     attempts: u64,
-    /// Dead letters of them.
+    /// Dead letters of these events.
     dead_letters: u64,
-    /// Rows that sources had kept to tell what changes.
+    /// Rows that sources had stored to detect changes.
     kept_rows: u64,
-    /// Values that modules remembered of it.
+    /// Values about the record in the state of modules.
     state: u64,
-    /// Whether the database's log is free of it too. If not, it was being read all the time, and
-    /// the next checkpoint overwrites it. On PostgreSQL this is always `false`: the server's own
-    /// log and backups are not Waybill's to empty.
+    /// Whether the database's log is free of the record too. If not, readers prevented it, and the
+    /// next checkpoint overwrites the log. On PostgreSQL this is always `false`, because Waybill
+    /// cannot empty the server's own log and backups.
     log_emptied: bool,
 }
 
-/// Erases a record everywhere: its state, its events, and what was planned, sent and kept because
-/// of them.
+/// Erases a record everywhere: its state, its events, and everything that was planned, sent and
+/// stored because of them.
 ///
-/// Delete it in its own system first: what that tells of the record afterwards is captured like
-/// everything else. Endpoints that have received it keep it. Asking again, also for what is not
-/// there, is no error.
+/// Delete it in its own system first: later events about the record are captured like all others.
+/// Endpoints that have received it keep it. Repeating the call, also for a record that does not
+/// exist, is not an error.
 #[utoipa::path(delete, path = "/api/v1/records/{resource}/{id}", tag = "records", operation_id = "erase_record",
     params(("resource" = String, Path, description = "`invoices`, `customers`, …, or the `resource` of its events."),
         ("id" = String, Path), EraseQuery),
@@ -110,7 +109,7 @@ pub async fn erase_record(
     Ok(data_answer(view(name.resource, erased, log_emptied)))
 }
 
-/// Waits until no delivery of the events is being sent, for a few seconds.
+/// Waits for a few seconds until no delivery of the events is being sent.
 async fn until_sent(app: &AppState, events: &[EventId]) -> Result<(), ApiProblem> {
     for _ in 0..LOOKS {
         if app.journal.count_being_sent(events).await? == 0 {
@@ -127,8 +126,8 @@ fn being_sent() -> ApiProblem {
     )
 }
 
-/// Where sources keep the record's row. A source that noted a row and never told of it is one of
-/// the record's sources, too.
+/// Returns the places where sources store the record's row. A source that stored a row without
+/// emitting an event counts too.
 async fn kept_rows(
     app: &AppState,
     name: &RecordName,

@@ -1,12 +1,12 @@
-//! The short lists that other records point to: statuses, currencies, taxes. No event holds them
-//! one by one, so they are served from what the sources that read databases have kept.
+//! The short lists to which records refer: statuses, currencies, taxes. No event carries them one
+//! by one, so they are served from the stored rows of the sources that read databases.
 
 use super::super::AppState;
 use super::super::problem::ApiProblem;
 use super::shown::ShownRecord;
 use crate::store::EventStore;
 
-/// Resources and the tables that they are, without prefix.
+/// Resources and their tables, without prefix.
 const TABLES: [(&str, &str); 11] = [
     ("currency", "currencies"),
     ("tax", "taxes"),
@@ -21,7 +21,7 @@ const TABLES: [(&str, &str); 11] = [
     ("item_group", "items_groups"),
 ];
 
-/// All rows of a short list, by key; `None` if the resource is none.
+/// Returns all rows of a short list, by key, or `None` for another resource.
 pub async fn look_up_rows(
     app: &AppState,
     resource: &str,

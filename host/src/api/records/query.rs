@@ -1,4 +1,4 @@
-//! What a list of records is asked for, in the spellings of several dialects.
+//! The query of a list of records, in the spellings of several dialects.
 
 use super::condition::{FieldCondition, FieldTest};
 use super::fields_of;
@@ -8,45 +8,45 @@ use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Records on a page where nothing else is said, and at most: more is taken for the most.
+/// Default and largest number of records on a page. A larger number counts as the largest.
 const PER_PAGE: (u32, u32) = (25, 100);
-/// The furthest that pages go.
+/// The largest offset of a page.
 const FURTHEST: u32 = 1_000_000;
-/// Most conditions, fields and sort keys of one request.
+/// Largest number of conditions, fields and sort keys in one request.
 const MOST: usize = 20;
-/// The longest name of a field, and value of a condition, in bytes.
+/// Longest name of a field and longest value of a condition, in bytes.
 const LONGEST: (usize, usize) = (64, 255);
-/// The longest cursor, in bytes: ids and names of sources have bounds of their own.
+/// Longest cursor in bytes. Ids and names of sources have their own bounds.
 const LONGEST_CURSOR: usize = 4_096;
-/// Parameters of the dialects that choose what is shown beside a record; a record has all that is
-/// known.
+/// Parameters of the dialects that select additional data. They are ignored, because a record
+/// always has all known data.
 const IGNORED: [&str; 2] = ["include", "_"];
 
-/// What is asked for.
+/// The parsed query.
 #[derive(Debug)]
 pub struct RecordQuery {
     pub since: Option<Timestamp>,
     pub source: Option<String>,
     pub page: u32,
     pub per_page: u32,
-    /// The record that the page begins after.
+    /// The record after which the page begins.
     pub after: Option<RecordPosition>,
     pub sort: SortOrder,
     pub fields: Vec<String>,
     pub conditions: Vec<FieldCondition>,
 }
 
-/// The order asked for.
+/// The requested order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SortOrder {
-    /// One that the journal has.
+    /// An order that the store supports.
     Native(RecordOrder),
-    /// By fields; whether each descends.
+    /// An order by fields, each with whether it descends.
     Fields(Vec<(String, bool)>),
 }
 
 impl SortOrder {
-    /// The order, if it is one that the journal has.
+    /// Returns the order if the store supports it.
     pub const fn native(&self) -> Option<RecordOrder> {
         match self {
             Self::Native(order) => Some(*order),
@@ -56,7 +56,7 @@ impl SortOrder {
 }
 
 impl RecordQuery {
-    /// Reads the query of a URL.
+    /// Parses the query of a URL.
     pub fn read(resource: &str, query: &str) -> Result<Self, ApiProblem> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
             .map_err(|error| ApiProblem::fault("query", error.to_string()))?;
@@ -88,7 +88,7 @@ impl RecordQuery {
         Ok(read)
     }
 
-    /// Fields that records are compared by.
+    /// Returns the fields by which records are compared.
     pub fn compared_fields(&self) -> Vec<&str> {
         let sorted: &[(String, bool)] = match &self.sort {
             SortOrder::Fields(fields) => fields,
@@ -98,7 +98,7 @@ impl RecordQuery {
         sorted.chain(self.conditions.iter().map(|condition| condition.field.as_str())).collect()
     }
 
-    /// How many records come before the page.
+    /// Returns the number of records before the page.
     pub fn offset(&self) -> u32 {
         self.page.saturating_sub(1).saturating_mul(self.per_page)
     }
@@ -127,7 +127,7 @@ impl RecordQuery {
     }
 }
 
-/// `filter[total.gte]`, `status`, `date_from`, `customer_id`.
+/// Parses a condition such as `filter[total.gte]`, `status`, `date_from` or `customer_id`.
 fn named(resource: &str, name: &str, value: &str) -> Result<FieldCondition, ApiProblem> {
     let inner = name.strip_prefix("filter[").and_then(|rest| rest.strip_suffix(']'));
     if let Some(inner) = inner {
@@ -225,7 +225,7 @@ fn sort(value: &str) -> Result<SortOrder, ApiProblem> {
     })
 }
 
-/// A position as `meta.next_cursor` gives it: JSON in base64url.
+/// Encodes a position for `meta.next_cursor`: JSON in base64url.
 pub fn write_cursor(position: &RecordPosition) -> String {
     let json = serde_json::to_vec(position).unwrap_or_default();
     URL_SAFE_NO_PAD.encode(json)
@@ -238,10 +238,10 @@ fn read_cursor(text: &str) -> Result<RecordPosition, ApiProblem> {
         .filter(|position: &RecordPosition| {
             !position.resource_id.contains('\0') && !position.source.contains('\0')
         })
-        .ok_or_else(|| ApiProblem::fault("cursor", "is not one that a page of this list gave"))
+        .ok_or_else(|| ApiProblem::fault("cursor", "is not a cursor of this list"))
 }
 
-/// A time in any spelling; empty is no bound.
+/// Parses a time in any spelling. An empty text means no bound.
 fn since(value: &str) -> Result<Option<Timestamp>, ApiProblem> {
     if value.trim().is_empty() {
         return Ok(None);
@@ -329,7 +329,7 @@ mod tests {
         let query = read(&format!("page=70000&per_page=100&cursor={cursor}"));
         assert_eq!(query.after, Some(position.clone()), "however far it is");
         let wrong = |query: &str| RecordQuery::read("invoice", query).is_err();
-        assert!(wrong(&format!("sort=id&cursor={cursor}")), "another order");
+        assert!(wrong(&format!("sort=id&cursor={cursor}")), "the cursor belongs to another order");
         assert!(wrong("cursor=x") && wrong("cursor=") && wrong("cursor=e30"));
         let unstorable = RecordPosition { source: "\0".to_owned(), ..position };
         assert!(wrong(&format!("cursor={}", write_cursor(&unstorable))));

@@ -1,8 +1,8 @@
-//! How a record is shown: its state, and what Waybill knows of it beside that.
+//! The form in which a record is shown: its state, and additional fields of Waybill.
 //!
-//! What Waybill adds has names that begin with `waybill_`, because a CRM's rows have columns of
-//! every other name (`source`, `updated_at`). Two CRMs number their rows alike, so the `id` alone
-//! names no row of a list.
+//! The additional fields begin with `waybill_`, because a CRM's rows may have columns with any
+//! other name (`source`, `updated_at`). Two CRMs may use the same ids, so the `id` alone does not
+//! identify a row of a list.
 
 use super::condition::FieldCondition;
 use crate::json::members::JsonMembers;
@@ -12,12 +12,12 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
-/// How the names begin that no field of a record keeps.
+/// Prefix that no field of a record keeps.
 const PREFIX: &str = "waybill_";
-/// Shown whatever `fields` says, because they tell rows apart.
+/// Fields that are shown regardless of `fields`, because they identify rows.
 const ALWAYS: [&str; 2] = ["id", "waybill_key"];
 
-/// What Waybill knows of a record.
+/// Waybill's own data about a record.
 #[derive(Debug, Serialize)]
 struct RecordKnowledge<'r> {
     #[serde(rename = "waybill_key")]
@@ -51,24 +51,24 @@ impl<'r> RecordKnowledge<'r> {
     }
 }
 
-/// A record as it is shown, its state read.
+/// A record with its parsed state.
 pub struct ShownRecord {
     pub fields: Map<String, Value>,
-    /// Where it stands in its list, if that goes on by cursors.
+    /// Its position in the list, if the list uses cursors.
     pub position: Option<RecordPosition>,
 }
 
 impl ShownRecord {
-    /// A record of a list of this order.
+    /// Creates the record of a list with this order.
     pub fn of(record: &Record, order: RecordOrder) -> Self {
         let data = serde_json::from_str(record.data.get()).unwrap_or_default();
         let fields = fields(&record.resource_id, data, &RecordKnowledge::of(record));
         Self { fields, position: Some(record.position(order)) }
     }
 
-    /// A record without the fields that nobody asks for, to be compared and put in order: of 20,000
-    /// records at once there is no memory for more. Long texts are cut, longer than any value that
-    /// they are compared with.
+    /// Creates a record with only the named fields, for comparing and sorting, because 20,000 whole
+    /// records would not fit into memory. Long texts are cut, but stay longer than any value with
+    /// which they are compared.
     pub fn with_fields(record: &Record, order: RecordOrder, names: &[&str]) -> Self {
         let members = JsonMembers::read(record.data.get()).ok();
         let value = |name: &str| {
@@ -81,7 +81,7 @@ impl ShownRecord {
         Self { fields, position: Some(record.position(order)) }
     }
 
-    /// A row of a short list, of which it is not known when it was heard of.
+    /// Creates a row of a short list, whose time is not known.
     pub fn of_list_row(source: &str, id: &str, data: Map<String, Value>) -> Self {
         let key = record_name(source, id);
         let known =
@@ -90,12 +90,12 @@ impl ShownRecord {
         Self { fields: fields(id, data, &known), position: None }
     }
 
-    /// The text of a field; empty where it has none.
+    /// Returns the text of a field. Empty if there is none.
     pub fn text(&self, field: &str) -> &str {
         self.fields.get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Whether it fits all conditions.
+    /// Returns whether the record meets all conditions.
     pub fn fits_conditions(&self, conditions: &[FieldCondition]) -> bool {
         FieldCondition::all(conditions, &self.fields)
     }
@@ -108,11 +108,11 @@ impl ShownRecord {
     }
 }
 
-/// The longest text that is compared, in characters: one more than a condition's value may have
-/// bytes.
+/// Longest text that is compared, in characters: one more than the largest number of bytes of a
+/// condition's value.
 const COMPARED: usize = 256;
 
-/// A text, a number or a truth value; nothing else can be compared.
+/// Parses a text, a number or a truth value. Nothing else can be compared.
 fn scalar(json: &str) -> Option<Value> {
     if json.starts_with(['[', '{']) {
         return None;
@@ -124,10 +124,10 @@ fn scalar(json: &str) -> Option<Value> {
     Some(value)
 }
 
-/// The fields of a record: its `id` first, then its own, then what Waybill knows of it.
+/// Returns the fields of a record: its `id`, its own fields, then those of Waybill.
 fn fields(id: &str, data: Map<String, Value>, known: &RecordKnowledge<'_>) -> Map<String, Value> {
     let mut fields = Map::with_capacity(data.len() + 6);
-    // Clients look for it, also where the CRM's column has another name.
+    // Clients expect this member even if the CRM's column has another name.
     let own = data.get("id").cloned().filter(|id| id.is_string() || id.is_number());
     fields.insert("id".to_owned(), own.unwrap_or_else(|| Value::String(id.to_owned())));
     fields.extend(data.into_iter().filter(|(name, _)| name != "id" && !name.starts_with(PREFIX)));
@@ -135,8 +135,8 @@ fn fields(id: &str, data: Map<String, Value>, known: &RecordKnowledge<'_>) -> Ma
     fields
 }
 
-/// A record as it is answered. Where every field is wanted of one that names itself, what was
-/// captured is passed on as it is, with what Waybill knows at its end.
+/// Returns the JSON of a record. If all fields are wanted and the record contains its id, the
+/// captured text is passed on unchanged, with Waybill's fields appended.
 pub fn written(record: &Record, fields: &[String]) -> Box<RawValue> {
     let whole = fields.is_empty().then(|| appended(record)).flatten();
     whole.unwrap_or_else(|| ShownRecord::of(record, RecordOrder::default()).written(fields))

@@ -1,9 +1,9 @@
-//! Entity tags of settings (RFC 9110, section 8.8.3), so that nobody overwrites a change that he has
-//! not seen.
+//! Entity tags of settings (RFC 9110, section 8.8.3), so that callers do not overwrite changes that
+//! they have not seen.
 //!
-//! A tag holds when the object was changed and two bytes of the digest of each field. So a caller
-//! who has an older state can be told which fields changed since, by any node, without the old
-//! states being kept. Private values are masked before, so a tag tells nothing about them.
+//! A tag holds the time of the change and two bytes of the digest of each field. So any node can
+//! tell a caller with an older state which fields changed since, without storing old states.
+//! Private values are masked first, so a tag reveals nothing about them.
 
 use super::SettingsResource;
 use crate::api::problem::ApiProblem;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::IntoParams;
 
-/// Bytes of a digest that stand for a name, and for a value.
+/// Number of digest bytes for a name, and for a value.
 const DIGEST: usize = 2;
 
 /// The entity tag of an object's state.
@@ -55,9 +55,9 @@ impl EntityTag {
         HeaderValue::try_from(text).expect("base64 between quotation marks is a header's value")
     }
 
-    /// Reads a tag; `None` where it is not one that this server makes.
+    /// Parses a tag. Returns `None` if it is not one of this server.
     fn parse(text: &str) -> Option<Self> {
-        // A proxy that compresses makes a tag weak; the object is the same.
+        // A proxy that compresses makes a tag weak, but the object is the same.
         let text = text.strip_prefix("W/").unwrap_or(text);
         let text = text.strip_prefix('"')?.strip_suffix('"')?;
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
@@ -76,29 +76,29 @@ fn masked_fields<R: SettingsResource>(
     if let Value::Object(fields) = masked { Ok(fields) } else { Err(ApiProblem::internal()) }
 }
 
-/// What a request's `If-Match` asks for (RFC 9110, section 13.1.1).
+/// The condition of a request's `If-Match` (RFC 9110, section 13.1.1).
 #[derive(Debug, Default)]
 pub struct IfMatch {
-    /// The tags that are fine; `None` where any state is.
+    /// The accepted tags. `None` accepts any state.
     tags: Option<Vec<String>>,
 }
 
-/// The header, as it is described.
+/// The header, for the description.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct IfMatchHeader {
-    /// The `ETag` of the state that the change is made for, from an earlier answer. Without it the
-    /// change is made over whatever the object is by then.
+    /// The `ETag` from an earlier answer of the state to be changed. Without it the change applies
+    /// to any state.
     #[param(rename = "If-Match", required = false)]
     #[expect(dead_code, reason = "only described")]
     if_match: Option<String>,
 }
 
 impl IfMatch {
-    /// Lets a change be made over any state.
+    /// Accepts any state.
     pub const ANY: Self = Self { tags: None };
 
-    /// Asks for the state of a tag, as the header's text would.
+    /// Parses the text of the header.
     pub fn of_tag(text: &str) -> Result<Self, ApiProblem> {
         let value = HeaderValue::try_from(text);
         let value = value.map_err(|error| ApiProblem::malformed_request(error.to_string()))?;
@@ -119,8 +119,8 @@ impl IfMatch {
         Ok(Self { tags: (!accepts_any).then_some(texts) })
     }
 
-    /// Refuses (412) where the object has another state than those asked for, and says which fields
-    /// changed since.
+    /// Fails with 412 if the object has another state than the accepted ones, and names the fields
+    /// that changed since.
     pub fn check<R: SettingsResource>(&self, object: &R::Object) -> Result<(), ApiProblem> {
         let Some(tags) = &self.tags else { return Ok(()) };
         let current = EntityTag::of::<R>(object)?;
@@ -140,13 +140,13 @@ impl IfMatch {
     }
 }
 
-/// Whether a text has the form of an entity tag, whoever made it.
+/// Returns whether a text has the form of an entity tag, of any server.
 fn is_tag(text: &str) -> bool {
     let text = text.strip_prefix("W/").unwrap_or(text);
     text.len() >= 2 && text.starts_with('"') && text.ends_with('"')
 }
 
-/// The fields in which a state that the caller knows differs from the present one.
+/// Returns the fields in which the caller's state differs from the present one.
 fn changed_fields<R: SettingsResource>(
     object: &R::Object,
     known: &EntityTag,

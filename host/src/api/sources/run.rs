@@ -1,4 +1,4 @@
-//! Sources that Waybill runs itself: how they are doing, running one now, trying one.
+//! Sources that Waybill runs itself: their state, immediate runs, and trials.
 
 use super::super::AppState;
 use super::super::answer::{DataAnswer, data_answer};
@@ -26,39 +26,41 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// How a source runs.
+/// The runs of a source.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunView {
     /// Whether it is running now.
     running: bool,
-    /// When its last run began, or its present one.
+    /// Start of the last or present run.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
-    /// When its last run ended, well or badly.
+    /// End of the last run, successful or not.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
-    /// When it runs next: of a source that is running, the run after the present one. Null while it is paused.
+    /// Time of the next run. For a source that is running, the run after the present one. Null
+    /// while it is paused.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_at: Option<Timestamp>,
-    /// What is older than this is captured, in milliseconds; none before the first run came to its end.
+    /// Milliseconds by which captured events lag behind: older changes are captured. Absent before
+    /// the first run completed.
     lag_ms: Option<u64>,
     /// Rows read in that run.
     rows: u64,
     /// Events captured in that run.
     events: u64,
-    /// Why the last run did not come to its end, and what to do.
+    /// Why the last run failed, and the next step.
     error: Option<String>,
-    /// What does not stop it, and is worth knowing.
+    /// Warnings that do not stop the run.
     warnings: Vec<String>,
-    /// How far the present run is.
+    /// Progress of the present run.
     progress: Option<RunProgress>,
-    /// Where a source of kind `nats` or `amqp` stands in its stream or queue.
+    /// Position of a source of kind `nats` or `amqp` in its stream or queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<StreamPosition>,
 }
 
 impl RunView {
-    /// Of a source that Waybill runs.
+    /// Returns the runs of a source that Waybill runs.
     pub fn new(inlet: &SourceRuntime, states: &[SourceState], now: Timestamp) -> Option<Self> {
         inlet.timing.as_ref()?;
         let state = states.iter().find(|state| state.source == inlet.source.id);
@@ -82,7 +84,7 @@ impl RunView {
     }
 }
 
-/// How the sources stand that Waybill runs; asked for only where there is one.
+/// Returns the states of the sources that Waybill runs. Does not query if there is none.
 pub async fn states<'a>(
     app: &AppState,
     inlets: impl IntoIterator<Item = &'a Arc<SourceRuntime>>,
@@ -93,8 +95,9 @@ pub async fn states<'a>(
     Ok(app.journal.list_source_states().await?)
 }
 
-/// Has a source run now, whatever its timing says. It is done when `run.finished_at` has moved on. A source of kind
-/// `nats` or `amqp` runs all the time; if it waits after a failure, it tries again now.
+/// Runs a source now, regardless of its schedule. The run is done when `run.finished_at` has
+/// changed. A source of kind `nats` or `amqp` runs all the time; if it waits after a failure, it
+/// tries again now.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/run", tag = "sources", operation_id = "run_source",
     params(("id" = String, Path)),
     responses((status = 202, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
@@ -117,14 +120,14 @@ pub async fn run_source(
         .await
 }
 
-/// What to try a source with that receives webhooks; nothing for others.
+/// The webhook for a trial of a source that receives webhooks. Empty for others.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceTest {
-    /// Headers that say something about the event, such as `X-GitHub-Event`.
+    /// Headers that describe the event, such as `X-GitHub-Event`.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// The body, as the system sends it; one that is not JSON as a text.
+    /// The body that the system sends. A body that is not JSON is given as a text.
     #[serde(default)]
     #[schema(value_type = serde_json::Value)]
     body: Value,
@@ -136,31 +139,31 @@ pub struct WouldBe {
     /// The event type.
     #[serde(rename = "type")]
     event_type: String,
-    /// What kind of thing it is about.
+    /// The kind of resource that it is about.
     resource: Option<String>,
-    /// Which one.
+    /// The id of the resource.
     resource_id: Option<String>,
-    /// The id the source gave it.
+    /// The id that the source gave it.
     external_id: Option<String>,
-    /// When it happened.
+    /// Time of the event.
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
-    /// What the sender says beside the data.
+    /// Data of the sender about the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     attributes: Option<Box<RawValue>>,
     /// The data.
     #[schema(value_type = serde_json::Value)]
     data: Box<RawValue>,
-    /// The other events of a request that holds several.
+    /// The other events of a request with several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(no_recursion)]
     further: Vec<Self>,
 }
 
-/// Shows an event that a source would make: of the webhook that is given, of the newest row that it reads,
-/// of its next time, of the newest message of its stream, of the first message of its queue (while the source is
-/// paused). Nothing is verified, captured, remembered or taken.
+/// Shows an event that a source would make: from the given webhook, from the newest row that it
+/// reads, for its next time, from the newest message of its stream, or from the first message of
+/// its queue (while the source is paused). Nothing is verified, captured, stored or taken.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/test", tag = "sources", operation_id = "test_source",
     params(("id" = String, Path)), request_body = SourceTest,
     responses((status = 200, body = DataAnswer<WouldBe>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem),
@@ -191,7 +194,7 @@ pub async fn test_source(
         }
     };
     let mut events = incoming.into_iter().map(WouldBe::from);
-    let first = events.next().ok_or_else(|| ApiProblem::fault("body", "it holds no event"))?;
+    let first = events.next().ok_or_else(|| ApiProblem::fault("body", "it contains no event"))?;
     Ok(data_answer(WouldBe { further: events.collect(), ..first }))
 }
 
@@ -222,7 +225,7 @@ fn received(
         return Err(ApiProblem::fault("body", "give the body as the system sends it"));
     }
     let headers: HeaderMap = given.headers.iter().filter_map(header).collect();
-    // A form or anything else that is not JSON is given as a text.
+    // A form, or any other body that is not JSON, is given as a text.
     let text = given.body.as_str().map(str::to_owned);
     let body = text.unwrap_or_else(|| given.body.to_string());
     let server = &app.config.server;
