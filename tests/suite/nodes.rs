@@ -352,7 +352,7 @@ async fn an_immediate_answer_is_right_after_the_notices_of_other_nodes_were_lost
     let (deliveries, ()) = tokio::join!(capture_in_turn(&world, &second), cut);
     assert_delivered(&deliveries);
     for server in [world.server(), &second] {
-        server.wait_for_line(&["notices of other nodes is lost"]).unwrap();
+        server.wait_for_line(&["lost the connection for notices of other nodes"]).unwrap();
     }
 }
 

@@ -298,7 +298,7 @@ async fn a_token_is_made_shown_once_and_deleted() {
     assert!(!operator.page("/admin/tokens/mara").await.contains(&token));
     let answer = operator.submit("/admin/tokens/new", &fields).await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
-    assert!(answer.text().contains("is taken"), "{}", answer.text());
+    assert!(answer.text().contains("is already in use"), "{}", answer.text());
     let tag = plain(&operator.page("/admin/tokens/mara/delete").await, "state_tag");
     operator.submit("/admin/tokens/mara/delete", &[("state_tag", &tag)]).await;
     assert_eq!(mara.ask("/admin/events").await.status, StatusCode::SEE_OTHER);
