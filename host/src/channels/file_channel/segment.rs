@@ -6,9 +6,9 @@
 
 use super::line::LineForm;
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// The extension of an unfinished file.
@@ -99,9 +99,22 @@ fn lock(file: &File) -> io::Result<()> {
 /// Renames a file. Fails if another file has the name.
 fn finish_file(part: &Path, finished: &Path) -> io::Result<()> {
     // A rename would replace an existing file of that name. A hard link fails instead.
-    fs::hard_link(part, finished)?;
+    match fs::hard_link(part, finished) {
+        // A process that was killed after the link and before the removal left both names.
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {
+            if !is_same_file(&fs::symlink_metadata(part)?, &fs::symlink_metadata(finished)?) {
+                return Err(why);
+            }
+        }
+        linked => linked?,
+    }
     fs::remove_file(part)?;
     finished.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Whether two names lead to one file.
+fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Synchronises a folder, so that the names in it are durable.
@@ -110,7 +123,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Finishes the files with a name that a killed process left. A running process holds a lock on its
-/// own.
+/// own. A file that cannot be finished is logged and left, so it does not stop the endpoint.
 pub fn finish_left_files(folder: &Path, name: &str, form: &LineForm) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let part = entry?.path();
@@ -119,14 +132,21 @@ pub fn finish_left_files(folder: &Path, name: &str, form: &LineForm) -> io::Resu
         let file_name = finished.file_name().and_then(OsStr::to_str).unwrap_or_default();
         let is_ours = file_name.starts_with(&format!("{name}-dlv_"))
             && finished.extension() == Some(OsStr::new(form.extension()));
-        if is_part && is_ours && fs::symlink_metadata(&part)?.is_file() {
-            finish_left_file(&part, &finished, form)?;
+        if is_part
+            && is_ours
+            && let Err(why) = finish_left_file(&part, &finished, form)
+        {
+            let part = part.display();
+            tracing::error!(%part, %why, "a file of deliveries that was left cannot be finished");
         }
     }
     Ok(())
 }
 
 fn finish_left_file(part: &Path, finished: &Path, form: &LineForm) -> io::Result<()> {
+    if !fs::symlink_metadata(part)?.is_file() {
+        return Ok(());
+    }
     let mut file = OpenOptions::new().read(true).write(true).open(part)?;
     match lock(&file) {
         Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -192,6 +212,32 @@ mod tests {
             segment.finish().unwrap();
         }
         assert_eq!(names(folder.path()), ["crm-dlv_1-2.ndjson", "crm-dlv_1.ndjson"]);
+    }
+
+    #[test]
+    fn a_file_that_was_left_with_both_names_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("crm-dlv_1.ndjson.part"), "{}\n").unwrap();
+        fs::hard_link(at("crm-dlv_1.ndjson.part"), at("crm-dlv_1.ndjson")).unwrap();
+        finish_left_files(folder.path(), "crm", &LineForm::Ndjson).unwrap();
+        assert_eq!(names(folder.path()), ["crm-dlv_1.ndjson"]);
+    }
+
+    #[test]
+    fn a_left_file_that_cannot_be_finished_does_not_hold_back_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("crm-dlv_2.ndjson"), "{\"other\":1}\n").unwrap();
+        for name in ["crm-dlv_1.ndjson.part", "crm-dlv_2.ndjson.part", "crm-dlv_3.ndjson.part"] {
+            fs::write(at(name), "{}\n").unwrap();
+        }
+        finish_left_files(folder.path(), "crm", &LineForm::Ndjson).unwrap();
+        assert_eq!(
+            names(folder.path()),
+            ["crm-dlv_1.ndjson", "crm-dlv_2.ndjson", "crm-dlv_2.ndjson.part", "crm-dlv_3.ndjson"]
+        );
+        assert_eq!(fs::read_to_string(at("crm-dlv_2.ndjson")).unwrap(), "{\"other\":1}\n");
     }
 
     #[test]
