@@ -40,14 +40,7 @@ impl FileSegment {
             if finished.try_exists()? {
                 continue;
             }
-            let created = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&part);
-            let file = match created {
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => continue,
-                created => created?,
-            };
-            // The lock is held until the file is closed, so another process does not finish it as
-            // left behind.
-            lock(&file)?;
+            let Some(file) = create_part(&part)? else { continue };
             let mut segment = Self { file, part, finished, length: 0 };
             segment.append(&form.header())?;
             sync_folder(folder)?;
@@ -89,11 +82,31 @@ fn part_of(finished: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn lock(file: &File) -> io::Result<()> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::Error(why) => why,
-        TryLockError::WouldBlock => io::Error::from(io::ErrorKind::WouldBlock),
-    })
+/// Creates and locks an unfinished file. Returns `None` if the name is taken, or if another process
+/// took the file for one that was left.
+fn create_part(part: &Path) -> io::Result<Option<File>> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(MODE).open(part);
+    let file = match created {
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+        created => created?,
+    };
+    Ok(hold_file(&file, part)?.then_some(file))
+}
+
+/// Locks an unfinished file until it is closed, so no other process finishes it as left behind.
+/// Returns whether the file is locked and its name still leads to it.
+fn hold_file(file: &File, part: &Path) -> io::Result<bool> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(why)) => return Err(why),
+        Ok(()) => {}
+    }
+    // Another process may have removed or finished the file before it was locked. Lines that are
+    // written to a removed file are lost.
+    match fs::symlink_metadata(part) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(false),
+        named => Ok(is_same_file(&named?, &file.metadata()?)),
+    }
 }
 
 /// Renames a file. Fails if another file has the name.
@@ -135,6 +148,8 @@ pub fn finish_left_files(folder: &Path, name: &str, form: &LineForm) -> io::Resu
         if is_part
             && is_ours
             && let Err(why) = finish_left_file(&part, &finished, form)
+            // Another process may finish the file in the meantime.
+            && why.kind() != io::ErrorKind::NotFound
         {
             let part = part.display();
             tracing::error!(%part, %why, "a file of deliveries that was left cannot be finished");
@@ -148,9 +163,8 @@ fn finish_left_file(part: &Path, finished: &Path, form: &LineForm) -> io::Result
         return Ok(());
     }
     let mut file = OpenOptions::new().read(true).write(true).open(part)?;
-    match lock(&file) {
-        Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-        locked => locked?,
+    if !hold_file(&file, part)? {
+        return Ok(());
     }
     let whole = whole_length(&mut file, form)?;
     if whole <= form.header().len() as u64 {
@@ -187,6 +201,7 @@ fn whole_length(file: &mut File, form: &LineForm) -> io::Result<u64> {
 mod tests {
     use super::*;
     use crate::channels::event_value::EventPlace;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
@@ -212,6 +227,44 @@ mod tests {
             segment.finish().unwrap();
         }
         assert_eq!(names(folder.path()), ["crm-dlv_1-2.ndjson", "crm-dlv_1.ndjson"]);
+    }
+
+    #[test]
+    fn a_file_is_held_only_if_nobody_else_has_it_and_its_name_leads_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("crm-dlv_1.ndjson.part");
+        let held = create_part(&part).unwrap().unwrap();
+        assert!(create_part(&part).unwrap().is_none(), "the name is taken");
+        assert!(!hold_file(&File::open(&part).unwrap(), &part).unwrap(), "it is locked");
+        drop(held);
+        let removed = File::open(&part).unwrap();
+        fs::remove_file(&part).unwrap();
+        assert!(!hold_file(&removed, &part).unwrap(), "it was removed before it was locked");
+        let _newer = create_part(&part).unwrap().unwrap();
+        assert!(!hold_file(&removed, &part).unwrap(), "its name leads to another file");
+    }
+
+    /// Without the second look at the name about thirty files lost it here.
+    #[test]
+    fn no_file_that_is_being_created_is_removed_as_left_behind() {
+        const FILES: usize = 5_000;
+        let folder = tempfile::tempdir().unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    finish_left_files(folder.path(), "crm", &LineForm::Ndjson).unwrap();
+                }
+            });
+            let lost = (0..FILES).filter(|n| {
+                let part = folder.path().join(format!("crm-dlv_{n}.ndjson.part"));
+                let file = create_part(&part).unwrap();
+                file.is_some_and(|_held| fs::remove_file(&part).is_err())
+            });
+            let lost = lost.count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(lost, 0);
+        });
     }
 
     #[test]
