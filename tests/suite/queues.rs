@@ -294,6 +294,30 @@ async fn a_wrong_password_is_named_and_not_repeated(#[values(Amqp, Mqtt)] kind: 
     assert_ne!(failed["status"], "delivered", "{failed}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_short_of_memory_gets_no_copy_for_each_attempt() {
+    const COUNT: u32 = 5;
+    let Some(broker) = Broker::start(Amqp).await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    let Broker::Amqp(server) = &broker else { panic!("it is RabbitMQ") };
+    let quick = json!({"timeout": "2s", "retry": {"schedule": vec!["1s"; 60]}});
+    world.endpoint(&merged(broker.endpoint(&Amqp.settings()), &quick)).await;
+    server.set_memory_alarm(true).unwrap();
+    capture(&world, 0..COUNT).await;
+    let tried = |found: &Value| {
+        let attempts = found.as_array().unwrap().iter().map(|one| one["attempt_count"].as_u64());
+        attempts.filter(|attempts| *attempts >= Some(4)).count() == COUNT as usize
+    };
+    let found = world.eventually("/api/v1/deliveries?limit=200", tried).await;
+    let delivery = world.get(&format!("/api/v1/deliveries/{}", text(&found[0], "id"))).await;
+    assert!(delivery["attempts"].to_string().contains("connection.blocked"), "{delivery:#}");
+    server.set_memory_alarm(false).unwrap();
+    all_delivered(&world, COUNT as usize).await;
+    // What the broker was sent before it said that it is blocked, and the last attempts.
+    let left: u32 = broker.run(&["left"]).await.trim().parse().unwrap();
+    assert!((COUNT..=2 * COUNT).contains(&left), "{left} messages");
+}
+
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_the_server_restarts_in_mid_stream(

@@ -13,7 +13,7 @@ use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, 
 use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
 use super::place_template::{MAX_PLACE, PlaceTemplate};
 use super::publish::{AttemptTime, PublishError, PublishOutcome, make_publish_attempt};
-use super::session::{QueueSession, SessionKeeper};
+use super::session::{QueueSession, SessionKeeper, wait_or_give_up};
 use super::setting_secret::SettingSecret;
 use crate::config::ChannelsSection;
 use crate::model::cloud_events::HEADER_PREFIX;
@@ -29,6 +29,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use percent_encoding::percent_decode;
 use serde::Deserialize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The delivery mode of a message that survives a restart of its broker.
 const PERSISTENT: u8 = 2;
@@ -161,7 +162,7 @@ impl AmqpPublisher {
         let (connection, channel) = self.broker.connect(client).await?;
         let confirm = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirm.map_err(|why| explain_amqp(&why))?;
-        Ok(AmqpSession { connection, channel })
+        Ok(AmqpSession { connection, channel, is_given_up: AtomicBool::new(false) })
     }
 }
 
@@ -170,11 +171,14 @@ impl AmqpPublisher {
 struct AmqpSession {
     connection: Connection,
     channel: Channel,
+    /// Whether a delivery was given up because the broker did not confirm it in time.
+    is_given_up: AtomicBool,
 }
 
 impl QueueSession for AmqpSession {
     fn is_open(&self) -> bool {
-        self.connection.status().connected() && self.channel.status().connected()
+        let is_given_up = self.is_given_up.load(Ordering::Relaxed);
+        !is_given_up && self.connection.status().connected() && self.channel.status().connected()
     }
 }
 
@@ -186,6 +190,13 @@ impl AmqpSession {
         message: &EnvelopeMessage<'_>,
         body: &RenderedBody,
     ) -> Result<Confirmation, PublishError> {
+        if self.connection.status().blocked() {
+            // The library would queue the message without bound and send it once the broker takes
+            // messages again, when its delivery may be dead.
+            return Err(PublishError::refused(
+                "the broker takes no messages now (connection.blocked): it is short of memory or disk space",
+            ));
+        }
         let properties = BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
             .with_app_id(ShortString::from("waybill"))
@@ -195,9 +206,21 @@ impl AmqpSession {
             .with_headers(message_headers(message.delivery_id, body));
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let key = short_text(key)?;
-        let sent = self.channel.basic_publish(exchange, key, options, &body.body, properties);
-        let confirm = sent.await.map_err(|why| explain_amqp(&why))?;
-        confirm.await.map_err(|why| explain_amqp(&why))
+        let confirmed = async {
+            let sent = self.channel.basic_publish(exchange, key, options, &body.body, properties);
+            sent.await?.await
+        };
+        let confirmed = wait_or_give_up(confirmed, || self.give_up()).await;
+        confirmed.map_err(|why| explain_amqp(&why))
+    }
+
+    /// Ends the session after a delivery that was not confirmed in time.
+    fn give_up(&self) {
+        // A blocked broker already has the message and will store it. A new connection would not be
+        // blocked before it has sent a message, so each attempt would send one more copy.
+        if !self.connection.status().blocked() {
+            self.is_given_up.store(true, Ordering::Relaxed);
+        }
     }
 }
 

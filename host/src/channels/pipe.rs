@@ -2,7 +2,7 @@
 //! never leaves half a frame behind.
 
 use super::publish::PublishError;
-use super::session::{OwnedTask, PendingAnswers};
+use super::session::{OwnedTask, PendingAnswer, PendingAnswers, wait_or_give_up};
 use crate::net::http_client::DeliveryClient;
 use crate::net::http_url::read_url;
 use bytes::{Bytes, BytesMut};
@@ -132,10 +132,21 @@ impl SessionPipe {
         Self { frames, _tasks: [reader, writer] }
     }
 
-    /// Queues a frame, and waits until there is room.
-    pub async fn send(&self, frame: Bytes) -> Result<(), PublishError> {
-        let ended = |_| PublishError::lost("the session has ended");
-        self.frames.0.send(frame).await.map_err(ended)
+    /// Sends a frame and waits for its answer. If the delivery is given up before, all `answers`
+    /// end, and the session with them.
+    pub async fn send_and_wait<K: Hash + Eq, A>(
+        &self,
+        frame: Bytes,
+        answer: PendingAnswer<A>,
+        answers: &PendingAnswers<K, A>,
+    ) -> Result<A, PublishError> {
+        let ended = || PublishError::lost("the session has ended");
+        let answered = async {
+            // It waits until the queue has room.
+            self.frames.0.send(frame).await.map_err(|_closed| ended())?;
+            answer.await.unwrap_or_else(|_| Err(ended()))
+        };
+        wait_or_give_up(answered, || answers.end(&PublishError::late())).await
     }
 }
 

@@ -117,6 +117,26 @@ impl<K: Hash + Eq, A> PendingAnswers<K, A> {
     }
 }
 
+/// Waits for an acknowledgement. Calls `give_up` if the delivery stops waiting before, because a
+/// connection that does not answer must not be used again.
+pub async fn wait_or_give_up<A>(answer: impl Future<Output = A>, give_up: impl FnOnce()) -> A {
+    let mut wait = GivenUpWait(Some(give_up));
+    let answer = answer.await;
+    wait.0 = None;
+    answer
+}
+
+/// Calls its function when it is dropped, unless the wait is over.
+struct GivenUpWait<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for GivenUpWait<F> {
+    fn drop(&mut self) {
+        if let Some(give_up) = self.0.take() {
+            give_up();
+        }
+    }
+}
+
 /// A task that is aborted when its owner is dropped.
 #[derive(Debug)]
 pub struct OwnedTask(tokio::task::JoinHandle<()>);
@@ -152,6 +172,18 @@ mod tests {
         assert_eq!(first.await.unwrap(), Err(PublishError::lost("reset")));
         assert_eq!(answers.expect_answer(4).unwrap_err(), PublishError::lost("reset"));
         assert!(!answers.is_open());
+    }
+
+    #[tokio::test]
+    async fn only_a_wait_that_is_dropped_is_given_up() {
+        let is_given_up = AtomicBool::new(false);
+        let give_up = || is_given_up.store(true, Ordering::Relaxed);
+        assert_eq!(wait_or_give_up(std::future::ready(1), give_up).await, 1);
+        assert!(!is_given_up.load(Ordering::Relaxed));
+        let silence = wait_or_give_up(std::future::pending::<()>(), give_up);
+        let limit = std::time::Duration::from_millis(1);
+        tokio::time::timeout(limit, silence).await.unwrap_err();
+        assert!(is_given_up.load(Ordering::Relaxed));
     }
 
     #[derive(Debug)]

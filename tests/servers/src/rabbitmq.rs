@@ -1,13 +1,13 @@
 //! RabbitMQ, a server for AMQP 0-9-1.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
-use crate::daemon::{Daemon, Kind, find_program};
+use crate::daemon::{Daemon, Kind, find_program, finish};
 
 /// SIGTERM stops it in order: messages are on disk.
 static KIND: Kind = Kind {
@@ -19,6 +19,10 @@ static KIND: Kind = Kind {
 
 /// Debian's script that any user can run. The one on `PATH` requires root.
 const DEBIAN: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// The shares of this machine's memory above which RabbitMQ takes no messages: always exceeded, and
+/// its own default.
+const WATERMARKS: (&str, &str) = ("0.0000001", "0.4");
 
 /// A RabbitMQ server with the user `guest` and the password `guest`.
 #[derive(Debug)]
@@ -61,12 +65,27 @@ impl RabbitMq {
         self.daemon.stop()
     }
 
+    /// Makes the server short of memory, so that it takes no messages, or lets it take them again.
+    pub fn set_memory_alarm(&self, is_on: bool) -> Result<()> {
+        let program = self.program.with_file_name("rabbitmqctl");
+        let mut command = self.command(&program);
+        let watermark = if is_on { WATERMARKS.0 } else { WATERMARKS.1 };
+        command.args(["set_vm_memory_high_watermark", watermark]);
+        finish(command)
+    }
+
     /// Starts the server again on the same queues and port, and waits until it accepts connections.
     pub fn resume(&mut self) -> Result<()> {
-        let home = self.daemon.home();
         // It logs to standard output, but the log is read from standard error.
-        let mut command = self.daemon.command("sh".as_ref());
+        let mut command = self.command("sh".as_ref());
         command.args(["-c", "exec \"$0\" 1>&2"]).arg(&self.program);
+        self.daemon.start(command)
+    }
+
+    /// A program with the environment of this server.
+    fn command(&self, program: &Path) -> Command {
+        let home = self.daemon.home();
+        let mut command = self.daemon.command(program);
         for (name, port) in [
             ("RABBITMQ_NODE_PORT", self.daemon.port()),
             ("RABBITMQ_DIST_PORT", self.node_port),
@@ -88,7 +107,7 @@ impl RabbitMq {
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", home.join("plugins"))
             .env("RABBITMQ_CONFIG_FILE", home.join("none"));
-        self.daemon.start(command)
+        command
     }
 }
 

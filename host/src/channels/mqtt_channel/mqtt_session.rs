@@ -97,17 +97,9 @@ impl MqttSession {
             Ok(wait) => wait,
             Err(why) => return PublishOutcome::TryAgain(why),
         };
-        let mut given_up = GivenUpPublish { answers: &self.answers, is_over: false };
-        if let Err(why) = self.pipe.send(frame).await {
-            return PublishOutcome::TryAgain(why);
-        }
-        let answer = wait.await;
-        given_up.is_over = true;
-        match answer {
-            Ok(Ok(reason)) => judge_reason(reason, topic),
-            Ok(Err(why)) => PublishOutcome::TryAgain(why),
-            Err(_) => PublishOutcome::TryAgain(PublishError::lost("the session ended")),
-        }
+        // The session ends if the delivery is given up: its packet id must not be used again.
+        let answer = self.pipe.send_and_wait(frame, wait, &self.answers).await;
+        answer.map_or_else(PublishOutcome::TryAgain, |reason| judge_reason(reason, topic))
     }
 
     /// Returns a packet id that no message uses. There are 65,535 ids, and at most [`IN_FLIGHT`]
@@ -131,21 +123,6 @@ fn user_properties(delivery_id: &str, body: &RenderedBody) -> Vec<(String, Strin
     });
     let id = ("webhook-id".to_owned(), delivery_id.to_owned());
     std::iter::once(id).chain(attributes).collect()
-}
-
-/// Ends the session if a delivery is given up before its PUBACK arrived. Its packet id must not be
-/// used for another message, and a connection that does not answer must not be used again.
-struct GivenUpPublish<'a> {
-    answers: &'a PendingAnswers<u16, u8>,
-    is_over: bool,
-}
-
-impl Drop for GivenUpPublish<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.answers.end(&PublishError::late());
-        }
-    }
 }
 
 /// Judges the reason code of a PUBACK (MQTT 5.0, table 3-4).

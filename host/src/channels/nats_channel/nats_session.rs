@@ -82,34 +82,9 @@ impl NatsSession {
             Ok(wait) => wait,
             Err(why) => return PublishOutcome::TryAgain(why),
         };
-        let mut given_up = GivenUpWait { waits: &self.waits, number, is_over: false };
-        if let Err(why) = self.pipe.send(frame.bytes).await {
-            return PublishOutcome::TryAgain(why);
-        }
-        let answer = wait.await;
-        given_up.is_over = true;
-        match answer {
-            Ok(Ok(answer)) => judge_answer(answer, subject),
-            Ok(Err(why)) => PublishOutcome::TryAgain(why),
-            Err(_) => PublishOutcome::TryAgain(PublishError::lost("the session ended")),
-        }
-    }
-}
-
-/// Ends the session if a delivery is given up before its answer arrived, because a connection that
-/// does not answer must not be used again.
-struct GivenUpWait<'a> {
-    waits: &'a NatsWaits,
-    number: u64,
-    is_over: bool,
-}
-
-impl Drop for GivenUpWait<'_> {
-    fn drop(&mut self) {
-        self.waits.forget(self.number);
-        if !self.is_over {
-            self.waits.answers.end(&PublishError::late());
-        }
+        let answer = self.pipe.send_and_wait(frame.bytes, wait, &self.waits.answers).await;
+        self.waits.forget(number);
+        answer.map_or_else(PublishOutcome::TryAgain, |answer| judge_answer(answer, subject))
     }
 }
 
