@@ -7,6 +7,7 @@
 //! recognises a repeat.
 
 pub mod amqp_broker;
+pub mod body_limit;
 mod dialled_reactor;
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
@@ -159,7 +160,7 @@ impl DeliveryChannel for AmqpPublisher {
 
 impl AmqpPublisher {
     async fn connect(&self, client: &DeliveryClient) -> Result<AmqpSession, PublishError> {
-        let (connection, channel) = self.broker.connect(client).await?;
+        let (connection, channel) = self.broker.connect(client, None).await?;
         let confirm = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirm.map_err(|why| explain_amqp(&why))?;
         Ok(AmqpSession { connection, channel, is_given_up: AtomicBool::new(false) })

@@ -1,7 +1,8 @@
 //! Logging in to a broker of AMQP 0-9-1: the same for deliveries and for sources.
 
+use super::body_limit::{BodyLimit, LimitedStream};
 use super::dialled_reactor::current_runtime;
-use crate::channels::pipe::ServerPlace;
+use crate::channels::pipe::{ByteStream, ServerPlace};
 use crate::channels::publish::PublishError;
 use crate::channels::setting_secret::SettingSecret;
 use crate::net::error_class::ErrorClass;
@@ -37,12 +38,14 @@ impl AmqpBroker {
         ServerPlace::read(url, SECURE, PLAIN)
     }
 
-    /// Connects, logs in and opens a channel. It takes 10 s at most.
+    /// Connects, logs in and opens a channel. It takes 10 s at most. Bodies above `limit` are left
+    /// out of the connection.
     pub async fn connect(
         &self,
         client: &DeliveryClient,
+        limit: Option<&BodyLimit>,
     ) -> Result<(Connection, Channel), PublishError> {
-        let opened = timeout(GREETING, self.open_channel(client)).await;
+        let opened = timeout(GREETING, self.open_channel(client, limit)).await;
         let late = "the broker did not let us in within 10 s";
         opened.unwrap_or_else(|_| Err(PublishError::new(ErrorClass::Timeout, late)))
     }
@@ -50,11 +53,16 @@ impl AmqpBroker {
     async fn open_channel(
         &self,
         client: &DeliveryClient,
+        limit: Option<&BodyLimit>,
     ) -> Result<(Connection, Channel), PublishError> {
-        let (client, place) = (client.clone(), self.place.clone());
+        let (client, place, limit) = (client.clone(), self.place.clone(), limit.cloned());
         // The library asks for a stream, and opens none by itself.
         let open = async move |_: AMQPUri, _| {
             let stream = place.connect(&client).await.map_err(io::Error::other)?;
+            let stream: Box<dyn ByteStream> = match limit.clone() {
+                Some(limit) => Box::new(LimitedStream::new(stream, limit)),
+                None => stream,
+            };
             Ok(AsyncTcpStream::Plain(stream.compat()))
         };
         let runtime = current_runtime();

@@ -5,6 +5,7 @@
 
 use super::{ANSWER, IDLE, MessageBody, MessageStream, SettledMessage, StreamMessage};
 use crate::channels::amqp_channel::amqp_broker::{AmqpBroker, explain_amqp, short_text};
+use crate::channels::amqp_channel::body_limit::BodyLimit;
 use crate::channels::setting_secret::SettingSecret;
 use crate::crypto::digest::ShortDigest;
 use crate::model::stream_source::AmqpQueueSettings;
@@ -36,6 +37,7 @@ pub struct AmqpQueue {
     consumer: Consumer,
     queue: ShortString,
     most: usize,
+    limit: BodyLimit,
 }
 
 impl AmqpQueue {
@@ -45,7 +47,8 @@ impl AmqpQueue {
         secret: Option<&str>,
         client: &DeliveryClient,
     ) -> Result<Self, RunFailed> {
-        let (connection, channel) = connect(settings, secret, client).await?;
+        let limit = BodyLimit::new(settings.max_bytes);
+        let (connection, channel) = connect(settings, secret, client, &limit).await?;
         let queue = short_text(&settings.queue)?;
         let prefetch = u16::try_from(settings.max_unacknowledged).unwrap_or(u16::MAX);
         within(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
@@ -59,7 +62,7 @@ impl AmqpQueue {
         );
         let consumer = within(consuming).await?;
         let most = usize::from(prefetch);
-        Ok(Self { _connection: connection, channel, consumer, queue, most })
+        Ok(Self { _connection: connection, channel, consumer, queue, most, limit })
     }
 }
 
@@ -69,7 +72,7 @@ impl MessageStream for AmqpQueue {
         let mut wait = IDLE;
         while batch.len() < self.most {
             match timeout(wait, self.consumer.next()).await {
-                Ok(Some(Ok(delivery))) => batch.push(read_delivery(delivery)),
+                Ok(Some(Ok(delivery))) => batch.push(read_delivery(delivery, &self.limit)),
                 Ok(Some(Err(why))) => return Err(explain_amqp(&why).into()),
                 Ok(None) => {
                     return Err(RunFailed::new(
@@ -110,7 +113,8 @@ pub async fn show_first(
     secret: Option<&str>,
     client: &DeliveryClient,
 ) -> Result<Option<StreamMessage>, RunFailed> {
-    let (_connection, channel) = connect(settings, secret, client).await?;
+    let limit = BodyLimit::new(settings.max_bytes);
+    let (_connection, channel) = connect(settings, secret, client, &limit).await?;
     let name = short_text(&settings.queue)?;
     let queue = find_queue(&channel, &name).await?;
     if queue.consumer_count() > 0 {
@@ -121,7 +125,7 @@ pub async fn show_first(
     }
     let found = within(channel.basic_get(name, BasicGetOptions::default())).await?;
     let Some(found) = found else { return Ok(None) };
-    let (tag, message) = (found.delivery.delivery_tag, read_delivery(found.delivery));
+    let (tag, message) = (found.delivery.delivery_tag, read_delivery(found.delivery, &limit));
     let back = BasicNackOptions { requeue: true, multiple: false };
     within(channel.basic_nack(tag, back)).await?;
     Ok(Some(message))
@@ -131,12 +135,13 @@ async fn connect(
     settings: &AmqpQueueSettings,
     secret: Option<&str>,
     client: &DeliveryClient,
+    limit: &BodyLimit,
 ) -> Result<(Connection, Channel), RunFailed> {
     let password =
         secret.ok_or_else(|| RunFailed::new("it has no `secret`: the user's password"))?;
     let place = AmqpBroker::read_place(&settings.url).map_err(RunFailed::new)?;
     let (user, password) = (settings.user.clone(), SettingSecret::new(password));
-    Ok(AmqpBroker { place, user, password }.connect(client).await?)
+    Ok(AmqpBroker { place, user, password }.connect(client, Some(limit)).await?)
 }
 
 /// Returns how a queue stands. Fails if it is not there.
@@ -152,11 +157,15 @@ async fn within<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, R
     }
 }
 
-fn read_delivery(delivery: Delivery) -> StreamMessage {
+fn read_delivery(delivery: Delivery, limit: &BodyLimit) -> StreamMessage {
     let Delivery { delivery_tag, routing_key, redelivered, properties, data, .. } = delivery;
     let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string);
     let id = text(properties.message_id()).filter(|id| !id.is_empty());
-    let digest = ShortDigest::of([routing_key.as_str().as_bytes(), &data]).to_string();
+    let left_out = limit.take_left_out(delivery_tag);
+    // Bodies that are left out differ by their size alone.
+    let size = left_out.map(u64::to_be_bytes);
+    let content = size.as_ref().map_or(data.as_slice(), |size| size.as_slice());
+    let digest = ShortDigest::of([routing_key.as_str().as_bytes(), content]).to_string();
     let named = [
         ("content-type", text(properties.content_type())),
         ("type", text(properties.kind())),
@@ -178,7 +187,10 @@ fn read_delivery(delivery: Delivery) -> StreamMessage {
             .and_then(|seconds| seconds.checked_mul(1_000_000))
             .map(Timestamp::from_micros),
         may_repeat: redelivered,
-        body: MessageBody::Whole(Bytes::from(data)),
+        body: match left_out {
+            Some(bytes) => MessageBody::TooLarge(usize::try_from(bytes).unwrap_or(usize::MAX)),
+            None => MessageBody::Whole(Bytes::from(data)),
+        },
     }
 }
 
@@ -220,7 +232,8 @@ mod tests {
     fn a_delivery_has_its_headers_and_is_known_by_its_id_or_its_digest() {
         let key = ShortString::from("crm.x");
         let bare = || Delivery::mock(7, ShortString::from(""), key.clone(), true, b"{}".to_vec());
-        let message = read_delivery(bare());
+        let limit = BodyLimit::new(1_024);
+        let message = read_delivery(bare(), &limit);
         assert_eq!((message.tag, message.id.as_deref(), message.may_repeat), (7, None, true));
         assert_eq!(message.digest.as_deref(), Some(message.position.as_str()));
         let mut headers = FieldTable::default();
@@ -234,7 +247,7 @@ mod tests {
             .with_content_type(ShortString::from("application/json"))
             .with_timestamp(3)
             .with_headers(headers);
-        let message = read_delivery(named);
+        let message = read_delivery(named, &limit);
         assert_eq!((message.id.as_deref(), message.position.as_str()), (Some("m1"), "m1"));
         assert_eq!(message.digest, None);
         assert_eq!(message.published_at, Some(Timestamp::from_micros(3_000_000)));

@@ -77,7 +77,7 @@ impl NatsStream {
         client: &DeliveryClient,
         memory: &mut StreamMemory,
     ) -> Result<Self, RunFailed> {
-        let mut line = open_line(settings, secret, client).await?;
+        let mut line = open_line(settings, secret, client, message_limit(settings)).await?;
         let found = prepare_consumer(&mut line, settings, memory).await?;
         let NatsStreamSettings { stream, consumer, .. } = settings;
         Ok(Self {
@@ -182,7 +182,9 @@ pub async fn show_newest(
     secret: Option<&str>,
     client: &DeliveryClient,
 ) -> Result<Option<StreamMessage>, RunFailed> {
-    let mut line = open_line(settings, secret, client).await?;
+    // The answer holds the message in base64, which is a third longer.
+    let most = message_limit(settings).saturating_mul(2);
+    let mut line = open_line(settings, secret, client, most).await?;
     let Some(found) = find_newest(&mut line, settings).await? else { return Ok(None) };
     let text = |name: &str| found.get(name).and_then(Value::as_str).unwrap_or_default();
     let decode = |name: &str| {
@@ -210,11 +212,15 @@ async fn open_line(
     settings: &NatsStreamSettings,
     secret: Option<&str>,
     client: &DeliveryClient,
+    max_message: usize,
 ) -> Result<NatsLine, RunFailed> {
-    let login = read_login(settings, secret)?;
+    NatsLine::open(&read_login(settings, secret)?, client, max_message).await
+}
+
+/// Returns the most bytes of a message that are kept: its body and its headers.
+fn message_limit(settings: &NatsStreamSettings) -> usize {
     let most = usize::try_from(settings.max_bytes).unwrap_or(usize::MAX);
-    // The answer that shows a message has it in base64.
-    NatsLine::open(&login, client, most.saturating_mul(2).saturating_add(HEAD_ROOM)).await
+    most.saturating_add(HEAD_ROOM)
 }
 
 fn read_login(settings: &NatsStreamSettings, secret: Option<&str>) -> Result<NatsLogin, RunFailed> {
@@ -293,6 +299,14 @@ fn read_stream_message(message: ServerMessage, origin: &MessageOrigin) -> Stream
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_message_is_kept_that_is_larger_than_its_bound() {
+        let settings =
+            serde_json::json!({"url": "nats://h", "stream": "CRM", "max_bytes": 8_388_608});
+        let settings: NatsStreamSettings = serde_json::from_value(settings).unwrap();
+        assert_eq!(message_limit(&settings), 8_388_608 + HEAD_ROOM);
+    }
 
     #[test]
     fn a_reply_tells_where_a_message_stands() {
