@@ -28,6 +28,14 @@ pub struct ChannelCapabilities {
     pub exactly_once: bool,
 }
 
+impl ChannelCapabilities {
+    /// A kind that writes its own texts.
+    pub const NONE: Self =
+        Self { signs: false, headers: false, envelope: false, batches: false, exactly_once: false };
+    /// A kind that sends the endpoint's envelope, one delivery at a time.
+    pub const ENVELOPE: Self = Self { envelope: true, ..Self::NONE };
+}
+
 /// The description of a kind, as the API shows it.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 pub struct ChannelDescription {

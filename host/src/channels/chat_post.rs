@@ -2,9 +2,10 @@
 
 use super::channel_kind::EndpointChannel;
 use super::delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
-use super::event_digest::{DigestTexts, EventDigest};
+use super::event_digest::{DigestTexts, EventDigest, check_templates};
 use crate::expression::text_template::CUT_MARK;
 use crate::model::envelope::{EnvelopeMessage, JSON, RenderedBody};
+use crate::model::fault::InputFault;
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::{ClientReply, ClientRequest};
 use crate::net::retry_after::retry_after;
@@ -35,13 +36,20 @@ pub struct ChatSettings {
     pub facts: bool,
 }
 
+impl ChatSettings {
+    /// Returns the faults of the heading and of the text.
+    pub fn check_texts(&self) -> Vec<InputFault> {
+        check_templates(&[("title", self.title.as_deref()), ("text", self.text.as_deref())])
+    }
+}
+
 /// An incoming webhook of a chat.
 #[derive(Debug)]
 pub struct ChatChannel<V> {
-    pub uri: Uri,
-    pub texts: DigestTexts,
+    uri: Uri,
+    texts: DigestTexts,
     /// Writes messages in the chat's format.
-    pub writer: V,
+    writer: V,
 }
 
 /// Writes events in the format of one chat.
@@ -51,9 +59,11 @@ pub trait ChatWriter: std::fmt::Debug + Send + Sync + 'static {
 }
 
 impl<V: ChatWriter> ChatChannel<V> {
-    /// Opens the channel of an endpoint.
-    pub fn open(uri: Uri, texts: DigestTexts, writer: V) -> EndpointChannel {
-        EndpointChannel::Other(Arc::new(Self { uri, texts, writer }))
+    /// Opens the channel of an endpoint. The error says which text cannot be read.
+    pub fn open(uri: Uri, settings: &ChatSettings, writer: V) -> Result<EndpointChannel, String> {
+        let ChatSettings { title, text, facts } = settings;
+        let texts = DigestTexts::read(title.as_deref(), text.as_deref(), *facts)?;
+        Ok(EndpointChannel::Other(Arc::new(Self { uri, texts, writer })))
     }
 
     fn write_body(&self, message: &EnvelopeMessage<'_>) -> Vec<u8> {

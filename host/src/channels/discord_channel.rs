@@ -4,8 +4,8 @@
 //! message mention anybody.
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
-use super::chat_post::{ChatChannel, ChatWriter, cut_escaped};
-use super::event_digest::{DigestTexts, EventDigest, check_templates};
+use super::chat_post::{ChatChannel, ChatSettings, ChatWriter, cut_escaped};
+use super::event_digest::{EventDigest, check_templates};
 use crate::config::ChannelsSection;
 use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::InputFault;
@@ -61,13 +61,7 @@ impl ChannelKind for DiscordChannel {
         dead_when: "400, 413 and 422: Discord refuses the message as it is",
         repeat_known_by: "not recognised: a repeat is shown twice",
         limits: "heading 256 characters, text 1500, each of ten fields 300; longer texts are cut and end with …",
-        capabilities: ChannelCapabilities {
-            signs: false,
-            headers: false,
-            envelope: false,
-            batches: false,
-            exactly_once: false,
-        },
+        capabilities: ChannelCapabilities::NONE,
     };
 
     type Settings = DiscordSettings;
@@ -91,9 +85,9 @@ impl ChannelKind for DiscordChannel {
         _rules: &ChannelsSection,
     ) -> Result<EndpointChannel, String> {
         let DiscordSettings { title, text, facts, username } = settings;
-        let texts = DigestTexts::read(title.as_deref(), text.as_deref(), facts)?;
         let uri = waiting(&read_http_url(&endpoint.url)?)?;
-        Ok(ChatChannel::open(uri, texts, DiscordWriter { username }))
+        let settings = ChatSettings { title, text, facts };
+        ChatChannel::open(uri, &settings, DiscordWriter { username })
     }
 }
 

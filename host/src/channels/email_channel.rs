@@ -38,13 +38,7 @@ impl ChannelKind for EmailChannel {
         dead_when: "a 5xx for the message, its sender or a recipient; an invalid address; a message that cannot be written",
         repeat_known_by: "the Message-ID, which contains the delivery's id",
         limits: "subject 250 characters, text and HTML 100000 each; longer texts are cut and end with …",
-        capabilities: ChannelCapabilities {
-            signs: false,
-            headers: false,
-            envelope: false,
-            batches: false,
-            exactly_once: false,
-        },
+        capabilities: ChannelCapabilities::NONE,
     };
 
     type Settings = EmailSettings;

@@ -6,7 +6,7 @@
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use super::chat_post::{ChatChannel, ChatSettings, ChatWriter, cut_escaped};
-use super::event_digest::{DigestTexts, EventDigest, check_templates};
+use super::event_digest::EventDigest;
 use crate::config::ChannelsSection;
 use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::InputFault;
@@ -35,19 +35,13 @@ impl ChannelKind for TeamsChannel {
         dead_when: "400, 413 and 422: the workflow refuses the message as it is",
         repeat_known_by: "not recognised: a repeat is shown twice",
         limits: "a card may have 28 KB: heading 300 characters, text 4000, each of ten fields 250; longer texts are cut and end with …",
-        capabilities: ChannelCapabilities {
-            signs: false,
-            headers: false,
-            envelope: false,
-            batches: false,
-            exactly_once: false,
-        },
+        capabilities: ChannelCapabilities::NONE,
     };
 
     type Settings = ChatSettings;
 
     fn check(settings: &ChatSettings, _rules: &ChannelsSection) -> Vec<InputFault> {
-        check_templates(&[("title", settings.title.as_deref()), ("text", settings.text.as_deref())])
+        settings.check_texts()
     }
 
     fn open(
@@ -55,9 +49,7 @@ impl ChannelKind for TeamsChannel {
         settings: ChatSettings,
         _rules: &ChannelsSection,
     ) -> Result<EndpointChannel, String> {
-        let ChatSettings { title, text, facts } = settings;
-        let texts = DigestTexts::read(title.as_deref(), text.as_deref(), facts)?;
-        Ok(ChatChannel::open(read_http_url(&endpoint.url)?, texts, TeamsWriter))
+        ChatChannel::open(read_http_url(&endpoint.url)?, &settings, TeamsWriter)
     }
 }
 
