@@ -27,6 +27,7 @@ pub mod nats_channel;
 pub mod pipe;
 mod place_template;
 pub mod publish;
+mod queue_publisher;
 mod session;
 pub mod setting_secret;
 mod slack_channel;

@@ -11,10 +11,10 @@ pub mod body_limit;
 mod dialled_reactor;
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
-use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
 use super::place_template::{MAX_PLACE, PlaceTemplate};
-use super::publish::{AttemptTime, PublishError, PublishOutcome, make_publish_attempt};
-use super::session::{QueueSession, SessionKeeper, wait_or_give_up};
+use super::publish::{PublishError, PublishOutcome};
+use super::queue_publisher::{MessageQueue, QueuePublisher};
+use super::session::{QueueSession, wait_or_give_up};
 use super::setting_secret::SettingSecret;
 use crate::config::ChannelsSection;
 use crate::model::cloud_events::HEADER_PREFIX;
@@ -23,13 +23,11 @@ use crate::model::envelope::{EnvelopeMessage, RenderedBody};
 use crate::model::fault::InputFault;
 use crate::net::http_client::DeliveryClient;
 use amqp_broker::{AmqpBroker, explain_amqp, short_text};
-use futures_util::future::BoxFuture;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use percent_encoding::percent_decode;
 use serde::Deserialize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The delivery mode of a message that survives a restart of its broker.
@@ -70,13 +68,7 @@ impl ChannelKind for AmqpChannel {
         dead_when: "the routing key is longer than 255 bytes",
         repeat_known_by: "the property message-id",
         limits: "the broker's max_message_size, 128 MiB by default; a larger message is retried",
-        capabilities: ChannelCapabilities {
-            signs: false,
-            headers: false,
-            envelope: true,
-            batches: false,
-            exactly_once: false,
-        },
+        capabilities: ChannelCapabilities::ENVELOPE,
     };
 
     type Settings = AmqpSettings;
@@ -104,66 +96,46 @@ impl ChannelKind for AmqpChannel {
         let routing_key = PlaceTemplate::parse(&settings.routing_key)?;
         let exchange = short_text(&settings.exchange).map_err(|why| why.detail)?;
         let AmqpSettings { username: user, password, .. } = settings;
-        let keeper = SessionKeeper::default();
         let broker = AmqpBroker { place, user, password };
-        let publisher = AmqpPublisher { broker, exchange, routing_key, keeper };
-        Ok(EndpointChannel::Other(Arc::new(publisher)))
+        Ok(QueuePublisher::open(AmqpExchange { broker, exchange }, routing_key))
     }
 }
 
-/// Publishes the deliveries of one endpoint.
+/// The exchange that an endpoint publishes to.
 #[derive(Debug)]
-struct AmqpPublisher {
+struct AmqpExchange {
     broker: AmqpBroker,
     exchange: ShortString,
-    routing_key: PlaceTemplate,
-    keeper: SessionKeeper<AmqpSession>,
 }
 
-impl DeliveryChannel for AmqpPublisher {
-    fn deliver<'a>(&'a self, call: ChannelCall<'a>) -> BoxFuture<'a, Option<ChannelReply>> {
-        Box::pin(async move {
-            let ChannelCall { client, message, body, timeout, withdrawn, .. } = call;
-            let time = AttemptTime { limit: timeout, withdrawn };
-            let key = self.routing_key.render(&message);
-            let shown = vec![
-                ("exchange", self.exchange.to_string()),
-                ("routing_key", key.clone().unwrap_or_default()),
-                ("message-id", message.delivery_id.to_owned()),
-            ];
-            let opening = self.keeper.get_or_open(self.connect(client));
-            let reply = make_publish_attempt(time, opening, |session| async move {
-                match (key, body) {
-                    (Ok(key), Some(body)) => {
-                        let sent = session.publish(self.exchange.clone(), &key, &message, &body);
-                        sent.await.map_or_else(PublishOutcome::TryAgain, |confirmation| {
-                            judge_confirmation(confirmation, &key)
-                        })
-                    }
-                    (Err(why), _) => PublishOutcome::dead(format!("the routing key {why}")),
-                    (Ok(_), None) => PublishOutcome::dead("there is no body"),
-                }
-            });
-            Some(reply.await?.with_request(shown))
-        })
-    }
+impl MessageQueue for AmqpExchange {
+    type Session = AmqpSession;
 
-    fn preview(
-        &self,
-        message: &EnvelopeMessage<'_>,
-        body: Option<RenderedBody>,
-    ) -> Result<RenderedBody, String> {
-        self.routing_key.render(message)?;
-        body.ok_or_else(|| "there is no body".to_owned())
-    }
-}
+    const PLACE: &'static str = "routing_key";
+    const DELIVERY_ID: &'static str = "message-id";
 
-impl AmqpPublisher {
     async fn connect(&self, client: &DeliveryClient) -> Result<AmqpSession, PublishError> {
         let (connection, channel) = self.broker.connect(client, None).await?;
         let confirm = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirm.map_err(|why| explain_amqp(&why))?;
         Ok(AmqpSession { connection, channel, is_given_up: AtomicBool::new(false) })
+    }
+
+    async fn publish(
+        &self,
+        session: &AmqpSession,
+        key: &str,
+        message: &EnvelopeMessage<'_>,
+        body: &RenderedBody,
+    ) -> PublishOutcome {
+        let sent = session.publish(self.exchange.clone(), key, message, body).await;
+        sent.map_or_else(PublishOutcome::TryAgain, |confirmation| {
+            judge_confirmation(confirmation, key)
+        })
+    }
+
+    fn trace(&self) -> Vec<(&'static str, String)> {
+        vec![("exchange", self.exchange.to_string())]
     }
 }
 

@@ -9,11 +9,10 @@ mod mqtt_session;
 mod wire;
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
-use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
 use super::pipe::{ByteStream, SILENCE, ServerPlace};
 use super::place_template::PlaceTemplate;
-use super::publish::{AttemptTime, PublishError, PublishOutcome, make_publish_attempt};
-use super::session::SessionKeeper;
+use super::publish::{PublishError, PublishOutcome};
+use super::queue_publisher::{MessageQueue, QueuePublisher};
 use super::setting_secret::SettingSecret;
 use crate::config::ChannelsSection;
 use crate::model::endpoint::EndpointSettings;
@@ -22,10 +21,8 @@ use crate::model::fault::InputFault;
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::DeliveryClient;
 use bytes::BytesMut;
-use futures_util::future::BoxFuture;
 use mqtt_session::MqttSession;
 use serde::Deserialize;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -81,13 +78,7 @@ impl ChannelKind for MqttChannel {
         dead_when: "the message is larger than the server accepts, or the server refuses its topic or its payload",
         repeat_known_by: "the user property webhook-id in MQTT 5, delivery_id in the body in 3.1.1",
         limits: "the server's maximum packet size: a larger message is a dead letter",
-        capabilities: ChannelCapabilities {
-            signs: false,
-            headers: false,
-            envelope: true,
-            batches: false,
-            exactly_once: false,
-        },
+        capabilities: ChannelCapabilities::ENVELOPE,
     };
 
     type Settings = MqttSettings;
@@ -110,57 +101,23 @@ impl ChannelKind for MqttChannel {
     ) -> Result<EndpointChannel, String> {
         let place = ServerPlace::read_bare(&endpoint.url, SECURE, PLAIN)?;
         let topic = PlaceTemplate::parse(&settings.topic)?;
-        let keeper = SessionKeeper::default();
-        let publisher = MqttPublisher { settings, place, topic, keeper };
-        Ok(EndpointChannel::Other(Arc::new(publisher)))
+        Ok(QueuePublisher::open(MqttServer { settings, place }, topic))
     }
 }
 
-/// Publishes the deliveries of one endpoint.
+/// The server that an endpoint publishes to.
 #[derive(Debug)]
-struct MqttPublisher {
+struct MqttServer {
     settings: MqttSettings,
     place: ServerPlace,
-    topic: PlaceTemplate,
-    keeper: SessionKeeper<MqttSession>,
 }
 
-impl DeliveryChannel for MqttPublisher {
-    fn deliver<'a>(&'a self, call: ChannelCall<'a>) -> BoxFuture<'a, Option<ChannelReply>> {
-        Box::pin(async move {
-            let ChannelCall { client, message, body, timeout, withdrawn, .. } = call;
-            let time = AttemptTime { limit: timeout, withdrawn };
-            let topic = self.topic.render(&message);
-            let shown = vec![
-                ("topic", topic.clone().unwrap_or_default()),
-                ("webhook-id", message.delivery_id.to_owned()),
-            ];
-            let opening = self.keeper.get_or_open(self.connect(client));
-            let reply = make_publish_attempt(time, opening, |session| async move {
-                match (topic, body) {
-                    (Ok(topic), Some(body)) => {
-                        let is_retained = self.settings.retain;
-                        session.publish(&topic, message.delivery_id, is_retained, &body).await
-                    }
-                    (Err(why), _) => PublishOutcome::dead(format!("the topic {why}")),
-                    (Ok(_), None) => PublishOutcome::dead("there is no body"),
-                }
-            });
-            Some(reply.await?.with_request(shown))
-        })
-    }
+impl MessageQueue for MqttServer {
+    type Session = MqttSession;
 
-    fn preview(
-        &self,
-        message: &EnvelopeMessage<'_>,
-        body: Option<RenderedBody>,
-    ) -> Result<RenderedBody, String> {
-        self.topic.render(message)?;
-        body.ok_or_else(|| "there is no body".to_owned())
-    }
-}
+    const PLACE: &'static str = "topic";
+    const DELIVERY_ID: &'static str = "webhook-id";
 
-impl MqttPublisher {
     async fn connect(&self, client: &DeliveryClient) -> Result<MqttSession, PublishError> {
         let greeted = timeout(GREETING, async {
             let stream = self.place.connect(client).await?;
@@ -174,6 +131,18 @@ impl MqttPublisher {
         })
     }
 
+    async fn publish(
+        &self,
+        session: &MqttSession,
+        topic: &str,
+        message: &EnvelopeMessage<'_>,
+        body: &RenderedBody,
+    ) -> PublishOutcome {
+        session.publish(topic, message.delivery_id, self.settings.retain, body).await
+    }
+}
+
+impl MqttServer {
     async fn greet(&self, mut stream: Box<dyn ByteStream>) -> Result<MqttSession, PublishError> {
         let made_up = format!("waybill-{}", uuid::Uuid::now_v7().simple());
         let version = self.settings.version;

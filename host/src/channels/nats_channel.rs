@@ -10,22 +10,19 @@ pub mod nkey;
 pub mod wire;
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
-use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
 use super::place_template::PlaceTemplate;
-use super::publish::{AttemptTime, PublishError, PublishOutcome, make_publish_attempt};
-use super::session::SessionKeeper;
+use super::publish::{PublishError, PublishOutcome};
+use super::queue_publisher::{MessageQueue, QueuePublisher};
 use super::setting_secret::SettingSecret;
 use crate::config::ChannelsSection;
 use crate::model::endpoint::EndpointSettings;
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
 use crate::model::fault::InputFault;
 use crate::net::http_client::DeliveryClient;
-use futures_util::future::BoxFuture;
 use nats_login::NatsLogin;
 use nats_session::NatsSession;
 use nkey::NatsCredentials;
 use serde::Deserialize;
-use std::sync::Arc;
 
 /// Endpoints of the kind `nats`.
 #[derive(Debug)]
@@ -71,13 +68,7 @@ impl ChannelKind for NatsChannel {
         dead_when: "the message is larger than the server or the stream accepts",
         repeat_known_by: "the header Nats-Msg-Id: the stream drops a repeat within its duplicate window",
         limits: "the server's max_payload, 1 MiB by default: a larger message is a dead letter",
-        capabilities: ChannelCapabilities {
-            signs: false,
-            headers: false,
-            envelope: true,
-            batches: false,
-            exactly_once: false,
-        },
+        capabilities: ChannelCapabilities::ENVELOPE,
     };
 
     type Settings = NatsSettings;
@@ -120,9 +111,7 @@ impl ChannelKind for NatsChannel {
         let NatsSettings { stream, username, password, token, .. } = settings;
         let place = NatsLogin::read_place(&endpoint.url)?;
         let login = NatsLogin { place, user: username.zip(password), token, credentials };
-        let keeper = SessionKeeper::default();
-        let publisher = NatsPublisher { login, stream, subject, keeper };
-        Ok(EndpointChannel::Other(Arc::new(publisher)))
+        Ok(QueuePublisher::open(NatsServer { login, stream }, subject))
     }
 }
 
@@ -141,56 +130,31 @@ fn check_subject(subject: &str) -> Option<String> {
     PlaceTemplate::parse(subject).err().or(empty)
 }
 
-/// Publishes the deliveries of one endpoint.
+/// The server that an endpoint publishes to.
 #[derive(Debug)]
-struct NatsPublisher {
+struct NatsServer {
     login: NatsLogin,
     /// The stream that must take the messages.
     stream: Option<String>,
-    subject: PlaceTemplate,
-    keeper: SessionKeeper<NatsSession>,
 }
 
-impl DeliveryChannel for NatsPublisher {
-    fn deliver<'a>(&'a self, call: ChannelCall<'a>) -> BoxFuture<'a, Option<ChannelReply>> {
-        Box::pin(async move {
-            let ChannelCall { client, message, body, timeout, withdrawn, .. } = call;
-            let time = AttemptTime { limit: timeout, withdrawn };
-            let subject = self.subject.render(&message);
-            let shown = vec![
-                ("subject", subject.clone().unwrap_or_default()),
-                ("Nats-Msg-Id", message.delivery_id.to_owned()),
-            ];
-            let opening = self.keeper.get_or_open(self.connect(client));
-            let reply = make_publish_attempt(time, opening, |session| async move {
-                match subject {
-                    Ok(subject) => self.publish(&session, &subject, &message, body).await,
-                    Err(why) => PublishOutcome::dead(format!("the subject {why}")),
-                }
-            });
-            Some(reply.await?.with_request(shown))
-        })
+impl MessageQueue for NatsServer {
+    type Session = NatsSession;
+
+    const PLACE: &'static str = "subject";
+    const DELIVERY_ID: &'static str = "Nats-Msg-Id";
+
+    async fn connect(&self, client: &DeliveryClient) -> Result<NatsSession, PublishError> {
+        Ok(NatsSession::open(self.login.connect(client).await?))
     }
 
-    fn preview(
-        &self,
-        message: &EnvelopeMessage<'_>,
-        body: Option<RenderedBody>,
-    ) -> Result<RenderedBody, String> {
-        self.subject.render(message)?;
-        body.ok_or_else(|| "there is no body".to_owned())
-    }
-}
-
-impl NatsPublisher {
     async fn publish(
         &self,
         session: &NatsSession,
         subject: &str,
         message: &EnvelopeMessage<'_>,
-        body: Option<RenderedBody>,
+        body: &RenderedBody,
     ) -> PublishOutcome {
-        let Some(body) = body else { return PublishOutcome::dead("there is no body") };
         let mut headers = vec![
             ("Nats-Msg-Id", message.delivery_id),
             ("webhook-id", message.delivery_id),
@@ -204,10 +168,6 @@ impl NatsPublisher {
         let stream = self.stream.as_deref();
         headers.extend(stream.map(|name| ("Nats-Expected-Stream", name)));
         session.publish(subject, &headers, &body.body).await
-    }
-
-    async fn connect(&self, client: &DeliveryClient) -> Result<NatsSession, PublishError> {
-        Ok(NatsSession::open(self.login.connect(client).await?))
     }
 }
 
