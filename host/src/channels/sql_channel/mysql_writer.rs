@@ -2,10 +2,10 @@
 
 use super::SqlTls;
 use super::database_route::DatabaseRoute;
-use super::driver_error::explain_driver;
+use super::driver_error::{DatabaseFault, explain_driver};
 use super::sql_publisher::{CommittedRow, DatabaseLogin, WriteFailure};
 use super::write_plan::WritePlan;
-use crate::channels::publish::{PublishError, PublishOutcome};
+use crate::channels::publish::PublishError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
@@ -125,28 +125,20 @@ fn explain(error: &sqlx::Error) -> WriteFailure {
     let Some(number) = number(error) else {
         return explain_driver(error);
     };
-    let message = error.as_database_error().map_or("", |error| error.message());
-    let refused =
-        |what: &str| PublishOutcome::TryAgain(PublishError::refused(format!("{what} ({message})")));
-    let outcome = match number {
-        1044 | 1045 | 1698 => {
-            refused("the database refused the user: check `username` and `password`")
-        }
-        1049 => refused("the database of `url` does not exist"),
-        1142 | 1143 | 1370 => {
-            refused("the user may not do this: grant INSERT, and UPDATE for rows that are replaced")
-        }
-        NO_TABLE | 1054 => refused("a table or a column does not exist"),
-        1064 | 1305 => refused("the database does not understand the statement"),
-        // The referenced row may be written later.
-        1216 | 1452 => refused("a referenced row does not exist yet"),
+    let fault = match number {
+        1044 | 1045 | 1698 => DatabaseFault::WrongLogin,
+        1049 => DatabaseFault::NoDatabase,
+        1142 | 1143 | 1370 => DatabaseFault::NotPermitted,
+        NO_TABLE | 1054 => DatabaseFault::NoTable,
+        1064 | 1305 => DatabaseFault::BadStatement,
+        1216 | 1452 => DatabaseFault::NoReference,
         // The values do not fit: null, a duplicate, out of range, cut off, an invalid date or
         // number, too long, text outside the character set, invalid JSON, or a constraint.
         1048 | DUPLICATE | 1264 | 1265 | 1292 | 1364 | 1366 | 1406 | 3140 | 3819 | 3988 | 4025 => {
-            PublishOutcome::dead(format!("the database rejects these values ({message})"))
+            DatabaseFault::BadValues
         }
-        _ => refused("the database refused the write"),
+        _ => DatabaseFault::Other,
     };
     // The server is shutting down, or has ended the connection.
-    WriteFailure { outcome, is_lost: matches!(number, 1053 | 1927 | 4031) }
+    WriteFailure { outcome: fault.judge(error), is_lost: matches!(number, 1053 | 1927 | 4031) }
 }

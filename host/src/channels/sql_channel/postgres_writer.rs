@@ -2,10 +2,10 @@
 
 use super::SqlTls;
 use super::database_route::DatabaseRoute;
-use super::driver_error::explain_driver;
+use super::driver_error::{DatabaseFault, explain_driver};
 use super::sql_publisher::{CommittedRow, DatabaseLogin, WriteFailure};
 use super::write_plan::WritePlan;
-use crate::channels::publish::{PublishError, PublishOutcome};
+use crate::channels::publish::PublishError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
@@ -121,28 +121,18 @@ fn code(error: &sqlx::Error) -> Option<&str> {
 /// Classifies an error. The codes are in PostgreSQL's documentation, appendix A.
 fn explain(error: &sqlx::Error) -> WriteFailure {
     let Some(code) = code(error) else { return explain_driver(error) };
-    let message = error.as_database_error().map_or("", |error| error.message());
-    let refused =
-        |what: &str| PublishOutcome::TryAgain(PublishError::refused(format!("{what} ({message})")));
-    let outcome = match code {
-        "28P01" | "28000" => {
-            refused("the database refused the user: check `username` and `password`")
-        }
-        "3D000" => refused("the database of `url` does not exist"),
-        "42501" => {
-            refused("the user may not do this: grant INSERT, and UPDATE for rows that are replaced")
-        }
-        "42P01" | "42703" | "42704" => refused("a table or a column does not exist"),
-        "42P10" => refused("`keys` needs a unique constraint on exactly these columns"),
-        "42601" | "42883" => refused("the database does not understand the statement"),
-        // The referenced row may be written later.
-        "23503" => refused("a referenced row does not exist yet"),
-        _ if code.starts_with("22") || code.starts_with("23") => {
-            PublishOutcome::dead(format!("the database rejects these values ({message})"))
-        }
-        _ => refused("the database refused the write"),
+    let fault = match code {
+        "28P01" | "28000" => DatabaseFault::WrongLogin,
+        "3D000" => DatabaseFault::NoDatabase,
+        "42501" => DatabaseFault::NotPermitted,
+        "42P01" | "42703" | "42704" => DatabaseFault::NoTable,
+        "42P10" => DatabaseFault::NoUniqueKey,
+        "42601" | "42883" => DatabaseFault::BadStatement,
+        "23503" => DatabaseFault::NoReference,
+        _ if code.starts_with("22") || code.starts_with("23") => DatabaseFault::BadValues,
+        _ => DatabaseFault::Other,
     };
     // The server is about to close the connection, or has lost it.
     let is_lost = code.starts_with("57P") || code.starts_with("08");
-    WriteFailure { outcome, is_lost }
+    WriteFailure { outcome: fault.judge(error), is_lost }
 }
