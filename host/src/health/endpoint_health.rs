@@ -20,8 +20,6 @@ pub const SPAN: Duration = Duration::from_hours(24);
 pub const RATE_SPAN: Duration = Duration::from_mins(15);
 /// Fewest attempts for which a failure rate is given.
 const FEWEST_ATTEMPTS: u64 = 20;
-/// Most failing endpoints whose last failure is looked up.
-const MOST_FAILURES: usize = 50;
 
 /// If this many deliveries have failed and wait for a retry, the endpoint counts as failing.
 const MANY_RETRYING: u64 = 5;
@@ -111,9 +109,8 @@ pub async fn load_endpoint_healths(
             health.dead += cause.letters.saturating_sub(cause.replaying);
         }
     }
-    let failing = endpoints.iter_mut().filter(|(_, health)| health.retrying > 0);
-    for (id, health) in failing.take(MOST_FAILURES) {
-        health.last_failure = journal.find_last_failure(*id).await?;
+    for failure in journal.list_last_failures().await? {
+        endpoints.entry(failure.endpoint_id).or_default().last_failure = Some(failure.attempt);
     }
     Ok(endpoints)
 }

@@ -6,6 +6,7 @@ mod changing;
 mod clocks;
 mod delivering;
 mod effects;
+mod failing;
 mod faults;
 mod parking;
 mod planning;

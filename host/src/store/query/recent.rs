@@ -69,6 +69,13 @@ pub struct FailedAttempt {
     pub error: Option<String>,
 }
 
+/// The latest failure of an endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointFailure {
+    pub endpoint_id: EndpointId,
+    pub attempt: FailedAttempt,
+}
+
 impl FromStoredRow for EventKind {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
         let events: i64 = row.get("events")?;
@@ -134,13 +141,14 @@ impl FromStoredRow for DeathCause {
     }
 }
 
-impl FromStoredRow for FailedAttempt {
+impl FromStoredRow for EndpointFailure {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
-        Ok(Self {
+        let attempt = FailedAttempt {
             at: row.get("at")?,
             response_status: row.get("response_status")?,
             error: row.get("error")?,
-        })
+        };
+        Ok(Self { endpoint_id: row.get("endpoint_id")?, attempt })
     }
 }
 
