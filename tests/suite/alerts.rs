@@ -2,10 +2,11 @@
 
 use crate::support::{endpoint_with, invoice, token, verified};
 use hyper::StatusCode;
+use rstest::rstest;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
-use waybill_tests::Backend::{Postgres, Sqlite};
+use waybill_tests::Backend::{self, Postgres, Sqlite};
 use waybill_tests::receiver::Arrival;
 use waybill_tests::server::ADMIN_TOKEN;
 use waybill_tests::world::text;
@@ -102,6 +103,45 @@ async fn a_broken_receiver_is_told_at_another_one_and_so_is_its_end() {
         let events = world.get("/api/v1/events?source=waybill").await;
         assert_eq!(events.as_array().unwrap().len(), 2, "{events:#}");
     }
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_endpoint_whose_last_retry_died_is_not_well_again(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let Some(world) = World::start_with(backend, at_once).await else { return };
+    let receiver = Receiver::start().await;
+    receiver.always("/erp", Reply::Status(500));
+    let retry = json!({"retry": {"schedule": ["1s"], "jitter": 0}});
+    world.endpoint(&endpoint_with("erp", &receiver.url("/erp"), &retry)).await;
+    for n in 0..6 {
+        world.event(&invoice(n)).await;
+    }
+    alert_in_state(&world, "firing").await;
+    let all_died = |found: &Value| found.as_array().unwrap().len() == 6;
+    world.eventually("/api/v1/dead-letters", all_died).await;
+    // Several evaluations, each of which would resolve the alert.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    alert_in_state(&world, "firing").await;
+    let is_failing = |found: &Value| found["health"]["state"] == "failing";
+    world.eventually("/api/v1/endpoints/erp", is_failing).await;
+    receiver.always("/erp", Reply::Status(204));
+    world.event(&invoice(7)).await;
+    alert_in_state(&world, "resolved").await;
+    world.server().wait_for_line(&["endpoint `erp` is well again"]).unwrap();
+}
+
+#[tokio::test]
+async fn the_failure_of_a_paused_endpoint_is_over() {
+    let Some(world) = World::start_with(Sqlite, at_once).await else { return };
+    let receiver = Receiver::start().await;
+    broken(&world, &receiver).await;
+    alert_in_state(&world, "firing").await;
+    let pause = json!({"enabled": false});
+    world.client().patch("/api/v1/endpoints/erp", &pause).await.unwrap();
+    alert_in_state(&world, "resolved").await;
+    world.server().wait_for_line(&["endpoint `erp` is paused; it had been failing"]).unwrap();
 }
 
 #[tokio::test]

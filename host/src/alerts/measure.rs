@@ -38,16 +38,17 @@ impl HealthSight {
     pub async fn load(context: &AlertContext, now: Timestamp) -> Result<Self, StoreError> {
         let journal = &context.journal;
         let rows = journal.list_recent_deliveries(now.before(SPAN), MOST_DELIVERIES).await?;
-        let memories = journal.list_health().await?.into_iter();
-        let memories =
-            memories.map(|KeptHealth { kind, subject, memory }| ((kind, subject), memory));
+        let kept = journal.list_health().await?;
         Ok(Self {
             settings: context.live.current_settings(),
-            endpoints: load_endpoint_healths(journal, now, &rows).await?,
+            endpoints: load_endpoint_healths(journal, now, &rows, &kept).await?,
             flows: load_flow_healths(journal, now).await?,
             sources: journal.list_source_states().await?,
             causes: journal.list_death_causes(MOST_LETTERS).await?,
-            memories: memories.collect(),
+            memories: kept
+                .into_iter()
+                .map(|KeptHealth { kind, subject, memory }| ((kind, subject), memory))
+                .collect(),
             now,
         })
     }

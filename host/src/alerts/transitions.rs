@@ -3,7 +3,7 @@
 
 use super::AlertContext;
 use super::measure::{HealthSight, endpoint_subject, flow_subject, source_subject};
-use crate::health::endpoint_health::tell_failed;
+use crate::health::endpoint_health::{EndpointHealth, tell_failed};
 use crate::model::alert::{AlertSubject, SubjectKind};
 use crate::model::subject_health::{HealthMemory, KeptHealth};
 use crate::settings::endpoint_runtime::EndpointRuntime;
@@ -23,6 +23,9 @@ const MOST_EVENTS: u32 = 10_000;
 /// one small write a minute.
 const WORTH_STORING: Duration = Duration::from_mins(1);
 
+/// How a failure ended, in words for the log.
+const WELL_AGAIN: &str = "is well again";
+
 /// What to store, and what to log once the commit is durable.
 #[derive(Debug, Default)]
 pub struct HealthChanges {
@@ -41,6 +44,19 @@ struct FailureNow {
     waiting: String,
 }
 
+/// The present state of something.
+enum StateNow {
+    Failing(FailureNow),
+    /// It does not fail. The words say how a failure ended, if there was one.
+    NotFailing(&'static str),
+}
+
+impl StateNow {
+    fn of(failing: Option<FailureNow>) -> Self {
+        failing.map_or(Self::NotFailing(WELL_AGAIN), Self::Failing)
+    }
+}
+
 /// Compares the stored states with the present ones, and records the changes.
 pub async fn note_transitions(
     context: &AlertContext,
@@ -48,10 +64,10 @@ pub async fn note_transitions(
 ) -> Result<HealthChanges, StoreError> {
     let mut changes = HealthChanges::default();
     let settings = Arc::clone(&sight.settings);
-    for target in settings.endpoints().filter(|target| target.may_send()) {
+    for target in settings.endpoints().filter(|target| !target.is_locked()) {
         let subject = endpoint_subject(target.endpoint.id, &target.endpoint.settings.name);
-        let failing = find_endpoint_failure(context, sight, target, &subject).await?;
-        note_state(sight, &mut changes, &subject, failing);
+        let state = find_endpoint_state(context, sight, target).await?;
+        note_state(sight, &mut changes, &subject, state);
     }
     note_flows(sight, &mut changes);
     note_sources(sight, &mut changes);
@@ -62,18 +78,20 @@ pub async fn note_transitions(
     Ok(changes)
 }
 
-async fn find_endpoint_failure(
+async fn find_endpoint_state(
     context: &AlertContext,
     sight: &HealthSight,
     target: &EndpointRuntime,
-    subject: &AlertSubject,
-) -> Result<Option<FailureNow>, StoreError> {
+) -> Result<StateNow, StoreError> {
+    if !target.endpoint.settings.enabled {
+        return Ok(StateNow::NotFailing("is paused"));
+    }
     let id = target.endpoint.id;
-    let Some(health) = sight.endpoints.get(&id) else { return Ok(None) };
-    let failure = health.standing_failure().filter(|_| health.is_trouble(sight.now));
-    let Some(failure) = failure else { return Ok(None) };
-    let known = sight.memory(subject.kind, &subject.id).and_then(|known| known.failing_since);
-    let since = if let Some(since) = known {
+    let health = sight.endpoints.get(&id).cloned().unwrap_or_default();
+    let Some(failure) = health.failing_cause(sight.now) else {
+        return Ok(StateNow::NotFailing(tell_end(&health)));
+    };
+    let since = if let Some(since) = health.failing_since {
         since
     } else {
         let after = health.recent.last_success.unwrap_or_default();
@@ -81,7 +99,14 @@ async fn find_endpoint_failure(
         first.unwrap_or(failure.at)
     };
     let waiting = format!(", {} waiting", health.waiting);
-    Ok(Some(FailureNow { since, reason: tell_failed(failure), waiting }))
+    Ok(StateNow::Failing(FailureNow { since, reason: tell_failed(failure), waiting }))
+}
+
+/// Says how the failure of an endpoint ended. Without a success, its failed deliveries were called
+/// off, deleted or pruned.
+fn tell_end(health: &EndpointHealth) -> &'static str {
+    let is_proven = health.recent.last_success > health.failing_since;
+    if is_proven { WELL_AGAIN } else { "has no failed delivery any more" }
 }
 
 fn note_flows(sight: &mut HealthSight, changes: &mut HealthChanges) {
@@ -94,7 +119,7 @@ fn note_flows(sight: &mut HealthSight, changes: &mut HealthChanges) {
             reason: health.detail.clone().unwrap_or_else(|| "its modules failed".to_owned()),
             waiting: format!(", {} waiting", health.waiting),
         });
-        note_state(sight, changes, &subject, failing);
+        note_state(sight, changes, &subject, StateNow::of(failing));
     }
 }
 
@@ -107,7 +132,7 @@ fn note_sources(sight: &mut HealthSight, changes: &mut HealthChanges) {
             reason: error.to_owned(),
             waiting: String::new(),
         });
-        note_state(sight, changes, &subject, failing);
+        note_state(sight, changes, &subject, StateNow::of(failing));
     }
 }
 
@@ -116,21 +141,21 @@ fn note_state(
     sight: &mut HealthSight,
     changes: &mut HealthChanges,
     subject: &AlertSubject,
-    failing: Option<FailureNow>,
+    state: StateNow,
 ) {
     let memory = sight.memory(subject.kind, &subject.id).cloned().unwrap_or_default();
     let (kind, name) = (subject.kind.as_str(), &subject.name);
-    let (is_bad, line, memory) = match (memory.failing_since, failing) {
-        (None, None) | (Some(_), Some(_)) => return,
-        (None, Some(FailureNow { since, reason, waiting })) => {
+    let (is_bad, line, memory) = match (memory.failing_since, state) {
+        (None, StateNow::NotFailing(_)) | (Some(_), StateNow::Failing(_)) => return,
+        (None, StateNow::Failing(FailureNow { since, reason, waiting })) => {
             let at = tell_time(since, sight.now);
             let line = format!("{kind} `{name}` has been failing since {at} ({reason}){waiting}");
             let (failing_since, reason) = (Some(since), Some(reason));
             (true, line, HealthMemory { failing_since, reason, ..memory })
         }
-        (Some(since), None) => {
+        (Some(since), StateNow::NotFailing(end)) => {
             let at = tell_time(since, sight.now);
-            let line = format!("{kind} `{name}` is well again; it had been failing since {at}");
+            let line = format!("{kind} `{name}` {end}; it had been failing since {at}");
             (false, line, HealthMemory { failing_since: None, reason: None, ..memory })
         }
     };

@@ -41,12 +41,15 @@ pub struct HealthCache(Mutex<Option<(Timestamp, Option<Arc<HealthAnswers>>)>>);
 impl HealthAnswers {
     async fn load(journal: &EventStore, now: Timestamp) -> Result<Self, StoreError> {
         let rows = journal.list_recent_deliveries(now.before(SPAN), MOST_DELIVERIES).await?;
-        let memories = journal.list_health().await?.into_iter();
+        let kept = journal.list_health().await?;
         Ok(Self {
             at: now,
-            endpoints: load_endpoint_healths(journal, now, &rows).await?,
+            endpoints: load_endpoint_healths(journal, now, &rows, &kept).await?,
             flows: load_flow_healths(journal, now).await?,
-            memories: memories.map(|kept| ((kept.kind, kept.subject), kept.memory)).collect(),
+            memories: kept
+                .into_iter()
+                .map(|kept| ((kept.kind, kept.subject), kept.memory))
+                .collect(),
         })
     }
 
@@ -56,8 +59,7 @@ impl HealthAnswers {
 
     pub fn endpoint(&self, id: EndpointId) -> HealthView {
         let health = self.endpoints.get(&id).cloned().unwrap_or_default();
-        let memory = self.memory(SubjectKind::Endpoint, id.to_string());
-        HealthView::of_endpoint(&health, memory, self.at)
+        HealthView::of_endpoint(&health, self.at)
     }
 
     pub fn flow(&self, id: FlowId) -> HealthView {

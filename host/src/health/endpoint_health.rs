@@ -1,7 +1,9 @@
 //! How endpoints are doing, from a bounded number of the newest rows.
 
+use crate::model::alert::SubjectKind;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::EndpointId;
+use crate::model::subject_health::KeptHealth;
 use crate::store::{EndpointQueue, EventStore, FailedAttempt, RecentDelivery, StoreError};
 use crate::time::timestamp::Timestamp;
 use std::collections::HashMap;
@@ -51,7 +53,10 @@ pub struct EndpointHealth {
     pub due_at: Option<Timestamp>,
     /// Dead letters that are not being replayed.
     pub dead: u64,
+    /// The latest failure of deliveries that wait for a retry or are dead letters.
     pub last_failure: Option<FailedAttempt>,
+    /// The time since which the endpoint has been failing, as the evaluation of alerts stored it.
+    pub failing_since: Option<Timestamp>,
 }
 
 impl RecentFigures {
@@ -88,12 +93,13 @@ impl RecentFigures {
     }
 }
 
-/// Loads the health of all endpoints. `rows` are the newest deliveries, which some callers have
-/// already read.
+/// Loads the health of all endpoints. `rows` are the newest deliveries, and `kept` the stored states,
+/// which some callers have already read.
 pub async fn load_endpoint_healths(
     journal: &EventStore,
     now: Timestamp,
     rows: &[RecentDelivery],
+    kept: &[KeptHealth],
 ) -> Result<HashMap<EndpointId, EndpointHealth>, StoreError> {
     let mut endpoints: HashMap<EndpointId, EndpointHealth> = HashMap::new();
     let (since, recently) = (now.before(SPAN), now.before(RATE_SPAN));
@@ -109,10 +115,20 @@ pub async fn load_endpoint_healths(
             health.dead += cause.letters.saturating_sub(cause.replaying);
         }
     }
-    for failure in journal.list_last_failures().await? {
+    for failure in journal.list_last_failures(MOST_LETTERS).await? {
         endpoints.entry(failure.endpoint_id).or_default().last_failure = Some(failure.attempt);
     }
+    note_states(&mut endpoints, kept);
     Ok(endpoints)
+}
+
+/// Copies the stored states of endpoints.
+fn note_states(endpoints: &mut HashMap<EndpointId, EndpointHealth>, kept: &[KeptHealth]) {
+    for known in kept.iter().filter(|known| known.kind == SubjectKind::Endpoint) {
+        if let Ok(id) = known.subject.parse() {
+            endpoints.entry(id).or_default().failing_since = known.memory.failing_since;
+        }
+    }
 }
 
 impl EndpointHealth {
@@ -130,8 +146,16 @@ impl EndpointHealth {
         (!is_over).then_some(failure)
     }
 
+    /// Returns the last failure if the endpoint counts as failing. An endpoint begins to fail when
+    /// its failures go beyond what a first retry solves. It stays failing until a delivery arrives,
+    /// even if no delivery waits any more because the last one died.
+    pub fn failing_cause(&self, now: Timestamp) -> Option<&FailedAttempt> {
+        let is_failing = self.failing_since.is_some() || self.is_trouble(now);
+        self.standing_failure().filter(|_| is_failing)
+    }
+
     /// Whether the failures go beyond what a first retry solves.
-    pub fn is_trouble(&self, now: Timestamp) -> bool {
+    fn is_trouble(&self, now: Timestamp) -> bool {
         let is_old = self.oldest_at.is_some_and(|at| now.since(at) > PATIENCE);
         self.retrying >= MANY_RETRYING || is_old
     }

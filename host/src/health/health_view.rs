@@ -61,19 +61,14 @@ const fn tell_state(is_failing: bool, has_succeeded: bool) -> &'static str {
 }
 
 impl HealthView {
-    /// Returns the view of an endpoint. `memory` holds the time since which it has been failing.
-    pub fn of_endpoint(
-        health: &EndpointHealth,
-        memory: Option<&HealthMemory>,
-        now: Timestamp,
-    ) -> Self {
-        let failure = health.standing_failure().filter(|_| health.is_trouble(now));
-        let since = memory.and_then(|memory| memory.failing_since);
+    /// Returns the view of an endpoint.
+    pub fn of_endpoint(health: &EndpointHealth, now: Timestamp) -> Self {
+        let failure = health.failing_cause(now);
         let millis = |percent| health.recent.percentile(percent).map(f64::from);
         Self {
             state: tell_state(failure.is_some(), health.recent.last_success.is_some()),
             last_success_at: health.recent.last_success,
-            failing_since: failure.map(|failure| since.unwrap_or(failure.at)),
+            failing_since: failure.map(|failure| health.failing_since.unwrap_or(failure.at)),
             reason: failure.map(tell_failed),
             failure_rate: health.recent.failure_rate(),
             waiting: Some(health.waiting.min(u64::from(MOST_WAITING))),

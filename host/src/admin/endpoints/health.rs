@@ -35,7 +35,9 @@ impl HealthReport {
 
     /// Loads the health for a caller that has already read the newest deliveries.
     pub async fn load_with(call: &PageCall, rows: &[RecentDelivery]) -> Result<Self, ApiProblem> {
-        let endpoints = load_endpoint_healths(&call.app().journal, call.now, rows).await?;
+        let journal = &call.app().journal;
+        let kept = journal.list_health().await?;
+        let endpoints = load_endpoint_healths(journal, call.now, rows, &kept).await?;
         Ok(Self { endpoints, is_known: true })
     }
 
@@ -67,9 +69,12 @@ fn judge_endpoint(
     if !target.endpoint.settings.enabled {
         return (StateSign::PAUSED, tell_waiting(health.waiting));
     }
-    if let Some(failure) = health.standing_failure() {
-        let sign = if health.is_trouble(now) { StateSign::FAILING } else { StateSign::RETRYING };
-        return (sign, tell_failed(failure));
+    if let Some(failure) = health.failing_cause(now) {
+        return (StateSign::FAILING, tell_failed(failure));
+    }
+    // The last failure may also be that of a dead letter, which is not tried again.
+    if let Some(failure) = health.standing_failure().filter(|_| health.retrying > 0) {
+        return (StateSign::RETRYING, tell_failed(failure));
     }
     if let Some(held) = target.lane.lock_pace().remaining_hold(Instant::now()) {
         return (StateSign::SLOWED, format!("its receiver asked for {}", tell_span(held)));

@@ -80,17 +80,25 @@ statements! {
             WHERE d.endpoint_id = o.id AND d.due_at IS NOT NULL LIMIT $1) w) AS oldest_at, \
         (SELECT d.due_at FROM delivery d WHERE d.endpoint_id = o.id AND d.due_at IS NOT NULL \
             ORDER BY d.due_at LIMIT 1) AS due_at FROM object o WHERE o.kind = 'endpoint'";
-    /// The latest failure of each endpoint, among the 200 deliveries that are due next. Endpoints
-    /// whose deliveries were never tried have none.
-    LAST_FAILURES = "SELECT d.endpoint_id, a.at, a.response_status, a.error FROM \
-        (SELECT (SELECT a.delivery_id FROM (SELECT id, attempts FROM delivery \
-            WHERE endpoint_id = o.id AND due_at IS NOT NULL ORDER BY due_at LIMIT 200) w \
-            JOIN attempt a ON a.delivery_id = w.id AND a.number = w.attempts \
-            WHERE w.attempts > 0 AND a.error_class IS NOT NULL \
-            ORDER BY a.at DESC LIMIT 1) AS delivery_id \
-            FROM object o WHERE o.kind = 'endpoint') latest \
-        JOIN delivery d ON d.id = latest.delivery_id \
-        JOIN attempt a ON a.delivery_id = d.id AND a.number = d.attempts";
+    /// The latest failure of each endpoint: of the 200 deliveries that are due next, and of the
+    /// endpoint's newest dead letter among the newest `$1` of all.
+    LAST_FAILURES = "SELECT endpoint_id, at, response_status, error FROM \
+        (SELECT d.endpoint_id, a.at, a.response_status, a.error, \
+            ROW_NUMBER() OVER (PARTITION BY d.endpoint_id ORDER BY a.at DESC) AS place FROM \
+            (SELECT (SELECT a.delivery_id FROM (SELECT id, attempts FROM delivery \
+                WHERE endpoint_id = o.id AND due_at IS NOT NULL ORDER BY due_at LIMIT 200) w \
+                JOIN attempt a ON a.delivery_id = w.id AND a.number = w.attempts \
+                WHERE w.attempts > 0 AND a.error_class IS NOT NULL \
+                ORDER BY a.at DESC LIMIT 1) AS delivery_id \
+                FROM object o WHERE o.kind = 'endpoint' \
+            UNION ALL SELECT delivery_id FROM (SELECT delivery_id, \
+                ROW_NUMBER() OVER (PARTITION BY endpoint_id ORDER BY id DESC) AS place \
+                FROM (SELECT id, endpoint_id, delivery_id FROM dead_letter \
+                    ORDER BY id DESC LIMIT $1) newest \
+                WHERE delivery_id IS NOT NULL) letters WHERE place = 1) latest \
+            JOIN delivery d ON d.id = latest.delivery_id \
+            JOIN attempt a ON a.delivery_id = d.id AND a.number = d.attempts) failures \
+        WHERE place = 1";
     /// A delivery died at its endpoint, whichever flow planned it.
     DEATH_CAUSES = "SELECT endpoint_id, CASE WHEN endpoint_id IS NULL THEN flow_id END AS flow_id, \
         source_id, reason, COUNT(*) AS letters, COUNT(replayed_at) AS replaying, \
