@@ -64,6 +64,31 @@ async fn no_request_goes_to_an_endpoint_that_was_disabled() {
     receiver.wait_for("/old", 4).await;
 }
 
+#[rstest]
+#[tokio::test]
+async fn an_event_captured_during_a_pause_is_delivered_only_by_a_replay(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let Some(world) = World::start(backend).await else { return };
+    let receiver = Receiver::start().await;
+    let made = world.endpoint(&endpoint_with("a", &receiver.url("/a"), &json!({}))).await;
+    let path = format!("/api/v1/endpoints/{}", text(&made, "id"));
+    let change = |on: bool| json!({"enabled": on});
+    assert_eq!(world.client().patch(&path, &change(false)).await.unwrap().status, 200);
+    let missed = world.event(&invoice(1)).await;
+    let trace = world.get(&format!("/api/v1/events/{missed}")).await;
+    assert_eq!(trace["deliveries"], json!([]), "{trace:#}");
+    assert_eq!(trace["steps"][0]["reason"], "endpoint `a` is disabled", "{trace:#}");
+    assert_eq!(world.client().patch(&path, &change(true)).await.unwrap().status, 200);
+    world.event(&invoice(2)).await;
+    let arrivals = receiver.wait_for("/a", 1).await;
+    assert_eq!(arrivals[0].json()["resource_id"], "2", "the first event made no delivery");
+    let replay = world.post(&format!("/api/v1/events/{missed}/replay"), &json!({})).await;
+    assert_eq!(replay["deliveries"], 1, "{replay:#}");
+    let arrivals = receiver.wait_for("/a", 2).await;
+    assert_eq!(arrivals[1].json()["resource_id"], "1");
+}
+
 #[tokio::test]
 async fn no_request_goes_to_an_endpoint_that_was_deleted() {
     let Some(mut world) = World::start(Sqlite).await else { return };

@@ -220,6 +220,8 @@ async fn a_failing_endpoint_is_found_explained_and_mended() {
 
     let paused = tool(client, "endpoint_pause", &json!({"endpoint": "erp"})).await;
     assert_eq!(paused["enabled"], false);
+    let said = text(&paused, "answer");
+    assert!(said.contains("Events captured meanwhile are not delivered to it"), "{said}");
     assert_eq!(world.get("/api/v1/endpoints/erp").await["enabled"], false);
     let resumed = tool(client, "endpoint_resume", &json!({"endpoint": "erp"})).await;
     assert_eq!(resumed["enabled"], true);

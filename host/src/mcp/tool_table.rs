@@ -157,8 +157,9 @@ static TOOLS: [ToolSpec; 13] = [
         tool: McpTool::PauseEndpoint,
         name: "endpoint_pause",
         title: "Pause an endpoint",
-        description: "Pauses an endpoint: its deliveries wait and none is lost. Returns the \
-            endpoint's state.",
+        description: "Pauses an endpoint. Deliveries that wait are kept and sent after \
+            endpoint_resume. Events captured meanwhile are not delivered to it, unless they are \
+            replayed afterwards (`waybill event replay`). Returns the endpoint's state.",
         needs: &[Patch("/api/v1/endpoints/{id}")],
         effect: ToolEffect::Sets,
         schema: settings_schema::<EndpointInput>,
@@ -167,7 +168,8 @@ static TOOLS: [ToolSpec; 13] = [
         tool: McpTool::ResumeEndpoint,
         name: "endpoint_resume",
         title: "Resume an endpoint",
-        description: "Resumes an endpoint: what waits is sent now. Returns the endpoint's state.",
+        description: "Resumes an endpoint: deliveries that wait are sent now. Events captured \
+            during the pause are not among them. Returns the endpoint's state.",
         needs: &[Patch("/api/v1/endpoints/{id}")],
         effect: ToolEffect::Sends,
         schema: settings_schema::<EndpointInput>,

@@ -190,7 +190,8 @@ pub struct EndpointSettings {
     /// endpoint.
     #[serde(default)]
     pub on_gone: OnGone,
-    /// Whether deliveries are sent to this endpoint.
+    /// Whether the endpoint takes events and gets deliveries. While it is `false`, waiting
+    /// deliveries are kept, and events captured meanwhile are not delivered to it.
     #[serde(default = "yes")]
     pub enabled: bool,
 }

@@ -126,6 +126,7 @@ async fn an_endpoint_is_tested_paused_and_resumed() {
     assert_eq!(world.get("/api/v1/endpoints/erp").await["enabled"], false);
     let page = operator.page("/admin/endpoints/erp").await;
     assert!(page.contains("Paused") && page.contains(">Resume<"), "{page}");
+    assert!(page.contains("Events captured meanwhile are not delivered to it"), "{page}");
     world.event(&invoice(1)).await;
     operator.submit("/admin/endpoints/erp/cancel", &[]).await;
     operator.submit("/admin/endpoints/erp/resume", &[]).await;

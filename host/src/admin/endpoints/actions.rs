@@ -34,20 +34,24 @@ pub async fn send_test(
     Ok(call.done(&endpoint_address(&name), notice))
 }
 
-/// Pauses an endpoint. Its deliveries wait.
+/// Pauses an endpoint. Waiting deliveries stay. Events captured meanwhile make none.
 pub async fn pause(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
     enable(&call, &name, false).await?;
-    let notice = format!("{name} is paused: its deliveries wait until you resume it.");
+    let notice = format!(
+        "{name} is paused. Waiting deliveries are sent when you resume it. Events captured \
+         meanwhile are not delivered to it, unless you replay them afterwards."
+    );
     Ok(call.done(&endpoint_address(&name), notice))
 }
 
 /// Resumes an endpoint.
 pub async fn resume(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
     enable(&call, &name, true).await?;
-    Ok(call.done(
-        &endpoint_address(&name),
-        format!("{name} is resumed: waiting deliveries are sent now."),
-    ))
+    let notice = format!(
+        "{name} is resumed: waiting deliveries are sent now. If it needs events captured during \
+         the pause, replay them."
+    );
+    Ok(call.done(&endpoint_address(&name), notice))
 }
 
 async fn enable(

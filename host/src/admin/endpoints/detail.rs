@@ -101,8 +101,9 @@ fn draw_head(call: &PageCall, view: &EndpointView, sign: StateSign) -> Markup {
                 (draw_rotate_button::<EndpointResource>(call, name))
                 @if may_set && view.settings.enabled {
                     (draw_confirmation(call, &format!("{here}/pause"), "Pause…", "Pause it",
-                        "New deliveries wait until the endpoint is resumed, and none is lost. Requests in \
-                         progress are finished."))
+                        "Waiting deliveries are sent when the endpoint is resumed. Events captured \
+                         meanwhile are not delivered to it, unless you replay them afterwards. \
+                         Requests in progress are finished."))
                 } @else if may_set {
                     (draw_button(call, &format!("{here}/resume"), "", "Resume"))
                 }
