@@ -18,9 +18,8 @@ use crate::api::body::QueryInput;
 use crate::api::events::{EventQuery, EventView};
 use crate::api::problem::ApiProblem;
 use crate::store::EventKind;
-use crate::time::timestamp::Timestamp;
 use http::Uri;
-use looking::{FoundEvents, find_events};
+use looking::{FoundEvents, SearchReach, find_events};
 use maud::{Markup, html};
 use outcome::EventOutcome;
 use serde::Deserialize;
@@ -105,7 +104,7 @@ pub async fn show_list(
                 p class="lead s" { (tell_list(&found, &page)) }
             } }
             (draw_filters(&page, &kinds))
-            @if let Some((looked, oldest)) = found.looked { (draw_looked(&call, looked, oldest)) }
+            @if let Some(reach) = &found.reach { (draw_reach(&call, reach, found.next.is_some())) }
             @if found.events.is_empty() {
                 (draw_nothing(&found, query))
             } @else {
@@ -121,13 +120,16 @@ pub async fn show_list(
 }
 
 /// Draws how far the page searched for filters without an index.
-fn draw_looked(call: &PageCall, looked: usize, oldest: Option<Timestamp>) -> Markup {
+fn draw_reach(call: &PageCall, reach: &SearchReach, has_more: bool) -> Markup {
     html! {
         p class="meta" {
-            "Looked through " (tell_number(looked as u64, "event", "events"))
-            @if let Some(oldest) = oldest { ", back to " (draw_age(call.now, oldest)) }
-            ". Texts and outcomes have no index, so one page searches at most "
-            (tell_count(looking::WINDOW as u64)) " events, or 32 MiB of payloads."
+            "Looked through " (tell_number(reach.events as u64, "event", "events"))
+            @if let Some(oldest) = reach.oldest { ", back to " (draw_age(call.now, oldest)) }
+            ". "
+            @if has_more { "The search stopped there. " }
+            "Texts and outcomes have no index, so one page searches at most "
+            (tell_count(looking::WINDOW as u64))
+            " events, 32 MiB of payloads, or 200,000 rows if other filters choose few of them."
         }
     }
 }
@@ -195,14 +197,18 @@ fn draw_filters(page: &EventsPage, kinds: &[EventKind]) -> Markup {
 
 /// Draws an empty result. With filters that have an index, one request searches 10,000 events.
 fn draw_nothing(found: &FoundEvents, query: &str) -> Markup {
-    let looked = found.looked.map_or(10_000, |(looked, _)| looked as u64);
+    let looked = found.reach.as_ref().map_or(10_000, |reach| reach.events as u64);
     html! {
         section class="panel" aria-label="Events" {
             div class="in stack-s" {
                 @if let Some(next) = &found.next {
                     p {
-                        "None of the " (tell_count(looked))
-                        " events searched here matches. Older ones may match."
+                        @if looked > 0 {
+                            "None of the " (tell_count(looked)) " events searched here matches. "
+                        } @else {
+                            "No event searched here matches the other filters. "
+                        }
+                        "Older ones may match."
                     }
                     div class="row" {
                         a class="btn" href=(page_address(EVENTS, query, Some(next))) {

@@ -8,6 +8,7 @@ use crate::admin::filters::FilterValue;
 use crate::admin::signs::StateSign;
 use crate::api::body::QueryInput;
 use crate::api::events::{EventQuery, EventView, list_events};
+use crate::model::id::EventId;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use http::Uri;
@@ -19,6 +20,9 @@ pub const WINDOW: usize = 2_000;
 const WINDOW_BYTES: usize = 32 << 20;
 /// Events that are read at once.
 const CHUNK: usize = 100;
+/// Most reads of one page. If other filters choose few events, a read returns few events or none,
+/// and searches 10,000 rows. So one page searches at most 200,000 rows.
+const MOST_READS: usize = WINDOW / CHUNK;
 /// Matches after which the search stops.
 const ENOUGH: usize = 50;
 
@@ -48,8 +52,35 @@ pub struct FoundEvents {
     pub events: Vec<EventView>,
     pub outcomes: BTreeMap<String, EventOutcome>,
     pub next: Option<String>,
-    /// How many events were searched without an index, and when the oldest of them was captured.
-    pub looked: Option<(usize, Option<Timestamp>)>,
+    /// How far a search without an index came.
+    pub reach: Option<SearchReach>,
+}
+
+/// How far a search without an index came.
+#[derive(Debug, Default)]
+pub struct SearchReach {
+    /// Events that fit the filters with an index.
+    pub events: usize,
+    /// When the oldest row that was searched was captured.
+    pub oldest: Option<Timestamp>,
+    reads: usize,
+    bytes: usize,
+}
+
+impl SearchReach {
+    /// Notes the events of one read, and the cursor for the next one.
+    fn note_read(&mut self, events: &[EventView], next: Option<&str>) {
+        self.reads += 1;
+        self.events += events.len();
+        self.bytes += events.iter().map(|event| event.data.get().len()).sum::<usize>();
+        let cursor = next.and_then(|next| next.parse::<EventId>().ok());
+        let last = events.last().map(|event| event.received_at);
+        self.oldest = cursor.map(EventId::created_at).or(last).or(self.oldest);
+    }
+
+    const fn is_spent(&self) -> bool {
+        self.reads >= MOST_READS || self.events >= WINDOW || self.bytes >= WINDOW_BYTES
+    }
 }
 
 /// Finds the events for a page of the list.
@@ -62,7 +93,7 @@ pub async fn find_events(
     if wanted.is_any() {
         let (events, next) = read_chunk(call, uri, page.query(call)).await?;
         let outcomes = load_outcomes(call, &events).await?;
-        return Ok(FoundEvents { events, outcomes, next, looked: None });
+        return Ok(FoundEvents { events, outcomes, next, reach: None });
     }
     look_through(call, uri, page, &wanted).await
 }
@@ -84,7 +115,7 @@ async fn look_through(
     wanted: &WantedEvents,
 ) -> Result<FoundEvents, PageProblem> {
     let mut found = FoundEvents { next: page.query(call).cursor, ..FoundEvents::default() };
-    let (mut looked, mut bytes, mut oldest) = (0, 0, None);
+    let mut reach = SearchReach::default();
     loop {
         let query = EventQuery {
             cursor: found.next.take(),
@@ -92,18 +123,15 @@ async fn look_through(
             ..page.query(call)
         };
         let (mut events, next) = read_chunk(call, uri, query).await?;
-        looked += events.len();
-        bytes += events.iter().map(|event| event.data.get().len()).sum::<usize>();
-        oldest = events.last().map(|event| event.received_at).or(oldest);
+        reach.note_read(&events, next.as_deref());
         events.retain(|event| wanted.has_text(event));
         let outcomes = load_outcomes(call, &events).await?;
         events.retain(|event| wanted.has_outcome(outcomes.get(&event.id.to_string())));
         found.events.extend(events);
         found.outcomes.extend(outcomes);
         found.next = next;
-        let is_full = found.events.len() >= ENOUGH || looked >= WINDOW || bytes >= WINDOW_BYTES;
-        if found.next.is_none() || is_full {
-            found.looked = Some((looked, oldest));
+        if found.next.is_none() || found.events.len() >= ENOUGH || reach.is_spent() {
+            found.reach = Some(reach);
             return Ok(found);
         }
     }
@@ -151,6 +179,19 @@ impl WantedEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_whose_filter_matches_nothing_comes_to_an_end() {
+        let mut reach = SearchReach::default();
+        let cursor = EventId::generate();
+        let mut reads = 0;
+        while !reach.is_spent() && reads < 1_000 {
+            reach.note_read(&[], Some(&cursor.to_string()));
+            reads += 1;
+        }
+        assert_eq!((reads, reach.events), (MOST_READS, 0));
+        assert_eq!(reach.oldest, Some(cursor.created_at()));
+    }
 
     #[test]
     fn a_text_is_searched_as_typed_and_as_escaped_json() {
