@@ -76,7 +76,9 @@ pub use query::dead_letters::{
 pub use query::deliveries::{DeliveryFilter, DeliveryProgress, RecordedAttempt, StoredDelivery};
 pub use query::events::EventFilter;
 pub use query::outcomes::{DeliveryGroup, EventDeath};
-pub use query::recent::{DeathCause, EndpointQueue, EventKind, FailedAttempt, RecentDelivery};
+pub use query::recent::{
+    DeathCause, EndpointQueue, EventKind, FailedAttempt, MOST_CAUSES, RecentDelivery,
+};
 pub use query::records::{PageStart, RecordFilter};
 pub use query::source_rows::{KeyRange, RowLetter};
 pub use query::stored_event::StoredEvent;

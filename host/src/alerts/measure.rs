@@ -2,9 +2,10 @@
 
 use super::AlertContext;
 use crate::health::endpoint_health::{
-    EndpointHealth, MOST_DELIVERIES, MOST_LETTERS, SPAN, load_endpoint_healths,
+    EndpointHealth, MOST_DELIVERIES, MOST_LETTERS, SPAN, are_letters_cut, are_rates_cut,
+    load_endpoint_healths,
 };
-use crate::health::flow_health::{FlowHealth, load_flow_healths};
+use crate::health::flow_health::{FlowHealth, are_deaths_cut, load_flow_healths};
 use crate::model::alert::{AlertMeasurement, AlertSubject, SubjectKind};
 use crate::model::alert_rule::AlertMetric;
 use crate::model::id::{EndpointId, FlowId, SourceId};
@@ -28,6 +29,12 @@ pub struct HealthSight {
     pub flows: HashMap<FlowId, FlowHealth>,
     pub sources: Vec<SourceState>,
     pub causes: Vec<DeathCause>,
+    /// Whether there may be more dead letters than were read.
+    are_letters_cut: bool,
+    /// Whether the dead letters that were read reach back too little for failures of modules.
+    pub are_deaths_cut: bool,
+    /// Whether the deliveries that were read reach back too little for failure rates.
+    are_rates_cut: bool,
     /// The stored states of health. The transitions update them to the states to store.
     pub memories: BTreeMap<(SubjectKind, String), HealthMemory>,
     pub now: Timestamp,
@@ -39,12 +46,16 @@ impl HealthSight {
         let journal = &context.journal;
         let rows = journal.list_recent_deliveries(now.before(SPAN), MOST_DELIVERIES).await?;
         let kept = journal.list_health().await?;
+        let causes = journal.list_death_causes(MOST_LETTERS).await?;
         Ok(Self {
             settings: context.live.current_settings(),
             endpoints: load_endpoint_healths(journal, now, &rows, &kept).await?,
             flows: load_flow_healths(journal, now).await?,
             sources: journal.list_source_states().await?,
-            causes: journal.list_death_causes(MOST_LETTERS).await?,
+            are_letters_cut: are_letters_cut(&causes),
+            are_deaths_cut: are_deaths_cut(&causes, now),
+            are_rates_cut: are_rates_cut(&rows, now),
+            causes,
             memories: kept
                 .into_iter()
                 .map(|KeptHealth { kind, subject, memory }| ((kind, subject), memory))
@@ -84,20 +95,41 @@ struct ValueCollector<'s> {
 
 impl ValueCollector<'_> {
     fn note(&mut self, metric: AlertMetric, subject: &AlertSubject, value: i64, detail: String) {
+        let (learnt, is_floor) = (None, false);
         let subject = subject.clone();
-        self.found.push(AlertMeasurement { metric, subject, value, learnt: None, detail });
+        self.found.push(AlertMeasurement { metric, subject, value, learnt, detail, is_floor });
+    }
+
+    /// Notes a value that was counted in a window of rows. `is_cut` says that the window was full.
+    fn note_counted(
+        &mut self,
+        metric: AlertMetric,
+        subject: &AlertSubject,
+        value: i64,
+        detail: String,
+        is_cut: bool,
+    ) {
+        self.note(metric, subject, value, detail);
+        if let Some(noted) = self.found.last_mut() {
+            noted.is_floor = is_cut;
+        }
+    }
+
+    fn note_letters(&mut self, subject: &AlertSubject, letters: i64) {
+        let is_cut = self.sight.are_letters_cut;
+        self.note_counted(AlertMetric::DeadLetters, subject, letters, String::new(), is_cut);
     }
 
     fn measure_endpoints(&mut self) {
         let sight = self.sight;
         for target in sight.settings.endpoints() {
             let subject = endpoint_subject(target.endpoint.id, &target.endpoint.settings.name);
-            let Some(health) = sight.endpoints.get(&target.endpoint.id) else { continue };
-            self.note(AlertMetric::DeadLetters, &subject, count(health.dead), String::new());
+            let health = sight.endpoints.get(&target.endpoint.id).cloned().unwrap_or_default();
+            self.note_letters(&subject, count(health.dead));
             // A paused endpoint is in the state that its operator wants, so only its dead letters
             // count.
             if target.endpoint.settings.enabled {
-                self.measure_endpoint(&subject, health);
+                self.measure_endpoint(&subject, &health);
             }
         }
     }
@@ -107,6 +139,8 @@ impl ValueCollector<'_> {
         let waiting = format!("{} waiting", health.waiting);
         if let Some(rate) = health.recent.failure_rate() {
             self.note(AlertMetric::FailureRate, subject, count(rate), waiting.clone());
+        } else if sight.are_rates_cut {
+            self.note_counted(AlertMetric::FailureRate, subject, 0, waiting.clone(), true);
         }
         if let Some(oldest) = health.oldest_at {
             let age = sight.seconds_since(oldest);
@@ -125,15 +159,13 @@ impl ValueCollector<'_> {
         for route in sight.settings.flows() {
             let id = route.flow.id;
             let subject = flow_subject(id, &route.flow.settings.name);
-            if let Some(health) = sight.flows.get(&id) {
-                let (failures, detail) = (health.failures(), health.detail.clone());
-                let detail = detail.unwrap_or_default();
-                self.note(AlertMetric::ModuleFailures, &subject, count(failures), detail);
-            }
+            let health = sight.flows.get(&id).cloned().unwrap_or_default();
+            let (metric, failures) = (AlertMetric::ModuleFailures, count(health.failures()));
+            let detail = health.detail.unwrap_or_default();
+            self.note_counted(metric, &subject, failures, detail, sight.are_deaths_cut);
             let is_own =
                 |cause: &DeathCause| cause.endpoint_id.is_none() && cause.flow_id == Some(id);
-            let letters = self.open_letters(is_own);
-            self.note(AlertMetric::DeadLetters, &subject, letters, String::new());
+            self.note_letters(&subject, self.open_letters(is_own));
         }
     }
 
@@ -141,8 +173,8 @@ impl ValueCollector<'_> {
         let sight = self.sight;
         for source in sight.settings.sources() {
             let subject = source_subject(source.id, &source.settings.name);
-            let letters = self.open_letters(|cause| cause.source_id == Some(source.id));
-            self.note(AlertMetric::DeadLetters, &subject, letters, String::new());
+            let is_own = |cause: &DeathCause| cause.source_id == Some(source.id);
+            self.note_letters(&subject, self.open_letters(is_own));
             if !source.settings.enabled {
                 continue;
             }
@@ -170,6 +202,7 @@ impl ValueCollector<'_> {
             value: whole_seconds(silence),
             learnt: rhythm.longest_silence().map(count),
             detail: String::new(),
+            is_floor: false,
         });
     }
 

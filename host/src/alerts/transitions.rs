@@ -119,7 +119,10 @@ fn note_flows(sight: &mut HealthSight, changes: &mut HealthChanges) {
             reason: health.detail.clone().unwrap_or_else(|| "its modules failed".to_owned()),
             waiting: format!(", {} waiting", health.waiting),
         });
-        note_state(sight, changes, &subject, StateNow::of(failing));
+        // A failure may be among the dead letters that were not read.
+        if failing.is_some() || !sight.are_deaths_cut {
+            note_state(sight, changes, &subject, StateNow::of(failing));
+        }
     }
 }
 

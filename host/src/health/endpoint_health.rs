@@ -3,8 +3,10 @@
 use crate::model::alert::SubjectKind;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::EndpointId;
-use crate::model::subject_health::KeptHealth;
-use crate::store::{EndpointQueue, EventStore, FailedAttempt, RecentDelivery, StoreError};
+use crate::model::subject_health::{HealthMemory, KeptHealth};
+use crate::store::{
+    DeathCause, EndpointQueue, EventStore, FailedAttempt, MOST_CAUSES, RecentDelivery, StoreError,
+};
 use crate::time::timestamp::Timestamp;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,7 +27,7 @@ const FEWEST_ATTEMPTS: u64 = 20;
 
 /// If this many deliveries have failed and wait for a retry, the endpoint counts as failing.
 const MANY_RETRYING: u64 = 5;
-/// If a delivery fails for longer than this, its endpoint counts as failing.
+/// If a delivery that was made longer ago waits for a retry, its endpoint counts as failing.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Figures of the newest deliveries of one endpoint.
@@ -50,6 +52,8 @@ pub struct EndpointHealth {
     pub waiting: u64,
     pub retrying: u64,
     pub oldest_at: Option<Timestamp>,
+    /// When the oldest delivery was made that waits for a retry.
+    pub oldest_retry_at: Option<Timestamp>,
     pub due_at: Option<Timestamp>,
     /// Dead letters that are not being replayed.
     pub dead: u64,
@@ -109,7 +113,8 @@ pub async fn load_endpoint_healths(
     for queue in journal.list_endpoint_queues(MOST_WAITING).await? {
         endpoints.entry(queue.endpoint_id).or_default().note_queue(&queue);
     }
-    for cause in journal.list_death_causes(MOST_LETTERS).await? {
+    let causes = journal.list_death_causes(MOST_LETTERS).await?;
+    for cause in &causes {
         if let Some(id) = cause.endpoint_id {
             let health = endpoints.entry(id).or_default();
             health.dead += cause.letters.saturating_sub(cause.replaying);
@@ -118,17 +123,26 @@ pub async fn load_endpoint_healths(
     for failure in journal.list_last_failures(MOST_LETTERS).await? {
         endpoints.entry(failure.endpoint_id).or_default().last_failure = Some(failure.attempt);
     }
-    note_states(&mut endpoints, kept);
+    for known in kept.iter().filter(|known| known.kind == SubjectKind::Endpoint) {
+        if let Ok(id) = known.subject.parse() {
+            let health = endpoints.entry(id).or_default();
+            health.note_state(&known.memory, are_letters_cut(&causes));
+        }
+    }
     Ok(endpoints)
 }
 
-/// Copies the stored states of endpoints.
-fn note_states(endpoints: &mut HashMap<EndpointId, EndpointHealth>, kept: &[KeptHealth]) {
-    for known in kept.iter().filter(|known| known.kind == SubjectKind::Endpoint) {
-        if let Ok(id) = known.subject.parse() {
-            endpoints.entry(id).or_default().failing_since = known.memory.failing_since;
-        }
-    }
+/// Whether these causes of the newest [`MOST_LETTERS`] dead letters may leave out others.
+pub fn are_letters_cut(causes: &[DeathCause]) -> bool {
+    let letters: u64 = causes.iter().map(|cause| cause.letters).sum();
+    letters >= u64::from(MOST_LETTERS) || causes.len() >= MOST_CAUSES as usize
+}
+
+/// Whether the newest [`MOST_DELIVERIES`] deliveries reach back less than [`RATE_SPAN`], so that
+/// failure rates may be missing.
+pub fn are_rates_cut(rows: &[RecentDelivery], now: Timestamp) -> bool {
+    let start = now.before(RATE_SPAN);
+    rows.len() >= MOST_DELIVERIES as usize && rows.last().is_some_and(|row| row.created_at > start)
 }
 
 impl EndpointHealth {
@@ -136,7 +150,19 @@ impl EndpointHealth {
         self.waiting = queue.waiting;
         self.retrying = queue.retrying;
         self.oldest_at = queue.oldest_at;
+        self.oldest_retry_at = queue.oldest_retry_at;
         self.due_at = queue.due_at;
+    }
+
+    /// Notes the stored state. If dead letters were left out, the stored failure may be one of them,
+    /// so it stands in for a failure that was not found.
+    fn note_state(&mut self, memory: &HealthMemory, are_letters_cut: bool) {
+        self.failing_since = memory.failing_since;
+        if let Some(at) = memory.failing_since.filter(|_| are_letters_cut) {
+            let error = memory.reason.clone();
+            let stored = FailedAttempt { at, response_status: None, error };
+            self.last_failure.get_or_insert(stored);
+        }
     }
 
     /// Returns the last failure, unless a delivery has arrived since.
@@ -156,7 +182,7 @@ impl EndpointHealth {
 
     /// Whether the failures go beyond what a first retry solves.
     fn is_trouble(&self, now: Timestamp) -> bool {
-        let is_old = self.oldest_at.is_some_and(|at| now.since(at) > PATIENCE);
+        let is_old = self.oldest_retry_at.is_some_and(|at| now.since(at) > PATIENCE);
         self.retrying >= MANY_RETRYING || is_old
     }
 }
@@ -173,6 +199,48 @@ pub fn tell_failed(failure: &FailedAttempt) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn second(second: u64) -> Timestamp {
+        Timestamp::from_micros(0).after(Duration::from_secs(second))
+    }
+
+    #[test]
+    fn only_the_age_of_a_retry_is_trouble() {
+        let waiting = EndpointHealth { oldest_at: Some(second(0)), ..EndpointHealth::default() };
+        assert!(!waiting.is_trouble(second(90)), "it waits for a limit of its endpoint");
+        let retrying = EndpointHealth { oldest_retry_at: Some(second(0)), ..waiting };
+        assert!(retrying.is_trouble(second(90)) && !retrying.is_trouble(second(60)));
+    }
+
+    #[test]
+    fn a_failure_outside_a_full_window_is_not_over() {
+        let reason = Some("refused".to_owned());
+        let memory =
+            HealthMemory { failing_since: Some(second(5)), reason, ..HealthMemory::default() };
+        let mut health = EndpointHealth::default();
+        health.note_state(&memory, false);
+        assert!(health.failing_cause(second(9)).is_none(), "all its dead letters were read");
+        health.note_state(&memory, true);
+        let error = health.failing_cause(second(9)).and_then(|failure| failure.error.as_deref());
+        assert_eq!(error, Some("refused"));
+        health.recent.last_success = Some(second(8));
+        assert!(health.failing_cause(second(9)).is_none());
+    }
+
+    #[test]
+    fn windows_are_cut_when_they_are_full() {
+        let delivery = |at| RecentDelivery {
+            endpoint_id: EndpointId::generate(),
+            status: DeliveryStatus::Delivered,
+            attempts: 1,
+            created_at: at,
+            settled_at: Some(at),
+        };
+        let now = second(1_000);
+        let full = vec![delivery(second(500)); MOST_DELIVERIES as usize];
+        assert!(are_rates_cut(&full, now) && !are_rates_cut(&full[1..], now));
+        assert!(!are_rates_cut(&full, second(2_000)), "it reaches back 15 minutes");
+    }
 
     #[test]
     fn percentiles_are_measured_values() {

@@ -1,9 +1,9 @@
 //! The health of flows with modules.
 
-use crate::health::endpoint_health::{MOST_LETTERS, MOST_WAITING, SPAN};
+use crate::health::endpoint_health::{MOST_LETTERS, MOST_WAITING, SPAN, are_letters_cut};
 use crate::model::id::FlowId;
 use crate::store::alerts::{FlowQueue, LastPlan, ModuleDeaths};
-use crate::store::{EventStore, StoreError};
+use crate::store::{DeathCause, EventStore, StoreError};
 use crate::time::timestamp::Timestamp;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -52,6 +52,13 @@ impl FlowHealth {
     }
 }
 
+/// Whether the newest [`MOST_LETTERS`] dead letters, of which these are the causes, reach back less
+/// than [`FAILURE_SPAN`], so that failures of modules may be missing.
+pub fn are_deaths_cut(causes: &[DeathCause], now: Timestamp) -> bool {
+    let start = now.before(FAILURE_SPAN);
+    are_letters_cut(causes) && causes.iter().all(|cause| cause.first_at > start)
+}
+
 /// Loads the health of all flows.
 pub async fn load_flow_healths(
     journal: &EventStore,
@@ -68,4 +75,29 @@ pub async fn load_flow_healths(
         flows.entry(flow_id).or_default().last_plan_at = Some(at);
     }
     Ok(flows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deaths_are_cut_when_the_letters_that_were_read_are_all_new() {
+        let at = |minute| Timestamp::from_micros(0).after(Duration::from_mins(minute));
+        let cause = |letters, first_at| DeathCause {
+            endpoint_id: None,
+            flow_id: Some(FlowId::generate()),
+            source_id: None,
+            reason: "module_failure".to_owned(),
+            letters,
+            replaying: 0,
+            first_at,
+            last_at: first_at,
+            detail: String::new(),
+        };
+        let causes = [cause(9_999, at(55)), cause(1, at(50))];
+        assert!(are_letters_cut(&causes) && are_deaths_cut(&causes, at(60)));
+        assert!(!are_deaths_cut(&causes, at(66)), "one is older than the span");
+        assert!(!are_letters_cut(&causes[..1]) && !are_deaths_cut(&causes[..1], at(60)));
+    }
 }

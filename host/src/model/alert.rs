@@ -84,6 +84,9 @@ pub struct AlertMeasurement {
     pub learnt: Option<i64>,
     /// Further information about the value, in a few words.
     pub detail: String,
+    /// Whether the value may be higher, because not all rows were read. Such a value never resolves
+    /// an alert.
+    pub is_floor: bool,
 }
 
 /// What a rule found about one thing. Only the evaluation of rules changes it.

@@ -58,6 +58,9 @@ pub fn step_alert(
         }
         return go_on(begin_alert(measured, rule, limit, now), None, rule, remind, now);
     };
+    if measured.is_floor && !is_reached {
+        return keep_open(open, rule, remind, now);
+    }
     let mut finding = AlertFinding {
         value: measured.value,
         limit,
@@ -78,6 +81,15 @@ pub fn step_alert(
         return end_alert(&StoredAlert { finding, ..open.clone() }, now);
     }
     AlertStep::Keep { finding, notice: None }
+}
+
+/// Keeps an open alert about whose value too little is known. Only reminders go on.
+fn keep_open(open: &StoredAlert, rule: &AlertRule, remind: Duration, now: Timestamp) -> AlertStep {
+    if open.finding.state == AlertState::Pending {
+        return AlertStep::Nothing;
+    }
+    let finding = AlertFinding { clear_since: None, ..open.finding.clone() };
+    go_on(finding, Some(open), rule, remind, now)
 }
 
 fn begin_alert(
@@ -170,11 +182,12 @@ mod tests {
     struct Course {
         rule: AlertRule,
         known: Option<StoredAlert>,
+        is_floor: bool,
     }
 
     impl Course {
         fn of(metric: AlertMetric) -> Self {
-            Self { rule: AlertRules::default().rule(metric), known: None }
+            Self { rule: AlertRules::default().rule(metric), known: None, is_floor: false }
         }
 
         fn step(&mut self, value: i64, at: u64) -> Option<AlertNotice> {
@@ -185,7 +198,9 @@ mod tests {
             };
             let metric = self.rule.metric;
             let detail = "refused".to_owned();
-            let measured = AlertMeasurement { metric, subject, value, learnt: None, detail };
+            let is_floor = self.is_floor;
+            let measured =
+                AlertMeasurement { metric, subject, value, learnt: None, detail, is_floor };
             match step_alert(self.known.as_ref(), &measured, &self.rule, DAY, minute(at)) {
                 AlertStep::Nothing => None,
                 AlertStep::Forget => {
@@ -277,6 +292,21 @@ mod tests {
         assert_eq!(course.step(2, 5), Some(AlertNotice::Firing));
         assert_eq!(course.step(19, 6), None);
         assert_eq!(course.step(20, 7), Some(AlertNotice::Reminder));
+    }
+
+    #[test]
+    fn a_value_of_a_full_window_resolves_nothing() {
+        let mut course = Course::of(AlertMetric::DeadLetters);
+        course.step(3, 0);
+        course.is_floor = true;
+        assert_eq!(course.step(0, 1), None);
+        assert_eq!(course.state(), Some(AlertState::Pending));
+        assert_eq!(course.step(3, 5), Some(AlertNotice::Firing));
+        assert_eq!(course.step(0, 60), None);
+        assert_eq!(course.step(0, 1_445), Some(AlertNotice::Reminder));
+        assert_eq!(course.state(), Some(AlertState::Firing));
+        course.is_floor = false;
+        assert_eq!(course.step(0, 1_446), Some(AlertNotice::Resolved));
     }
 
     #[test]

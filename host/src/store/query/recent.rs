@@ -119,6 +119,7 @@ impl FromStoredRow for EndpointQueue {
             waiting: waiting.unsigned_abs(),
             retrying: retrying.unsigned_abs(),
             oldest_at: row.get("oldest_at")?,
+            oldest_retry_at: row.get("oldest_retry_at")?,
             due_at: row.get("due_at")?,
         })
     }
@@ -201,7 +202,10 @@ impl EventStore {
 
     /// Returns the causes of the newest `rows` dead letters, the most frequent first.
     pub async fn list_death_causes(&self, rows: u32) -> Result<Vec<DeathCause>, StoreError> {
-        self.pool().fetch_all(SqlQuery::new(statements::DEATH_CAUSES).bind(i64::from(rows))).await
+        let query = SqlQuery::new(statements::DEATH_CAUSES)
+            .bind(i64::from(rows))
+            .bind(i64::from(MOST_CAUSES));
+        self.pool().fetch_all(query).await
     }
 
     /// Counts the dead letters that are not being replayed. The count stops at `most`.

@@ -78,6 +78,9 @@ statements! {
             AND d.due_at IS NOT NULL LIMIT $1) w WHERE w.attempts > 0) AS retrying, \
         (SELECT MIN(w.created_at) FROM (SELECT d.created_at FROM delivery d \
             WHERE d.endpoint_id = o.id AND d.due_at IS NOT NULL LIMIT $1) w) AS oldest_at, \
+        (SELECT MIN(w.created_at) FROM (SELECT d.created_at, d.attempts FROM delivery d \
+            WHERE d.endpoint_id = o.id AND d.due_at IS NOT NULL LIMIT $1) w \
+            WHERE w.attempts > 0) AS oldest_retry_at, \
         (SELECT d.due_at FROM delivery d WHERE d.endpoint_id = o.id AND d.due_at IS NOT NULL \
             ORDER BY d.due_at LIMIT 1) AS due_at FROM object o WHERE o.kind = 'endpoint'";
     /// The latest failure of each endpoint: of the 200 deliveries that are due next, and of the
@@ -105,7 +108,7 @@ statements! {
         MIN(created_at) AS first_at, MAX(created_at) AS last_at, MAX(detail) AS detail \
         FROM (SELECT * FROM dead_letter ORDER BY id DESC LIMIT $1) newest \
         GROUP BY endpoint_id, CASE WHEN endpoint_id IS NULL THEN flow_id END, source_id, reason \
-        ORDER BY letters DESC LIMIT 200";
+        ORDER BY letters DESC LIMIT $2";
     COUNT_OPEN_LETTERS = "SELECT COUNT(*) AS value FROM (SELECT 1 AS one FROM dead_letter \
         WHERE replayed_at IS NULL LIMIT $1) counted";
 }
