@@ -1,7 +1,8 @@
-//! A webhook that needs no flow. The node that evaluates the alerts sends every notice there
-//! directly, so notices arrive even if a flow is broken, a queue is full or an endpoint is paused.
+//! A webhook that needs no flow. The node that evaluates the alerts sends notices there directly,
+//! so they arrive even if a flow is broken, a queue is full or an endpoint is paused.
 //!
-//! A notice stays in its alert's row until the webhook has accepted it, so a restart loses none.
+//! A notice stays in its alert's row until the webhook has accepted it or a newer notice of the
+//! alert takes its place, so a restart loses none.
 //! After a crash between the request and the record of its success, the notice is sent again under
 //! the same `webhook-id`.
 
