@@ -253,6 +253,7 @@ async fn an_alert_is_acknowledged_and_silenced_by_who_may() {
     alert_in_state(&world, "resolved").await;
     let over = world.client().post(&ack, &json!({})).await.unwrap();
     assert_eq!(over.status, StatusCode::CONFLICT, "{}", over.text());
+    assert!(over.text().contains("cannot be acknowledged or silenced"), "{}", over.text());
 }
 
 #[tokio::test]

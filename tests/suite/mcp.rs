@@ -207,7 +207,8 @@ async fn a_failing_endpoint_is_found_explained_and_mended() {
 
     let explained = tool(client, "explain_event", &json!({"event_id": event})).await;
     let answer = text(&explained, "answer");
-    assert!(answer.contains("it died after 2 attempts; the last was answered 500"), "{answer}");
+    let told = "the delivery failed permanently after 2 attempts; the last was answered 500";
+    assert!(answer.contains(told), "{answer}");
     assert_eq!(explained["event"]["untrusted"]["data"]["total"], "1545.81");
     let delivery = text(&explained["deliveries"][0], "id");
 
@@ -470,7 +471,7 @@ async fn standard_input_and_output_have_the_same_tools() {
     let call = json!({"name": "explain_event", "arguments": {"event_id": event}});
     let answer = bridge.ask(&request("tools/call", &call)).await;
     let explained = text(&answer["result"]["content"][0], "text");
-    assert!(explained.contains("Endpoint erp will not get it by itself"), "{explained}");
+    assert!(explained.contains("Endpoint erp will not receive it automatically"), "{explained}");
     let broken = bridge.ask(&json!("no message")).await;
     assert_eq!(broken["error"]["code"], -32600);
 

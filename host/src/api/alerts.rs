@@ -249,7 +249,7 @@ pub async fn show_alert(
     answer_alert(&app, &text).await
 }
 
-const OVER: &str = "it is resolved: there is nothing to keep quiet about";
+const OVER: &str = "this alert is already resolved, so it cannot be acknowledged or silenced";
 
 /// Says that somebody sees to an alert: no reminders follow. Its end is told.
 #[utoipa::path(post, path = "/api/v1/alerts/{id}/acknowledge", tag = "alerts", operation_id = "acknowledge_alert",

@@ -70,8 +70,8 @@ fn tell_delivery(delivery: &Value) -> String {
     match read_text(delivery, "status") {
         "delivered" => format!("Endpoint {name} got it after {attempts}."),
         "dead" => format!(
-            "Endpoint {name} will not get it by itself: it died after {attempts}{}. See \
-             show_attempt, mend the cause and replay the dead letter.",
+            "Endpoint {name} will not receive it automatically: the delivery failed permanently \
+             after {attempts}{}. See show_attempt, correct the cause and replay the dead letter.",
             tell_last_failure(delivery)
         ),
         "superseded" => format!("For endpoint {name} a newer state of the record took its place."),
@@ -191,8 +191,8 @@ mod tests {
         let told = tell_outcome(&trace);
         assert!(
             told.starts_with(
-                "Endpoint erp will not get it by itself: it died after 3 \
-            attempts; the last was answered 500."
+                "Endpoint erp will not receive it automatically: the delivery failed \
+                 permanently after 3 attempts; the last was answered 500."
             ),
             "{told}"
         );

@@ -61,7 +61,7 @@ async fn add_alerts(call: &ToolCall<'_>, found: &mut OverviewParts) -> Result<()
     }
     let alerts = call.get_data("/api/v1/alerts?state=firing&limit=200").await?;
     let alerts = alerts.as_array().map(Vec::as_slice).unwrap_or_default();
-    found.parts.push(count_things(alerts.len() as u64, "alert fires", "alerts fire"));
+    found.parts.push(count_things(alerts.len() as u64, "alert is firing", "alerts are firing"));
     found.alerts = alerts.iter().map(describe_alert).collect();
     Ok(())
 }
