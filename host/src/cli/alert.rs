@@ -129,5 +129,29 @@ async fn silence_alert(
     let given = given.into_iter().filter_map(|(key, text)| Some((key.to_owned(), json!(text?))));
     let body = Value::Object(given.collect::<Map<String, Value>>());
     let answer = client.call_api(Method::POST, &path, CallBody::Json(body)).await?;
-    Ok(screen.print_outcome(format!("alert {id} is silenced"), &answer)?)
+    Ok(screen.print_outcome(tell_silence(&id, &answer), &answer)?)
+}
+
+/// Says until when an alert is silenced. A silence of no length ends the one that there was.
+fn tell_silence(id: &str, alert: &Value) -> String {
+    match alert.get("silenced_until").and_then(Value::as_str) {
+        Some(until) => format!("alert {id} sends no notices until {until}"),
+        None => format!("alert {id} is not silenced; it sends notices again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_that_ends_at_once_is_not_called_a_silence() {
+        let until = json!({"silenced_until": "2026-11-30T12:00:00.000Z"});
+        let told = tell_silence("alr_1", &until);
+        assert_eq!(told, "alert alr_1 sends no notices until 2026-11-30T12:00:00.000Z");
+        for ended in [json!({"silenced_until": null}), json!({})] {
+            let told = tell_silence("alr_1", &ended);
+            assert_eq!(told, "alert alr_1 is not silenced; it sends notices again");
+        }
+    }
 }

@@ -8,6 +8,9 @@ use crate::store::error::database_error::corrupt_value;
 use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 
+/// Largest number of causes of dead letters that are listed.
+pub const MOST_CAUSES: u32 = 200;
+
 /// The number of recent events with one type and source.
 #[derive(Debug, Clone)]
 pub struct EventKind {
@@ -41,6 +44,8 @@ pub struct EndpointQueue {
     pub retrying: u64,
     /// Creation time of the oldest.
     pub oldest_at: Option<Timestamp>,
+    /// Creation time of the oldest of those that failed before.
+    pub oldest_retry_at: Option<Timestamp>,
     /// Time at which the next one is due.
     pub due_at: Option<Timestamp>,
 }
@@ -61,7 +66,7 @@ pub struct DeathCause {
     pub detail: String,
 }
 
-/// The last attempt of a delivery that waits for the next one.
+/// A failed attempt at an endpoint.
 #[derive(Debug, Clone)]
 pub struct FailedAttempt {
     pub at: Timestamp,
@@ -190,17 +195,18 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// Returns the latest failure among an endpoint's next deliveries, which explains why they wait
-    /// for another attempt.
-    pub async fn find_last_failure(
+    /// Lists the latest failure of each endpoint that has deliveries which wait for another attempt,
+    /// or are among the newest `letters` dead letters.
+    pub async fn list_last_failures(
         &self,
-        endpoint: EndpointId,
-    ) -> Result<Option<FailedAttempt>, StoreError> {
-        let query = SqlQuery::new(statements::LAST_FAILURE).bind(endpoint);
-        self.pool().fetch_optional(query).await
+        letters: u32,
+    ) -> Result<Vec<EndpointFailure>, StoreError> {
+        let query = SqlQuery::new(statements::LAST_FAILURES).bind(i64::from(letters));
+        self.pool().fetch_all(query).await
     }
 
-    /// Returns the causes of the newest `rows` dead letters, the most frequent first.
+    /// Lists the causes of the newest `rows` dead letters, the most frequent first, at most
+    /// [`MOST_CAUSES`].
     pub async fn list_death_causes(&self, rows: u32) -> Result<Vec<DeathCause>, StoreError> {
         let query = SqlQuery::new(statements::DEATH_CAUSES)
             .bind(i64::from(rows))
