@@ -40,8 +40,8 @@ fn describe_operation(path: &str, operation: &mut Map<String, Value>) {
     let has_body = operation.contains_key("requestBody");
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     let mut has_query = false;
-    let mut names_object = path.ends_with("/dead-letters/replay")
-        || path.ends_with("/dead-letters/stop-replay");
+    let mut names_object =
+        path.ends_with("/dead-letters/replay") || path.ends_with("/dead-letters/stop-replay");
     let mut has_condition = false;
     for parameter in parameters.into_iter().flatten() {
         has_query |= parameter["in"] == "query";
