@@ -38,9 +38,18 @@ pub struct FormKind {
     pub noun: &'static str,
     /// The hint at the field for the secret, if these objects have a secret that can be given.
     pub secret_hint: Option<&'static str>,
+    /// The field without which nothing uses the secret, such as `signing`.
+    pub secret_used_by: Option<&'static str>,
     /// The sections with their parts of the settings. Parts that no section names come last.
     pub sections: &'static [FormSection],
+    /// How many sections are always open. Later ones are folded while nobody changes them.
+    pub open_sections: usize,
+    /// The question above the kinds to choose from.
+    pub question: &'static str,
 }
+
+/// A kind of objects to choose from: its name in the settings, its label, and a sentence.
+pub type FormVariant = (&'static str, &'static str, &'static str);
 
 /// Values to choose from, by the path of the field.
 pub type OfferedValues = Vec<(&'static str, Vec<String>)>;
@@ -60,13 +69,24 @@ pub trait SettingsForm: SettingsResource<Settings: ToSchema> {
         true
     }
 
+    /// Returns the fields that take the place of a field in the form for these settings.
+    fn inner_fields(_field: &FormField, _settings: &Value) -> Option<Vec<FormField>> {
+        None
+    }
+
+    /// Returns what a field is for in the form for these settings, if the schema says it in too
+    /// general terms.
+    fn special_hint(_field: &FormField, _settings: &Value) -> Option<String> {
+        None
+    }
+
     /// Whether a field must be filled in, although the schema does not require it.
     fn must_fill(_field: &FormField) -> bool {
         false
     }
 
     /// Returns the kinds from which a person chooses before the form is shown.
-    fn variants() -> &'static [(&'static str, &'static str)] {
+    fn variants() -> &'static [FormVariant] {
         &[]
     }
 

@@ -1,7 +1,7 @@
 //! Checks the settings of an endpoint against the description of its kind.
 
 use super::api_channel::API;
-use super::channel_kind::{ChannelDescription, ChannelKind};
+use super::channel_kind::{ChannelDescription, ChannelKind, RegisteredChannel};
 use super::{CHANNELS, find_channel};
 use crate::config::ChannelsSection;
 use crate::model::config_schema::dotted_path;
@@ -45,29 +45,43 @@ fn unused_fields(
     endpoint: &EndpointSettings,
     description: &ChannelDescription,
 ) -> impl Iterator<Item = InputFault> {
-    let capabilities = description.capabilities;
-    let signs = endpoint.signing != SignatureScheme::DEFAULT;
-    let is_webhook = endpoint.kind == crate::model::endpoint::WEBHOOK;
-    let has_auth = is_webhook || endpoint.kind == API;
     let set = [
-        ("headers", !capabilities.headers && !endpoint.headers.is_empty()),
-        ("signing", !capabilities.signs && signs),
-        ("envelope", !capabilities.envelope && endpoint.envelope != EnvelopeForm::Default),
-        ("on_gone", !is_webhook && endpoint.on_gone != OnGone::Retry),
-        ("auth", !has_auth && endpoint.auth.is_some()),
-        ("tls", !has_auth && endpoint.tls.is_some()),
-        ("method", !is_webhook && !endpoint.method.is_post()),
-        ("path", !is_webhook && endpoint.path.is_some()),
-        ("query", !is_webhook && !endpoint.query.is_empty()),
-        ("body", !is_webhook && endpoint.body.is_some()),
+        ("headers", !endpoint.headers.is_empty()),
+        ("signing", endpoint.signing != SignatureScheme::DEFAULT),
+        ("envelope", endpoint.envelope != EnvelopeForm::Default),
+        ("on_gone", endpoint.on_gone != OnGone::Retry),
+        ("auth", endpoint.auth.is_some()),
+        ("tls", endpoint.tls.is_some()),
+        ("method", !endpoint.method.is_post()),
+        ("path", endpoint.path.is_some()),
+        ("query", !endpoint.query.is_empty()),
+        ("body", endpoint.body.is_some()),
     ];
     let kind = description.kind;
-    set.into_iter().filter(|(_, is_unused)| *is_unused).map(move |(field, _)| {
+    let is_unused = move |(field, is_set): &(&str, bool)| *is_set && !is_used(description, field);
+    set.into_iter().filter(is_unused).map(move |(field, _)| {
         InputFault::new(
             field,
             format!("an endpoint of kind `{kind}` does not use this field; leave it out"),
         )
     })
+}
+
+/// Whether endpoints of a kind use a field of their settings.
+pub fn uses_field(channel: &RegisteredChannel, field: &str) -> bool {
+    is_used(&channel.description, field)
+}
+
+fn is_used(description: &ChannelDescription, field: &str) -> bool {
+    let is_webhook = description.kind == crate::model::endpoint::WEBHOOK;
+    match field {
+        "headers" => description.capabilities.headers,
+        "signing" => description.capabilities.signs,
+        "envelope" => description.capabilities.envelope,
+        "auth" | "tls" => is_webhook || description.kind == API,
+        "on_gone" | "method" | "path" | "query" | "body" => is_webhook,
+        _ => true,
+    }
 }
 
 /// Returns the JSON Schema of a settings type.

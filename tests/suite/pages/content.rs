@@ -71,6 +71,8 @@ async fn every_page_answers_with_one_h1_and_no_style(#[values(Sqlite, Postgres)]
         "/admin/search?q=erp",
         "/admin/records/invoice/1042",
         "/admin/endpoints/new",
+        "/admin/endpoints/new?kind=email",
+        "/admin/endpoints/new?kind=webhook",
         "/admin/endpoints/erp/edit",
         "/admin/endpoints/erp/rotate",
         "/admin/endpoints/erp/delete",

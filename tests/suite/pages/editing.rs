@@ -43,13 +43,14 @@ async fn an_endpoint_is_made_with_every_field_and_its_secret_is_shown_once(
 ) {
     let Some(world) = World::start(backend).await else { return };
     let operator = Operator::sign_in(&world, ADMIN_TOKEN).await;
-    let form = operator.page("/admin/endpoints/new").await;
+    let form = operator.page("/admin/endpoints/new?kind=webhook").await;
     for field in
         ["name=\"url\"", "name=\"retry.schedule\"", "name=\"rate_limit.burst\"", "name=\"where\""]
     {
         assert!(form.contains(field), "{field} in {form}");
     }
     assert!(form.contains("Most requests in flight at once"), "the API's description is the hint");
+    assert_eq!(hidden_value(&form, "name"), "", "nobody has typed a name yet: {form}");
     let fields = [
         ("name", "erp"),
         ("url", "http://127.0.0.1:9/in"),
@@ -249,6 +250,43 @@ async fn a_flow_is_made_and_its_modules_are_rows() {
         operator.submit("/admin/flows/new", &[("name", "books"), ("endpoints", "erp")]).await;
     assert_eq!(answer.header("location"), "/admin/flows/books", "{}", answer.text());
     assert_eq!(world.get("/api/v1/flows/books").await["events"], json!(["*"]));
+}
+
+#[tokio::test]
+async fn an_endpoint_of_another_kind_has_the_fields_of_its_kind() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let operator = Operator::sign_in(&world, ADMIN_TOKEN).await;
+    let page = operator.page("/admin/endpoints/new").await;
+    assert!(page.contains("/admin/endpoints/new?kind=slack"), "{page}");
+    let page = operator.page("/admin/endpoints/new?kind=email").await;
+    assert!(
+        page.contains("name=\"settings.from\"") && !page.contains("name=\"signing\""),
+        "{page}"
+    );
+    let mail = [
+        ("kind", "email"),
+        ("name", "team"),
+        ("url", "smtp://mail.h.example"),
+        ("settings.from", "books@h.example"),
+        ("settings.to", "a@h.example\r\nb@h.example"),
+        ("enabled", "true"),
+    ];
+    let without = operator.submit("/admin/endpoints/new", &mail[..3]).await;
+    assert_eq!(without.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(without.text().contains("href=\"#f-settings-from\""), "{}", without.text());
+    operator.submit("/admin/endpoints/new", &mail).await;
+    let made = world.get("/api/v1/endpoints/team").await;
+    assert_eq!(made["settings"]["to"], json!(["a@h.example", "b@h.example"]), "{made:#}");
+    let page = operator.page("/admin/endpoints/team/edit").await;
+    assert!(page.contains("value=\"books@h.example\""), "{page}");
+    let state = known_state(&operator, "/admin/endpoints/team/edit").await;
+    let changed = with_state(&state, &[&mail[1..4], &[("settings.to", "c@h.example")]].concat());
+    operator.submit("/admin/endpoints/team/edit", &changed).await;
+    let made = world.get("/api/v1/endpoints/team").await;
+    assert_eq!(
+        (&made["kind"], &made["settings"]["to"]),
+        (&json!("email"), &json!(["c@h.example"]))
+    );
 }
 
 #[tokio::test]

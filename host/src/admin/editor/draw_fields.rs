@@ -94,9 +94,10 @@ fn draw_input(state: &FormState, field: &FormField, id: &str, is_wrong: bool) ->
         FieldShape::Choice(values) => html! {
             label for=(id) { (field.label) }
             select id=(id) name=(path) aria-describedby=(described) aria-invalid=[invalid] {
-                @if !field.is_required || text.is_empty() {
+                // A value that has a default is never empty, so nothing needs to stand for that.
+                @if field.is_nullable || text.is_empty() {
                     option value="" selected[text.is_empty()] {
-                        @if field.is_required { "Choose one" } @else { "default" }
+                        @if field.is_required { "choose one" } @else { "not set" }
                     }
                 }
                 @if !text.is_empty() && !values.iter().any(|value| value == text) {
@@ -153,7 +154,7 @@ fn draw_several(state: &FormState, field: &FormField, values: &[String], id: &st
                     span class="cut" { (value) }
                 }
             }
-            @if values.is_empty() && chosen.is_empty() { p class="hint" { "There is none yet." } }
+            @if values.is_empty() && chosen.is_empty() { p class="hint" { "There are none yet." } }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Draws a form: its errors and its sections.
 
 use super::draw_fields::{draw_field, draw_messages, id_of};
-use super::form_fields::{FieldShape, FormField};
+use super::form_fields::{FieldShape, FormField, label_of};
 use super::form_values::FormValues;
 use super::{FormKind, SettingsForm};
 use crate::admin::call::PageCall;
@@ -91,8 +91,8 @@ pub fn draw_form<R: SettingsForm>(
             (draw_faults(state))
             section class="panel" aria-label="Settings" {
                 div class="in" {
-                    @for (title, sentence, fields) in sections_of(&R::FORM, &state.fields) {
-                        (draw_section(state, &R::FORM, (title, sentence), &fields))
+                    @for (n, section) in sections_of(&R::FORM, &state.fields).iter().enumerate() {
+                        (draw_section::<R>(state, section, n >= R::FORM.open_sections))
                     }
                 }
             }
@@ -104,11 +104,11 @@ pub fn draw_form<R: SettingsForm>(
     }
 }
 
+/// A section with its fields: its title, a sentence about it, and the fields.
+type SectionFields<'f> = (&'static str, &'static str, Vec<&'f FormField>);
+
 /// Returns the sections that have fields. Fields that no section names get a section of their own.
-fn sections_of<'f>(
-    kind: &FormKind,
-    fields: &'f [FormField],
-) -> Vec<(&'static str, &'static str, Vec<&'f FormField>)> {
+fn sections_of<'f>(kind: &FormKind, fields: &'f [FormField]) -> Vec<SectionFields<'f>> {
     let mut sections = Vec::new();
     for (title, sentence, parts) in kind.sections {
         let own = parts.iter().flat_map(|part| fields.iter().filter(move |f| f.top() == *part));
@@ -153,22 +153,91 @@ fn tell_place(fault: &InputFault) -> String {
     if fault.path.is_empty() { String::new() } else { format!("{}: ", fault.path) }
 }
 
-fn draw_section(
+/// Draws a section. One that folds is open only if somebody has changed it or something is wrong in
+/// it.
+fn draw_section<R: SettingsForm>(
     state: &FormState,
-    kind: &FormKind,
-    (title, sentence): (&str, &str),
-    fields: &[&FormField],
+    (title, sentence, fields): &SectionFields<'_>,
+    folds: bool,
 ) -> Markup {
-    let asks_secret =
-        kind.sections.iter().any(|(known, _, parts)| *known == title && parts.contains(&SECRET));
+    let kind = &R::FORM;
+    let is_here =
+        kind.sections.iter().any(|(known, _, parts)| known == title && parts.contains(&SECRET));
+    let is_used =
+        kind.secret_used_by.is_none_or(|path| state.fields.iter().any(|field| field.path == path));
+    let hint = kind.secret_hint.filter(|_| is_here && is_used);
+    let heading = html! { h2 { (title) } p { (sentence) } };
+    let content = html! {
+        div class="fields" {
+            (draw_groups(state, fields))
+            @if let Some(hint) = hint { (draw_secret(state, hint)) }
+        }
+    };
     html! {
-        section class="form-sec" aria-label=(title) {
-            div { h3 { (title) } p { (sentence) } }
-            div class="fields" {
-                @for field in fields { (draw_field(state, field)) }
-                @if let Some(hint) = kind.secret_hint.filter(|_| asks_secret) {
-                    (draw_secret(state, hint))
-                }
+        @if folds {
+            details class="form-fold" open[is_touched::<R>(state, fields)] {
+                summary { div { (heading) } }
+                div class="form-sec" { (content) }
+            }
+        } @else {
+            section class="form-sec" aria-label=(title) { div { (heading) } (content) }
+        }
+    }
+}
+
+/// Whether a field differs from that of a new object, or needs a look.
+fn is_touched<R: SettingsForm>(state: &FormState, fields: &[&FormField]) -> bool {
+    let kind = state.values.text("kind");
+    let usual = R::starting_settings(Some(kind).filter(|kind| !kind.is_empty()));
+    let usual = FormValues::of_settings(&state.fields, &usual);
+    fields.iter().any(|field| {
+        needs_look(state, field) || state.values.tell(&field.path) != usual.tell(&field.path)
+    })
+}
+
+fn needs_look(state: &FormState, field: &FormField) -> bool {
+    !state.faults_at(&field.path).is_empty() || state.notes.contains_key(&field.path)
+}
+
+/// Returns the part to which a field belongs: `webhook.hmac` for `webhook.hmac.header`.
+fn group_of(field: &FormField) -> Option<&str> {
+    let (group, _) = field.path.rsplit_once('.')?;
+    group.contains('.').then_some(group)
+}
+
+/// Draws the fields of a section, then its parts. A part is folded while it is empty, because most
+/// of a kind's parts exclude each other.
+fn draw_groups(state: &FormState, fields: &[&FormField]) -> Markup {
+    let tops: Vec<&str> = fields.iter().map(|field| field.top()).collect();
+    // What all fields of a section have in common is in its title.
+    let is_common = tops.len() > 1 && tops.iter().all(|top| Some(top) == tops.first());
+    let shown = |field: &FormField, outer: Option<&str>| {
+        let outer = outer.or_else(|| is_common.then(|| field.top()));
+        let inner = outer.and_then(|outer| field.path.strip_prefix(outer)?.strip_prefix('.'));
+        let label = inner.map_or_else(|| field.label.clone(), label_of);
+        // The labels of a kind's own settings are made from their own names.
+        let label = if field.top() == "settings" { field.label.clone() } else { label };
+        draw_field(state, &FormField { label, ..field.clone() })
+    };
+    let mut groups: Vec<&str> = Vec::new();
+    for group in fields.iter().filter_map(|field| group_of(field)) {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    html! {
+        @for field in fields.iter().filter(|field| group_of(field).is_none()) {
+            (shown(field, None))
+        }
+        @for group in groups {
+            @let own: Vec<&&FormField> =
+                fields.iter().filter(|field| group_of(field) == Some(group)).collect();
+            @let is_open = own.iter().any(|field| {
+                needs_look(state, field) || !state.values.tell(&field.path).is_empty()
+            });
+            details class="full part" open[is_open] {
+                summary { (label_of(group.split_once('.').map_or(group, |(_, part)| part))) }
+                div class="fields" { @for field in own { (shown(field, Some(group))) } }
             }
         }
     }

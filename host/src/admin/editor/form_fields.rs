@@ -81,6 +81,21 @@ pub fn fields_of<T: ToSchema>() -> Vec<FormField> {
     fields
 }
 
+/// Returns the fields for the object at this path of the settings, in the order of its schema.
+pub fn fields_below(path: &str, schema: &Value) -> Vec<FormField> {
+    let mut fields = Vec::new();
+    let reader = SchemaReader { named: BTreeMap::new() };
+    reader.read_object(schema, path, true, &mut fields);
+    for field in &mut fields {
+        let inner = field.path.get(path.len() + 1..).unwrap_or_default();
+        field.label = match inner {
+            "tls" | "html" | "cc" | "bcc" | "qos" => inner.to_uppercase(),
+            _ => first_upper(&inner.replace('_', " ").replace('.', ", ")),
+        };
+    }
+    fields
+}
+
 /// Deepest nesting of settings that is read.
 const DEEPEST: usize = 6;
 
@@ -216,7 +231,9 @@ fn tell_example(example: &Value) -> String {
 }
 
 /// Words in place of parts of paths that do not read well.
-const WORDS: [(&str, &str); 9] = [
+const WORDS: [(&str, &str); 11] = [
+    ("tls", "TLS"),
+    ("ca", "CA"),
     ("url", "URL"),
     ("where", "condition"),
     ("on_gone", "after 410 Gone"),
@@ -229,13 +246,17 @@ const WORDS: [(&str, &str); 9] = [
 ];
 
 /// Returns the label of a path: `rate_limit.per_second` becomes `Rate limit, per second`.
-fn label_of(path: &str) -> String {
+pub fn label_of(path: &str) -> String {
     let word = |part: &str| {
         let known = WORDS.iter().find(|(name, _)| *name == part);
         known.map_or_else(|| part.replace('_', " "), |(_, word)| (*word).to_owned())
     };
     let label = path.split('.').map(word).collect::<Vec<_>>().join(", ");
-    let mut letters = label.chars();
+    first_upper(&label)
+}
+
+fn first_upper(text: &str) -> String {
+    let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_uppercase().collect::<String>());
     first.unwrap_or_default() + letters.as_str()
 }

@@ -1,7 +1,7 @@
 //! The specifics of the form for each kind of object.
 
-use super::form_fields::FormField;
-use super::{FormKind, OfferedValues, SettingsForm};
+use super::form_fields::{FormField, fields_below};
+use super::{FormKind, FormVariant, OfferedValues, SettingsForm};
 use crate::access::scope::{READ_ONLY, SCOPES};
 use crate::admin::call::{PageCall, PageProblem, PageSection};
 use crate::admin::endpoints::ENDPOINTS;
@@ -16,6 +16,9 @@ use crate::api::flows::FlowResource;
 use crate::api::modules::list_modules;
 use crate::api::sources::SourceResource;
 use crate::api::tokens::TokenResource;
+use crate::channels::find_channel;
+use crate::channels::settings_check::uses_field;
+use crate::model::endpoint::WEBHOOK;
 use crate::model::envelope::EnvelopeForm;
 use crate::model::signature_scheme::SignatureScheme;
 use crate::settings::SettingsSnapshot;
@@ -43,6 +46,30 @@ fn source_names(settings: &SettingsSnapshot) -> Vec<String> {
     names
 }
 
+/// The kinds of endpoints, each with its label and a description.
+const ENDPOINT_KINDS: [FormVariant; 11] = [
+    ("webhook", "Webhook", "Signed HTTP requests to an address of any system."),
+    (
+        "api",
+        "REST API",
+        "Calls of named operations of another system's API; the answer becomes an event.",
+    ),
+    ("slack", "Slack", "Messages to a channel of Slack, Mattermost and the like."),
+    ("teams", "Microsoft Teams", "Cards in a channel of Teams."),
+    ("discord", "Discord", "Messages to a channel of Discord."),
+    ("email", "E-mail", "Messages by a mail server (SMTP)."),
+    ("amqp", "RabbitMQ (AMQP)", "Messages to an exchange or a queue."),
+    ("file", "Files", "Lines of JSON or CSV in a folder of the server."),
+    ("mqtt", "MQTT", "Messages to topics of a broker."),
+    ("nats", "NATS JetStream", "Messages to subjects of a stream."),
+    ("sql", "SQL database", "Rows of a table in PostgreSQL, MySQL or MariaDB."),
+];
+
+/// Returns the kind in the settings of an endpoint.
+fn endpoint_kind(settings: &Value) -> &str {
+    settings.get("kind").and_then(Value::as_str).unwrap_or(WEBHOOK)
+}
+
 impl SettingsForm for EndpointResource {
     const FORM: FormKind = FormKind {
         section: PageSection::Endpoints,
@@ -55,28 +82,77 @@ impl SettingsForm for EndpointResource {
             "whsec_ and 24 to 64 bytes in base64, or 16 to 256 characters. If left empty, a new \
              endpoint gets a random secret, and an existing endpoint keeps its own.",
         ),
+        secret_used_by: Some("signing"),
         sections: &[
             (
                 "Where it goes",
                 "The receiver, and the events that it gets.",
-                &["name", "url", "secret", "events", "where"],
+                &["name", "url", "settings", "events", "where", "secret", "enabled"],
             ),
             (
                 "What is sent",
-                "The form of each request.",
-                &["mode", "envelope", "field_map", "headers", "signing"],
+                "The time and the form of each delivery.",
+                &[
+                    "mode",
+                    "envelope",
+                    "field_map",
+                    "method",
+                    "path",
+                    "query",
+                    "headers",
+                    "body",
+                    "signing",
+                ],
             ),
             ("When it fails", "Time limits and retries.", &["timeout", "retry", "on_gone"]),
             (
                 "How much at once",
                 "Limits that protect the receiver from overload.",
-                &["rate_limit", "max_in_flight", "smart", "ordered", "enabled"],
+                &["rate_limit", "max_in_flight", "smart", "ordered"],
+            ),
+            (
+                "Access and encryption",
+                "Credentials and certificates beyond the signature.",
+                &["auth", "tls"],
             ),
         ],
+        open_sections: 1,
+        question: "Where do its events go?",
     };
 
-    fn starting_settings(_variant: Option<&str>) -> Value {
-        filled_settings::<Self>(json!({"name": "", "url": ""}))
+    fn starting_settings(variant: Option<&str>) -> Value {
+        let kind = variant.unwrap_or(WEBHOOK);
+        let mut settings = filled_settings::<Self>(json!({"name": "", "url": "", "kind": kind}));
+        if let Some(fields) = settings.as_object_mut() {
+            // Settings leave the usual kind out.
+            fields.insert("kind".to_owned(), kind.into());
+        }
+        settings
+    }
+
+    fn variants() -> &'static [FormVariant] {
+        &ENDPOINT_KINDS
+    }
+
+    /// Leaves out the kind, which was chosen before, and what the kind does not use.
+    fn has_field(field: &FormField, settings: &Value) -> bool {
+        let is_used = |kind| uses_field(kind, field.top());
+        field.path != "kind" && find_channel(endpoint_kind(settings)).is_none_or(is_used)
+    }
+
+    /// Draws the kind's own settings as fields.
+    fn inner_fields(field: &FormField, settings: &Value) -> Option<Vec<FormField>> {
+        let channel = find_channel(endpoint_kind(settings)).filter(|_| field.path == "settings")?;
+        Some(fields_below("settings", &channel.settings_schema()))
+    }
+
+    fn special_hint(field: &FormField, settings: &Value) -> Option<String> {
+        let channel = find_channel(endpoint_kind(settings)).filter(|_| field.path == "url")?;
+        let mut hint = channel.description.url_hint.to_owned();
+        if let Some(first) = hint.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        Some(hint + ".")
     }
 
     fn address(name: &str) -> String {
@@ -126,6 +202,7 @@ impl SettingsForm for FlowResource {
         rest_one: "/api/v1/flows/{id}",
         noun: "flow",
         secret_hint: None,
+        secret_used_by: None,
         sections: &[
             (
                 "Which events",
@@ -139,6 +216,8 @@ impl SettingsForm for FlowResource {
             ),
             ("Where they go", "A module can choose among these.", &["endpoints", "enabled"]),
         ],
+        open_sections: usize::MAX,
+        question: "",
     };
 
     fn starting_settings(_variant: Option<&str>) -> Value {
@@ -190,15 +269,15 @@ impl SettingsForm for FlowResource {
     }
 }
 
-/// The kinds of sources, each with a description.
-const SOURCE_KINDS: [(&str, &str); 7] = [
-    ("webhook", "Another system sends webhooks here; their signatures are verified."),
-    ("poll", "Waybill polls a REST API for new data."),
-    ("database", "Waybill reads a CRM's database, or tables that you name."),
-    ("schedule", "Waybill makes an event at certain times."),
-    ("nats", "Waybill takes messages from a stream of NATS JetStream."),
-    ("amqp", "Waybill takes messages from a queue, such as one of RabbitMQ."),
-    ("http", "A program posts events to /api/v1/events."),
+/// The kinds of sources, each with its label and a description.
+const SOURCE_KINDS: [FormVariant; 7] = [
+    ("webhook", "Webhooks", "Another system sends webhooks here; their signatures are verified."),
+    ("poll", "REST API", "Waybill asks another system's API for new data."),
+    ("database", "Database", "Waybill reads a CRM's database, or tables that you name."),
+    ("schedule", "Schedule", "Waybill makes an event at certain times."),
+    ("nats", "NATS JetStream", "Waybill takes messages from a stream."),
+    ("amqp", "RabbitMQ (AMQP)", "Waybill takes messages from a queue."),
+    ("http", "Your own program", "A program posts events to /api/v1/events."),
 ];
 
 impl SettingsForm for SourceResource {
@@ -215,6 +294,7 @@ impl SettingsForm for SourceResource {
              source gets a random secret if its scheme needs one, and an existing source keeps its \
              own.",
         ),
+        secret_used_by: None,
         sections: &[
             (
                 "The source",
@@ -228,6 +308,8 @@ impl SettingsForm for SourceResource {
             ("The stream", "The server, the stream, and how to read its messages.", &["nats"]),
             ("The queue", "The broker, the queue, and how to read its messages.", &["amqp"]),
         ],
+        open_sections: usize::MAX,
+        question: "Where do its events come from?",
     };
 
     fn starting_settings(variant: Option<&str>) -> Value {
@@ -255,7 +337,7 @@ impl SettingsForm for SourceResource {
     /// Shows only the part for the source's own kind. The kind itself was chosen before.
     fn has_field(field: &FormField, settings: &Value) -> bool {
         let kind = settings.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let is_part = SOURCE_KINDS.iter().any(|(name, _)| *name == field.top());
+        let is_part = SOURCE_KINDS.iter().any(|(name, _, _)| *name == field.top());
         field.path != "kind" && (!is_part || field.top() == kind)
     }
 
@@ -275,7 +357,7 @@ impl SettingsForm for SourceResource {
         required.contains(&field.path.as_str())
     }
 
-    fn variants() -> &'static [(&'static str, &'static str)] {
+    fn variants() -> &'static [FormVariant] {
         &SOURCE_KINDS
     }
 
@@ -322,6 +404,7 @@ impl SettingsForm for TokenResource {
         rest_one: "/api/v1/tokens/{id}",
         noun: "token",
         secret_hint: None,
+        secret_used_by: None,
         sections: &[
             (
                 "What it may do",
@@ -334,6 +417,8 @@ impl SettingsForm for TokenResource {
                 &["tables", "sources", "from", "rate", "expires_at"],
             ),
         ],
+        open_sections: usize::MAX,
+        question: "",
     };
 
     fn starting_settings(_variant: Option<&str>) -> Value {
@@ -355,5 +440,32 @@ impl SettingsForm for TokenResource {
         _object: &Self::Object,
     ) -> Result<Vec<String>, PageProblem> {
         Ok(vec!["Nobody can use the token any more, and its sessions end.".to_owned()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channels::CHANNELS;
+
+    #[test]
+    fn every_kind_of_endpoint_can_be_chosen_and_has_its_settings_as_fields() {
+        let offered = ENDPOINT_KINDS.map(|(kind, _, _)| kind);
+        let known = CHANNELS.iter().map(|channel| channel.description.kind);
+        assert_eq!(offered.to_vec(), known.collect::<Vec<_>>());
+        let fields = |kind: &str| {
+            let settings = EndpointResource::starting_settings(Some(kind));
+            let all =
+                super::super::form_fields::fields_of::<crate::model::endpoint::EndpointSettings>();
+            let own = all.into_iter().filter(|f| EndpointResource::has_field(f, &settings));
+            let paths = own.flat_map(|field| {
+                EndpointResource::inner_fields(&field, &settings).unwrap_or_else(|| vec![field])
+            });
+            paths.map(|field| field.path).collect::<Vec<_>>()
+        };
+        let [email, webhook] = ["email", "webhook"].map(fields);
+        assert!(email.contains(&"settings.from".to_owned()), "{email:?}");
+        assert!(!email.iter().any(|path| path == "signing" || path == "body"), "{email:?}");
+        assert!(webhook.contains(&"signing".to_owned()) && !webhook.contains(&"kind".to_owned()));
     }
 }

@@ -41,6 +41,18 @@ impl FormValues {
         self.0.insert(field.path.clone(), write_value(field, value));
     }
 
+    /// Empties the fields that must be filled in and still hold an empty text. In a form for a new
+    /// object they are what a person has not typed yet.
+    #[must_use]
+    pub fn without_empty(mut self, fields: &[FormField]) -> Self {
+        for field in fields.iter().filter(|field| field.is_required) {
+            if self.text(&field.path) == EMPTY_TEXT {
+                self.0.remove(&field.path);
+            }
+        }
+        self
+    }
+
     /// Reads the texts that a browser sent. Empty rows are left out, and line ends are converted to
     /// `\n`.
     pub fn of_form(fields: &[FormField], form: &FormFields) -> Self {

@@ -53,8 +53,14 @@ pub fn draw_edit_button<R: SettingsForm>(call: &PageCall, name: &str, class: &st
 fn form_fields<R: SettingsForm>(settings: &Value, offered: &OfferedValues) -> Vec<FormField> {
     let mut fields = fields_of::<R::Settings>();
     fields.retain(|field| R::has_field(field, settings));
+    let inner = |field: FormField| R::inner_fields(&field, settings).unwrap_or_else(|| vec![field]);
+    let mut fields: Vec<FormField> = fields.into_iter().flat_map(inner).collect();
     for field in &mut fields {
         field.is_required |= R::must_fill(field);
+        if let Some(hint) = R::special_hint(field, settings) {
+            field.hint = hint;
+            field.example = None;
+        }
         for (path, values) in offered.iter().filter(|(_, values)| values.len() <= MOST_BOXES) {
             if field.path == *path {
                 field.offer(values);
@@ -79,13 +85,13 @@ pub async fn show_new<R: SettingsForm>(
     QueryInput(page): QueryInput<NewPage>,
 ) -> PageResult {
     let kind = page.kind.as_deref();
-    let is_known = |kind: &str| R::variants().iter().any(|(known, _)| *known == kind);
+    let is_known = |kind: &str| R::variants().iter().any(|(known, _, _)| *known == kind);
     if !R::variants().is_empty() && !kind.is_some_and(is_known) {
         return Ok(draw_variants::<R>());
     }
     let settings = R::starting_settings(kind);
     let fields = form_fields::<R>(&settings, &R::offered_values(&call).await?);
-    let values = FormValues::of_settings(&fields, &settings);
+    let values = FormValues::of_settings(&fields, &settings).without_empty(&fields);
     let state = FormState { fields, values, hidden: kind_field(&settings), ..FormState::default() };
     Ok(new_content::<R>(&call, &state, StatusCode::OK))
 }
@@ -103,13 +109,13 @@ fn draw_variants<R: SettingsForm>() -> PageContent {
         div class="stack" {
             div class="head" { div {
                 h1 { (title) }
-                p class="lead s" { "How do its events come?" }
+                p class="lead s" { (kind.question) }
             } }
             section class="panel" aria-label="Kinds" {
-                ul class="in stack-s" {
-                    @for (name, sentence) in R::variants() {
+                ul class="kinds" {
+                    @for (name, label, sentence) in R::variants() {
                         li {
-                            a class="name" href={ (kind.list) "/new?kind=" (name) } { (name) }
+                            a class="name" href={ (kind.list) "/new?kind=" (name) } { (label) }
                             span class="why" { (sentence) }
                         }
                     }
@@ -127,13 +133,20 @@ fn new_content<R: SettingsForm>(
 ) -> PageContent {
     let kind = &R::FORM;
     let title = format!("New {}", kind.noun);
-    let does = format!("Make the {}", kind.noun);
+    let does = format!("Create {}", kind.noun);
+    let variant = state.hidden.first().map(|(_, name)| name.as_str());
+    let variant = R::variants().iter().find(|(name, _, _)| Some(*name) == variant);
     let action = format!("{}/new", kind.list);
     let body = html! {
         div class="stack" {
             div class="head" { div {
                 h1 { (title) }
-                @for (_, name) in &state.hidden { p class="lead s" { "Kind: " code { (name) } } }
+                @if let Some((_, label, sentence)) = variant {
+                    p class="lead s" {
+                        b { (label) } ": " (sentence) " "
+                        a href={ (kind.list) "/new" } { "Choose another kind" }
+                    }
+                }
             } }
             (draw_form::<R>(call, state, &action, (&does, kind.list)))
         }

@@ -13,9 +13,9 @@ pub fn secret_content(kind: &FormKind, name: &str, address: &str, secret: &str) 
                 h1 { "Copy the " (what) " of " (name) " now" }
                 p class="lead" { "It cannot be shown again." }
             } }
-            section class="panel" aria-label={ "The " (what) } { div class="in stack-s" {
-                pre class="code" role="region" tabindex="0" aria-label={ "The " (what) } { (secret) }
-                div class="row" { a class="btn" href=(address) { "Done, to " (name) } }
+            div class="panel" { div class="in stack-s" {
+                pre class="code secret" role="region" tabindex="0" aria-label={ "The " (what) } { (secret) }
+                div class="row" { a class="btn main" href=(address) { "I have copied it" } }
             } }
         }
     };
