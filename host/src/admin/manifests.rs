@@ -9,12 +9,15 @@ use crate::store::modules::read_manifest;
 use maud::{Markup, html};
 
 /// Draws the form that activates a version, under a button that first says what the version may do.
-pub fn draw_activation(call: &PageCall, view: &ModuleView) -> Markup {
+///
+/// An older version than the active one is rolled back to.
+pub fn draw_activation(call: &PageCall, view: &ModuleView, active: Option<u32>) -> Markup {
+    let is_older = active.is_some_and(|active| view.version < active);
     let action = format!("{}/versions/{}/activate", module_address(&view.name), view.version);
     let pending = view.pending.join(",");
     html! {
         details class="ask" {
-            summary class="btn" { "Activate…" }
+            summary class="btn small" { @if is_older { "Roll back…" } @else { "Activate…" } }
             div class="pick" {
                 p class="s" {
                     "Flows that are not pinned to a version run this one from the next event on. The \
@@ -28,7 +31,9 @@ pub fn draw_activation(call: &PageCall, view: &ModuleView) -> Markup {
                     (draw_form_key(call))
                     input type="hidden" name="approve" value=(pending);
                     button class="btn main" type="submit" {
-                        @if view.pending.is_empty() { "Activate it" } @else { "Approve and activate it" }
+                        @if !view.pending.is_empty() { "Approve and activate it" }
+                        @else if is_older { "Roll back to v" (view.version) }
+                        @else { "Activate it" }
                     }
                 }
             }

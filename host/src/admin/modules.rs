@@ -90,13 +90,16 @@ pub async fn show_list(call: PageCall) -> PageResult {
     let body = html! {
         div class="stack" {
             div class="head" { div {
-                h1 { (tell_number(modules.len() as u64, "module", "modules")) }
+                h1 {
+                    @if modules.is_empty() { "No modules" }
+                    @else { (tell_number(modules.len() as u64, "module", "modules")) }
+                }
                 p class="lead s" {
                     "A module is a WebAssembly component that filters, changes or routes events."
                 }
             } }
             section class="panel" aria-label="Modules" {
-                @if modules.is_empty() { p class="in" { "There is no module yet." } }
+                @if modules.is_empty() { p class="in" { "No modules yet. A flow works without one." } }
                 @else { (draw_table("Modules", "mid", &columns, &rows)) }
             }
             (draw_upload(&call, None))
@@ -154,9 +157,10 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
     let Json(found) = show_module(call.state(), call.principal.clone(), path).await?;
     let mut versions = found.data;
     versions.sort_by_key(|view| std::cmp::Reverse(view.version));
+    let active = versions.iter().find(|view| view.active).map(|view| view.version);
     let hidden = versions.len().saturating_sub(MOST_VERSIONS);
     let rows = html! {
-        @for view in versions.iter().take(MOST_VERSIONS) { (draw_row(&draw_version(&call, view))) }
+        @for view in versions.iter().take(MOST_VERSIONS) { (draw_row(&draw_version(&call, view, active))) }
     };
     let columns = [
         ("Version", false),
@@ -182,12 +186,18 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
                 }
                 section class="panel" aria-labelledby="im" {
                     header { h2 id="im" { "What the newest version asks for" } }
-                    div class="in" {
+                    div class="in stack-s" {
                         @if let Some(view) = versions.first() { (draw_manifest(view)) }
-                        p class="hint" { "Interfaces that it imports:" }
-                        @if newest.imports.is_empty() { p class="hint" { "Nothing." } }
-                        ul class="plain stack-s" {
-                            @for import in &newest.imports { li { code { (import) } } }
+                        @if !newest.imports.is_empty() {
+                            details {
+                                summary class="s" {
+                                    (tell_number(newest.imports.len() as u64, "interface", "interfaces"))
+                                    " that it imports"
+                                }
+                                ul class="plain" {
+                                    @for import in &newest.imports { li { code { (import) } } }
+                                }
+                            }
                         }
                     }
                 }
@@ -198,7 +208,7 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
     Ok(PageContent::new(PageSection::Modules, name, body).below("Modules", MODULES))
 }
 
-fn draw_version(call: &PageCall, view: &ModuleView) -> Markup {
+fn draw_version(call: &PageCall, view: &ModuleView, active: Option<u32>) -> Markup {
     let report = ShownReport::of(view);
     let sign = if view.active { StateSign::ACTIVE } else { StateSign::KEPT };
     let may = call.may_post("/api/v1/modules/{name}/versions/{version}/activate");
@@ -217,7 +227,7 @@ fn draw_version(call: &PageCall, view: &ModuleView) -> Markup {
             a class="btn small" href={ (module_address(&view.name)) "/versions/" (view.version) "/component" }
                 download { "Download" }
             @if may && !view.active {
-                (draw_activation(call, view))
+                (draw_activation(call, view, active))
             }
         }))
     }
