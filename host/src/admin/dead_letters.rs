@@ -114,17 +114,25 @@ pub async fn show_list(
     let causes = load_causes(&call).await?;
     let list = load_list(&call, &uri, &page).await?;
     let preview = replay::draw_preview(&call, &page).await?;
+    let is_known = !causes.is_empty() || page.is_narrow() || page.cursor.is_some();
     let body = html! {
         div class="stack" {
             div id="live-causes" data-live="part" { (draw_head(&causes)) }
             (progress::draw_progress(&call, &page, &causes))
-            @if !causes.is_empty() { (draw_causes(&call, &causes)) }
-            div class="stack-s" id="sel" {
-                h2 class="vh" { "Dead letters that match" }
-                (draw_filters(&call, &page, &causes))
-                div class={ @if preview.is_some() { "wide-narrow" } } {
-                    (list)
-                    @if let Some(preview) = preview { (preview) }
+            div id="live-death-causes" data-live="part" {
+                @if !causes.is_empty() { (draw_causes(&call, &causes)) }
+            }
+            // Live, too: an ended replay must not leave rows that are still to be replayed.
+            div id="live-letters" data-live="part" {
+                @if is_known {
+                    div class="stack-s" id="sel" {
+                        h2 class="vh" { "Dead letters that match" }
+                        (draw_filters(&call, &page, &causes))
+                        div class={ @if preview.is_some() { "wide-narrow" } } {
+                            (list)
+                            @if let Some(preview) = preview { (preview) }
+                        }
+                    }
                 }
             }
         }
@@ -147,9 +155,9 @@ fn draw_head(causes: &[DeathCause]) -> Markup {
                 }
             }
             p class="lead s" {
-                @if letters == 0 { "Everything that was due has arrived or is still being tried." }
+                @if letters == 0 { "Everything that was due has arrived or is still being tried. What no retry can mend appears here." }
                 @else {
-                    "These will not be tried again by themselves. Mend the cause, then replay."
+                    "These are not retried automatically. Mend the cause, then replay them."
                 }
                 @if replaying > 0 {
                     " " (tell_number(replaying, "replay is", "replays are")) " under way."

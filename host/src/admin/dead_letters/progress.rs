@@ -39,7 +39,7 @@ pub fn draw_progress(call: &PageCall, page: &LettersPage, causes: &[DeathCause])
                         @if let Some(begun) = begun {
                             progress max=(begun) value=(begun - left) aria-label="Replays that ended" {}
                             p class="s" {
-                                (tell_count(begun - left)) " of " (tell_count(begun)) " ended. Deliveries that \
+                                (tell_count(begun - left)) " of " (tell_count(begun)) " have ended. Those that \
                                  failed again are dead letters again."
                             }
                         }

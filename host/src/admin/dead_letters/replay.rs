@@ -84,6 +84,9 @@ pub async fn draw_preview(
     let query = DeadLetterQuery { until: Some(until.clone()), ..page.query(call) };
     let since = query.since.clone();
     let plan = load_plan(call, query).await?;
+    if plan.matched == 0 {
+        return Ok(None);
+    }
     Ok(Some(html! {
         section class="panel early" aria-labelledby="rp" {
             header { h2 id="rp" { "Replay all that match" } }
