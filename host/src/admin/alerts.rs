@@ -1,11 +1,12 @@
 //! The page of alerts: which fire now, which were resolved, and the rules.
 
 use super::call::{ActionResult, PageCall, PageContent, PageResult, PageSection};
+use super::events::answer::capitalise;
 use super::forms::FormFields;
 use super::layout::draw_button;
 use super::signs::StateSign;
 use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
-use super::texts::{draw_age, draw_due, tell_number};
+use super::texts::{draw_age, draw_due, draw_prose, tell_number};
 use super::{endpoint_address, flow_address, source_address};
 use crate::api::alerts::{
     AlertQuery, AlertView, RuleView, SilenceRequest, acknowledge_alert, list_alerts, list_rules,
@@ -13,7 +14,7 @@ use crate::api::alerts::{
 };
 use crate::api::body::{JsonInput, QueryInput};
 use crate::model::alert::{AlertState, AlertSubject, SubjectKind};
-use crate::model::alert_rule::AlertSeverity;
+use crate::model::alert_rule::{AlertMetric, AlertSeverity};
 use crate::time::span::TimeSpan;
 use axum::Json;
 use axum::extract::Path;
@@ -38,7 +39,7 @@ pub async fn show_list(call: PageCall) -> PageResult {
         found.data.into_iter().partition(|alert| alert.state != AlertState::Resolved);
     let firing = open.iter().filter(|alert| alert.state == AlertState::Firing).count();
     let title = match firing {
-        0 => "No alert fires".to_owned(),
+        0 => "No alert is firing".to_owned(),
         count => format!("{} firing", tell_number(count as u64, "alert is", "alerts are")),
     };
     let body = html! {
@@ -69,14 +70,14 @@ fn draw_alerts(call: &PageCall, title: &str, alerts: &[AlertView]) -> Markup {
                 (draw_cell("nw", &alert_sign(alert).draw()))
                 (draw_cell("w", &html! {
                     (draw_subject(&alert.subject))
-                    span class="why" { (alert.summary) }
-                    @if let Some(next) = &alert.next_step { span class="why" { (next) } }
+                    span class="why" { (draw_prose(&capitalise(&alert.summary))) }
+                    @if let Some(next) = &alert.next_step { span class="why" { (draw_prose(next)) } }
                 }))
                 (draw_labelled_cell("num nw", "Value", &html! { (alert.shown_value) }))
                 (draw_labelled_cell("num nw", "Limit", &html! { (alert.shown_limit) }))
                 (draw_labelled_cell("num nw", "Since", &draw_age(call.now, alert.since)))
                 (draw_labelled_cell("w", "Handled", &draw_reaction(call, alert)))
-                (draw_cell("r", &html! {
+                (draw_cell("act w", &html! {
                     @if may_act && alert.state != AlertState::Resolved {
                         (draw_actions(call, alert))
                     }
@@ -152,31 +153,56 @@ fn draw_rules(rules: &[RuleView]) -> Markup {
     let rows = html! {
         @for rule in rules {
             (draw_row(&html! {
-                (draw_cell("w", &html! { code { (rule.rule.as_str()) } }))
+                (draw_cell("w", &html! {
+                    code { (rule.rule.as_str()) }
+                    span class="why" { (tell_measure(rule.rule)) }
+                }))
                 (draw_labelled_cell("nw", "State", &html! {
                     @if rule.enabled { (StateSign::ACTIVE.draw()) } @else { (StateSign::PAUSED.draw()) }
                 }))
                 (draw_labelled_cell("num nw", "Limit", &html! {
                     @match rule.limit {
                         Some(limit) => (crate::alerts::alert_texts::tell_value(rule.rule, limit)),
-                        None => "learnt",
+                        None => "learned",
                     }
                 }))
-                (draw_labelled_cell("num nw", "For", &html! { (rule.wait) }))
+                (draw_labelled_cell("num nw", "After", &html! {
+                    @let wait = rule.wait.to_string();
+                    @if wait == "0s" { "at once" } @else { (wait) }
+                }))
                 (draw_labelled_cell("nw", "Severity", &html! { (rule.severity.as_str()) }))
             }))
         }
     };
     let columns =
-        [("Rule", false), ("State", false), ("Limit", true), ("For", true), ("Severity", false)];
+        [("Rule", false), ("State", false), ("Limit", true), ("After", true), ("Severity", false)];
     html! {
         section class="panel" aria-labelledby="rules" {
             header {
                 h2 id="rules" { "Rules" }
-                span class="s" { code { "alerts.*" } " in the configuration sets them" }
+                span class="meta" { "set by " code { "alerts.*" } " in the configuration" }
             }
             (draw_table("Rules", "mid", &columns, &rows))
         }
+    }
+}
+
+/// Says what a rule measures.
+const fn tell_measure(rule: AlertMetric) -> &'static str {
+    match rule {
+        AlertMetric::DeadLetters => "Dead letters that nobody has replayed",
+        AlertMetric::FailureRate => {
+            "Share of an endpoint's attempts that failed in the last 15 minutes"
+        }
+        AlertMetric::OldestWaiting => "Time that an endpoint's oldest delivery has waited",
+        AlertMetric::EndpointFailing => "Time that an endpoint has been failing",
+        AlertMetric::SourceSilent => "Time that a source has sent nothing",
+        AlertMetric::SourceDown => "Time since a source's last complete run",
+        AlertMetric::ModuleFailures => {
+            "Events of a flow whose modules failed in the last 15 minutes"
+        }
+        AlertMetric::DiskFree => "Free share of the data folder's disk",
+        AlertMetric::CertificateDays => "Days until the server's certificate ends",
     }
 }
 

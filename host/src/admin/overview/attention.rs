@@ -6,10 +6,13 @@ use crate::admin::call::PageCall;
 use crate::admin::dead_letters::DEAD_LETTERS;
 use crate::admin::dead_letters::causes::cause_place;
 use crate::admin::endpoints::health::tell_waiting;
+use crate::admin::events::answer::capitalise;
 use crate::admin::layout::draw_button;
 use crate::admin::signs::{StateSign, StateTone, draw_icon};
-use crate::admin::texts::{draw_since, tell_ago, tell_count, tell_number};
+use crate::admin::texts::{draw_prose, draw_since, tell_ago, tell_count, tell_number};
 use crate::admin::{endpoint_address, flow_address, source_address};
+use crate::api::alerts::AlertView;
+use crate::model::alert_rule::AlertMetric;
 use crate::time::timestamp::Timestamp;
 use maud::{Markup, html};
 
@@ -43,7 +46,12 @@ pub fn list_attention(call: &PageCall, data: &OverviewData) -> Vec<AttentionItem
 }
 
 fn list_alerts(call: &PageCall, data: &OverviewData, items: &mut Vec<AttentionItem>) {
-    for alert in &data.alerts {
+    // Dead letters have entries by cause, which lead to the replay. One problem is listed once.
+    let is_listed = |alert: &&AlertView| {
+        alert.rule == AlertMetric::DeadLetters
+            && data.causes.iter().any(|cause| cause.letters > cause.replaying)
+    };
+    for alert in data.alerts.iter().filter(|alert| !is_listed(alert)) {
         items.push(AttentionItem {
             sign: alert_sign(alert),
             title: html! { "Alert " code { (alert.rule.as_str()) } ": " (draw_subject(&alert.subject)) },
@@ -109,7 +117,7 @@ fn list_causes(call: &PageCall, data: &OverviewData, items: &mut Vec<AttentionIt
             sentence: cause.detail.clone(),
             since: Some(draw_since(call.now, cause.first_at)),
             began: Some(cause.first_at),
-            count: format!("the last {}", tell_ago(call.now, cause.last_at)),
+            count: format!("latest {}", tell_ago(call.now, cause.last_at)),
             action: html! { a class="btn" href=(address) { "Review " (tell_count(open)) } },
             is_alert: false,
         });
@@ -179,6 +187,9 @@ pub fn tell_health(call: &PageCall, data: &OverviewData) -> String {
     };
     let unwell = judged.iter().filter(is_unwell).count();
     let all = tell_number(judged.len() as u64, "endpoint", "endpoints");
+    if judged.is_empty() {
+        return "Nothing is set up yet. Begin with a source and an endpoint.".to_owned();
+    }
     match unwell {
         0 => format!("{all}, none of them in trouble."),
         1 => format!("1 of {all} is not well."),
@@ -210,7 +221,10 @@ fn draw_item(item: &AttentionItem) -> Markup {
                 (draw_icon(item.sign.icon)) span class="vh" { (item.sign.word) }
             }
             div class="what" {
-                b { (item.title) } p class="cut2" title=(item.sentence) { (item.sentence) }
+                b { (item.title) }
+                p class="cut2" title=(item.sentence.replace('`', "")) {
+                    (draw_prose(&capitalise(&item.sentence)))
+                }
             }
             div class="f" { @if let Some(since) = &item.since { (since) } }
             div class="f" { (item.count) }
