@@ -13,7 +13,7 @@ use super::dead_letters::causes::load_causes;
 use super::endpoints::health::HealthReport;
 use super::filters::SPANS;
 use super::sources::{ShownSource, load_sources};
-use super::texts::tell_clock;
+use super::texts::draw_clock;
 use crate::api::alerts::{AlertQuery, AlertView, list_alerts};
 use crate::api::body::QueryInput;
 use crate::model::alert::AlertState;
@@ -87,7 +87,7 @@ pub async fn show_overview(
                     h1 { (attention::tell_count_of(&items)) }
                     p class="lead s" { (attention::tell_health(&call, &data)) }
                 }
-                p class="meta" { "As of " (tell_clock(call.now)) " UTC" }
+                p class="meta" { "As of " (draw_clock(call.now)) }
             }
             (draw_attention(&items))
             @if let Some(figures) = &data.figures {

@@ -147,7 +147,7 @@ impl<'t> EventTimeline<'t> {
             label: "Captured".to_owned(),
             note: self.trace.event.source.clone(),
             sign: Some(StateSign::WELL),
-            result: tell_clock(self.trace.event.received_at),
+            result: format!("{} UTC", tell_clock(self.trace.event.received_at)),
             bars: vec![bar],
         });
     }
@@ -273,7 +273,7 @@ impl<'t> EventTimeline<'t> {
                 depth: 2,
                 icon: None,
                 label: format!("Attempt {}", attempt.number),
-                note: tell_clock(attempt.at),
+                note: format!("{} UTC", tell_clock(attempt.at)),
                 sign: Some(sign),
                 result: tell_attempt(attempt),
                 bars: bars.to_vec(),

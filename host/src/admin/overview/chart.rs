@@ -2,7 +2,7 @@
 
 use super::figures::{SLOTS, SpanFigures};
 use crate::admin::filters::SPANS;
-use crate::admin::texts::{tell_clock, tell_count};
+use crate::admin::texts::{draw_clock, draw_time, tell_count};
 use crate::time::timestamp::Timestamp;
 use maud::{Markup, html};
 
@@ -66,7 +66,7 @@ pub fn draw_chart(figures: &SpanFigures, span: &str) -> Markup {
                     (draw_bars(figures, up, down))
                     div class="x" aria-hidden="true" {
                         @for slot in (0..SLOTS).step_by(SLOTS / 6) {
-                            span { (tell_start(figures, figures.slot_start(slot))) }
+                            span { (draw_time(figures.slot_start(slot), &tell_start(figures, figures.slot_start(slot)))) }
                         }
                         span { "now" }
                     }
@@ -137,7 +137,7 @@ fn draw_bars(figures: &SpanFigures, up: u64, down: u64) -> Markup {
                 g {
                     title {
                         (tell_start(figures, figures.slot_start(n)))
-                        ": " (slot.delivered)
+                        " UTC: " (slot.delivered)
                         " delivered, "
                         (slot.failed_attempts) " failed attempts, " (slot.dead) " dead"
                     }
@@ -181,8 +181,8 @@ fn draw_behind(figures: &SpanFigures) -> Markup {
                         @let start = figures.slot_start(n);
                         tr {
                             td {
-                                (tell_start(figures, start))
-                                " " span class="soft" { (tell_clock(start)) }
+                                (draw_time(start, &tell_start(figures, start)))
+                                " " span class="soft" { (draw_clock(start)) }
                             }
                             td class="num" { (slot.delivered) }
                             td class="num" { (slot.failed_attempts) }
