@@ -143,9 +143,9 @@ async fn offered_kinds(call: &PageCall) -> Result<Vec<EventKind>, ApiProblem> {
 }
 
 fn tell_list(found: &FoundEvents, page: &EventsPage) -> String {
-    let which = if page.is_narrow() { "that match, newest first" } else { "newest first" };
-    let more = if found.next.is_some() { ", and there may be more" } else { "" };
-    format!("{} shown {which}{more}.", tell_count(found.events.len() as u64))
+    let which = if page.is_narrow() { " that match" } else { "" };
+    let more = if found.next.is_some() { "; there may be more" } else { "" };
+    format!("{} shown{which}, newest first{more}.", tell_count(found.events.len() as u64))
 }
 
 /// Counts one property over the newest events, as values for a picker.

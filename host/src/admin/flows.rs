@@ -205,7 +205,7 @@ fn draw_path(call: &PageCall, route: &FlowRuntime) -> Markup {
                             }
                         }
                     }
-                    dt { "Made" } dd { (draw_age(call.now, route.flow.created_at)) }
+                    dt { "Created" } dd { (draw_age(call.now, route.flow.created_at)) }
                     dt { "Id" } dd { code { (route.flow.id) } }
                 }
             }

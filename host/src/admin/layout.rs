@@ -2,9 +2,10 @@
 
 use super::assets::asset_addresses;
 use super::call::{PageCall, PageContent, PageSection};
+use super::events::answer::capitalise;
 use super::guard::FORM_KEY;
 use super::signs::{draw_icon, draw_sprite};
-use super::texts::tell_count;
+use super::texts::{draw_prose, tell_count};
 use crate::api::problem::ApiProblem;
 use axum::response::{Html, IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -184,7 +185,7 @@ impl<'c> PageFrame<'c> {
         html! {
             div class="who" {
                 b { (self.call.principal.token().settings.name) }
-                "times are ages or in your time zone (UTC without scripts)"
+                span data-zone { "Times are in UTC" }
                 (draw_button(self.call, "/admin/sign-out", "bare small", "Sign out"))
             }
         }
@@ -266,7 +267,7 @@ impl<'c> PageFrame<'c> {
     fn draw_notice(&self) -> Markup {
         html! {
             @if let Some(notice) = &self.notice {
-                p class="note said" role="status" { (notice) }
+                p class="note said" role="status" { span { (draw_prose(notice)) } }
             }
         }
     }
@@ -297,7 +298,7 @@ pub fn problem_content(problem: &ApiProblem) -> PageContent {
         div class="stack" {
             div class="head" { div {
                 h1 { (title) }
-                p class="lead" { (problem.detail) }
+                p class="lead" { (draw_prose(&capitalise(&problem.detail))) }
             } }
             @if problem.errors.len() > 1 {
                 ul class="panel" {
@@ -308,7 +309,7 @@ pub fn problem_content(problem: &ApiProblem) -> PageContent {
             }
             p class="meta s" {
                 // If the request failed in the server, it is unknown how far it came.
-                @if status.is_client_error() { "Nothing was changed. " }
+                @if status.is_client_error() && status != StatusCode::NOT_FOUND { "Nothing was changed. " }
                 a href="/admin" { "Go to the overview" }
             }
         }

@@ -49,8 +49,13 @@ pub async fn show_list(call: PageCall) -> PageResult {
     let Json(found) = list_tokens(call.state(), call.principal.clone()).await?;
     let tokens: Vec<ShownToken> = read_shown(found.data)?;
     let rows = html! { @for token in &tokens { (draw_row(&draw_cells(&call, token))) } };
-    let columns =
-        [("Token", false), ("State", false), ("May", false), ("Last used", true), ("Made", true)];
+    let columns = [
+        ("Token", false),
+        ("State", false),
+        ("May", false),
+        ("Last used", true),
+        ("Created", true),
+    ];
     let body = html! {
         div class="stack" {
             div class="head" {
@@ -83,7 +88,7 @@ fn draw_cells(call: &PageCall, token: &ShownToken) -> Markup {
         (draw_labelled_cell("num nw", "Last used", &html! {
             @match token.last_used_at { Some(at) => (draw_age(call.now, at)), None => "never" }
         }))
-        (draw_labelled_cell("num nw x", "Made", &draw_age(call.now, token.created_at)))
+        (draw_labelled_cell("num nw x", "Created", &draw_age(call.now, token.created_at)))
     }
 }
 

@@ -59,7 +59,7 @@ pub async fn show_page(
     let name = view.settings.name.clone();
     let body = html! {
         div class="stack" {
-            (draw_head(&call, &view, sign))
+            (draw_head(&call, &view, sign, health.waiting))
             div id="live-note" data-live="part" { (draw_note(&call, &health, sign, &why)) }
             div class="wide-narrow" {
                 div class="stack" id="live-health" data-live="part" {
@@ -83,7 +83,7 @@ pub async fn show_page(
     Ok(PageContent::new(PageSection::Endpoints, name, body).below("Endpoints", ENDPOINTS))
 }
 
-fn draw_head(call: &PageCall, view: &EndpointView, sign: StateSign) -> Markup {
+fn draw_head(call: &PageCall, view: &EndpointView, sign: StateSign, waiting: u64) -> Markup {
     let name = &view.settings.name;
     let here = endpoint_address(name);
     let may_set = call.principal.may_call(&http::Method::PATCH, "/api/v1/endpoints/{id}");
@@ -107,7 +107,7 @@ fn draw_head(call: &PageCall, view: &EndpointView, sign: StateSign) -> Markup {
                 } @else if may_set {
                     (draw_button(call, &format!("{here}/resume"), "", "Resume"))
                 }
-                @if call.may_post("/api/v1/deliveries/cancel") {
+                @if waiting > 0 && call.may_post("/api/v1/deliveries/cancel") {
                     (draw_confirmation(call, &format!("{here}/cancel"), "Call off waiting deliveries…", "Call off all",
                         "All waiting deliveries to this endpoint are called off and not sent. Each can \
                          be sent again from its event."))
@@ -308,7 +308,7 @@ fn draw_short(call: &PageCall, view: &EndpointView) -> Markup {
                     @if let Some(warning) = &view.warning {
                         dt { "Warning" } dd class="bad" { (warning) }
                     }
-                    dt { "Made" } dd { (draw_age(call.now, view.created_at)) }
+                    dt { "Created" } dd { (draw_age(call.now, view.created_at)) }
                     dt { "Id" } dd { code { (view.id) } }
                     dt { "Dead letters" }
                     dd {
