@@ -1,11 +1,5 @@
-//! The task runner of the workspace: `cargo xtask test
-//! demo
-//! bench
-//! ci
-//! contract
-//! measure
-//! gen
-//! package`.
+//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | contract | pages |
+//! measure | gen | package`.
 //!
 //! It only needs rustup's cargo. It installs or starts everything else that a task needs: the
 //! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL and MariaDB, the languages
@@ -27,7 +21,9 @@ mod needs;
 mod objects_page;
 mod package;
 mod packages;
+mod pages;
 mod process;
+mod server;
 mod test;
 
 use anyhow::{Result, bail};
@@ -56,6 +52,9 @@ enum Task {
     Ci,
     /// Check a server against its own description, with generated requests
     Contract,
+    /// Work through an operator's day on the real pages in a headless Chromium, check every page with
+    /// axe-core, and take its pictures
+    Pages,
     /// Measure the readability of the code: names, comments, lengths
     Measure,
     /// Write the generated files
@@ -92,6 +91,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Bench(passed) => bench::run(&passed.arguments).await,
         Task::Ci => ci::run().await,
         Task::Contract => contract::run().await,
+        Task::Pages => pages::run().await,
         Task::Measure => measure::run().await,
         Task::Gen { check: true } => generated::check().await,
         Task::Gen { check: false } => generated::write().await,

@@ -19,6 +19,9 @@ pub(crate) const MARIADB: &str = "WAYBILL_TEST_MARIADB";
 /// Names the folder with the libraries of `tests/libraries`.
 pub(crate) const LIBRARIES: &str = "WAYBILL_LIBRARIES";
 
+/// Debian's browser.
+const CHROMIUM: &str = "chromium";
+
 /// The unavailable programs, and so the skipped tests.
 #[derive(Debug, Default)]
 pub(crate) struct Skips(Vec<String>);
@@ -160,6 +163,19 @@ pub(crate) async fn buildah(skips: &mut Skips) {
     if !answers("buildah").await {
         skips.add("the container image", "buildah is not installed");
     }
+}
+
+/// Provides the browser that looks at the pages. Returns `None` if it is not available.
+pub(crate) async fn chromium(skips: &mut Skips) -> Option<&'static str> {
+    let is_there = || answers(CHROMIUM);
+    if !is_there().await {
+        install(&["chromium"]).await;
+    }
+    if is_there().await && answers("node").await {
+        return Some(CHROMIUM);
+    }
+    skips.add("the pages in a browser", "Chromium or Node is not installed");
+    None
 }
 
 /// Provides the webhook libraries of senders and receivers for the tests. Returns `None` if they

@@ -53,6 +53,24 @@ async fn create(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Installs the libraries that `tests/browser` lists, and copies its programs beside them, where
+/// Node looks for libraries. Returns the folder.
+pub(crate) async fn browser() -> Result<PathBuf> {
+    let pinned = workspace().join("tests/browser");
+    let folder = target().join("browser");
+    std::fs::create_dir_all(&folder)?;
+    node(&folder, &pinned).await?;
+    for entry in std::fs::read_dir(&pinned)? {
+        let path = entry?.path();
+        if let (Some("mjs"), Some(name)) =
+            (path.extension().and_then(|ending| ending.to_str()), path.file_name())
+        {
+            std::fs::write(folder.join(name), read(&path)?)?;
+        }
+    }
+    Ok(folder)
+}
+
 /// Installs the packages of a `package-lock.json` into `node_modules` of a folder.
 async fn node(folder: &Path, pinned: &Path) -> Result<()> {
     let lock = "package-lock.json";
