@@ -300,7 +300,7 @@ async fn a_broker_that_is_short_of_memory_gets_no_copy_for_each_attempt() {
     let Some(broker) = Broker::start(Amqp).await else { return };
     let Some(world) = World::start(Sqlite).await else { return };
     let Broker::Amqp(server) = &broker else { panic!("it is RabbitMQ") };
-    let quick = json!({"timeout": "2s", "retry": {"schedule": vec!["1s"; 60]}});
+    let quick = json!({"timeout": "2s", "retry": {"schedule": vec!["1s"; 50]}});
     world.endpoint(&merged(broker.endpoint(&Amqp.settings()), &quick)).await;
     server.set_memory_alarm(true).unwrap();
     capture(&world, 0..COUNT).await;

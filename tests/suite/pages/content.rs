@@ -220,7 +220,11 @@ async fn a_load_that_fails_is_a_page_that_says_so() {
     assert!(answer.text().contains("<h1>Something in this request is wrong"), "{}", answer.text());
     let answer = operator.ask("/admin/endpoints/nothing").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert!(answer.text().contains("there is no endpoint `nothing`"), "{}", answer.text());
+    assert!(
+        answer.text().contains("There is no endpoint <code>nothing</code>"),
+        "{}",
+        answer.text()
+    );
     let answer = operator.ask("/admin/events?type=a%00b").await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
 }

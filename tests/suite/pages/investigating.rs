@@ -212,7 +212,7 @@ async fn replays_at_a_rate_show_how_far_they_are_and_can_be_stopped() {
     assert_eq!(target, "/admin/dead-letters?endpoint=erp&begun=3#progress", "{}", answer.text());
     world.eventually(dead, |found| found.as_array().unwrap().len() == 2).await;
     let page = operator.page("/admin/dead-letters?endpoint=erp&begun=3").await;
-    assert!(page.contains("2 replays under way") && page.contains("1 of 3 ended"), "{page}");
+    assert!(page.contains("2 replays under way") && page.contains("1 of 3 have ended"), "{page}");
     operator.submit("/admin/dead-letters/stop", &[("endpoint", "erp")]).await;
     let page = operator.page("/admin/dead-letters?endpoint=erp").await;
     assert!(page.contains("2 replays were called off"), "{page}");

@@ -76,7 +76,7 @@ async fn a_read_only_token_sees_no_button_and_its_forms_are_refused() {
     for path in refused {
         let answer = viewer.submit(path, &[("until", "0"), ("count", "1")]).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}: {}", answer.text());
-        assert!(answer.text().contains("this needs the scope"), "{path}");
+        assert!(answer.text().contains("This needs the scope"), "{path}");
     }
     assert_eq!(world.get("/api/v1/endpoints/erp").await["enabled"], true);
     let forms_alone = ["/admin/endpoints/new", "/admin/endpoints/erp/edit", "/admin/sources/new"];
