@@ -75,14 +75,13 @@ impl PostgresWriter {
 }
 
 /// Creates the inbox. Another connection may create it at the same time: PostgreSQL then refuses one
-/// of the two with `unique_violation` in its own catalogue, or with `duplicate_table`, in spite of
-/// `IF NOT EXISTS`. It waits for the other's commit before it refuses, so the table exists then.
+/// of the two in spite of `IF NOT EXISTS`, with one of several errors of its catalogue. It waits for
+/// the other's commit before it refuses, so a second probe finds the table.
 async fn create_inbox(connection: &mut PgConnection, plan: &WritePlan) -> sqlx::Result<()> {
     let create = sqlx::raw_sql(AssertSqlSafe(plan.inbox_create.clone()));
-    match create.execute(connection).await {
-        Err(why) if matches!(code(&why), Some("23505" | "42P07")) => Ok(()),
-        created => created.map(drop),
-    }
+    let Err(refused) = create.execute(&mut *connection).await else { return Ok(()) };
+    let probe = sqlx::raw_sql(AssertSqlSafe(plan.inbox_probe.clone()));
+    probe.execute(connection).await.map(drop).map_err(|_| refused)
 }
 
 /// Returns the options of a connection. They override the environment variables of PostgreSQL's
