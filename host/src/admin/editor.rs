@@ -74,8 +74,8 @@ pub trait SettingsForm: SettingsResource<Settings: ToSchema> {
         None
     }
 
-    /// Returns what a field is for in the form for these settings, if the schema says it in too
-    /// general terms.
+    /// Returns the hint of a field in the form for these settings, if the schema's description is
+    /// too general for them.
     fn special_hint(_field: &FormField, _settings: &Value) -> Option<String> {
         None
     }
