@@ -81,7 +81,7 @@ async fn create_inbox(connection: &mut PgConnection, plan: &WritePlan) -> sqlx::
     let create = sqlx::raw_sql(AssertSqlSafe(plan.inbox_create.clone()));
     let Err(refused) = create.execute(&mut *connection).await else { return Ok(()) };
     let probe = sqlx::raw_sql(AssertSqlSafe(plan.inbox_probe.clone()));
-    probe.execute(connection).await.map(drop).map_err(|_| refused)
+    if probe.execute(connection).await.is_ok() { Ok(()) } else { Err(refused) }
 }
 
 /// Returns the options of a connection. They override the environment variables of PostgreSQL's
