@@ -38,7 +38,7 @@ pub use sections::{
 };
 
 /// Every key that the file and the environment may set.
-pub const KEYS: [&str; 62] = [
+pub const KEYS: [&str; 65] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -90,6 +90,7 @@ pub const KEYS: [&str; 62] = [
     "alerts.source_silent",
     "alerts.source_down",
     "alerts.module_failures",
+    "alerts.module_open",
     "alerts.disk_free",
     "alerts.certificate_days",
     "modules.max_component",
@@ -99,6 +100,8 @@ pub const KEYS: [&str; 62] = [
     "modules.max_log",
     "modules.policy",
     "modules.plain_http",
+    "modules.breaker_faults",
+    "modules.breaker_wait",
     "shutdown.grace",
     "shutdown.drain",
 ];
@@ -246,6 +249,8 @@ impl Config {
             "modules.max_log" => put(&mut self.modules.max_log, value),
             "modules.policy" => put(&mut self.modules.policy, value),
             "modules.plain_http" => put(&mut self.modules.plain_http, value),
+            "modules.breaker_faults" => put(&mut self.modules.breaker_faults, value),
+            "modules.breaker_wait" => put(&mut self.modules.breaker_wait, value),
             "shutdown.grace" => put(&mut self.shutdown.grace, value),
             "shutdown.drain" => put(&mut self.shutdown.drain, value),
             "metrics.listen" => put(&mut self.metrics.listen, value),
@@ -416,7 +421,7 @@ impl Config {
         ]
     }
 
-    fn module_rules(&self) -> [ConfigRule; 6] {
+    fn module_rules(&self) -> [ConfigRule; 8] {
         let modules = &self.modules;
         [
             (
@@ -448,6 +453,16 @@ impl Config {
                 modules.plain_http.iter().all(|host| is_host(host)),
                 "modules.plain_http",
                 "each must be a host such as \"crm.internal:8080\", lower case, without scheme or path",
+            ),
+            (
+                modules.breaker_faults <= 1_000,
+                "modules.breaker_faults",
+                "must be 0 (no breaker opens) to 1000",
+            ),
+            (
+                check_range(modules.breaker_wait, Duration::from_millis(100), 60 * MINUTE),
+                "modules.breaker_wait",
+                "must be \"100ms\" to \"1h\"",
             ),
         ]
     }

@@ -31,6 +31,7 @@ pub mod flow;
 pub mod grant_policy;
 pub mod id;
 pub mod message_mapping;
+pub mod module_breaker;
 pub mod module_manifest;
 pub mod module_secret;
 pub mod node_description;

@@ -130,6 +130,12 @@ fn count_permits(context: &PlannerContext, planning: &LeasedPlanning) -> u32 {
 }
 
 async fn claim_plannings(context: &PlannerContext, lane: &FlowLane) {
+    let settings = context.live.current_settings();
+    let now = context.journal.clock().now();
+    if settings.find_flow(lane.flow).is_some_and(|route| route.is_parked(now)) {
+        // The events would be released again at once. The patrol comes back later.
+        return;
+    }
     match context.journal.claim_plannings(lane, PLANNING_HOLD).await {
         Ok(claimed) => claimed.into_iter().for_each(|planning| lane.push_planning(planning)),
         Err(error) => tracing::warn!(%error, "cannot ask the database for events to plan"),
@@ -218,6 +224,11 @@ async fn plan_once(
         drop(permit.take());
     }
     let held = outcome.heavy;
+    if let (Some(route), Err(ModulesFailed { is_parked: true, .. })) = (route, &outcome.result) {
+        // Called before the event is released, so that later events of the flow go to the table too
+        // and stay behind it.
+        route.lane.room.note_waiting();
+    }
     let (deliveries, failed, mut effects) = match outcome.result {
         Ok(deliveries) => (deliveries, None, outcome.effects),
         Err(failed) => {
@@ -315,6 +326,7 @@ async fn store_plan(
 const fn tell_result(planned: &RecordedPlan) -> PlanResult {
     match planned.failed {
         Some(ModuleFailed::Retry(_)) => PlanResult::Postponed,
+        Some(ModuleFailed::Parked(_)) => PlanResult::Parked,
         Some(ModuleFailed::Dead { .. }) => PlanResult::Dead,
         None if planned.deliveries.is_empty() => PlanResult::Dropped,
         None => PlanResult::Planned,
@@ -335,6 +347,10 @@ fn judge_failure(
     planning: &LeasedPlanning,
     failed: ModulesFailed,
 ) -> ModuleFailed {
+    if failed.is_parked {
+        // Due since its capture, so that the flow's events keep their order. The claim waits.
+        return ModuleFailed::Parked(planning.event.received_at);
+    }
     let tries = usize::try_from(planning.attempts).unwrap_or(usize::MAX);
     let steps = context.schedule.get(..failed.most_retries).unwrap_or(&context.schedule);
     match steps.get(tries) {

@@ -22,12 +22,13 @@ use crate::listener::tls::{self, ServedCertificates};
 use crate::listener::{self, BoundListener, ConnectionBounds};
 use crate::maintenance;
 use crate::mcp;
+use crate::model::module_breaker::BreakerLimits;
 use crate::model::node_description::NodeDescription;
 use crate::net::http_client::{ClientSettings, DeliveryClient};
 use crate::pipeline;
 use crate::settings::endpoint_runtime::EndpointDefaults;
 use crate::settings::live;
-use crate::settings::live::LiveSettings;
+use crate::settings::live::{LiveSettings, ModuleRules};
 use crate::sources;
 use crate::store::prefetch::PrefetchOutlets;
 use crate::store::{EventStore, RunningNode, StoreError, StoreOpening};
@@ -138,8 +139,8 @@ impl Server {
         let new_token = enter_cluster(&journal, &config, address, &sealer).await?;
         let modules = open_modules(&config, &sealer, &folder, program)?;
         let largest_body = config.server.max_body.max(modules.0.limits().upload_bytes);
-        let (defaults, policy) = (endpoint_defaults(&config), config.modules.policy);
-        let live = LiveSettings::open(journal.clone(), sealer, defaults, modules, policy).await?;
+        let (defaults, rules) = (endpoint_defaults(&config), module_rules(&config));
+        let live = LiveSettings::open(journal.clone(), sealer, defaults, modules, rules).await?;
         let client = delivery_client(&config, room.outgoing)?;
         let audit = CallAudit::new(journal.clone(), !config.audit.retention.get().is_zero());
         let tasks = TaskTracker::new();
@@ -461,6 +462,13 @@ fn read_certificates(config: &Config) -> Result<Option<Arc<ServedCertificates>>,
         return Ok(None);
     };
     Ok(Some(Arc::new(ServedCertificates::open(certificate, key)?)))
+}
+
+/// Returns the rules for all modules that flows run.
+const fn module_rules(config: &Config) -> ModuleRules {
+    let modules = &config.modules;
+    let (faults, wait) = (modules.breaker_faults, modules.breaker_wait.get());
+    ModuleRules { policy: modules.policy, breaker: BreakerLimits { faults, wait } }
 }
 
 /// What modules may use at most.

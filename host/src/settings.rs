@@ -9,6 +9,7 @@ pub mod endpoint_access;
 pub mod endpoint_runtime;
 pub mod live;
 pub mod matching;
+pub mod module_breakers;
 pub mod module_grants;
 pub mod oauth_access;
 pub mod sealed;
@@ -21,14 +22,16 @@ use crate::metrics::{FlowFigures, ModuleFigures};
 use crate::model::capability_grants::CapabilityGrants;
 use crate::model::flow::{Flow, FlowModule, ModuleConfig};
 use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
+use crate::model::module_breaker::OpenBreakerAction;
 use crate::model::record_fields::IndexedFields;
 use crate::model::source::Source;
 use crate::settings::endpoint_runtime::EndpointRuntime;
+use crate::settings::module_breakers::ModuleBreaker;
 use crate::settings::source_runtime::SourceRuntime;
 use crate::signing::usable_secret::UsableSecrets;
 use crate::store::prefetch::FlowLane;
 use crate::time::timestamp::Timestamp;
-use crate::wasm::LoadedModule;
+use crate::wasm::{LoadedModule, ModuleRole};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -87,6 +90,8 @@ pub struct ModuleStage {
     /// events of another flow with the same module come in between.
     pub share: Semaphore,
     pub figures: Arc<ModuleFigures>,
+    /// The breaker of the version. `None` if no version runs.
+    pub breaker: Option<Arc<ModuleBreaker>>,
 }
 
 /// Why a module does not run.
@@ -101,6 +106,20 @@ pub enum ModuleUnusable {
     NotLoaded(String),
 }
 
+impl ModuleStage {
+    /// Returns what happens to events while the module's breaker is open. Events cannot pass a version
+    /// that routes, even if the flow says so for another version.
+    pub fn when_open(&self) -> OpenBreakerAction {
+        let routes = |module: &LoadedModule| module.report().exports.contains(&ModuleRole::Route);
+        match (self.settings.when_open, &self.module) {
+            (OpenBreakerAction::Pass, Ok((_, module))) if routes(module) => {
+                OpenBreakerAction::DeadLetter
+            }
+            (action, _) => action,
+        }
+    }
+}
+
 impl FlowRuntime {
     /// Returns whether one of its modules may use state.
     pub fn remembers(&self) -> bool {
@@ -108,6 +127,21 @@ impl FlowRuntime {
             stage.grants.as_ref().is_some_and(|grants| grants.state.is_some())
         };
         self.modules.iter().any(remembers)
+    }
+
+    /// Returns whether its events now wait for the breaker of one of its modules.
+    pub fn is_parked(&self, now: Timestamp) -> bool {
+        let parks =
+            self.modules.iter().filter(|stage| stage.when_open() == OpenBreakerAction::Park);
+        parks.filter_map(|stage| stage.breaker.as_ref()).any(|breaker| breaker.holds_back(now))
+    }
+
+    /// Returns since when the breaker of one of its modules has been open on this node, and why.
+    pub fn find_open_breaker(&self) -> Option<(Timestamp, String)> {
+        let breakers = self.modules.iter().filter_map(|stage| stage.breaker.as_ref());
+        let open =
+            |breaker: &Arc<ModuleBreaker>| Some((breaker.open_since()?, breaker.tell_refusal()));
+        breakers.filter_map(open).min_by_key(|(since, _)| *since)
     }
 
     /// Returns why the flow refuses an event, in words for the trace.

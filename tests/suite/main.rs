@@ -15,6 +15,7 @@ mod at_rest;
 mod audit;
 mod automations;
 mod bounds;
+mod breaker;
 mod capabilities;
 mod capture;
 mod channels;

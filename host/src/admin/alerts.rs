@@ -201,6 +201,7 @@ const fn tell_measure(rule: AlertMetric) -> &'static str {
         AlertMetric::ModuleFailures => {
             "Events of a flow whose modules failed in the last 15 minutes"
         }
+        AlertMetric::ModuleOpen => "Time that the breaker of a flow's module has been open",
         AlertMetric::DiskFree => "Free share of the data folder's disk",
         AlertMetric::CertificateDays => "Days until the server's certificate ends",
     }

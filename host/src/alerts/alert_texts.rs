@@ -26,6 +26,9 @@ pub fn tell_alert(finding: &AlertFinding) -> String {
         AlertMetric::ModuleFailures => {
             format!("the modules of flow `{name}` failed lately, events: {value}")
         }
+        AlertMetric::ModuleOpen => {
+            format!("the breaker of a module of flow `{name}` has been open for {value}")
+        }
         AlertMetric::DiskFree => format!("{value} of the disk of {name} is free"),
         AlertMetric::CertificateDays => format!("the certificate of {name} ends in {value}"),
     };
@@ -68,6 +71,11 @@ pub fn tell_next_step(finding: &AlertFinding) -> String {
         AlertMetric::ModuleFailures => {
             "Open an event of the flow to see the module's error. If a new version is to blame, \
              activate the previous one."
+                .to_owned()
+        }
+        AlertMetric::ModuleOpen => {
+            "Open an event of the flow to see the module's error, correct the module, and activate \
+             another version. Waiting events then run automatically."
                 .to_owned()
         }
         AlertMetric::DiskFree => {

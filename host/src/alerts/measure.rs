@@ -163,6 +163,9 @@ impl ValueCollector<'_> {
             let (metric, failures) = (AlertMetric::ModuleFailures, count(health.failures()));
             let detail = health.detail.unwrap_or_default();
             self.note_counted(metric, &subject, failures, detail, sight.are_deaths_cut);
+            if let Some((since, detail)) = route.find_open_breaker() {
+                self.note(AlertMetric::ModuleOpen, &subject, sight.seconds_since(since), detail);
+            }
             let is_own =
                 |cause: &DeathCause| cause.endpoint_id.is_none() && cause.flow_id == Some(id);
             self.note_letters(&subject, self.open_letters(is_own));

@@ -222,6 +222,7 @@ async fn build_trial_flow(
                 module: stage.module.clone(),
                 share: Semaphore::new(app.live.engine().side_by_side()),
                 figures: Arc::clone(&stage.figures),
+                breaker: None,
             },
         });
     }

@@ -1,15 +1,18 @@
 //! Common steps of changing the settings of sources, endpoints and flows.
 
 use super::AppState;
+use super::modules::exported_roles;
 use super::problem::ApiProblem;
 use crate::model::config_schema::ConfigSchema;
 use crate::model::fault::InputFault;
 use crate::model::flow::{FlowModule, FlowSettings};
+use crate::model::module_breaker::OpenBreakerAction;
 use crate::model::secrets::SigningSecrets;
 use crate::settings::{SettingsSnapshot, sealed};
 use crate::store::modules::ModuleVersion;
 use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
 use crate::time::timestamp::Timestamp;
+use crate::wasm::ModuleRole;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -63,10 +66,18 @@ pub fn put_settings<S: Serialize>(
 /// The known modules with their versions, and the active one of each.
 #[derive(Debug, Default)]
 pub struct KnownModules {
-    /// The configuration schema of each version, if it has one and it is known.
-    versions: BTreeMap<String, BTreeMap<u32, Option<ConfigSchema>>>,
+    versions: BTreeMap<String, BTreeMap<u32, KnownVersion>>,
     /// The active version. `None` for a module that will be uploaded.
     active: BTreeMap<String, Option<u32>>,
+}
+
+/// The known facts of a version. Nothing is known of a version that will be uploaded.
+#[derive(Debug, Default)]
+struct KnownVersion {
+    /// The schema of its configuration, if it has one.
+    schema: Option<ConfigSchema>,
+    /// Whether it exports `route`.
+    routes: bool,
 }
 
 impl KnownModules {
@@ -74,8 +85,9 @@ impl KnownModules {
         let mut known = Self::default();
         for version in versions {
             let schema = version.manifest().and_then(|manifest| manifest.config);
+            let routes = exported_roles(version).contains(&ModuleRole::Route);
             let of_name = known.versions.entry(version.name.clone()).or_default();
-            of_name.insert(version.version, schema);
+            of_name.insert(version.version, KnownVersion { schema, routes });
             if version.active {
                 known.activate(&version.name, Some(version.version));
             }
@@ -104,10 +116,14 @@ impl KnownModules {
             Ok(number) => number,
             Err(fault) => return vec![fault],
         };
-        let schemas = self.versions.get(&module.name);
-        let schema = number.and_then(|number| schemas?.get(&number)?.as_ref());
+        let versions = self.versions.get(&module.name);
+        let Some(version) = number.and_then(|number| versions?.get(&number)) else {
+            return Vec::new();
+        };
+        let schema = version.schema.as_ref();
         let faults = schema.map(|schema| schema.check_config(&module.config)).unwrap_or_default();
-        faults.into_iter().map(|fault| fault.within("config")).collect()
+        let faults = faults.into_iter().map(|fault| fault.within("config"));
+        faults.chain(check_pass(module, version.routes)).collect()
     }
 
     /// Returns the version that a flow's module runs, if it is known.
@@ -134,6 +150,18 @@ impl KnownModules {
             (None, Some(active)) => Ok(*active),
         }
     }
+}
+
+/// Returns a fault if a flow lets events pass a module that routes while its breaker is open.
+pub fn check_pass(module: &FlowModule, routes: bool) -> Option<InputFault> {
+    let is_wrong = routes && module.when_open == OpenBreakerAction::Pass;
+    is_wrong.then(|| {
+        let message = format!(
+            "module `{}` routes, so events cannot pass without it: choose `dead_letter` or `park`",
+            module.name
+        );
+        InputFault::new("when_open", message)
+    })
 }
 
 /// Returns a fault for each object that a flow names and that does not exist.

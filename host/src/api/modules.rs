@@ -3,6 +3,7 @@
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
 pub mod activation;
+pub mod breaker_view;
 
 use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
@@ -15,6 +16,7 @@ use crate::catalog;
 use crate::health::health_view::HealthView;
 use crate::model::event::{Event, attribute_texts};
 use crate::model::fault::{InputFault, check_name};
+use crate::model::flow::FlowModule;
 use crate::store::modules::{ModuleVersion, NewModule};
 use crate::time::timestamp::Timestamp;
 use crate::wasm::{ModuleInput, ModuleRejection, ModuleRole, PATIENCE, RunEnd};
@@ -22,6 +24,7 @@ use activation::approve_upload;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
+use breaker_view::BreakerView;
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -65,6 +68,9 @@ pub struct ModuleView {
     /// active version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthView>,
+    /// State of the version's breaker on this node. Only for versions that flows run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerView>,
     /// The module's counters, over all versions. Only with the active version of a module that is
     /// requested by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -73,12 +79,8 @@ pub struct ModuleView {
 
 /// Returns the roles that are lost when one version replaces another, if any.
 pub fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<String> {
-    let roles = |version: &ModuleVersion| -> Vec<ModuleRole> {
-        let report: Option<ReportedExports> = serde_json::from_str(version.report.get()).ok();
-        report.map(|report| report.exports).unwrap_or_default()
-    };
-    let kept = roles(wanted);
-    let lost = roles(active).into_iter().filter(|role| !kept.contains(role));
+    let kept = exported_roles(wanted);
+    let lost = exported_roles(active).into_iter().filter(|role| !kept.contains(role));
     let lost: Vec<String> = lost.map(|role| format!("`{}`", role.name())).collect();
     (!lost.is_empty()).then(|| {
         format!(
@@ -88,6 +90,12 @@ pub fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<Stri
             active.version
         )
     })
+}
+
+/// Returns the roles that a version exports.
+pub fn exported_roles(version: &ModuleVersion) -> Vec<ModuleRole> {
+    let report: Option<ReportedExports> = serde_json::from_str(version.report.get()).ok();
+    report.map(|report| report.exports).unwrap_or_default()
 }
 
 /// The part of a report with the exports of a component.
@@ -113,6 +121,7 @@ impl ModuleView {
             denied: decision.denied,
             warning: None,
             health: None,
+            breaker: None,
             counters: BTreeMap::new(),
         }
     }
@@ -124,7 +133,8 @@ fn show_version(app: &AppState, version: ModuleVersion) -> ModuleView {
         let figures = app.journal.metrics().find_module(&version.name);
         HealthView::of_module(&figures.read_health())
     });
-    ModuleView { health, ..ModuleView::new(app, version) }
+    let breaker = BreakerView::find(app, &version);
+    ModuleView { health, breaker, ..ModuleView::new(app, version) }
 }
 
 async fn versions(app: &AppState, name: &str) -> Result<Vec<ModuleVersion>, ApiProblem> {
@@ -320,7 +330,7 @@ pub async fn run_module(
         tracing::error!(module = name, %why, "a stored module does not load");
         ApiProblem::internal()
     })?;
-    let settings = crate::model::flow::FlowModule { name, version: None, config: request.config };
+    let settings = FlowModule { name, config: request.config, ..FlowModule::default() };
     let attributes = event.attributes.as_deref().map(attribute_texts).unwrap_or_default();
     let attributes: Vec<(&str, &str)> =
         attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -179,6 +179,11 @@ pub struct ModulesSection {
     pub policy: GrantPolicy,
     /// Hosts to which modules may send requests without TLS, as manifests name them.
     pub plain_http: Vec<String>,
+    /// Faults in a row (traps, exceeded time or memory) that open a module's breaker, 0 to 1000. With
+    /// 0, no breaker opens.
+    pub breaker_faults: u32,
+    /// Time until an open breaker lets one event through to try the module, 100 ms to 1 h.
+    pub breaker_wait: TimeSpan,
 }
 
 /// Section `shutdown`.
@@ -287,6 +292,8 @@ impl Default for ModulesSection {
             max_log: 64 << 10,
             policy: GrantPolicy::default(),
             plain_http: Vec::new(),
+            breaker_faults: 5,
+            breaker_wait: seconds(30),
         }
     }
 }

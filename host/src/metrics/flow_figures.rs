@@ -15,6 +15,8 @@ pub enum PlanResult {
     Dropped,
     /// The modules failed and will run again.
     Postponed,
+    /// The event waits until the breaker of a module is closed.
+    Parked,
     /// The modules failed and will not run again by themselves.
     Dead,
 }
@@ -25,6 +27,7 @@ pub struct FlowFigures {
     planned: Counter,
     dropped: Counter,
     postponed: Counter,
+    parked: Counter,
     dead: Counter,
 }
 
@@ -35,6 +38,7 @@ impl FlowFigures {
             PlanResult::Planned => &self.planned,
             PlanResult::Dropped => &self.dropped,
             PlanResult::Postponed => &self.postponed,
+            PlanResult::Parked => &self.parked,
             PlanResult::Dead => &self.dead,
         };
         counter.inc();
@@ -48,8 +52,7 @@ pub struct FlowFamilies(Family<ResultLabels, Counter>);
 impl FlowFamilies {
     pub fn register(registry: &mut Registry) -> Self {
         let plans = Family::default();
-        let help =
-            "Events that a flow with modules handled, by result: planned, dropped, postponed, dead";
+        let help = "Events that a flow with modules handled, by result: planned, dropped, postponed, parked, dead";
         registry.register("waybill_flow_plans", help, plans.clone());
         Self(plans)
     }
@@ -63,6 +66,7 @@ impl FlowFamilies {
             planned: result("planned"),
             dropped: result("dropped"),
             postponed: result("postponed"),
+            parked: result("parked"),
             dead: result("dead"),
         }
     }

@@ -1,9 +1,11 @@
 //! Figures of each module, and the module's health.
 
 use super::histogram::{AtomicHistogram, SHORT_SECONDS};
+use crate::model::module_breaker::OpenBreakerAction;
 use crate::time::timestamp::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -29,9 +31,14 @@ pub enum CallOutcome {
 /// The figures of one module.
 #[derive(Debug)]
 pub struct ModuleFigures {
+    /// The number of its breakers that are open: one for each version that flows run.
+    pub open_breakers: Gauge,
     passed: Counter,
     dropped: Counter,
     failed: Counter,
+    dead_by_breaker: Counter,
+    passed_by_breaker: Counter,
+    parked_by_breaker: Counter,
     seconds: AtomicHistogram,
     last_success: AtomicI64,
     /// The time of the first failure after the last success, in microseconds, or [`NEVER`].
@@ -72,6 +79,16 @@ impl ModuleFigures {
         }
     }
 
+    /// Counts an event that an open breaker kept from the module.
+    pub fn note_kept_back(&self, action: OpenBreakerAction) {
+        let counter = match action {
+            OpenBreakerAction::DeadLetter => &self.dead_by_breaker,
+            OpenBreakerAction::Pass => &self.passed_by_breaker,
+            OpenBreakerAction::Park => &self.parked_by_breaker,
+        };
+        counter.inc();
+    }
+
     /// Returns the health of the module.
     pub fn read_health(&self) -> ModuleHealth {
         let time = |cell: &AtomicI64| {
@@ -94,6 +111,8 @@ impl ModuleFigures {
 #[derive(Debug)]
 pub struct ModuleFamilies {
     calls: Family<CallLabels, Counter>,
+    kept_back: Family<CallLabels, Counter>,
+    open_breakers: Family<ModuleLabel, Gauge>,
     seconds: CallSeconds,
 }
 
@@ -106,7 +125,14 @@ impl ModuleFamilies {
         registry.register("waybill_module_calls", help, calls.clone());
         let help = "How long calls of modules took";
         registry.register("waybill_module_call_seconds", help, seconds.clone());
-        Self { calls, seconds }
+        let (kept_back, open_breakers) = (Family::default(), Family::default());
+        let help =
+            "Events that an open breaker kept from a module, by action: dead_letter, pass, park";
+        registry.register("waybill_module_kept_back", help, kept_back.clone());
+        let help =
+            "Breakers of a module that are open on this node, one for each version that flows run";
+        registry.register("waybill_module_open_breakers", help, open_breakers.clone());
+        Self { calls, kept_back, open_breakers, seconds }
     }
 
     pub fn make(&self, name: &str) -> ModuleFigures {
@@ -114,7 +140,15 @@ impl ModuleFamilies {
             let labels = [("module", name.to_owned()), ("outcome", outcome.to_owned())];
             self.calls.get_or_create_owned(&labels)
         };
+        let action = |action: OpenBreakerAction| {
+            let labels = [("module", name.to_owned()), ("action", action.as_str().to_owned())];
+            self.kept_back.get_or_create_owned(&labels)
+        };
         ModuleFigures {
+            open_breakers: self.open_breakers.get_or_create_owned(&[("module", name.to_owned())]),
+            dead_by_breaker: action(OpenBreakerAction::DeadLetter),
+            passed_by_breaker: action(OpenBreakerAction::Pass),
+            parked_by_breaker: action(OpenBreakerAction::Park),
             passed: outcome("passed"),
             dropped: outcome("dropped"),
             failed: outcome("failed"),

@@ -37,6 +37,8 @@ pub enum AlertMetric {
     SourceDown,
     /// Number of a flow's recent events whose modules failed.
     ModuleFailures,
+    /// How long the breaker of one of a flow's modules has been open.
+    ModuleOpen,
     /// Percentage of free space on the disk of the data folder.
     DiskFree,
     /// Days until the server's certificate expires.
@@ -95,7 +97,7 @@ impl AlertSeverity {
 }
 
 impl AlertMetric {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DeadLetters,
         Self::FailureRate,
         Self::OldestWaiting,
@@ -103,6 +105,7 @@ impl AlertMetric {
         Self::SourceSilent,
         Self::SourceDown,
         Self::ModuleFailures,
+        Self::ModuleOpen,
         Self::DiskFree,
         Self::CertificateDays,
     ];
@@ -117,6 +120,7 @@ impl AlertMetric {
             Self::SourceSilent => "source_silent",
             Self::SourceDown => "source_down",
             Self::ModuleFailures => "module_failures",
+            Self::ModuleOpen => "module_open",
             Self::DiskFree => "disk_free",
             Self::CertificateDays => "certificate_days",
         }
@@ -130,9 +134,11 @@ impl AlertMetric {
         match self {
             Self::DeadLetters | Self::ModuleFailures => AlertUnit::Count,
             Self::FailureRate | Self::DiskFree => AlertUnit::Percent,
-            Self::OldestWaiting | Self::EndpointFailing | Self::SourceSilent | Self::SourceDown => {
-                AlertUnit::Seconds
-            }
+            Self::OldestWaiting
+            | Self::EndpointFailing
+            | Self::SourceSilent
+            | Self::SourceDown
+            | Self::ModuleOpen => AlertUnit::Seconds,
             Self::CertificateDays => AlertUnit::Days,
         }
     }
@@ -152,6 +158,7 @@ impl AlertMetric {
             Self::SourceSilent => (None, None, 0, AlertSeverity::Warning),
             Self::SourceDown => (Some(HOUR / 4), None, 0, AlertSeverity::Critical),
             Self::ModuleFailures => (Some(10), Some(1), 5 * MINUTE, AlertSeverity::Warning),
+            Self::ModuleOpen => (Some(60), None, 0, AlertSeverity::Critical),
             Self::DiskFree => (Some(10), Some(12), MINUTE, AlertSeverity::Critical),
             Self::CertificateDays => (Some(14), None, 0, AlertSeverity::Warning),
         };
@@ -162,6 +169,7 @@ impl AlertMetric {
             | Self::EndpointFailing
             | Self::SourceSilent
             | Self::SourceDown
+            | Self::ModuleOpen
             | Self::DiskFree
             | Self::CertificateDays => Duration::ZERO,
         };

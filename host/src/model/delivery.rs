@@ -201,7 +201,8 @@ pub struct DeadLetter {
     /// The flow whose modules failed.
     pub flow_id: Option<FlowId>,
     /// Why, in a word: `retries_exhausted`, `gone`, `rejected`, `template`, `module_trap`, `module_timeout`,
-    /// `module_memory`, `module_output`, `module_failure`, `module_missing`, `refused_by_database`.
+    /// `module_memory`, `module_output`, `module_failure`, `module_missing`, `module_open`,
+    /// `refused_by_database`.
     pub reason: String,
     /// Why, in a sentence.
     pub detail: String,

@@ -2,6 +2,7 @@
 
 use super::config_schema::ConfigSchema;
 use super::id::FlowId;
+use super::module_breaker::OpenBreakerAction;
 use crate::model::fault::{InputFault, check_condition, check_name};
 use crate::model::type_pattern::TypePattern;
 use crate::time::timestamp::Timestamp;
@@ -14,7 +15,7 @@ pub const MAX_MODULES: usize = 16;
 pub const MAX_ENDPOINTS: usize = 100;
 
 /// One module in a flow.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FlowModule {
     /// The module's name.
@@ -27,6 +28,11 @@ pub struct FlowModule {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub config: BTreeMap<String, serde_json::Value>,
+    /// Effect on the flow's events while the module's breaker is open, after repeated traps or exceeded
+    /// limits: `dead_letter`, `pass` (they go on without the module, which must not route) or `park`
+    /// (they wait).
+    #[serde(default, skip_serializing_if = "OpenBreakerAction::is_default")]
+    pub when_open: OpenBreakerAction,
 }
 
 impl FlowModule {

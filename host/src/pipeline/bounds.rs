@@ -48,6 +48,7 @@ fn too_much(what: &str) -> ModulesFailed {
         detail: format!("the flow's modules produced too much from this one event: {what}"),
         most_retries: 0,
         after: None,
+        is_parked: false,
     }
 }
 

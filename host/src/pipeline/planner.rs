@@ -8,6 +8,9 @@
 //! earlier transform are kept. The total output of all modules for one event is bounded
 //! ([`super::bounds`]).
 
+mod breaker;
+
+use self::breaker::{PARKED, StageEntry, report_call};
 use super::bounds::{self, EventWork, RunLabel};
 use super::contents::{ContentsRoom, PlanContents};
 use crate::metrics::module_figures::CallOutcome;
@@ -21,6 +24,7 @@ use crate::settings::matching::NOTICE_REFUSAL;
 use crate::settings::{FlowRuntime, ModuleStage, ModuleUnusable};
 use crate::store::{DeliveryDraft, EventStore};
 use crate::time::clock::Clock;
+use crate::time::timestamp::Timestamp;
 use crate::wasm::record_calls::MAX_RECORD_BYTES;
 use crate::wasm::{
     self, CapabilityRun, EventCalls, InputChanges, LogLine, ModuleClient, ModuleFailure,
@@ -90,6 +94,8 @@ pub struct ModulesFailed {
     pub most_retries: usize,
     /// Wait before the next try, if the module stated one.
     pub after: Option<Duration>,
+    /// Whether the event waits until a module's breaker is closed. This does not count as a try.
+    pub is_parked: bool,
 }
 
 /// One step of the trace.
@@ -143,32 +149,44 @@ impl ModulesFailed {
             | ModuleFailure::Declared { retryable: false, .. } => (0, None),
         };
         let detail = format!("module `{module}`: {failure}");
-        Self { reason: failure.reason(), detail, most_retries, after }
+        Self { reason: failure.reason(), detail, most_retries, after, is_parked: false }
     }
 
     /// Describes a failure of the host rather than of a module.
     fn of_host(failure: &ModuleFailure) -> Self {
         let (reason, detail) = (failure.reason(), failure.to_string());
-        Self { reason, detail, most_retries: AS_SCHEDULED, after: None }
+        Self { reason, detail, most_retries: AS_SCHEDULED, after: None, is_parked: false }
     }
 
     fn unusable(why: &ModuleUnusable, module: &str) -> Self {
         match why {
             ModuleUnusable::Missing(why) => {
                 let detail = format!("{why}; upload or activate it, then replay");
-                Self { reason: "module_missing", detail, most_retries: 0, after: None }
+                Self {
+                    reason: "module_missing",
+                    detail,
+                    most_retries: 0,
+                    after: None,
+                    is_parked: false,
+                }
             }
             ModuleUnusable::NotLoaded(_) => {
                 let detail = format!("module `{module}`: {why}");
                 let most_retries = AS_SCHEDULED;
-                Self { reason: "module_failure", detail, most_retries, after: None }
+                Self {
+                    reason: "module_failure",
+                    detail,
+                    most_retries,
+                    after: None,
+                    is_parked: false,
+                }
             }
         }
     }
 
     fn output(module: &str, what: &str) -> Self {
         let detail = format!("module `{module}`: {what}");
-        Self { reason: "module_output", detail, most_retries: 0, after: None }
+        Self { reason: "module_output", detail, most_retries: 0, after: None, is_parked: false }
     }
 
     /// Describes an event during which the process died too often.
@@ -177,7 +195,7 @@ impl ModulesFailed {
             "the process died {deaths} times while the flow's modules ran on this event, so they do not run again by \
              themselves"
         );
-        Self { reason: "crashed_the_host", detail, most_retries: 0, after: None }
+        Self { reason: "crashed_the_host", detail, most_retries: 0, after: None, is_parked: false }
     }
 }
 
@@ -210,14 +228,22 @@ impl<'a> TraceStep<'a> {
         }
     }
 
+    /// Describes a module that did not run because its breaker is open.
+    pub fn of_breaker(label: RunLabel<'a>, verdict: &str, reason: String) -> Self {
+        let (module, version) = (Some(label.module), Some(label.version));
+        let step = Self::of_host("breaker", verdict, reason);
+        Self { module, version, draft: label.draft, ..step }
+    }
+
     /// Describes that nothing goes to a disabled endpoint.
     fn of_disabled(target: &EndpointRuntime) -> Self {
         let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
         Self::of_host("endpoint", wasm::RoleVerdict::Dropped.name(), reason)
     }
 
-    fn is_failed(&self) -> bool {
-        self.verdict == wasm::RoleVerdict::Failed.name()
+    /// Returns whether the step says why the event does not go on.
+    fn is_end(&self) -> bool {
+        self.verdict == wasm::RoleVerdict::Failed.name() || self.verdict == PARKED
     }
 }
 
@@ -320,7 +346,7 @@ impl<'a> FlowPlanner<'a> {
         course.work.close(course.steps);
         let (heavy, contents, effects) = (course.heavy, course.work.contents, course.effects);
         match &result {
-            Err(failed) if !steps.last().is_some_and(TraceStep::is_failed) => {
+            Err(failed) if !steps.last().is_some_and(TraceStep::is_end) => {
                 let failure = wasm::RoleVerdict::Failed.name();
                 steps.push(TraceStep::of_host("flow", failure, failed.detail.clone()));
             }
@@ -379,11 +405,14 @@ impl<'a> FlowPlanner<'a> {
         let name = stage.settings.name.as_str();
         let (version, module) =
             stage.module.as_ref().map_err(|why| ModulesFailed::unusable(why, name))?;
-        let time = self.event.time().to_string();
-        let received = self.event.received_at.since(crate::time::timestamp::Timestamp::default());
-        let id = item.id.to_string();
+        let (id, time) = (item.id.to_string(), self.event.time().to_string());
         // The semaphore is never closed.
         let share = course.wait(stage.share.acquire()).await?.ok();
+        let label = RunLabel { module: name, version: *version, draft: item.draft_of(self.event) };
+        let admitted = match self.enter(stage, label, course).await? {
+            StageEntry::Run(admitted) => admitted,
+            StageEntry::Pass => return Ok(vec![item.clone()]),
+        };
         let own = attribute_pairs(&course.attributes);
         let attributes = wasm::merged(&own, &item.attributes);
         let changed: Vec<&str> = course.changes.iter().flat_map(ReadChanges::names).collect();
@@ -403,7 +432,7 @@ impl<'a> FlowPlanner<'a> {
             }),
             attributes: &attributes,
             data: item.data.as_deref().unwrap_or(self.event.data.get()),
-            received,
+            received: self.event.received_at.since(Timestamp::default()),
             patience: course.patience,
         };
         let began = Instant::now();
@@ -416,11 +445,10 @@ impl<'a> FlowPlanner<'a> {
         if let Some(clock) = self.clock {
             let ran = Duration::from_micros(ran);
             stage.figures.note_call(tell_outcome(&run.end), ran, clock.now());
+            report_call(admitted, &run.end, clock.now());
         }
         let waited = began.elapsed().saturating_sub(Duration::from_micros(ran));
         course.patience = course.patience.saturating_sub(waited);
-        let draft = (item.id != self.event.id).then_some(item.id);
-        let label = RunLabel { module: name, version: *version, draft };
         course.work.note(course.steps, label, input.data, &mut run);
         match run.end {
             RunEnd::Dropped { .. } => Ok(Vec::new()),
@@ -624,6 +652,11 @@ impl PipelineItem {
             data: None,
             dispatches: None,
         }
+    }
+
+    /// Returns its id if it is a draft of the event.
+    fn draft_of(&self, event: &Event) -> Option<EventId> {
+        (self.id != event.id).then_some(self.id)
     }
 
     /// Applies the output of a module. Its changes override earlier ones.

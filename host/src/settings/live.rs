@@ -14,11 +14,13 @@ use crate::model::endpoint_auth::EndpointAuth;
 use crate::model::flow::{Flow, FlowModule, FlowSettings};
 use crate::model::grant_policy::GrantPolicy;
 use crate::model::id::{EndpointId, FlowId, GrantId, ModuleSecretId, SourceId, TokenId};
+use crate::model::module_breaker::BreakerLimits;
 use crate::model::module_secret::{ModuleSecret, ModuleSecretSettings};
 use crate::model::private_values::MASK;
 use crate::model::record_fields::IndexedFields;
 use crate::model::source::{Source, SourceSettings};
 use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
+use crate::settings::module_breakers::BreakerBook;
 use crate::settings::module_grants::usable_grants;
 use crate::settings::oauth_access::RotatedToken;
 use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
@@ -57,6 +59,8 @@ struct LiveInner {
     cache: wasm::ModuleCache,
     /// Decides which capabilities modules get.
     policy: GrantPolicy,
+    /// The breakers of modules, which survive changes of the settings.
+    breakers: BreakerBook,
     loaded: Mutex<HashMap<[u8; 32], wasm::LoadedModule>>,
     /// Usage of tokens, which survives changes of the settings.
     usages: std::sync::Mutex<HashMap<TokenId, Arc<TokenActivity>>>,
@@ -76,6 +80,13 @@ struct LiveInner {
 const WITHDRAWAL: Duration = Duration::from_secs(5);
 /// Time after which modules that could not be loaded are loaded again.
 const LOAD_AGAIN: Duration = Duration::from_secs(10);
+
+/// The rules of the server's operator for all modules.
+#[derive(Debug, Clone, Copy)]
+pub struct ModuleRules {
+    pub policy: GrantPolicy,
+    pub breaker: BreakerLimits,
+}
 
 /// The settings of a request that has not begun yet.
 #[derive(Debug)]
@@ -132,7 +143,7 @@ impl LiveSettings {
         sealer: SecretSealer,
         defaults: EndpointDefaults,
         (engine, cache): (wasm::ModuleEngine, wasm::ModuleCache),
-        policy: GrantPolicy,
+        rules: ModuleRules,
     ) -> Result<Self, SettingsError> {
         let empty = SettingsSnapshot {
             version: 0,
@@ -159,7 +170,8 @@ impl LiveSettings {
             defaults,
             engine,
             cache,
-            policy,
+            policy: rules.policy,
+            breakers: BreakerBook::new(rules.breaker),
             loaded: Mutex::default(),
             usages: std::sync::Mutex::new(usages),
             healths: std::sync::Mutex::default(),
@@ -205,6 +217,11 @@ impl LiveSettings {
 
     pub fn engine(&self) -> &wasm::ModuleEngine {
         &self.inner.engine
+    }
+
+    /// Returns the breakers of the modules that flows run.
+    pub fn breakers(&self) -> &BreakerBook {
+        &self.inner.breakers
     }
 
     /// Returns the cache of compiled modules.
@@ -273,6 +290,7 @@ impl LiveSettings {
                 self.inner.journal.prefetch().remove_lane(lane.endpoint);
             }
         }
+        self.inner.breakers.keep_used(topology.flows());
         self.inner.current.store(Arc::new(topology));
         self.withdraw_old(version).await;
         Ok(())
@@ -552,15 +570,12 @@ impl LiveSettings {
         let granted = |name: &String| Some((name.clone(), Arc::clone(secrets.get(name)?)));
         let names = grants.iter().flat_map(|grants| &grants.secrets);
         let secrets = Arc::new(names.filter_map(granted).collect());
-        ModuleStage {
-            settings: settings.clone(),
-            config,
-            grants,
-            secrets,
-            module,
-            share,
-            figures: self.inner.journal.metrics().find_module(&settings.name),
-        }
+        let figures = self.inner.journal.metrics().find_module(&settings.name);
+        let breaker = module.as_ref().ok().map(|(version, _)| {
+            self.inner.breakers.open_breaker(&settings.name, *version, &figures)
+        });
+        let settings = settings.clone();
+        ModuleStage { settings, config, grants, secrets, module, share, figures, breaker }
     }
 
     /// Returns the capabilities of a version.

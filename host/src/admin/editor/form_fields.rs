@@ -316,7 +316,7 @@ mod tests {
             panic!("modules are rows")
         };
         let names: Vec<_> = module.iter().map(FormField::top).collect();
-        assert_eq!(names, ["name", "version", "config"]);
+        assert_eq!(names, ["name", "version", "config", "when_open"]);
         let fields = fields_of::<SourceSettings>();
         assert_eq!(shape(&fields, "webhook.hmac.header"), FieldShape::Text);
         assert_eq!(shape(&fields, "webhook.rename"), FieldShape::Pairs);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::ChannelsSection;
 use crate::model::endpoint::Endpoint;
-use crate::model::flow::{Flow, FlowModule};
+use crate::model::flow::Flow;
 use crate::model::id::{EndpointId, EventId, FlowId};
 use crate::settings::endpoint_runtime::EndpointDefaults;
 use crate::store::{EventStore, StoreOpening};
@@ -52,13 +52,14 @@ async fn flow(store: &EventStore, count: usize, data: &str, enabled: bool) -> Fl
     for (n, (name, wasm)) in [("split", transform), ("send", route)].into_iter().enumerate() {
         let version = u32::try_from(n + 1).unwrap();
         modules.push(ModuleStage {
-            settings: FlowModule { name: name.to_owned(), version: None, config: [].into() },
+            settings: serde_json::from_value(json!({ "name": name })).unwrap(),
             config: Arc::default(),
             grants: None,
             secrets: Arc::default(),
             module: Ok((version, load_guest(&wasm).await)),
             share: Semaphore::new(1),
             figures: store.metrics().find_module(name),
+            breaker: None,
         });
     }
     let endpoints = vec![endpoint(store, "invoice.paid", enabled)];

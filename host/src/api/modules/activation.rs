@@ -1,9 +1,10 @@
 //! The activation of module versions, and the approval of their capabilities.
 
-use super::{ModuleView, UploadQuery, find_version, lost_roles, versions};
+use super::{ModuleView, UploadQuery, exported_roles, find_version, lost_roles, versions};
 use crate::api::answer::{DataAnswer, data_answer};
 use crate::api::auth::CallPrincipal;
 use crate::api::body::JsonInput;
+use crate::api::edit::check_pass;
 use crate::api::events::id;
 use crate::api::problem::ApiProblem;
 use crate::api::{AppState, edit};
@@ -13,7 +14,7 @@ use crate::model::module_manifest::ModuleManifest;
 use crate::settings::SettingsSnapshot;
 use crate::store::modules::ModuleVersion;
 use crate::store::objects::ObjectChange;
-use crate::wasm::LoadedModule;
+use crate::wasm::{LoadedModule, ModuleRole};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
@@ -38,6 +39,8 @@ pub struct WantedVersion<'v> {
     /// Version number, if it already has one.
     pub version: Option<u32>,
     pub manifest: Option<&'v ModuleManifest>,
+    /// Whether it exports `route`.
+    pub routes: bool,
     /// Capabilities that were approved before.
     pub approved: &'v BTreeSet<String>,
 }
@@ -45,7 +48,8 @@ pub struct WantedVersion<'v> {
 impl<'v> WantedVersion<'v> {
     pub fn new(version: &'v ModuleVersion, manifest: Option<&'v ModuleManifest>) -> Self {
         let (name, number, approved) = (&version.name, Some(version.version), &version.approved);
-        Self { name, version: number, manifest, approved }
+        let routes = exported_roles(version).contains(&ModuleRole::Route);
+        Self { name, version: number, manifest, routes, approved }
     }
 
     /// Returns the approved capabilities: those approved before, those of the active version, and
@@ -86,21 +90,22 @@ impl<'v> WantedVersion<'v> {
         Err(ApiProblem::approval_needed(self.name, self.version, &decision.pending))
     }
 
-    /// Returns the faults of flows that follow the active version and do not match its schema.
+    /// Returns the faults of flows that follow the active version and do not match its schema or its
+    /// roles.
     pub fn check_flows<'f>(
         &self,
         flows: impl Iterator<Item = &'f FlowSettings>,
     ) -> Vec<InputFault> {
-        let Some(schema) = self.manifest.and_then(|manifest| manifest.config.as_ref()) else {
-            return Vec::new();
-        };
+        let schema = self.manifest.and_then(|manifest| manifest.config.as_ref());
         let mut faults = Vec::new();
         for flow in flows {
             let follows = flow.modules.iter().enumerate();
             let follows = follows.filter(|(_, m)| m.name == self.name && m.version.is_none());
             for (n, module) in follows {
-                let place = format!("flows[{}].modules[{n}].config", flow.name);
-                let found = schema.check_config(&module.config).into_iter();
+                let place = format!("flows[{}].modules[{n}]", flow.name);
+                let found = schema.map(|schema| schema.check_config(&module.config));
+                let found = found.into_iter().flatten().map(|fault| fault.within("config"));
+                let found = found.chain(check_pass(module, self.routes));
                 faults.extend(found.map(|fault| fault.within(&place)));
             }
         }
@@ -118,7 +123,9 @@ pub fn approve_upload(
     before: Option<&ModuleVersion>,
 ) -> Result<BTreeSet<String>, ApiProblem> {
     let (manifest, approved) = (module.report().manifest.as_ref(), BTreeSet::new());
-    let wanted = WantedVersion { name, version: query.version, manifest, approved: &approved };
+    let routes = module.report().exports.contains(&ModuleRole::Route);
+    let approved = &approved;
+    let wanted = WantedVersion { name, version: query.version, manifest, routes, approved };
     if !query.activate {
         return wanted.approvals(None, &query.approvals());
     }

@@ -114,7 +114,7 @@ fn read_config(args: &RunArgs, schema: Option<&ConfigSchema>) -> Result<ModuleCo
         let said = format!("the configuration does not fit: {}: {}", fault.path, fault.message);
         return Err(CliError::with_next(said, "look at `waybill module inspect FILE`"));
     }
-    Ok(FlowModule { name: String::new(), version: None, config }.readable_config(schema))
+    Ok(FlowModule { config, ..FlowModule::default() }.readable_config(schema))
 }
 
 /// Seed of random numbers. Nothing is secret here, and two trials on one event get the same

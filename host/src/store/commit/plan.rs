@@ -77,6 +77,9 @@ impl PlanReceipt {
 pub enum ModuleFailed {
     /// The modules run again at this time.
     Retry(Timestamp),
+    /// The modules did not run. The event waits since this time in the order of the flow, and this
+    /// does not count as a try.
+    Parked(Timestamp),
     /// The modules will not run again by themselves.
     Dead {
         /// The reason in a word.
@@ -84,6 +87,13 @@ pub enum ModuleFailed {
         /// The reason in a sentence.
         detail: String,
     },
+}
+
+impl ModuleFailed {
+    /// Returns whether the failure ends the planning.
+    const fn is_final(&self) -> bool {
+        matches!(self, Self::Dead { .. })
+    }
 }
 
 /// The key of a planning.
@@ -106,7 +116,8 @@ pub async fn write_plans(
 ) -> Result<Vec<PlanVerdict>, StoreError> {
     let state = StateChanges::compare(tx, plans).await?;
     let is_finished = |plan: &&&mut RecordedPlan| {
-        !matches!(plan.failed, Some(ModuleFailed::Retry(_))) && !state.is_outdated(&plan.key())
+        let is_finished = plan.failed.as_ref().is_none_or(ModuleFailed::is_final);
+        is_finished && !state.is_outdated(&plan.key())
     };
     let rows = plans.iter().filter(is_finished).map(|plan| plan.lease_row()).collect();
     let ended: Vec<PlanningKey> = tx.fetch_bulk(&statements::DELETE_PLANNING, rows).await?;
@@ -114,7 +125,8 @@ pub async fn write_plans(
     let mut applied = Vec::with_capacity(plans.len());
     for plan in plans.iter() {
         let is_held = match plan.failed {
-            Some(ModuleFailed::Retry(at)) => postpone_planning(tx, plan, at).await?,
+            Some(ModuleFailed::Retry(at)) => postpone_planning(tx, plan, (at, 1)).await?,
+            Some(ModuleFailed::Parked(since)) => postpone_planning(tx, plan, (since, 0)).await?,
             Some(ModuleFailed::Dead { .. }) | None => ended.contains(&plan.key()),
         };
         applied.push(if state.is_outdated(&plan.key()) {
@@ -185,16 +197,18 @@ impl RecordedPlan {
     }
 }
 
+/// Releases a planning until a time, and counts the tries that it has cost.
 async fn postpone_planning(
     tx: &mut WriteTransaction<'_>,
     plan: &RecordedPlan,
-    at: Timestamp,
+    (at, tries): (Timestamp, i32),
 ) -> Result<bool, StoreError> {
     let postpone = SqlQuery::new(statements::POSTPONE_PLANNING)
         .bind(at)
         .bind(plan.event.id)
         .bind(plan.flow)
-        .bind(plan.lease.token);
+        .bind(plan.lease.token)
+        .bind(tries);
     Ok(tx.execute(postpone).await? == 1)
 }
 
@@ -232,7 +246,7 @@ impl RecordedPlan {
 /// Passes deliveries on and informs the watchers. Called after the commit.
 pub fn hand_over(prefetch: &WorkPrefetch, watchers: &EventWatchers, plan: RecordedPlan) {
     match plan.failed {
-        Some(ModuleFailed::Retry(_)) => {}
+        Some(ModuleFailed::Retry(_) | ModuleFailed::Parked(_)) => {}
         Some(ModuleFailed::Dead { .. }) | None => watchers.notify_watchers(plan.event.id, || {
             let ids = |d: &DeliveryDraft| (d.delivery.id, d.delivery.endpoint_id);
             EventNotice::Planned { deliveries: plan.deliveries.iter().map(ids).collect() }

@@ -165,6 +165,12 @@ impl LaneCapacity {
         }
     }
 
+    /// Sends new work to the table until a claim finds nothing left there, so that it stays behind
+    /// the work that waits.
+    pub fn note_waiting(&self) {
+        self.overflowed.store(true, Ordering::Relaxed);
+    }
+
     /// Marks that there is work in the table, and wakes the lane that claims it.
     pub fn wake_claimer(&self) {
         self.wake.notify_one();

@@ -1,7 +1,7 @@
 //! Statements for plannings: events on which the modules of a flow are to run.
 
 statements! {
-    POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + 1, \
+    POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + $5, \
         deaths = 0 WHERE event_id = $2 AND flow_id = $3 AND lease = $4";
     CLAIM_PLANNING_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
         WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE flow_id = $5 \
