@@ -49,6 +49,7 @@ pub mod write_through;
 
 pub use openapi::document;
 
+use self::modules::cases::ForcedNote;
 use crate::access::audit::CallAudit;
 use crate::access::grant::GrantIssuer;
 use crate::access::scope::{TOOLS_ROUTE, is_guarded};
@@ -264,6 +265,7 @@ async fn run_guarded(
     };
     let is_proven = response.extensions_mut().remove::<ProvenSender>().is_some();
     let tool = response.extensions_mut().remove::<ToolNote>();
+    let forced = response.extensions_mut().remove::<ForcedNote>();
     let status = tool.as_ref().map_or_else(|| response.status(), |tool| tool.status);
     // OAuth handlers know the caller better than the guard does.
     let caller = response.extensions_mut().remove::<CallOrigin>().unwrap_or(caller);
@@ -272,7 +274,11 @@ async fn run_guarded(
         token: caller.token,
         address: caller.address,
         method: method.as_str().to_owned(),
-        route: tool.map_or_else(|| route.as_str().to_owned(), |tool| format!("mcp:{}", tool.name)),
+        route: match tool {
+            Some(tool) => format!("mcp:{}", tool.name),
+            None if forced.is_some() => format!("{}?force=true", route.as_str()),
+            None => route.as_str().to_owned(),
+        },
         status: status.as_u16(),
         duration: began.elapsed(),
         calls: 1,

@@ -14,6 +14,7 @@ pub mod attributes;
 pub mod bad_row;
 pub mod body_template;
 pub mod capability_grants;
+pub mod case_report;
 pub mod cloud_events;
 pub mod config_schema;
 pub mod custom_table;

@@ -30,6 +30,7 @@
 pub mod bindings;
 pub mod capabilities;
 pub mod cache;
+pub mod case_run;
 pub mod check;
 pub mod compile;
 pub mod effect_calls;
@@ -47,6 +48,7 @@ pub mod outgoing;
 pub mod output;
 pub mod record_calls;
 pub mod run;
+pub mod sample_event;
 pub mod secret_calls;
 pub mod state_calls;
 pub mod validate;

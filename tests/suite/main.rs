@@ -42,6 +42,7 @@ mod manifests;
 mod mcp;
 mod metrics;
 mod modes;
+mod module_cases;
 mod modules;
 mod nodes;
 mod oauth;

@@ -257,7 +257,7 @@ async fn send_component(
     request.extensions_mut().insert(call.principal.clone());
     let query = QueryInput(UploadQuery { activate, ..UploadQuery::default() });
     let path = Path(name.to_owned());
-    let (_, Json(made)) =
+    let (_, _, Json(made)) =
         upload_module(call.state(), call.principal.clone(), path, query, request).await?;
     Ok(made.data)
 }
@@ -271,8 +271,9 @@ pub async fn activate(
     let path = Path((name.clone(), version));
     let words = fields.text("approve").into_iter().flat_map(|list| list.split(','));
     let approve = words.filter(|word| !word.is_empty()).map(str::to_owned).collect();
-    let request = JsonInput(ApprovalRequest { approve });
-    let Json(made) = activate_module(call.state(), call.principal.clone(), path, request).await?;
+    let request = JsonInput(ApprovalRequest { approve, force: false });
+    let (_, Json(made)) =
+        activate_module(call.state(), call.principal.clone(), path, request).await?;
     let mut notice = format!("{name} v{} is active.", made.data.version);
     if let Some(warning) = made.data.warning {
         notice = format!("{notice} Note: {warning}.");

@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod breaker_view;
+pub mod cases;
 
 use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
@@ -14,17 +15,19 @@ use super::trial_event::{pick_trial_event, read_trial_event};
 use super::{AppState, edit};
 use crate::catalog;
 use crate::health::health_view::HealthView;
+use crate::model::case_report::CasesReport;
 use crate::model::event::{Event, attribute_texts};
 use crate::model::fault::{InputFault, check_name};
 use crate::model::flow::FlowModule;
 use crate::store::modules::{ModuleVersion, NewModule};
 use crate::time::timestamp::Timestamp;
-use crate::wasm::{ModuleInput, ModuleRejection, ModuleRole, PATIENCE, RunEnd};
+use crate::wasm::{LoadedModule, ModuleInput, ModuleRejection, ModuleRole, PATIENCE, RunEnd};
 use activation::approve_upload;
-use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use breaker_view::BreakerView;
+use cases::{ForcedNote, tell_failed_cases};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -60,8 +63,12 @@ pub struct ModuleView {
     /// Requested capabilities that the server's policy refuses to every module.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<String>,
+    /// Result of the last run of the manifest's sample cases. A version whose cases failed is
+    /// activated only if that is forced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cases: Option<CasesReport>,
     /// Roles that flows lose by its activation, because the previous version exports them and this
-    /// one does not.
+    /// one does not. After an upload also the first sample case that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
     /// Health of the module's calls on this node since its start, over all versions. Only for the
@@ -119,6 +126,7 @@ impl ModuleView {
             granted: decision.granted.items(),
             pending: decision.pending,
             denied: decision.denied,
+            cases: version.cases,
             warning: None,
             health: None,
             breaker: None,
@@ -198,6 +206,9 @@ pub struct UploadQuery {
     /// Approved capabilities, separated by commas, as in `approve` of the activation.
     #[serde(default)]
     pub approve: Option<String>,
+    /// Whether to activate it even if its sample cases fail. The audit shows that.
+    #[serde(default)]
+    pub force: bool,
 }
 
 impl UploadQuery {
@@ -210,8 +221,9 @@ impl UploadQuery {
 /// Largest version number of an upload.
 const MAX_VERSION: u32 = 1_000_000;
 
-/// Uploads a component as the next version of a module. It is validated, compiled and bound first.
-/// It runs only after its activation.
+/// Uploads a component as the next version of a module. It is validated, compiled and bound, and its
+/// sample cases run. It runs on events only after its activation. If a case fails, the version is
+/// stored but not activated, unless that is forced.
 #[utoipa::path(post, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "upload_module",
     params(("name" = String, Path), UploadQuery), request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses((status = 201, body = DataAnswer<ModuleView>), (status = 409, body = ApiProblem), (status = 413, body = ApiProblem), (status = 422, body = ApiProblem)))]
@@ -221,7 +233,7 @@ pub async fn upload_module(
     Path(name): Path<String>,
     QueryInput(query): QueryInput<UploadQuery>,
     request: Request,
-) -> Result<(StatusCode, Json<DataAnswer<ModuleView>>), ApiProblem> {
+) -> Result<(StatusCode, Option<Extension<ForcedNote>>, Json<DataAnswer<ModuleView>>), ApiProblem> {
     // The body is read before anything is refused: a client that is still sending when it is
     // answered sees a reset of its connection instead of the answer (RFC 9112, section 9.6).
     let limit = app.live.engine().limits().upload_bytes;
@@ -231,13 +243,10 @@ pub async fn upload_module(
     if query.version.is_some_and(|number| !(1..=MAX_VERSION).contains(&number)) {
         return Err(ApiProblem::fault("version", format!("from 1 to {MAX_VERSION}")));
     }
-    let admitted = app.live.engine().admit_module(app.live.cache(), &wasm).await;
-    let module = admitted.map_err(|rejection| {
-        if let ModuleRejection::Unavailable(error) = rejection {
-            return ApiProblem::unexpected(&error);
-        }
-        ApiProblem::invalid(vec![InputFault::new("", rejection.to_string())])
-    })?;
+    let module = admit_upload(&app, &wasm).await?;
+    let cases = module.run_cases(app.journal.clock().now()).await;
+    let fails = cases.as_ref().is_some_and(|report| !report.is_passed());
+    let activate = query.activate && (query.force || !fails);
     let report =
         serde_json::to_string(module.report()).map_err(|error| ApiProblem::unexpected(&error))?;
     let before = app.journal.list_modules().await?.into_iter().find(|v| v.name == name && v.active);
@@ -248,14 +257,28 @@ pub async fn upload_module(
         sha256: module.sha256(),
         wasm: &wasm,
         report: &report,
-        activate: query.activate,
+        activate,
         approved: &approved,
+        cases: cases.as_ref(),
     });
     let number = added.await?;
     app.live.reload_settings().await?;
     let made = find_version(&app, &name, Some(number)).await?;
-    let warning = before.filter(|_| query.activate).and_then(|before| lost_roles(&before, &made));
-    Ok((StatusCode::CREATED, data_answer(ModuleView { warning, ..ModuleView::new(&app, made) })))
+    let lost = before.filter(|_| activate).and_then(|before| lost_roles(&before, &made));
+    let warning = if activate { lost } else { tell_failed_cases(cases.as_ref()) };
+    let forced = query.force.then_some(Extension(ForcedNote));
+    let view = ModuleView { warning, ..ModuleView::new(&app, made) };
+    Ok((StatusCode::CREATED, forced, data_answer(view)))
+}
+
+async fn admit_upload(app: &AppState, wasm: &[u8]) -> Result<LoadedModule, ApiProblem> {
+    let admitted = app.live.engine().admit_module(app.live.cache(), wasm).await;
+    admitted.map_err(|rejection| {
+        if let ModuleRejection::Unavailable(error) = rejection {
+            return ApiProblem::unexpected(&error);
+        }
+        ApiProblem::invalid(vec![InputFault::new("", rejection.to_string())])
+    })
 }
 
 /// Returns the component of a version as it was uploaded.

@@ -114,6 +114,7 @@ fn module_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(modules::activation::approve_module))
         .routes(routes!(modules::download_module))
         .routes(routes!(modules::run_module))
+        .routes(routes!(modules::cases::test_module))
         .routes(routes!(module_secrets::list_secrets, module_secrets::create_secret))
         .routes(routes!(
             module_secrets::show_secret,

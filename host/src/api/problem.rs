@@ -205,6 +205,13 @@ impl ApiProblem {
         Self { errors, ..problem }
     }
 
+    /// The sample cases of a version fail.
+    pub fn cases_failed(detail: impl Into<String>, errors: Vec<InputFault>) -> Self {
+        let kind = "urn:waybill:problem:cases-failed";
+        let problem = Self::new(StatusCode::CONFLICT, kind, "Sample cases failed", detail);
+        Self { errors, ..problem }
+    }
+
     /// The content type is not supported.
     pub fn media_type(detail: impl Into<String>) -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;

@@ -1,6 +1,7 @@
 //! `waybill module …`: everything from a new project to a module in the server.
 
 pub mod build;
+pub mod cases;
 pub mod manage;
 pub mod manifest;
 pub mod new;
@@ -30,6 +31,8 @@ pub enum ModuleCommand {
     Secret(secret::SecretCommand),
     /// Run a component on one event locally, without a server.
     Run(run::RunArgs),
+    /// Run the sample cases of a version in the server.
+    Test(cases::TestArgs),
     /// Upload a component as the next version.
     Push(manage::PushArgs),
     /// List the server's modules and their versions.
@@ -51,6 +54,7 @@ pub async fn run_module(
         ModuleCommand::Inspect(args) => manifest::inspect(args, screen).await,
         ModuleCommand::Secret(command) => secret::run_secret(command, screen).await,
         ModuleCommand::Run(args) => run::run_locally(&args, screen).await,
+        ModuleCommand::Test(args) => cases::test_module(args, screen).await,
         ModuleCommand::Push(args) => manage::push_module(args, screen).await,
         ModuleCommand::List(args) => manage::list_modules(args, screen).await,
         ModuleCommand::Show(args) => manage::show_module(args, screen).await,

@@ -91,7 +91,9 @@ pub struct SampleCase {
     /// The module's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Value>,
-    /// What should come of it; the case shows only that it runs where this is left out.
+    /// The expected result: `end` (`out`, `dropped`, `failed`), `reason`, and `out`, a list with
+    /// `draft` and `dispatches`. Members that it does not name may have any value. If this is left
+    /// out, the case must only run without a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Value>,
 }
@@ -177,6 +179,13 @@ impl ModuleManifest {
         if self.cases.len() > MOST_CASES {
             faults.push(InputFault::new("cases", format!("at most {MOST_CASES} cases")));
         }
+        let has_event = |case: &SampleCase| {
+            case.event.get("type").is_some_and(Value::is_string) && case.event.get("data").is_some()
+        };
+        let without = self.cases.iter().position(|case| !has_event(case));
+        faults.extend(without.map(|n| {
+            InputFault::new(format!("cases[{n}].event"), "an event has `type` and `data`")
+        }));
         faults
     }
 }

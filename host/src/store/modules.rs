@@ -5,6 +5,7 @@ use super::error::database_error::corrupt_value;
 use super::node_notice::{NODE_CHANNEL, NodeNotice};
 use super::query::stored_json::read_raw;
 use super::{EventStore, StoreError, statements};
+use crate::model::case_report::CasesReport;
 use crate::model::id::ModuleId;
 use crate::model::module_manifest::ModuleManifest;
 use crate::time::timestamp::Timestamp;
@@ -25,6 +26,8 @@ pub struct ModuleVersion {
     pub active: bool,
     /// The requested capabilities that an operator approved.
     pub approved: BTreeSet<String>,
+    /// Result of the last run of its sample cases.
+    pub cases: Option<CasesReport>,
     pub created_at: Timestamp,
 }
 
@@ -60,6 +63,8 @@ pub struct NewModule<'a> {
     pub activate: bool,
     /// The requested capabilities that are approved.
     pub approved: &'a BTreeSet<String>,
+    /// Result of its sample cases. `None` if it has no cases.
+    pub cases: Option<&'a CasesReport>,
 }
 
 impl FromStoredRow for ModuleVersion {
@@ -71,6 +76,8 @@ impl FromStoredRow for ModuleVersion {
         let version: i32 = row.get("version")?;
         let approved: Option<String> = row.get("approved")?;
         let approved = approved.map(|text| serde_json::from_str(&text)).transpose();
+        let cases: Option<String> = row.get("cases")?;
+        let cases = cases.map(|text| serde_json::from_str(&text)).transpose();
         Ok(Self {
             id: row.get("id")?,
             name: row.get("name")?,
@@ -81,9 +88,14 @@ impl FromStoredRow for ModuleVersion {
             approved: approved
                 .map_err(|why| corrupt_value("module", "approved", &why))?
                 .unwrap_or_default(),
+            cases: cases.map_err(|why| corrupt_value("module", "cases", &why))?,
             created_at: row.get("created_at")?,
         })
     }
+}
+
+fn pack_json(cases: &CasesReport) -> String {
+    serde_json::json!(cases).to_string()
 }
 
 /// The highest version number of a module, or `None` if it has no version.
@@ -110,7 +122,8 @@ impl EventStore {
     /// number if none is given, and activates the version on request. Returns
     /// [`StoreError::NameTaken`] if the number is already used.
     pub async fn add_module(&self, module: NewModule<'_>) -> Result<u32, StoreError> {
-        let NewModule { name, version, sha256, wasm, report, activate, approved } = module;
+        let NewModule { name, version, sha256, wasm, report, activate, approved, cases } = module;
+        let cases = cases.map(pack_json);
         let (now, node) = (self.clock().now(), self.inner.node);
         let (name, wasm, report) = (name.to_owned(), wasm.to_vec(), report.to_owned());
         let approved = approved.clone();
@@ -129,7 +142,8 @@ impl EventStore {
                     .bind(number)
                     .bind(&sha256)
                     .bind(&report)
-                    .bind(now);
+                    .bind(now)
+                    .bind(cases.as_deref());
                 let inserted = tx.execute(insert).await;
                 inserted.map_err(|error| error.or_name_taken(&format!("{name} {number}")))?;
                 if !approved.is_empty() {
@@ -143,6 +157,21 @@ impl EventStore {
             })
         });
         added.await
+    }
+}
+
+impl EventStore {
+    /// Stores the result of the sample cases of a version.
+    pub async fn note_cases(
+        &self,
+        name: &str,
+        version: u32,
+        cases: &CasesReport,
+    ) -> Result<(), StoreError> {
+        let number = i32::try_from(version).unwrap_or(i32::MAX);
+        let cases = pack_json(cases);
+        let note = SqlQuery::new(statements::NOTE_CASES).bind(name).bind(number).bind(&cases);
+        self.pool().execute(note).await.map(drop)
     }
 }
 

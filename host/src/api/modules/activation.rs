@@ -1,5 +1,6 @@
 //! The activation of module versions, and the approval of their capabilities.
 
+use super::cases::{ForcedNote, check_activation};
 use super::{ModuleView, UploadQuery, exported_roles, find_version, lost_roles, versions};
 use crate::api::answer::{DataAnswer, data_answer};
 use crate::api::auth::CallPrincipal;
@@ -15,8 +16,8 @@ use crate::settings::SettingsSnapshot;
 use crate::store::modules::ModuleVersion;
 use crate::store::objects::ObjectChange;
 use crate::wasm::{LoadedModule, ModuleRole};
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
@@ -29,6 +30,9 @@ pub struct ApprovalRequest {
     /// `secrets:enrich`. `http` means all hosts of its manifest, `secrets` all its secrets.
     #[serde(default)]
     pub approve: Vec<String>,
+    /// Whether to activate it even if its sample cases fail. The audit shows that.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// A version that is to be activated.
@@ -140,20 +144,23 @@ pub fn readable_flows(settings: &SettingsSnapshot) -> impl Iterator<Item = &Flow
 }
 
 /// Activates a version for flows. Also returns to an older version. A version that requests more
-/// than was approved is not activated until `approve` names it.
+/// than was approved is not activated until `approve` names it, and a version whose sample cases
+/// fail is not activated until `force` is true.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
     params(("name" = String, Path), ("version" = u32, Path)), request_body = ApprovalRequest,
     responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem),
-        (status = 409, body = ApiProblem, description = "The version asks for something that is not approved; `errors` names each."),
+        (status = 409, body = ApiProblem, description = "The version asks for something that is not approved, or its sample cases fail; `errors` names each."),
         (status = 422, body = ApiProblem, description = "A flow's configuration does not fit its schema, or `approve` names something else.")))]
 pub async fn activate_module(
     State(app): State<AppState>,
     _principal: CallPrincipal,
     Path((name, number)): Path<(String, String)>,
     JsonInput(request): JsonInput<ApprovalRequest>,
-) -> Result<Json<DataAnswer<ModuleView>>, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
+) -> Result<(Option<Extension<ForcedNote>>, Json<DataAnswer<ModuleView>>), ApiProblem> {
     let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
+    // Before the turn: cases may run for seconds.
+    check_activation(&app, &found, request.force).await?;
+    let _turn = app.live.take_edit_turn().await?;
     let before = versions(&app, &name).await?.into_iter().find(|v| v.active);
     let manifest = found.manifest();
     let wanted = WantedVersion::new(&found, manifest.as_ref());
@@ -165,7 +172,8 @@ pub async fn activate_module(
     let change = ObjectChange::ActivateModule { name, version, approved: Some(approved) };
     edit::commit_changes(&app, &[change]).await?;
     let active = find_version(&app, &found.name, Some(found.version)).await?;
-    Ok(data_answer(ModuleView { warning, ..ModuleView::new(&app, active) }))
+    let forced = request.force.then_some(Extension(ForcedNote));
+    Ok((forced, data_answer(ModuleView { warning, ..ModuleView::new(&app, active) })))
 }
 
 /// Approves capabilities of a version without activating it, for flows that pin it by its number.

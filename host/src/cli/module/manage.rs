@@ -37,6 +37,9 @@ pub struct PushArgs {
     /// hosts.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     approve: Vec<String>,
+    /// Activate it even if its sample cases fail; the audit shows that.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     remote: RemoteServer,
 }
@@ -61,6 +64,9 @@ pub struct ActivateArgs {
     /// hosts.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     approve: Vec<String>,
+    /// Activate it even if its sample cases fail; the audit shows that.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     remote: RemoteServer,
 }
@@ -74,15 +80,22 @@ pub async fn push_module(args: PushArgs, screen: &mut CommandScreen<'_>) -> Resu
     let wasm = Bytes::from(std::fs::read(&file).map_err(CliError::reading(&file))?);
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
     let name = args.name.unwrap_or(stem);
-    let wanted = ModuleUpload { version: None, activate: args.activate, approve: &args.approve };
+    let (activate, force) = (args.activate, args.force);
+    let wanted = ModuleUpload { version: None, activate, approve: &args.approve, force };
     let answer = upload_module(&client, &name, wasm, wanted).await?;
     let version = answer.get("version").and_then(Value::as_u64).unwrap_or_default();
-    let said = if args.activate {
+    let is_active = answer.get("active").and_then(Value::as_bool).unwrap_or(args.activate);
+    let said = if is_active {
         format!("{name} version {version} uploaded; it runs from now on")
     } else {
         format!("{name} version {version} uploaded\nnext: waybill module activate {name} {version}")
     };
-    Ok(screen.print_outcome(with_warning(said, &answer), &answer)?)
+    screen.print_outcome(with_warning(said, &answer), &answer)?;
+    if args.activate && !is_active {
+        let failed = format!("version {version} of {name} is not activated: its sample cases fail");
+        return Err(CliError::with_next(failed, "correct it, or activate it with --force"));
+    }
+    Ok(())
 }
 
 /// Returns the result with the server's warnings.
@@ -101,6 +114,8 @@ pub struct ModuleUpload<'a> {
     pub activate: bool,
     /// The requested capabilities that are approved.
     pub approve: &'a [String],
+    /// Whether to activate it even if its sample cases fail.
+    pub force: bool,
 }
 
 /// Uploads a component as a version of a module.
@@ -110,11 +125,13 @@ pub async fn upload_module(
     wasm: Bytes,
     upload: ModuleUpload<'_>,
 ) -> Result<Value, CliError> {
-    let ModuleUpload { version, activate, approve } = upload;
+    let ModuleUpload { version, activate, approve, force } = upload;
     let version = version.map(|number| format!("&version={number}")).unwrap_or_default();
     let approve = escape_path(&approve.join(","));
     let approve = if approve.is_empty() { approve } else { format!("&approve={approve}") };
-    let path = format!("/modules/{}?activate={activate}{version}{approve}", escape_path(name));
+    let force = if force { "&force=true" } else { "" };
+    let name = escape_path(name);
+    let path = format!("/modules/{name}?activate={activate}{version}{approve}{force}");
     client.call_api(Method::POST, &path, CallBody::Wasm(wasm)).await
 }
 
@@ -161,7 +178,7 @@ pub async fn activate_module(
     let client = args.remote.connect(screen)?;
     let (name, version) = (&args.name, args.version);
     let path = format!("/modules/{}/versions/{version}/activate", escape_path(name));
-    let body = CallBody::Json(json!({ "approve": args.approve }));
+    let body = CallBody::Json(json!({ "approve": args.approve, "force": args.force }));
     let answer = client.call_api(Method::POST, &path, body).await?;
     let said = format!("{name} version {version} runs from now on");
     Ok(screen.print_outcome(with_warning(said, &answer), &answer)?)

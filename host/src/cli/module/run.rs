@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -12,14 +11,14 @@ use crate::cli::input::{literal, read_document};
 use crate::cli::{CliError, CommandScreen};
 use crate::error_chain::error_chain;
 use crate::model::config_schema::ConfigSchema;
-use crate::model::event::attribute_texts;
 use crate::model::flow::{FlowModule, ModuleConfig};
 use crate::model::module_manifest::{
     HARD_COMPONENT, HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_TIME,
 };
+use crate::wasm::sample_event::SampleEvent;
 use crate::wasm::{
-    LimitCeilings, LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleInput,
-    ModuleLimits, ModuleRun, ModuleStep, PATIENCE, RoutedEvent, RunEnd,
+    LimitCeilings, LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleLimits,
+    ModuleRun, ModuleStep, RoutedEvent, RunEnd,
 };
 
 /// Arguments of `waybill module run`.
@@ -43,13 +42,12 @@ pub struct RunArgs {
 
 pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
-    let event = SampleEvent::read(&args.event)?;
+    let event = read_event(&args.event)?;
     let wasm = std::fs::read(&args.file).map_err(CliError::reading(&args.file))?;
     let module = admit_module(&args.file, &wasm).await?;
     let schema = module.report().manifest.as_ref().and_then(|manifest| manifest.config.as_ref());
     let config = Arc::new(read_config(args, schema)?);
-    let attributes: Vec<(&str, &str)> =
-        event.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let attributes = event.attribute_pairs();
     let run = module.run(event.input(&attributes), &config).await;
     if screen.is_human() {
         for step in &run.steps {
@@ -121,63 +119,13 @@ fn read_config(args: &RunArgs, schema: Option<&ConfigSchema>) -> Result<ModuleCo
 /// numbers.
 const LOCAL_KEY: [u8; 32] = [0; 32];
 
-/// The event of the file, with substitutes for the members that the server would add.
-struct SampleEvent {
-    id: String,
-    source: String,
-    kind: String,
-    resource: Option<String>,
-    subject: Option<String>,
-    time: String,
-    attributes: Vec<(String, String)>,
-    data: String,
-}
-
-impl SampleEvent {
-    fn read(path: &Path) -> Result<Self, CliError> {
-        let event = read_document(path)?;
-        let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
-        let (Some(kind), Some(data)) = (text("type"), event.get("data")) else {
-            return Err(CliError::with_next(
-                format!("{}: an event has `type` and `data`", path.display()),
-                "start from `waybill event-type show invoice.paid --example`",
-            ));
-        };
-        Ok(Self {
-            id: text("id").unwrap_or_else(|| "evt_00000000-0000-7000-8000-000000000000".to_owned()),
-            source: text("source").unwrap_or_else(|| "local".to_owned()),
-            resource: text("resource"),
-            subject: text("resource_id"),
-            time: text("occurred_at").unwrap_or_else(|| "2026-01-01T00:00:00.000Z".to_owned()),
-            attributes: event.get("attributes").map(attributes).unwrap_or_default(),
-            data: data.to_string(),
-            kind,
-        })
-    }
-
-    fn input<'a>(&'a self, attributes: &'a [(&'a str, &'a str)]) -> ModuleInput<'a> {
-        let time = self.time.parse::<jiff::Timestamp>().unwrap_or_default();
-        ModuleInput {
-            id: &self.id,
-            flow: "",
-            source: &self.source,
-            kind: &self.kind,
-            resource: self.resource.as_deref(),
-            subject: self.subject.as_deref(),
-            time: &self.time,
-            attempt: 1,
-            changes: None,
-            attributes,
-            data: &self.data,
-            received: Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default()),
-            patience: PATIENCE,
-        }
-    }
-}
-
-/// Returns the attributes of an event's file in the form that a module reads.
-fn attributes(given: &Value) -> Vec<(String, String)> {
-    serde_json::value::to_raw_value(given).map(|raw| attribute_texts(&raw)).unwrap_or_default()
+fn read_event(path: &Path) -> Result<SampleEvent, CliError> {
+    SampleEvent::read(&read_document(path)?).ok_or_else(|| {
+        CliError::with_next(
+            format!("{}: an event has `type` and `data`", path.display()),
+            "start from `waybill event-type show invoice.paid --example`",
+        )
+    })
 }
 
 fn show_step(step: &ModuleStep, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {

@@ -4,9 +4,10 @@ statements! {
     INSERT_COMPONENT = "INSERT INTO component (sha256, wasm) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     SELECT_COMPONENT = "SELECT wasm AS value FROM component WHERE sha256 = $1";
     LATEST_MODULE = "SELECT MAX(version) AS latest FROM module WHERE name = $1";
-    INSERT_MODULE = "INSERT INTO module (id, name, version, sha256, report, active, created_at) \
-        VALUES ($1, $2, $3, $4, $5, FALSE, $6)";
-    SELECT_MODULES = "SELECT id, name, version, sha256, report, active, approved, created_at FROM module \
+    INSERT_MODULE = "INSERT INTO module (id, name, version, sha256, report, active, created_at, cases) \
+        VALUES ($1, $2, $3, $4, $5, FALSE, $6, $7)";
+    NOTE_CASES = "UPDATE module SET cases = $3 WHERE name = $1 AND version = $2";
+    SELECT_MODULES = "SELECT id, name, version, sha256, report, active, approved, cases, created_at FROM module \
         ORDER BY name, version";
     DEACTIVATE_MODULE = "UPDATE module SET active = FALSE WHERE name = $1 AND active";
     ACTIVATE_MODULE = "UPDATE module SET active = TRUE WHERE name = $1 AND version = $2";

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::case_report::CasesReport;
 use crate::model::id::{SourceId, TokenId};
 use crate::model::source_run::RunReport;
 use crate::store::modules::NewModule;
@@ -76,6 +77,7 @@ async fn versions_of_a_module_count_up_and_one_is_active() {
             wasm: b"\0asm",
             report: "{}",
             activate,
+            cases: None,
         };
         assert_eq!(store.add_module(module(true, None)).await.unwrap(), 1, "{url}");
         assert_eq!(store.add_module(module(true, None)).await.unwrap(), 2, "{url}");
@@ -86,6 +88,12 @@ async fn versions_of_a_module_count_up_and_one_is_active() {
             stored.iter().map(|module| (module.version, module.active)).collect();
         assert_eq!(active, [(1, false), (2, true)], "{url}");
         assert!(stored.iter().all(|module| module.approved == approved), "{url}");
+        let mut cases = CasesReport::default();
+        cases.note_case("one", None, serde_json::json!({"end": "failed"}));
+        store.note_cases("m", 2, &cases).await.unwrap();
+        let stored = store.list_modules().await.unwrap();
+        let found: Vec<Option<&CasesReport>> = stored.iter().map(|m| m.cases.as_ref()).collect();
+        assert_eq!(found, [None, Some(&cases)], "{url}");
         assert_eq!(
             store.load_component([7; 32]).await.unwrap().as_deref(),
             Some(&b"\0asm"[..]),
