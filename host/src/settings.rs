@@ -11,6 +11,7 @@ pub mod live;
 pub mod matching;
 pub mod module_breakers;
 pub mod module_grants;
+pub mod module_logs;
 pub mod oauth_access;
 pub mod sealed;
 pub mod source_runtime;
@@ -27,6 +28,7 @@ use crate::model::record_fields::IndexedFields;
 use crate::model::source::Source;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::module_breakers::ModuleBreaker;
+use crate::settings::module_logs::ModuleLog;
 use crate::settings::source_runtime::SourceRuntime;
 use crate::signing::usable_secret::UsableSecrets;
 use crate::store::prefetch::FlowLane;
@@ -92,6 +94,8 @@ pub struct ModuleStage {
     pub figures: Arc<ModuleFigures>,
     /// The breaker of the version. `None` if no version runs.
     pub breaker: Option<Arc<ModuleBreaker>>,
+    /// The latest log lines of the module on this node.
+    pub log: Arc<ModuleLog>,
 }
 
 /// Why a module does not run.

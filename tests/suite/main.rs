@@ -43,6 +43,7 @@ mod mcp;
 mod metrics;
 mod modes;
 mod module_cases;
+mod module_logs;
 mod modules;
 mod nodes;
 mod oauth;

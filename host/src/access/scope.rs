@@ -314,6 +314,8 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         ("sources", _) => read_or_write(Scope::SourcesRead, Scope::SourcesWrite),
         // The operator, and not whoever uploads modules, decides where a secret goes.
         ("secrets", _) => read_or_write(Scope::ModulesRead, Scope::Admin),
+        // The lines of a module may quote any event.
+        ("modules", Some("{name}/logs")) if reads => Some(RouteNeed::AllTables(Scope::ModulesRead)),
         ("modules", _) => read_or_write(Scope::ModulesRead, Scope::ModulesWrite),
         ("deliveries" | "dead-letters", _) => {
             let scope = if reads { Scope::DeliveriesRead } else { Scope::DeliveriesReplay };

@@ -223,6 +223,7 @@ async fn build_trial_flow(
                 share: Semaphore::new(app.live.engine().side_by_side()),
                 figures: Arc::clone(&stage.figures),
                 breaker: None,
+                log: Arc::default(),
             },
         });
     }

@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod breaker_view;
 pub mod cases;
+pub mod logs;
 
 use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;

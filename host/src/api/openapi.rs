@@ -115,6 +115,7 @@ fn module_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(modules::download_module))
         .routes(routes!(modules::run_module))
         .routes(routes!(modules::cases::test_module))
+        .routes(routes!(modules::logs::list_module_logs))
         .routes(routes!(module_secrets::list_secrets, module_secrets::create_secret))
         .routes(routes!(
             module_secrets::show_secret,

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod cases;
+pub mod logs;
 pub mod manage;
 pub mod manifest;
 pub mod new;
@@ -39,6 +40,8 @@ pub enum ModuleCommand {
     List(super::resource::ListArgs),
     /// Show a module's versions.
     Show(manage::ShowArgs),
+    /// Show the latest log lines of a module on the node that answers.
+    Logs(logs::LogsArgs),
     /// Make a version the active one. Also returns to an older version.
     Activate(manage::ActivateArgs),
 }
@@ -58,6 +61,7 @@ pub async fn run_module(
         ModuleCommand::Push(args) => manage::push_module(args, screen).await,
         ModuleCommand::List(args) => manage::list_modules(args, screen).await,
         ModuleCommand::Show(args) => manage::show_module(args, screen).await,
+        ModuleCommand::Logs(args) => logs::show_logs(args, screen).await,
         ModuleCommand::Activate(args) => manage::activate_module(args, screen).await,
     }
 }

@@ -21,6 +21,8 @@ use crate::model::id::{EndpointId, EventId};
 use crate::model::plan_effects::PlanEffects;
 use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
 use crate::settings::matching::NOTICE_REFUSAL;
+use crate::settings::module_breakers::AdmittedCall;
+use crate::settings::module_logs::LineOrigin;
 use crate::settings::{FlowRuntime, ModuleStage, ModuleUnusable};
 use crate::store::{DeliveryDraft, EventStore};
 use crate::time::clock::Clock;
@@ -28,7 +30,7 @@ use crate::time::timestamp::Timestamp;
 use crate::wasm::record_calls::MAX_RECORD_BYTES;
 use crate::wasm::{
     self, CapabilityRun, EventCalls, InputChanges, LogLine, ModuleClient, ModuleFailure,
-    ModuleInput, ModuleStep, RoutedEvent, RunEnd,
+    ModuleInput, ModuleRun, ModuleStep, RoutedEvent, RunEnd,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -442,12 +444,9 @@ impl<'a> FlowPlanner<'a> {
         }
         let ran: u64 = run.steps.iter().map(|step| u64::from(step.micros)).sum();
         drop(share);
-        if let Some(clock) = self.clock {
-            let ran = Duration::from_micros(ran);
-            stage.figures.note_call(tell_outcome(&run.end), ran, clock.now());
-            report_call(admitted, &run.end, clock.now());
-        }
-        let waited = began.elapsed().saturating_sub(Duration::from_micros(ran));
+        let ran = Duration::from_micros(ran);
+        self.note_live_run(stage, (admitted, label), &run, ran);
+        let waited = began.elapsed().saturating_sub(ran);
         course.patience = course.patience.saturating_sub(waited);
         course.work.note(course.steps, label, input.data, &mut run);
         match run.end {
@@ -457,6 +456,23 @@ impl<'a> FlowPlanner<'a> {
             }
             RunEnd::Failed(failure) => Err(ModulesFailed::of_module(&failure, name)),
         }
+    }
+
+    /// Counts a live run, reports it to the breaker, and keeps its log lines. Does nothing in a dry run.
+    fn note_live_run(
+        &self,
+        stage: &ModuleStage,
+        (admitted, label): (Option<AdmittedCall<'_>>, RunLabel<'_>),
+        run: &ModuleRun,
+        ran: Duration,
+    ) {
+        let Some(clock) = self.clock else { return };
+        let now = clock.now();
+        stage.figures.note_call(tell_outcome(&run.end), ran, now);
+        report_call(admitted, &run.end, now);
+        let (event, flow) = (self.event.id, self.route.flow.settings.name.as_str());
+        let origin = LineOrigin { at: now, event, flow, version: label.version };
+        stage.log.keep_run(&run.steps, &origin);
     }
 
     /// Returns what the module may call besides its log and its configuration.

@@ -22,6 +22,7 @@ use crate::model::source::{Source, SourceSettings};
 use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
 use crate::settings::module_breakers::BreakerBook;
 use crate::settings::module_grants::usable_grants;
+use crate::settings::module_logs::LogBook;
 use crate::settings::oauth_access::RotatedToken;
 use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
 use crate::signing::usable_secret::{UsableSecret, UsableSecrets};
@@ -61,6 +62,8 @@ struct LiveInner {
     policy: GrantPolicy,
     /// The breakers of modules, which survive changes of the settings.
     breakers: BreakerBook,
+    /// The logs of modules, which survive changes of the settings.
+    module_logs: LogBook,
     loaded: Mutex<HashMap<[u8; 32], wasm::LoadedModule>>,
     /// Usage of tokens, which survives changes of the settings.
     usages: std::sync::Mutex<HashMap<TokenId, Arc<TokenActivity>>>,
@@ -172,6 +175,7 @@ impl LiveSettings {
             cache,
             policy: rules.policy,
             breakers: BreakerBook::new(rules.breaker),
+            module_logs: LogBook::default(),
             loaded: Mutex::default(),
             usages: std::sync::Mutex::new(usages),
             healths: std::sync::Mutex::default(),
@@ -222,6 +226,11 @@ impl LiveSettings {
     /// Returns the breakers of the modules that flows run.
     pub fn breakers(&self) -> &BreakerBook {
         &self.inner.breakers
+    }
+
+    /// Returns the logs of the modules that flows run.
+    pub fn module_logs(&self) -> &LogBook {
+        &self.inner.module_logs
     }
 
     /// Returns the cache of compiled modules.
@@ -291,6 +300,7 @@ impl LiveSettings {
             }
         }
         self.inner.breakers.keep_used(topology.flows());
+        self.inner.module_logs.keep_used(topology.flows());
         self.inner.current.store(Arc::new(topology));
         self.withdraw_old(version).await;
         Ok(())
@@ -574,8 +584,9 @@ impl LiveSettings {
         let breaker = module.as_ref().ok().map(|(version, _)| {
             self.inner.breakers.open_breaker(&settings.name, *version, &figures)
         });
+        let log = self.inner.module_logs.open_log(&settings.name);
         let settings = settings.clone();
-        ModuleStage { settings, config, grants, secrets, module, share, figures, breaker }
+        ModuleStage { settings, config, grants, secrets, module, share, figures, breaker, log }
     }
 
     /// Returns the capabilities of a version.

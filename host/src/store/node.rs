@@ -151,6 +151,11 @@ impl EventStore {
         Ok(nodes.into_iter().map(|node| (node.clone(), is_own(&node))).collect())
     }
 
+    /// Returns the id of this process, as [`Self::list_nodes`] shows it.
+    pub fn node_name(&self) -> String {
+        format!("{:x}", self.inner.node)
+    }
+
     /// Registers this process. SQLite has one process at a time, so every existing lease belongs to
     /// a process that is gone, even if the clock is behind that process's last heartbeat.
     pub async fn enter_process(&self) -> Result<(), StoreError> {

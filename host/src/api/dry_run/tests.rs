@@ -60,6 +60,7 @@ async fn flow(store: &EventStore, count: usize, data: &str, enabled: bool) -> Fl
             share: Semaphore::new(1),
             figures: store.metrics().find_module(name),
             breaker: None,
+            log: Arc::default(),
         });
     }
     let endpoints = vec![endpoint(store, "invoice.paid", enabled)];
