@@ -102,7 +102,7 @@ async fn parked_events_wait_and_arrive_once_a_trial_succeeds(
     assert_eq!(letters.as_array().unwrap().len(), 3, "parking costs no event a dead letter");
     let arrivals = receiver.wait_for("/sink", 5).await;
     let mut came: Vec<String> =
-        arrivals.iter().map(|one| one.json()["id"].as_str().unwrap().to_owned()).collect();
+        arrivals.iter().map(|one| one.json()["parent_id"].as_str().unwrap().to_owned()).collect();
     came.sort();
     sent.sort();
     assert_eq!(came, sent);

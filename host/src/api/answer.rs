@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Data)]
 pub struct DataAnswer<T> {
-    /// The object.
+    /// The object that the call is about.
     pub data: T,
 }
 

@@ -37,7 +37,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use utoipa::IntoParams;
 
-/// Options for applying.
+/// Query of a call that applies a document.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -79,7 +79,9 @@ impl CasesReport {
 impl FailedCase {
     /// Says what was expected and what came, at the place where they differ.
     pub fn tell(&self) -> String {
-        let got = self.got.pointer(&self.at).unwrap_or(&Value::Null);
+        // Of a long result only the beginning is kept, so there is no place to point to.
+        let cut = self.got.get("cut");
+        let got = cut.or_else(|| self.got.pointer(&self.at)).unwrap_or(&Value::Null);
         let place = if self.at.is_empty() { String::new() } else { format!(" at `{}`", self.at) };
         match &self.expected {
             None => format!("should run, and came to {got}"),
@@ -180,6 +182,8 @@ mod tests {
             report.note_case("long", None, got);
         }
         assert_eq!((report.failed, report.failures.len()), (50, MOST_FAILED));
+        let told = report.tell_failure().unwrap();
+        assert!(told.contains("xxx") && told.contains("49 more failed"), "{told}");
         assert!(serde_json::to_string(&report).unwrap().len() < 64 << 10);
     }
 }

@@ -33,6 +33,7 @@ impl OpenBreakerAction {
         }
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -220,9 +220,9 @@ mod tests {
         }
         let found = log.find_lines(Some(2), None, usize::MAX);
         assert_eq!((found.lines.len(), found.missed), (MOST_LINES, 3));
-        let long = "y".repeat(LONGEST_LINE * 2);
+        let text = "y".repeat(LONGEST_LINE * 2);
         for _ in 0..100 {
-            keep(&log, 1, &[&long]);
+            keep(&log, 1, &[&text]);
         }
         let found = log.find_lines(None, None, usize::MAX);
         assert!(found.lines.iter().all(|kept| kept.line.message.len() <= LONGEST_LINE));

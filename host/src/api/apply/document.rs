@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// All settings.
+/// The settings of a server, as `export` writes and `apply` reads them.
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Document)]

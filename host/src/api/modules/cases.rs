@@ -82,6 +82,8 @@ pub async fn check_activation(
     }
     match &found.cases {
         Some(report) => check_report(found, report),
+        // A version without cases is not loaded here: its events wait if it cannot be loaded.
+        None if found.manifest().is_none_or(|manifest| manifest.cases.is_empty()) => Ok(()),
         None => run_cases(app, found).await?.map_or(Ok(()), |report| check_report(found, &report)),
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! `cargo xtask contract` holds the server to the result.
 
+use crate::settings::module_logs::MOST_LINES;
 use serde_json::{Map, Value, json};
 
 /// Where the reasons of problems are described.
@@ -97,7 +98,12 @@ fn describe_parameter(path: &str, parameter: &mut Value) {
     }
     match parameter["name"].as_str() {
         Some("limit") => {
-            parameter["schema"] = json!({"type": "integer", "minimum": 1, "maximum": 200});
+            let most = if path.ends_with("/logs") { MOST_LINES } else { 200 };
+            parameter["schema"] = json!({"type": "integer", "minimum": 1, "maximum": most});
+        }
+        // Any unsigned number of 64 bits, which is more than `int64` says.
+        Some("after") if path.ends_with("/logs") => {
+            parameter["schema"] = json!({"type": "integer", "minimum": 0, "maximum": u64::MAX});
         }
         Some("since" | "until") => {
             let time = json!({"type": "string", "format": "date-time"});

@@ -44,9 +44,7 @@ fn tell_report(name: &str, version: u64, report: &CasesReport) -> String {
         );
     }
     let (passed, failed) = (report.passed, report.failed);
-    let mut told = format!("{name} version {version}: {passed} passed, {failed} failed");
-    for case in &report.failures {
-        told.push_str(&format!("\n  {}: {}", case.name, case.tell()));
-    }
-    told
+    let failures = report.failures.iter().map(|case| format!("\n  {}: {}", case.name, case.tell()));
+    let failures: String = failures.collect();
+    format!("{name} version {version}: {passed} passed, {failed} failed{failures}")
 }

@@ -146,7 +146,7 @@ fn draw_line(line: &Value) -> String {
     );
     for field in line.get("fields").and_then(Value::as_array).into_iter().flatten() {
         let part = |n: usize| field.get(n).and_then(Value::as_str).unwrap_or_default();
-        drawn.push_str(&format!("  {}={}", part(0), part(1)));
+        drawn.extend(["  ", part(0), "=", part(1)]);
     }
     // A text of a module or of a sender must not control the terminal.
     drawn.replace(char::is_control, " ")
