@@ -144,7 +144,7 @@ impl FlowRuntime {
     pub fn find_open_breaker(&self) -> Option<(Timestamp, String)> {
         let breakers = self.modules.iter().filter_map(|stage| stage.breaker.as_ref());
         let open =
-            |breaker: &Arc<ModuleBreaker>| Some((breaker.open_since()?, breaker.tell_refusal()));
+            |breaker: &Arc<ModuleBreaker>| Some((breaker.open_since()?, breaker.tell_state()));
         breakers.filter_map(open).min_by_key(|(since, _)| *since)
     }
 
@@ -181,11 +181,11 @@ impl SettingsSnapshot {
     }
 
     pub fn find_source(&self, name: &str) -> Option<&Source> {
-        self.sources.get(name).map(|inlet| &inlet.source)
+        self.sources.get(name).map(|runtime| &runtime.source)
     }
 
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.sources.values().map(|inlet| &inlet.source)
+        self.sources.values().map(|runtime| &runtime.source)
     }
 
     /// Returns the prepared source with a name.

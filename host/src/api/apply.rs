@@ -18,7 +18,7 @@ use super::endpoints::EndpointResource;
 use super::flows::FlowResource;
 use super::module_secrets::ModuleSecretResource;
 use super::modules::activation::{WantedVersion, readable_flows};
-use super::modules::cases::check_report;
+use super::modules::cases::check_stored;
 use super::problem::ApiProblem;
 use super::resource::{self, DraftContext, ObjectDraft, SettingsResource};
 use super::sources::SourceResource;
@@ -218,9 +218,7 @@ impl ApplyWork<'_> {
             let version = found.version;
             return Ok(grows.then_some(ObjectChange::ApproveModule { name, version, approved }));
         };
-        if let Some(report) = &found.cases {
-            check_report(found, report)?;
-        }
+        check_stored(found)?;
         self.modules.activate(choice.name, Some(version));
         let approved = wanted.approve(self.app, choice.before, approve)?;
         // The document's own flows are checked when they are read.

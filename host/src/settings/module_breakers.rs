@@ -28,16 +28,24 @@ pub struct ModuleBreaker {
 #[derive(Debug, Default)]
 struct KeptState {
     state: BreakerState,
-    /// The last fault, in words.
-    last_fault: Option<String>,
+    last_fault: Option<ModuleFault>,
+}
+
+/// A fault of a module.
+#[derive(Debug, Clone, Default)]
+pub struct ModuleFault {
+    /// The reason that a dead letter would have, such as `module_trap`.
+    pub reason: &'static str,
+    /// The fault in words. It may quote the event, because a module's panic text is part of it.
+    pub detail: String,
 }
 
 /// The state of a breaker, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BreakerSight {
     pub state: BreakerState,
-    /// The last fault, in words.
-    pub last_fault: Option<String>,
+    /// The reason of the last fault. Never its words, which may quote an event.
+    pub last_fault: Option<&'static str>,
 }
 
 /// A call that the breaker let through. A trial that is dropped without a report ends without an
@@ -72,7 +80,12 @@ impl ModuleBreaker {
 
     /// Decides about an event at once.
     pub fn admit(&self, now: Timestamp) -> BreakerVerdict<'_> {
-        match self.lock().state.admit(now) {
+        let admission = self.lock().state.admit(now);
+        self.judge(admission)
+    }
+
+    const fn judge(&self, admission: BreakerAdmission) -> BreakerVerdict<'_> {
+        match admission {
             BreakerAdmission::Run => {
                 BreakerVerdict::Run(AdmittedCall { breaker: self, is_trial: false })
             }
@@ -90,18 +103,11 @@ impl ModuleBreaker {
         // Subscribed before the first look, so that a trial that ends in between is not missed.
         let mut ended = self.trials.subscribe();
         loop {
-            match self.admit(now()) {
-                BreakerVerdict::KeptBack if self.is_tried() => {}
-                verdict @ (BreakerVerdict::Run(_) | BreakerVerdict::KeptBack) => return verdict,
-            }
-            if ended.changed().await.is_err() {
-                return BreakerVerdict::KeptBack;
+            let admission = self.lock().state.admit(now());
+            if admission != BreakerAdmission::TrialUnderWay || ended.changed().await.is_err() {
+                return self.judge(admission);
             }
         }
-    }
-
-    fn is_tried(&self) -> bool {
-        matches!(self.lock().state, BreakerState::Open { is_tried: true, .. })
     }
 
     /// Returns whether an event that arrives now would be kept back.
@@ -119,14 +125,23 @@ impl ModuleBreaker {
 
     pub fn sight(&self) -> BreakerSight {
         let kept = self.lock();
-        BreakerSight { state: kept.state, last_fault: kept.last_fault.clone() }
+        let last_fault = kept.last_fault.as_ref().map(|fault| fault.reason);
+        BreakerSight { state: kept.state, last_fault }
     }
 
-    /// Says why an event was kept back.
+    /// Says why an event was kept back, for those who may read events.
     pub fn tell_refusal(&self) -> String {
-        let sight = self.sight();
-        let last = sight.last_fault.unwrap_or_default();
-        let faults = match sight.state {
+        let last = self.lock().last_fault.clone().unwrap_or_default();
+        self.tell_open(&last.detail)
+    }
+
+    /// Says that it is open, without words of the module.
+    pub fn tell_state(&self) -> String {
+        self.tell_open(self.sight().last_fault.unwrap_or_default())
+    }
+
+    fn tell_open(&self, last: &str) -> String {
+        let faults = match self.lock().state {
             BreakerState::Closed { faults } | BreakerState::Open { faults, .. } => faults,
         };
         format!(
@@ -135,11 +150,17 @@ impl ModuleBreaker {
         )
     }
 
-    fn take_report(&self, is_trial: bool, report: CallReport, fault: String, now: Timestamp) {
+    fn take_report(
+        &self,
+        is_trial: bool,
+        report: CallReport,
+        fault: Option<ModuleFault>,
+        now: Timestamp,
+    ) {
         let change = {
             let mut kept = self.lock();
-            if report == CallReport::Fault {
-                kept.last_fault = Some(fault);
+            if fault.is_some() {
+                kept.last_fault = fault;
             }
             kept.state.take_report(is_trial, report, self.limits, now)
         };
@@ -195,8 +216,13 @@ impl Drop for ModuleBreaker {
 
 impl AdmittedCall<'_> {
     /// Reports how the call ended. `fault` is called only for a fault.
-    pub fn report(mut self, report: CallReport, fault: impl FnOnce() -> String, now: Timestamp) {
-        let fault = if report == CallReport::Fault { fault() } else { String::new() };
+    pub fn report(
+        mut self,
+        report: CallReport,
+        fault: impl FnOnce() -> ModuleFault,
+        now: Timestamp,
+    ) {
+        let fault = (report == CallReport::Fault).then(fault);
         // The trial is over, so dropping the call must not end the trial of another event.
         let is_trial = std::mem::take(&mut self.is_trial);
         self.breaker.take_report(is_trial, report, fault, now);
@@ -280,8 +306,12 @@ mod tests {
         }
     }
 
+    fn trap() -> ModuleFault {
+        ModuleFault { reason: "module_trap", detail: "it trapped on jane@example.com".to_owned() }
+    }
+
     fn fail(breaker: &ModuleBreaker) {
-        admitted(breaker.admit(NOW)).report(CallReport::Fault, || "it trapped".to_owned(), NOW);
+        admitted(breaker.admit(NOW)).report(CallReport::Fault, trap, NOW);
     }
 
     #[test]
@@ -291,10 +321,12 @@ mod tests {
         let first = breaker(&metrics);
         fail(&first);
         assert_eq!(open(), 1);
-        assert!(first.tell_refusal().contains("it trapped"));
+        assert!(first.tell_refusal().contains("it trapped on jane@example.com"));
+        assert!(first.tell_state().ends_with("the last one: module_trap"));
+        assert_eq!(first.sight().last_fault, Some("module_trap"));
         fail(&first);
         assert_eq!(open(), 1);
-        admitted(first.admit(NOW)).report(CallReport::Answer, String::new, NOW);
+        admitted(first.admit(NOW)).report(CallReport::Answer, ModuleFault::default, NOW);
         assert_eq!(open(), 0);
         fail(&first);
         drop(first);
@@ -321,7 +353,7 @@ mod tests {
         let waiting = breaker.admit_after_trial(|| NOW);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        trial.report(CallReport::Answer, String::new, NOW);
+        trial.report(CallReport::Answer, ModuleFault::default, NOW);
         assert!(!admitted(waiting.await).is_trial);
     }
 }

@@ -36,6 +36,11 @@ impl ModuleVersion {
     pub fn manifest(&self) -> Option<ModuleManifest> {
         read_manifest(&self.report)
     }
+
+    /// Returns whether the manifest has sample cases.
+    pub fn has_cases(&self) -> bool {
+        self.manifest().is_some_and(|manifest| !manifest.cases.is_empty())
+    }
 }
 
 /// Returns the manifest in a report.

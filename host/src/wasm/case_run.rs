@@ -2,8 +2,8 @@
 
 use super::output::EventDraft;
 use super::sample_event::SampleEvent;
-use super::{LoadedModule, ModuleDispatch, ModuleInput, RoutedEvent, RunEnd};
-use crate::model::case_report::CasesReport;
+use super::{LoadedModule, ModuleDispatch, ModuleFailure, ModuleInput, RoutedEvent, RunEnd};
+use crate::model::case_report::{CasesReport, NOT_RUN};
 use crate::model::flow::{FlowModule, ModuleConfig};
 use crate::model::module_manifest::{ModuleManifest, SampleCase};
 use crate::time::timestamp::Timestamp;
@@ -52,7 +52,7 @@ impl LoadedModule {
 }
 
 fn not_run(why: &str) -> Value {
-    json!({ "end": "failed", "reason": "not_run", "detail": why })
+    json!({ "end": "failed", "reason": NOT_RUN, "detail": why })
 }
 
 fn read_config(manifest: &ModuleManifest, case: &SampleCase) -> Result<ModuleConfig, String> {
@@ -75,6 +75,7 @@ fn read_config(manifest: &ModuleManifest, case: &SampleCase) -> Result<ModuleCon
 pub fn tell_end(end: &RunEnd) -> Value {
     match end {
         RunEnd::Dropped { reason } => json!({ "end": "dropped", "reason": reason }),
+        RunEnd::Failed(failure @ ModuleFailure::Host { .. }) => not_run(&failure.to_string()),
         RunEnd::Failed(failure) => {
             json!({ "end": "failed", "reason": failure.reason(), "detail": failure.to_string() })
         }

@@ -25,9 +25,9 @@ pub struct BreakerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub retry_at: Option<Timestamp>,
-    /// The last fault, in words.
+    /// The reason of the last fault, such as `module_trap`. The traces of its events have the words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_fault: Option<String>,
+    pub last_fault: Option<&'static str>,
 }
 
 impl BreakerView {
@@ -64,7 +64,7 @@ mod tests {
         let state =
             BreakerState::Open { faults: 5, since: at(1), retry_at: at(9), is_tried: false };
         let view = |now| {
-            let sight = BreakerSight { state, last_fault: Some("it trapped".to_owned()) };
+            let sight = BreakerSight { state, last_fault: Some("module_trap") };
             BreakerView::new(sight, at(now))
         };
         assert_eq!((view(8).state, view(9).state), ("open", "half_open"));

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 /// The version to test.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TestRequest {
+pub struct ModuleTestRequest {
     /// Version number. Default: the active version, or the newest if none is active.
     #[serde(default)]
     pub version: Option<u32>,
@@ -41,13 +41,13 @@ pub struct ForcedNote;
 /// Runs the sample cases of a version's manifest, and stores the result. A version that passes can
 /// then be activated.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/test", tag = "modules", operation_id = "test_module",
-    params(("name" = String, Path)), request_body = TestRequest,
+    params(("name" = String, Path)), request_body = ModuleTestRequest,
     responses((status = 200, body = DataAnswer<TestAnswer>), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn test_module(
     State(app): State<AppState>,
     _principal: CallPrincipal,
     Path(name): Path<String>,
-    JsonInput(request): JsonInput<TestRequest>,
+    JsonInput(request): JsonInput<ModuleTestRequest>,
 ) -> Result<Json<DataAnswer<TestAnswer>>, ApiProblem> {
     let found = find_version(&app, &name, request.version).await?;
     let report = run_cases(&app, &found).await?.unwrap_or_default();
@@ -81,10 +81,25 @@ pub async fn check_activation(
         return Ok(());
     }
     match &found.cases {
-        Some(report) => check_report(found, report),
+        Some(report) if report.has_verdict() => check_report(found, report),
         // A version without cases is not loaded here: its events wait if it cannot be loaded.
-        None if found.manifest().is_none_or(|manifest| manifest.cases.is_empty()) => Ok(()),
-        None => run_cases(app, found).await?.map_or(Ok(()), |report| check_report(found, &report)),
+        None if !found.has_cases() => Ok(()),
+        Some(_) | None => {
+            run_cases(app, found).await?.map_or(Ok(()), |report| check_report(found, &report))
+        }
+    }
+}
+
+/// Refuses a version whose cases failed, or have not been run yet.
+pub fn check_stored(found: &ModuleVersion) -> Result<(), ApiProblem> {
+    match &found.cases {
+        Some(report) => check_report(found, report),
+        None if !found.has_cases() => Ok(()),
+        None => Err(ApiProblem::conflict(format!(
+            "the sample cases of module `{0}` version {1} have not been run on this server: run `waybill module test \
+             {0} --version {1}`, then apply again",
+            found.name, found.version
+        ))),
     }
 }
 

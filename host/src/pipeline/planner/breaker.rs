@@ -4,7 +4,7 @@ use super::{FlowPlanner, ModulesFailed, RunCourse, TraceStep};
 use crate::model::module_breaker::{CallReport, OpenBreakerAction};
 use crate::pipeline::bounds::RunLabel;
 use crate::settings::ModuleStage;
-use crate::settings::module_breakers::{AdmittedCall, BreakerVerdict};
+use crate::settings::module_breakers::{AdmittedCall, BreakerVerdict, ModuleFault};
 use crate::time::timestamp::Timestamp;
 use crate::wasm::{ModuleFailure, RoleVerdict, RunEnd};
 
@@ -84,8 +84,10 @@ pub(super) fn report_call(call: Option<AdmittedCall<'_>>, end: &RunEnd, now: Tim
         },
     };
     let fault = || match end {
-        RunEnd::Failed(failure) => failure.to_string(),
-        RunEnd::Dropped { .. } | RunEnd::Out(_) => String::new(),
+        RunEnd::Failed(failure) => {
+            ModuleFault { reason: failure.reason(), detail: failure.to_string() }
+        }
+        RunEnd::Dropped { .. } | RunEnd::Out(_) => ModuleFault::default(),
     };
     call.report(report, fault, now);
 }

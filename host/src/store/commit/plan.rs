@@ -216,7 +216,11 @@ async fn write_trace(
     tx: &mut WriteTransaction<'_>,
     plans: &[&mut RecordedPlan],
 ) -> Result<(), StoreError> {
-    let rows = plans.iter().map(|plan| {
+    // An event that is parked again says nothing new, and may be parked for days.
+    let is_parked_again =
+        |plan: &RecordedPlan| plan.replayed && matches!(plan.failed, Some(ModuleFailed::Parked(_)));
+    let told = plans.iter().filter(|plan| !is_parked_again(plan));
+    let rows = told.map(|plan| {
         let row = plan.key_row().bind(plan.at).bind(plan.steps.as_str());
         row.bind(plan.contents.as_deref())
     });
