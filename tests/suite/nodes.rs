@@ -166,6 +166,7 @@ async fn a_clock_that_is_set_while_nodes_work_moves_no_delivery() {
     let receiver = Receiver::start().await;
     receiver.always("/a", Reply::Held);
     world.endpoint(&endpoint_with("a", &receiver.url("/a"), &json!({"ordered": true}))).await;
+    wait_for_endpoint(&other).await;
     for n in 0..EVENTS {
         let client = if n % 2 == 0 { world.client() } else { &other };
         assert_eq!(client.post("/api/v1/events", &invoice(n)).await.unwrap().status, 202);
@@ -400,10 +401,21 @@ fn two_folders() -> [TempDir; 2] {
     [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]
 }
 
-/// Sends events to all nodes in turn.
+/// Waits until a node knows the endpoint `a`. Another node learns of it within two seconds, and an
+/// event that it captures before has no delivery.
+async fn wait_for_endpoint(node: &Client) {
+    while node.get("/api/v1/endpoints/a").await.unwrap().status != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Sends events to all nodes in turn, once they know the endpoint.
 async fn post_to_all(world: &World, others: &[Server; 2], events: u32) {
     let [second, third] =
         others.each_ref().map(|server| Client::new(server.address(), Some(ADMIN_TOKEN)));
+    for node in [&second, &third] {
+        wait_for_endpoint(node).await;
+    }
     for n in 0..events {
         let client = match n % 3 {
             0 => world.client(),
