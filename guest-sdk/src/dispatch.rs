@@ -53,8 +53,8 @@ impl Dispatch {
         self
     }
 
-    /// Chooses one of the endpoint's operations, such as `lead_create`, where it has several. An
-    /// endpoint without operations makes this a permanent failure.
+    /// Runs this operation of an endpoint of kind `api`, such as `lead_create`, in place of the one for
+    /// the event's type. A name that the endpoint does not have makes this a permanent failure.
     #[must_use]
     pub fn operation(mut self, operation: impl Into<String>) -> Self {
         self.operation = Some(operation.into());

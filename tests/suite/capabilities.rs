@@ -282,7 +282,7 @@ async fn records_are_found_by_an_indexed_field(#[values(Sqlite, Postgres)] backe
 }
 
 #[rstest]
-#[case::operation(json!({"route": {"operation": "lead_create"}}), "operation `lead_create`")]
+#[case::operation(json!({"route": {"operation": "lead_create"}}), "`webhook` has no operations")]
 #[case::attribute(json!({"route": {"attribute": "waybill-hops"}}), "invalid")]
 #[tokio::test]
 async fn what_cannot_be_done_is_a_clear_dead_letter(#[case] given: Value, #[case] said: &str) {
@@ -291,4 +291,27 @@ async fn what_cannot_be_done_is_a_clear_dead_letter(#[case] given: Value, #[case
     let dead =
         world.eventually("/api/v1/dead-letters", |found| found[0]["reason"].is_string()).await;
     assert!(dead[0]["detail"].as_str().unwrap().contains(said), "{dead:#}");
+}
+
+/// The operation that takes the type is not the one that runs.
+#[tokio::test]
+async fn a_dispatch_runs_the_operation_that_it_names() {
+    let Some((world, receiver)) = granting(Sqlite, &json!({})).await else { return };
+    let settings = json!({"operations": {
+        "usual": {"path": "/usual", "events": ["*"]}, "named": {"path": "/named"}}});
+    let crm = json!({"kind": "api", "settings": settings, "events": []});
+    world.endpoint(&endpoint_with("crm", &receiver.url(""), &crm)).await;
+    let both = json!({"endpoints": ["sink", "crm"]});
+    assert_eq!(world.client().patch("/api/v1/flows/calls", &both).await.unwrap().status, 200);
+    for operation in [json!("named"), json!(null), json!("namet")] {
+        let route = json!({"route": {"to": "crm", "operation": operation}});
+        world.event(&order(&route)).await;
+    }
+    receiver.first("/named").await;
+    receiver.first("/usual").await;
+    let dead =
+        world.eventually("/api/v1/dead-letters", |found| found[0]["reason"].is_string()).await;
+    let detail = dead[0]["detail"].as_str().unwrap();
+    assert!(detail.contains("no operation `namet`; did you mean `named`?"), "{detail}");
+    assert_eq!([receiver.count("/named"), receiver.count("/usual")], [1, 1]);
 }

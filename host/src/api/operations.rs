@@ -7,7 +7,6 @@ use super::body::JsonInput;
 use super::dry_run::show_body;
 use super::endpoints::{LOCKED, find_endpoint};
 use super::problem::ApiProblem;
-use crate::channels::EndpointChannel;
 use crate::channels::api_channel::{ApiOperation, ApiOperations, OperationSettings};
 use crate::crypto::digest::ShortDigest;
 use crate::delivery::api_request::preview_operation;
@@ -164,15 +163,7 @@ pub async fn run_operation(
 }
 
 fn find_operations(target: &EndpointRuntime) -> Result<&ApiOperations, ApiProblem> {
-    match &target.channel {
-        EndpointChannel::Api(operations) => Ok(operations),
-        EndpointChannel::Unusable(why) => Err(ApiProblem::conflict(why.clone())),
-        EndpointChannel::Webhook | EndpointChannel::Other(_) => {
-            let kind = &target.endpoint.settings.kind;
-            let detail = format!("an endpoint of kind `{kind}` has no operations; `api` has them");
-            Err(ApiProblem::conflict(detail))
-        }
-    }
+    target.operations().map_err(ApiProblem::conflict)
 }
 
 /// Returns the caller's `Idempotency-Key`.

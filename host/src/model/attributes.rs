@@ -27,7 +27,8 @@ pub const HOPS: &str = "waybillhops";
 /// whose planning a module emitted it. The name has a `-`, which no extension of CloudEvents may have,
 /// so no receiver gets it as an extension.
 pub const CAUSED_BY: &str = "waybill-caused-by";
-/// What a module sets on a dispatch to an endpoint of kind `api`: the operation to run.
+/// The operation of an endpoint of kind `api` that a delivery runs. The host sets it if a module's
+/// dispatch or a call names the operation.
 pub const OPERATION: &str = "waybill-operation";
 
 /// The header with the same number. Each delivery has it, and incoming requests may have it.

@@ -14,7 +14,7 @@ use self::breaker::{PARKED, StageEntry, report_call};
 use super::bounds::{self, EventWork, RunLabel};
 use super::contents::{ContentsRoom, PlanContents};
 use crate::metrics::module_figures::CallOutcome;
-use crate::model::attributes::SentWith;
+use crate::model::attributes::{OPERATION, SentWith};
 use crate::model::endpoint::DeliveryMode;
 use crate::model::event::{DeliveryMessage, Event, ReadChanges, attribute_texts};
 use crate::model::id::{EndpointId, EventId};
@@ -607,18 +607,19 @@ impl<'a> FlowPlanner<'a> {
         })
     }
 
-    /// Rejects any operation, because endpoints do not have operations yet.
+    /// Fails if the endpoint does not have the operation that a route names.
     fn check_operation(
         &self,
         target: &EndpointRuntime,
         chosen: &wasm::ModuleDispatch,
     ) -> Result<(), ModulesFailed> {
         let Some(operation) = &chosen.operation else { return Ok(()) };
-        let name = &target.endpoint.settings.name;
-        let what = format!(
-            "route chose the operation `{operation}` of endpoint `{name}`, which has no operations: leave `operation` out"
-        );
-        Err(ModulesFailed::output(self.last_module(), &what))
+        let found = target.operations().and_then(|known| known.find_named(operation));
+        found.map(drop).map_err(|why| {
+            let name = &target.endpoint.settings.name;
+            let what = format!("route chose the operation `{operation}` of `{name}`: {why}");
+            ModulesFailed::output(self.last_module(), &what)
+        })
     }
 
     fn last_module(&self) -> &str {
@@ -711,7 +712,9 @@ impl PipelineItem {
     ) -> Result<Option<DeliveryMessage>, ModulesFailed> {
         let own = chosen.map(|d| d.attributes.as_slice()).unwrap_or_default();
         let before = attribute_pairs(&self.attributes);
-        let attributes = wasm::merged(&before, own);
+        let mut attributes = wasm::merged(&before, own);
+        let operation = chosen.and_then(|dispatch| dispatch.operation.as_deref());
+        attributes.extend(operation.map(|operation| (OPERATION, operation)));
         let data = chosen.and_then(|d| d.data.as_ref()).or(self.data.as_ref());
         if data.is_none() && attributes.is_empty() {
             return Ok(None);

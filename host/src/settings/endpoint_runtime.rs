@@ -1,5 +1,6 @@
 //! An endpoint prepared for use, with its keys, defaults and place in memory.
 
+use crate::channels::api_channel::ApiOperations;
 use crate::channels::{EndpointChannel, find_channel};
 use crate::config::ChannelsSection;
 use crate::expression::WhereCondition;
@@ -172,6 +173,18 @@ impl EndpointRuntime {
     /// Returns whether another state of the endpoint sends the same requests.
     pub fn is_set_like(&self, other: &Self) -> bool {
         self.endpoint.settings == other.endpoint.settings && self.secrets == other.secrets
+    }
+
+    /// Returns the operations of an endpoint of kind `api`, or why there are none.
+    pub fn operations(&self) -> Result<&ApiOperations, String> {
+        match &self.channel {
+            EndpointChannel::Api(operations) => Ok(operations),
+            EndpointChannel::Unusable(why) => Err(why.clone()),
+            EndpointChannel::Webhook | EndpointChannel::Other(_) => {
+                let kind = &self.endpoint.settings.kind;
+                Err(format!("an endpoint of kind `{kind}` has no operations; `api` has them"))
+            }
+        }
     }
 
     /// Takes over the channel, with its connections, from a state that sends the same requests.

@@ -169,7 +169,7 @@ pub struct ModuleDispatch {
 impl ModuleDispatch {
     /// Whether the dispatch sends the event unchanged.
     pub const fn is_plain(&self) -> bool {
-        self.data.is_none() && self.attributes.is_empty()
+        self.data.is_none() && self.attributes.is_empty() && self.operation.is_none()
     }
 
     /// Returns about how many bytes the dispatch holds.
