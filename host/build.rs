@@ -83,8 +83,11 @@ fn files(folder: &Path) -> io::Result<Vec<(String, String)>> {
 fn table(compiled: &[compile::CompiledEventType]) -> String {
     let mut text = String::from("&[\n");
     for event in compiled {
-        let vary: Vec<String> =
-            event.vary.iter().map(|(path, how)| format!("({path:?}, Vary::{how})")).collect();
+        let vary: Vec<String> = event
+            .vary
+            .iter()
+            .map(|(path, how)| format!("({path:?}, SampleVariation::{how})"))
+            .collect();
         // Writing to a String does not fail.
         let _ = writeln!(
             text,

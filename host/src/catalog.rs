@@ -82,7 +82,7 @@ pub struct EventType {
     pub aliases: &'static [&'static str],
     schema: &'static str,
     example: &'static str,
-    vary: &'static [(&'static str, Vary)],
+    vary: &'static [(&'static str, SampleVariation)],
 }
 
 impl EventType {
@@ -167,7 +167,7 @@ impl Serialize for EventType {
 
 /// How to vary a value of an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Vary {
+enum SampleVariation {
     /// A key or running number that is new in every sample.
     Row,
     /// A key of a customer or contact, from a small set.

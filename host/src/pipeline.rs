@@ -124,8 +124,8 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
 /// Returns the number of permits that an event takes. A flow with state plans its events one after
 /// another, so that each sees the writes of the one before.
 fn count_permits(context: &PlannerContext, planning: &LeasedPlanning) -> u32 {
-    let topology = context.live.current_settings();
-    let remembers = topology.find_flow(planning.flow).is_some_and(|route| route.remembers());
+    let snapshot = context.live.current_settings();
+    let remembers = snapshot.find_flow(planning.flow).is_some_and(|route| route.remembers());
     if remembers { AT_ONCE } else { 1 }
 }
 
@@ -212,13 +212,13 @@ async fn plan_once(
     planning: LeasedPlanning,
     permit: &mut Option<OwnedSemaphorePermit>,
 ) -> Option<LeasedPlanning> {
-    let topology = context.live.current_settings();
+    let snapshot = context.live.current_settings();
     let at = context.journal.clock().now();
     if planning.lease.until < at.after(LEAST_LEASE) {
         tracing::info!(event = %planning.event.id, "an event waited too long in memory; it is claimed again");
         return None;
     }
-    let route = topology.find_flow(planning.flow).map(|route| &**route);
+    let route = snapshot.find_flow(planning.flow).map(|route| &**route);
     let outcome = run_modules(context, &planning, route).await;
     if !route.is_some_and(FlowRuntime::remembers) {
         drop(permit.take());
@@ -238,7 +238,7 @@ async fn plan_once(
     };
     let (attempts, deaths) = (planning.attempts, planning.deaths);
     let parent = EmittingEvent { event: &planning.event, flow: planning.flow };
-    let emitted = parent.capture_facts(context, &topology, std::mem::take(&mut effects.facts));
+    let emitted = parent.capture_facts(context, &snapshot, std::mem::take(&mut effects.facts));
     let planned = RecordedPlan {
         event: planning.event,
         flow: planning.flow,

@@ -51,7 +51,7 @@ pub const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-times
 /// The delivery id cannot be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the delivery id cannot be signed: use 1 to 255 visible ASCII characters without `.`")]
-pub struct InvalidId;
+pub struct UnsignableId;
 
 /// An endpoint's signature schemes with their prepared keys.
 pub struct DeliverySigner {
@@ -89,7 +89,7 @@ impl DeliverySigner {
         at: Timestamp,
         body: &[u8],
         headers: &mut HeaderMap,
-    ) -> Result<(), InvalidId> {
+    ) -> Result<(), UnsignableId> {
         let timestamp = at.seconds().to_string();
         headers.insert(WEBHOOK_ID, id_value(id)?);
         headers.insert(WEBHOOK_TIMESTAMP, header_value(&timestamp));
@@ -230,10 +230,10 @@ fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-fn id_value(id: &str) -> Result<HeaderValue, InvalidId> {
+fn id_value(id: &str) -> Result<HeaderValue, UnsignableId> {
     let fits = (1..=255).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.');
-    if fits { HeaderValue::from_str(id).ok().ok_or(InvalidId) } else { Err(InvalidId) }
+    if fits { HeaderValue::from_str(id).ok().ok_or(UnsignableId) } else { Err(UnsignableId) }
 }
 
 #[cfg(test)]

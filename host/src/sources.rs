@@ -90,22 +90,22 @@ impl SourceContext {
     }
 
     /// Returns an event that the source would make. Stores nothing.
-    pub async fn sample(&self, inlet: &SourceRuntime) -> Result<IncomingEvent, RunFailed> {
-        let settings = &inlet.source.settings;
-        let secret = inlet.secret();
+    pub async fn sample(&self, runtime: &SourceRuntime) -> Result<IncomingEvent, RunFailed> {
+        let settings = &runtime.source.settings;
+        let secret = runtime.secret();
         match (&settings.poll, &settings.database, &settings.schedule) {
             (Some(poll), ..) => {
                 let clock = self.journal.clock();
-                poll::sample_event(poll, &inlet.source, secret, clock, &self.client).await
+                poll::sample_event(poll, &runtime.source, secret, clock, &self.client).await
             }
             (_, Some(read), _) => {
-                database::sample_event(read, &inlet.source, secret, self.journal.clock()).await
+                database::sample_event(read, &runtime.source, secret, self.journal.clock()).await
             }
             (.., Some(clock)) => {
                 schedule::sample_event(clock, &settings.name, self.journal.clock())
             }
             _ if settings.nats.is_some() || settings.amqp.is_some() => {
-                Box::pin(stream::sample_message(&inlet.source, secret, &self.client)).await
+                Box::pin(stream::sample_message(&runtime.source, secret, &self.client)).await
             }
             _ => Err(RunFailed::new("this source is not run by Waybill")),
         }
@@ -143,17 +143,17 @@ pub async fn run_sources(context: Arc<SourceContext>) {
 
 /// Starts the due sources, and stops the runs of sources that were changed or deleted.
 async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreError> {
-    let topology = context.live.current_settings();
+    let snapshot = context.live.current_settings();
     for (id, running) in context.running().iter() {
-        let inlet = topology.source_runtimes().find(|inlet| inlet.source.id == *id);
-        let as_before = |inlet: &Arc<SourceRuntime>| {
-            inlet.source.settings.enabled && inlet.source.updated_at == running.settings_of
+        let runtime = snapshot.source_runtimes().find(|runtime| runtime.source.id == *id);
+        let as_before = |runtime: &Arc<SourceRuntime>| {
+            runtime.source.settings.enabled && runtime.source.updated_at == running.settings_of
         };
-        if !inlet.is_some_and(as_before) {
+        if !runtime.is_some_and(as_before) {
             running.stop.cancel();
         }
     }
-    if topology.source_runtimes().all(|inlet| inlet.timing.is_none()) {
+    if snapshot.source_runtimes().all(|runtime| runtime.timing.is_none()) {
         return Ok(());
     }
     // This list is made before the states are read: a run that ends in between leaves a newer state
@@ -161,32 +161,32 @@ async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreEr
     let running: HashSet<SourceId> = context.running().keys().copied().collect();
     let states = context.journal.list_source_states().await?;
     let now = context.journal.clock().now();
-    let rests = |inlet: &&Arc<SourceRuntime>| !running.contains(&inlet.source.id);
-    for inlet in
-        topology.source_runtimes().filter(|inlet| inlet.source.settings.enabled).filter(rests)
+    let rests = |runtime: &&Arc<SourceRuntime>| !running.contains(&runtime.source.id);
+    for runtime in
+        snapshot.source_runtimes().filter(|runtime| runtime.source.settings.enabled).filter(rests)
     {
-        let state = states.iter().find(|state| state.source == inlet.source.id);
-        if is_due(inlet, state, now) {
-            start_run(context, inlet, state, now).await?;
+        let state = states.iter().find(|state| state.source == runtime.source.id);
+        if is_due(runtime, state, now) {
+            start_run(context, runtime, state, now).await?;
         }
     }
     Ok(())
 }
 
 /// Whether a source must run now.
-fn is_due(inlet: &SourceRuntime, state: Option<&SourceState>, now: Timestamp) -> bool {
+fn is_due(runtime: &SourceRuntime, state: Option<&SourceState>, now: Timestamp) -> bool {
     // This process knows its own runs, so a lease of its own that was not released does not count.
-    if inlet.timing.is_none() || state.is_some_and(|state| state.running && !state.is_ours) {
+    if runtime.timing.is_none() || state.is_some_and(|state| state.running && !state.is_ours) {
         return false;
     }
     let is_asked_for = state.is_some_and(|state| state.requested_at.is_some());
-    is_asked_for || next_run(inlet, state).is_some_and(|next| next <= now)
+    is_asked_for || next_run(runtime, state).is_some_and(|next| next <= now)
 }
 
 /// Returns when a source runs next, unless somebody asks for a run before.
-pub fn next_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
-    let timing = inlet.timing.as_ref()?;
-    let source = &inlet.source;
+pub fn next_run(runtime: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
+    let timing = runtime.timing.as_ref()?;
+    let source = &runtime.source;
     // A run that was interrupted is continued as soon as the lease allows.
     let began = state.and_then(|state| state.started_at);
     let ended = state.and_then(|state| state.report.finished_at);
@@ -211,28 +211,29 @@ pub fn next_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Ti
 /// Returns the next run to show to an operator. If the source is running, that is the run after the
 /// present one, because `next_run` still returns the time of the present run, which is in the past.
 /// A source that runs all the time has none after it.
-pub fn upcoming_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
+pub fn upcoming_run(runtime: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
     let present_run = state.filter(|state| state.running).and_then(|state| state.started_at);
-    let Some(started) = present_run else { return next_run(inlet, state) };
-    let timing = inlet.timing.as_ref().filter(|timing| !matches!(timing, SourceTiming::Always))?;
-    timing.next(Some(started), inlet.source.updated_at)
+    let Some(started) = present_run else { return next_run(runtime, state) };
+    let timing =
+        runtime.timing.as_ref().filter(|timing| !matches!(timing, SourceTiming::Always))?;
+    timing.next(Some(started), runtime.source.updated_at)
 }
 
 async fn start_run(
     context: &Arc<SourceContext>,
-    inlet: &Arc<SourceRuntime>,
+    runtime: &Arc<SourceRuntime>,
     state: Option<&SourceState>,
     now: Timestamp,
 ) -> Result<(), store::StoreError> {
-    let id = inlet.source.id;
+    let id = runtime.source.id;
     let seen = state.and_then(|state| state.started_at);
     if !context.journal.lease_source(id, now, seen).await? {
         return Ok(());
     }
     let stop = context.stop.child_token();
-    let settings_of = inlet.source.updated_at;
+    let settings_of = runtime.source.updated_at;
     context.running().insert(id, RunningSource { settings_of, stop: stop.clone() });
-    let run = SourceRun::new(context, inlet, state, now);
+    let run = SourceRun::new(context, runtime, state, now);
     let context = Arc::clone(context);
     context.tasks.clone().spawn(async move {
         let _ended = RunEndGuard { context: &context, id };
@@ -270,7 +271,7 @@ mod tests {
             let (id, settings) = (SourceId::generate(), settings.clone());
             let source =
                 Source { id, settings, created_at: at(0), updated_at: at(changed * 1_000_000) };
-            let inlet = SourceRuntime::new(source, None, false, Arc::default());
+            let runtime = SourceRuntime::new(source, None, false, Arc::default());
             let finished_at = ended.map(|ended| at(ended * 1_000_000));
             let report = RunReport { finished_at, failures: 3, ..RunReport::default() };
             let state = SourceState {
@@ -282,7 +283,7 @@ mod tests {
                 memory: "{}".to_owned(),
                 report,
             };
-            upcoming_run(&inlet, Some(&state)).map(Timestamp::seconds)
+            upcoming_run(&runtime, Some(&state)).map(Timestamp::seconds)
         };
         assert_eq!(next(50, Some(110), false), Some(114), "the third failure waits four seconds");
         assert_eq!(next(120, Some(110), false), Some(120), "other settings");

@@ -136,3 +136,55 @@ fn a_name_is_found_only_as_a_path() {
     assert!(!names("use my_sqlx::Pool;", "sqlx"));
     assert!(!names("let text = \"sqlx::Pool\";", "sqlx"));
 }
+
+/// Types whose name of one word is the product's or the field's own term.
+const TERMS: [&str; 12] = [
+    "Attempt",
+    "Catalog",
+    "Clock",
+    "Config",
+    "Endpoint",
+    "Event",
+    "Flow",
+    "Record",
+    "Scope",
+    "Server",
+    "Source",
+    "Timestamp",
+];
+
+/// Returns the name that a line declares as a type. Associated types, which are indented, have the
+/// names that their traits give them.
+fn declared_type(line: &str) -> Option<&str> {
+    let is_indented = line.starts_with(' ');
+    let line = line.trim_start();
+    let line = line.strip_prefix("pub").map_or(line, |rest| {
+        rest.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest)
+    });
+    let line = line.trim_start();
+    let keywords = ["struct ", "enum ", "trait "].into_iter();
+    let mut keywords = keywords.chain((!is_indented).then_some("type "));
+    let name = keywords.find_map(|keyword| line.strip_prefix(keyword))?;
+    name.split(|c: char| !c.is_alphanumeric()).next().filter(|name| !name.is_empty())
+}
+
+#[test]
+fn types_have_names_of_two_words_that_no_other_type_has() {
+    let files = host();
+    let mut seen = std::collections::BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (path, text) in &files {
+        for (number, line) in code(text) {
+            let Some(name) = declared_type(line) else { continue };
+            let place = format!("host/src/{}:{number}", path.display());
+            if name.chars().filter(|c| c.is_uppercase()).count() < 2 && !TERMS.contains(&name) {
+                wrong.push(format!("{place}: `{name}` says too little without its path"));
+            }
+            if let Some(other) = seen.insert(name, place.clone()) {
+                wrong.push(format!("{place}: `{name}` is also a type at {other}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "rename these types:\n{}", wrong.join("\n"));
+    assert!(TERMS.iter().all(|term| seen.contains_key(term)), "a term is not in use any more");
+}

@@ -1,5 +1,4 @@
-//! `/alerts`: what is wrong by the rules, and what people say about it. The rules themselves stand
-//! in the configuration.
+//! `/alerts`: alerts, their acknowledgements and silences. The rules are part of the configuration.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
@@ -23,43 +22,44 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
-/// An alert: what a rule found about one thing.
+/// An alert: a rule's finding about one subject.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AlertView {
-    /// Its id. One that fires anew has another.
+    /// Id of the alert. If the rule fires again later, that alert has another id.
     pub id: String,
-    /// The rule that found it.
+    /// The rule.
     pub rule: AlertMetric,
-    /// How bad it is.
+    /// Severity.
     pub severity: AlertSeverity,
-    /// `pending` until the value was at its limit for long enough, then `firing`, then `resolved`.
+    /// `pending` until the value has been at its limit for the rule's `for`, then `firing`, then
+    /// `resolved`.
     pub state: AlertState,
-    /// What it is about.
+    /// Subject: an endpoint, a flow, a source or the server.
     pub subject: AlertSubject,
-    /// When the value reached its limit, or the alert was resolved.
+    /// Time at which the value reached its limit or, for a resolved alert, the time of its end.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// The value: a number, percent, seconds or days, by the rule.
+    /// Measured value. The unit depends on the rule: a number, percent, seconds or days.
     pub value: i64,
-    /// The limit in the same unit.
+    /// Limit, in the same unit.
     pub limit: i64,
-    /// The value with its unit, for people.
+    /// Measured value with its unit, as text.
     pub shown_value: String,
-    /// The limit with its unit.
+    /// Limit with its unit, as text.
     pub shown_limit: String,
-    /// What is wrong, in a sentence.
+    /// The problem in one sentence.
     pub summary: String,
-    /// What to do next; null once it is resolved.
+    /// The next step in one sentence. Null once the alert is resolved.
     pub next_step: Option<String>,
-    /// When the last notice was made; null where nobody has been told yet.
+    /// Time of the last notice. Null if no notice was sent.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub notified_at: Option<Timestamp>,
-    /// When somebody acknowledged it: reminders end.
+    /// Time of the acknowledgement, which ends reminders.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub acknowledged_at: Option<Timestamp>,
-    /// The name of the token that did.
+    /// Name of the token that acknowledged it.
     pub acknowledged_by: Option<String>,
-    /// Until when no notices are made.
+    /// End of the silence. Until then no notices are sent.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub silenced_until: Option<Timestamp>,
 }
@@ -89,31 +89,31 @@ impl AlertView {
     }
 }
 
-/// A rule as it is in force. `alerts.*` in the configuration changes it.
+/// A rule as in force. `alerts.*` in the configuration changes it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RuleView {
-    /// What it measures, which is its name.
+    /// Name of the rule, after the value that it measures.
     pub rule: AlertMetric,
-    /// Whether it is looked at.
+    /// Whether the rule is evaluated.
     pub enabled: bool,
-    /// The value at which it fires; null where it is learnt.
+    /// Value at which the rule fires. Null if the limit is learnt.
     pub limit: Option<i64>,
-    /// The value at which it clears; null where that is the limit.
+    /// Value at which the rule clears. Null if that is the limit.
     pub clear: Option<i64>,
-    /// Whether it fires at the limit and below, not above.
+    /// Whether the rule fires at the limit and below it, not above it.
     pub fires_below: bool,
-    /// For how long the value must be at the limit before it fires.
+    /// Time that the value must be at its limit before the rule fires.
     #[serde(rename = "for")]
     #[schema(value_type = String)]
     pub wait: TimeSpan,
-    /// For how long the value must be clear before it is resolved.
+    /// Time that the value must be clear before the alert is resolved.
     #[schema(value_type = String)]
     pub keep: TimeSpan,
-    /// How bad its alerts are.
+    /// Severity of the rule's alerts.
     pub severity: AlertSeverity,
-    /// Limits of single things, by name.
+    /// Limits of single subjects, by name.
     pub limits: BTreeMap<String, i64>,
-    /// Names that it does not look at.
+    /// Names of subjects that the rule ignores.
     pub except: Vec<String>,
 }
 
@@ -134,26 +134,26 @@ impl RuleView {
     }
 }
 
-/// Which alerts.
+/// Selects alerts.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AlertQuery {
-    /// Only those in this state.
+    /// Alerts in this state.
     pub state: Option<AlertState>,
-    /// Where to go on: `meta.next_cursor` of the page before.
+    /// The `meta.next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// How many, 1 to 200; 50 where left out.
+    /// Number of alerts, 1 to 200. Default: 50.
     pub limit: Option<String>,
 }
 
 impl AlertQuery {
-    /// Those in a state, as many as one page holds.
+    /// Returns a query for alerts in a state, with as many as one page holds.
     pub fn in_state(state: Option<AlertState>) -> Self {
         Self { state, cursor: None, limit: Some("200".to_owned()) }
     }
 
-    /// The page that is asked for.
+    /// Returns the requested page.
     fn page(
         &self,
         mut found: Vec<StoredAlert>,
@@ -172,15 +172,15 @@ impl AlertQuery {
     }
 }
 
-/// How long to be silent about an alert: one of the two.
+/// Length of a silence: one of the two fields.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SilenceRequest {
-    /// For so long from now, such as `2h`; `0s` ends a silence.
+    /// Length from now on, such as `2h`. `0s` ends a silence.
     #[serde(default, rename = "for")]
     #[schema(value_type = Option<String>)]
     pub span: Option<TimeSpan>,
-    /// Until then, RFC 3339.
+    /// End of the silence, RFC 3339.
     #[serde(default)]
     pub until: Option<String>,
 }
@@ -201,8 +201,8 @@ impl SilenceRequest {
     }
 }
 
-/// Lists alerts: those that fire or are pending first, then those that were resolved within 30 days;
-/// 1,000 at most in all.
+/// Lists alerts: firing and pending ones first, then those resolved within 30 days. At most 1,000
+/// in all.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", operation_id = "list_alerts", params(AlertQuery),
     responses((status = 200, body = ListAnswer<AlertView>), (status = 422, body = ApiProblem)))]
 pub async fn list_alerts(
@@ -215,7 +215,7 @@ pub async fn list_alerts(
     Ok(list_page(&uri, found, AlertView::new))
 }
 
-/// Lists the rules as they are in force, those that are off included.
+/// Lists the rules as in force, including those that are off.
 #[utoipa::path(get, path = "/api/v1/alerts/rules", tag = "alerts", operation_id = "list_alert_rules",
     responses((status = 200, body = ListAnswer<RuleView>)))]
 pub async fn list_rules(
@@ -238,7 +238,7 @@ async fn answer_alert(
     Ok(data_answer(AlertView::new(find_alert(app, text).await?)))
 }
 
-/// One alert.
+/// Returns one alert.
 #[utoipa::path(get, path = "/api/v1/alerts/{id}", tag = "alerts", operation_id = "show_alert",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<AlertView>), (status = 404, body = ApiProblem)))]
 pub async fn show_alert(
@@ -251,7 +251,7 @@ pub async fn show_alert(
 
 const OVER: &str = "this alert is already resolved, so it cannot be acknowledged or silenced";
 
-/// Says that somebody sees to an alert: no reminders follow. Its end is told.
+/// Acknowledges an alert. Reminders end; a notice of its end is still sent.
 #[utoipa::path(post, path = "/api/v1/alerts/{id}/acknowledge", tag = "alerts", operation_id = "acknowledge_alert",
     params(("id" = String, Path)),
     responses((status = 200, body = DataAnswer<AlertView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
@@ -268,7 +268,8 @@ pub async fn acknowledge_alert(
     answer_alert(&app, &text).await
 }
 
-/// Makes no notices of an alert until a time. What still fires then is told, and its end if its beginning was.
+/// Silences an alert until a time. Afterwards a notice is sent if it still fires, and a notice of its
+/// end if its beginning was told.
 #[utoipa::path(post, path = "/api/v1/alerts/{id}/silence", tag = "alerts", operation_id = "silence_alert",
     params(("id" = String, Path)), request_body = SilenceRequest,
     responses((status = 200, body = DataAnswer<AlertView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]

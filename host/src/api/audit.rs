@@ -51,8 +51,8 @@ pub struct CallView {
 }
 
 impl CallView {
-    fn new(topology: &SettingsSnapshot, call: ApiCall) -> Self {
-        let token = call.token.and_then(|id| topology.token_with_id(id));
+    fn new(snapshot: &SettingsSnapshot, call: ApiCall) -> Self {
+        let token = call.token.and_then(|id| snapshot.token_with_id(id));
         let micros = u32::try_from(call.duration.as_micros()).unwrap_or(u32::MAX);
         Self {
             id: call.id.to_string(),
@@ -95,9 +95,9 @@ pub struct CallQuery {
 }
 
 impl CallQuery {
-    fn filter(self, topology: &SettingsSnapshot) -> Result<CallFilter, ApiProblem> {
+    fn filter(self, snapshot: &SettingsSnapshot) -> Result<CallFilter, ApiProblem> {
         Ok(CallFilter {
-            token: self.token.map(|text| find_token(topology, &text)).transpose()?,
+            token: self.token.map(|text| find_token(snapshot, &text)).transpose()?,
             address: self.address.map(|text| read_address(&text)).transpose()?,
             method: self.method.map(|method| method.to_uppercase()),
             route: self.route,
@@ -109,11 +109,11 @@ impl CallQuery {
 }
 
 /// Finds a token by name, or by id, which may belong to a revoked one.
-fn find_token(topology: &SettingsSnapshot, text: &str) -> Result<TokenId, ApiProblem> {
+fn find_token(snapshot: &SettingsSnapshot, text: &str) -> Result<TokenId, ApiProblem> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
-    let named = topology.tokens().find(|(_, token)| token.settings.name == text);
+    let named = snapshot.tokens().find(|(_, token)| token.settings.name == text);
     named.map(|(_, token)| token.id).ok_or_else(|| {
         ApiProblem::fault(
             "token",
@@ -152,11 +152,11 @@ pub async fn list_calls(
     uri: Uri,
     QueryInput(query): QueryInput<CallQuery>,
 ) -> Result<Json<ListAnswer<CallView>>, ApiProblem> {
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let pages = PageRequest { cursor: query.cursor.clone(), limit: query.limit.clone() };
     let (limit, after) = (pages.limit()?, pages.after::<RequestId>()?);
-    let found = app.journal.list_calls(&query.filter(&topology)?, after, limit).await?;
-    Ok(list_page(&uri, found, |call| CallView::new(&topology, call)))
+    let found = app.journal.list_calls(&query.filter(&snapshot)?, after, limit).await?;
+    Ok(list_page(&uri, found, |call| CallView::new(&snapshot, call)))
 }
 
 /// Number of calls that are read at once.
@@ -175,8 +175,8 @@ pub async fn export_calls(
     Ok(stream_lines("audit.ndjson", context, |(app, token, filter), before| async move {
         let _place = app.reading.place(token).await?;
         let found = app.journal.list_calls(&filter, before, CHUNK).await?;
-        let topology = app.live.current_settings();
-        let shown = found.rows.into_iter().map(|call| CallView::new(&topology, call)).collect();
+        let snapshot = app.live.current_settings();
+        let shown = found.rows.into_iter().map(|call| CallView::new(&snapshot, call)).collect();
         Ok((shown, found.next))
     }))
 }

@@ -172,8 +172,8 @@ fn find_shared_token(app: &AppState, request: &Request, now: Timestamp) -> Optio
     if let Some(shown) = ShownGrant::read(shown) {
         return find_granted(app, &shown, now).ok().flatten().map(|principal| principal.token);
     }
-    let topology = app.live.current_settings();
-    shown_digest(shown).and_then(|digest| topology.find_token(&digest).cloned())
+    let snapshot = app.live.current_settings();
+    shown_digest(shown).and_then(|digest| snapshot.find_token(&digest).cloned())
 }
 
 /// Takes calls of a token for this node, if several nodes share them and this node's part is used
@@ -239,8 +239,8 @@ pub fn find_principal(
     let found = if let Some(shown) = ShownGrant::read(shown) {
         find_granted(app, &shown, from.at)?
     } else {
-        let topology = app.live.current_settings();
-        let token = shown_digest(shown).and_then(|digest| topology.find_token(&digest).cloned());
+        let snapshot = app.live.current_settings();
+        let token = shown_digest(shown).and_then(|digest| snapshot.find_token(&digest).cloned());
         token.map(CallPrincipal::of_token)
     };
     slow_down_guessing(app, found.as_ref().map(CallPrincipal::token), from)?;
@@ -254,13 +254,13 @@ fn find_granted(
     shown: &ShownGrant,
     now: Timestamp,
 ) -> Result<Option<CallPrincipal>, ApiProblem> {
-    let topology = app.live.current_settings();
-    let client = topology.token_with_id(shown.client());
+    let snapshot = app.live.current_settings();
+    let client = snapshot.token_with_id(shown.client());
     let Some((_, client)) = client.filter(|(digest, _)| app.issuer.is_real(shown, digest)) else {
         return Ok(None);
     };
     let grant = shown.grant();
-    if topology.is_revoked(grant.id) {
+    if snapshot.is_revoked(grant.id) {
         return Err(ApiProblem::unauthorized("this token was revoked"));
     }
     let ends = grant.ends_at();

@@ -44,7 +44,7 @@ fn limit(app: &AppState, path: &str) -> Result<usize, ApiProblem> {
         return Ok(most);
     };
     match app.live.current_settings().find_source_runtime(source.trim_end_matches('/')) {
-        Some(inlet) if inlet.verifier.is_some() => Ok(most),
+        Some(runtime) if runtime.verifier.is_some() => Ok(most),
         Some(_) | None => Err(ApiProblem::missing("webhook source", source)),
     }
 }
@@ -199,14 +199,14 @@ mod tests {
 
     #[test]
     fn a_text_in_the_wrong_place_is_not_repeated() {
-        type Numbers = std::collections::BTreeMap<String, u32>;
-        let problem = parse_json::<Numbers>(br#"{"a": "se\"cret"}"#).unwrap_err();
+        type NumberMap = std::collections::BTreeMap<String, u32>;
+        let problem = parse_json::<NumberMap>(br#"{"a": "se\"cret"}"#).unwrap_err();
         assert_eq!(problem.errors[0].path, "a");
         assert_eq!(problem.errors[0].message, "invalid type: string, expected u32");
-        let problem = parse_json::<Numbers>(br#"{"a": true}"#).unwrap_err();
+        let problem = parse_json::<NumberMap>(br#"{"a": true}"#).unwrap_err();
         assert_eq!(problem.errors[0].message, "invalid type: boolean `true`, expected u32");
-        assert!(parse_json::<Numbers>(b" [1]").is_err());
-        let read = parse_json::<Numbers>(br#"{"\udc00": 1}"#).unwrap();
+        assert!(parse_json::<NumberMap>(b" [1]").is_err());
+        let read = parse_json::<NumberMap>(br#"{"\udc00": 1}"#).unwrap();
         assert_eq!(read.keys().collect::<Vec<_>>(), ["\u{fffd}"]);
     }
 }

@@ -72,7 +72,7 @@ pub struct DeadLetterView {
 }
 
 impl DeadLetterView {
-    fn new(topology: &SettingsSnapshot, stored: StoredDeadLetter) -> Self {
+    fn new(snapshot: &SettingsSnapshot, stored: StoredDeadLetter) -> Self {
         let view = Self {
             id: stored.id.to_string(),
             kind: "row",
@@ -92,13 +92,13 @@ impl DeadLetterView {
             replayed_at: stored.replayed_at,
         };
         match stored.subject {
-            DeadSubject::Event(dead) => view.of_event(topology, dead),
-            DeadSubject::Row(dead) => view.of_row(topology, dead),
+            DeadSubject::Event(dead) => view.of_event(snapshot, dead),
+            DeadSubject::Row(dead) => view.of_row(snapshot, dead),
         }
     }
 
-    fn of_event(self, topology: &SettingsSnapshot, dead: DeadEvent) -> Self {
-        let target = dead.delivery.and_then(|(_, endpoint)| topology.find_endpoint(endpoint));
+    fn of_event(self, snapshot: &SettingsSnapshot, dead: DeadEvent) -> Self {
+        let target = dead.delivery.and_then(|(_, endpoint)| snapshot.find_endpoint(endpoint));
         Self {
             kind: if dead.delivery.is_some() { "delivery" } else { "event" },
             event_id: Some(dead.event_id.to_string()),
@@ -106,15 +106,15 @@ impl DeadLetterView {
             delivery_id: dead.delivery.map(|(id, _)| id.to_string()),
             endpoint_id: dead.delivery.map(|(_, endpoint)| endpoint.to_string()),
             endpoint: target.map(|t| t.endpoint.settings.name.clone()),
-            flow: dead.flow_id.map(|id| flow_name(topology, id)),
+            flow: dead.flow_id.map(|id| flow_name(snapshot, id)),
             ..self
         }
     }
 
-    fn of_row(self, topology: &SettingsSnapshot, dead: DeadRow) -> Self {
+    fn of_row(self, snapshot: &SettingsSnapshot, dead: DeadRow) -> Self {
         Self {
             source_id: Some(dead.source_id.to_string()),
-            source: find_source(topology, dead.source_id).map(|found| found.settings.name.clone()),
+            source: find_source(snapshot, dead.source_id).map(|found| found.settings.name.clone()),
             list: Some(dead.list),
             row: Some(dead.row_id),
             ..self
@@ -122,8 +122,8 @@ impl DeadLetterView {
     }
 }
 
-fn find_source(topology: &SettingsSnapshot, id: SourceId) -> Option<&Source> {
-    topology.sources().find(|source| source.id == id)
+fn find_source(snapshot: &SettingsSnapshot, id: SourceId) -> Option<&Source> {
+    snapshot.sources().find(|source| source.id == id)
 }
 
 /// The subject of a dead letter.
@@ -184,12 +184,12 @@ impl DeadLetterQuery {
     }
 
     /// Returns the filter of the store.
-    pub fn filter(self, topology: &SettingsSnapshot) -> Result<DeadLetterFilter, ApiProblem> {
+    pub fn filter(self, snapshot: &SettingsSnapshot) -> Result<DeadLetterFilter, ApiProblem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
         let endpoint =
-            self.endpoint.map(|text| endpoints::find_endpoint(topology, &text)).transpose()?;
-        let source = self.source.map(|text| sources::find_source(topology, &text)).transpose()?;
+            self.endpoint.map(|text| endpoints::find_endpoint(snapshot, &text)).transpose()?;
+        let source = self.source.map(|text| sources::find_source(snapshot, &text)).transpose()?;
         Ok(DeadLetterFilter {
             endpoint: endpoint.map(|target| target.endpoint.id),
             source: source.map(|found| (found.source.id, found.source.settings.name.clone())),
@@ -224,11 +224,11 @@ pub async fn list_dead_letters(
     uri: Uri,
     QueryInput(query): QueryInput<DeadLetterQuery>,
 ) -> Result<Json<ListAnswer<DeadLetterView>>, ApiProblem> {
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
-    let found = app.journal.list_dead_letters(&query.filter(&topology)?, after, limit).await?;
-    Ok(list_page(&uri, found, |row| DeadLetterView::new(&topology, row)))
+    let found = app.journal.list_dead_letters(&query.filter(&snapshot)?, after, limit).await?;
+    Ok(list_page(&uri, found, |row| DeadLetterView::new(&snapshot, row)))
 }
 
 async fn find_dead_letter(app: &AppState, text: &str) -> Result<StoredDeadLetter, ApiProblem> {
@@ -245,7 +245,7 @@ pub async fn show_dead_letter(
     Path(text): Path<String>,
 ) -> Result<Json<DataAnswer<DeadLetterDetail>>, ApiProblem> {
     let stored = find_dead_letter(&app, &text).await?;
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let event = event(&app, &stored).await?;
     let delivery = match &stored.subject {
         DeadSubject::Event(DeadEvent { delivery: Some((id, _)), .. }) => {
@@ -254,10 +254,10 @@ pub async fn show_dead_letter(
         DeadSubject::Event(_) | DeadSubject::Row(_) => None,
     };
     let delivery = match delivery {
-        Some(delivery) => Some(delivery_trace(&app, &topology, delivery).await?),
+        Some(delivery) => Some(delivery_trace(&app, &snapshot, delivery).await?),
         None => None,
     };
-    let letter = DeadLetterView::new(&topology, stored);
+    let letter = DeadLetterView::new(&snapshot, stored);
     Ok(data_answer(DeadLetterDetail { letter, event, delivery }))
 }
 
@@ -289,15 +289,15 @@ pub async fn replay_dead_letter(
     if stored.replayed_at.is_some() {
         return Err(ApiProblem::conflict("a replay of it is under way"));
     }
-    let topology = app.live.current_settings();
-    check_query(&topology, &stored)?;
+    let snapshot = app.live.current_settings();
+    check_query(&snapshot, &stored)?;
     let now = app.journal.clock().now();
     match wanted.data {
         Some(data) => replay_edited(&app, &principal, &stored, data).await?,
         None => drop(app.journal.replay_dead_letters(&[(stored.clone(), now)]).await?),
     }
     let shown = StoredDeadLetter { replayed_at: Some(now), ..stored };
-    Ok((StatusCode::ACCEPTED, data_answer(DeadLetterView::new(&topology, shown))))
+    Ok((StatusCode::ACCEPTED, data_answer(DeadLetterView::new(&snapshot, shown))))
 }
 
 /// Replays a delivery with other data. The caller must be allowed to capture an event with them.
@@ -325,7 +325,7 @@ async fn replay_edited(
     ))
 }
 
-fn check_query(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result<(), ApiProblem> {
+fn check_query(snapshot: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result<(), ApiProblem> {
     let needs = match &stored.subject {
         DeadSubject::Event(dead) => ReplayNeeds {
             endpoint: dead.delivery.map(|(_, endpoint)| endpoint),
@@ -336,7 +336,7 @@ fn check_query(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result
             ReplayNeeds { source: Some(dead.source_id), ..ReplayNeeds::default() }
         }
     };
-    check_needs(topology, needs)
+    check_needs(snapshot, needs)
 }
 
 /// The objects that the replay of a dead letter needs.
@@ -351,15 +351,15 @@ pub struct ReplayNeeds {
 }
 
 /// Fails if dead letters with these needs cannot be replayed.
-pub fn check_needs(topology: &SettingsSnapshot, needs: ReplayNeeds) -> Result<(), ApiProblem> {
+pub fn check_needs(snapshot: &SettingsSnapshot, needs: ReplayNeeds) -> Result<(), ApiProblem> {
     if let Some(source) = needs.source {
-        return check_source(topology, source);
+        return check_source(snapshot, source);
     }
     match (needs.endpoint, needs.flow) {
-        (Some(id), _) if topology.find_endpoint(id).is_none() => {
+        (Some(id), _) if snapshot.find_endpoint(id).is_none() => {
             Err(ApiProblem::conflict("its endpoint was deleted; replay the event instead"))
         }
-        (None, Some(id)) if topology.find_flow(id).is_none() => {
+        (None, Some(id)) if snapshot.find_flow(id).is_none() => {
             Err(ApiProblem::conflict("its flow was deleted; replay the event instead"))
         }
         (_, _) => Ok(()),
@@ -367,8 +367,8 @@ pub fn check_needs(topology: &SettingsSnapshot, needs: ReplayNeeds) -> Result<()
 }
 
 /// Fails if a source cannot read a row again.
-fn check_source(topology: &SettingsSnapshot, id: SourceId) -> Result<(), ApiProblem> {
-    match find_source(topology, id) {
+fn check_source(snapshot: &SettingsSnapshot, id: SourceId) -> Result<(), ApiProblem> {
+    match find_source(snapshot, id) {
         None => Err(ApiProblem::conflict("its source was deleted; delete the dead letter")),
         Some(source) if !source.settings.enabled => {
             Err(ApiProblem::conflict("its source is paused; resume it first"))
@@ -462,19 +462,19 @@ pub async fn replay_dead_letters(
     if rate.is_some_and(|rate| !(SLOWEST_RATE..=FASTEST_RATE).contains(&rate)) {
         return Err(ApiProblem::fault("per_second", "at least 0.001, at most 1000000"));
     }
-    let topology = app.live.current_settings();
-    let filter = request.filter.into_query().filter(&topology)?;
+    let snapshot = app.live.current_settings();
+    let filter = request.filter.into_query().filter(&snapshot)?;
     let matched = app.journal.count_dead_letters(&filter).await?;
     if request.dry_run {
         return Ok(data_answer(ReplayAnswer { matched, replayed: 0 }));
     }
-    let replayed = replay_chunks(&app, &topology, &filter, rate).await?;
+    let replayed = replay_chunks(&app, &snapshot, &filter, rate).await?;
     Ok(data_answer(ReplayAnswer { matched, replayed }))
 }
 
 async fn replay_chunks(
     app: &AppState,
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     filter: &DeadLetterFilter,
     rate: Option<f64>,
 ) -> Result<u64, ApiProblem> {
@@ -488,7 +488,7 @@ async fn replay_chunks(
         let possible = found
             .rows
             .into_iter()
-            .filter(|r| r.replayed_at.is_none() && check_query(topology, r).is_ok());
+            .filter(|r| r.replayed_at.is_none() && check_query(snapshot, r).is_ok());
         let due: Vec<_> = possible
             .map(|row| {
                 let at = began.after(step.saturating_mul(offset));
@@ -594,13 +594,13 @@ async fn details(
     app: &AppState,
     found: ListPage<StoredDeadLetter, DeadLetterId>,
 ) -> Result<(Vec<DeadLetterDetail>, Option<DeadLetterId>), ApiProblem> {
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let (mut details, mut bytes) = (Vec::new(), 0);
     for stored in found.rows {
         let id = stored.id;
         let event = event(app, &stored).await?;
         bytes += event.as_ref().map_or(0, |event| event.data.get().len());
-        let letter = DeadLetterView::new(&topology, stored);
+        let letter = DeadLetterView::new(&snapshot, stored);
         details.push(DeadLetterDetail { letter, event, delivery: None });
         if bytes > PIECE {
             return Ok((details, Some(id)));

@@ -60,8 +60,8 @@ pub struct DeliveryView {
 
 impl DeliveryView {
     /// Adds the endpoint's name to a delivery.
-    pub fn new(topology: &SettingsSnapshot, delivery: StoredDelivery) -> Self {
-        let target = topology.find_endpoint(delivery.endpoint_id);
+    pub fn new(snapshot: &SettingsSnapshot, delivery: StoredDelivery) -> Self {
+        let target = snapshot.find_endpoint(delivery.endpoint_id);
         Self {
             id: delivery.id.to_string(),
             event_id: delivery.event_id.to_string(),
@@ -154,11 +154,11 @@ impl DeliveryQuery {
     }
 
     /// Returns the filter of the store.
-    pub fn filter(self, topology: &SettingsSnapshot) -> Result<DeliveryFilter, ApiProblem> {
+    pub fn filter(self, snapshot: &SettingsSnapshot) -> Result<DeliveryFilter, ApiProblem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
         let endpoint =
-            self.endpoint.map(|text| endpoints::find_endpoint(topology, &text)).transpose()?;
+            self.endpoint.map(|text| endpoints::find_endpoint(snapshot, &text)).transpose()?;
         Ok(DeliveryFilter {
             endpoint: endpoint.map(|target| target.endpoint.id),
             status: self.status,
@@ -191,11 +191,11 @@ pub async fn list_deliveries(
     uri: Uri,
     QueryInput(query): QueryInput<DeliveryQuery>,
 ) -> Result<Json<ListAnswer<DeliveryView>>, ApiProblem> {
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
-    let found = app.journal.list_deliveries(&query.filter(&topology)?, after, limit).await?;
-    Ok(list_page(&uri, found, |row| DeliveryView::new(&topology, row)))
+    let found = app.journal.list_deliveries(&query.filter(&snapshot)?, after, limit).await?;
+    Ok(list_page(&uri, found, |row| DeliveryView::new(&snapshot, row)))
 }
 
 async fn find_delivery(app: &AppState, text: &str) -> Result<StoredDelivery, ApiProblem> {
@@ -224,8 +224,8 @@ pub async fn replay_delivery(
     Path(text): Path<String>,
 ) -> Result<(StatusCode, Json<DataAnswer<DeliveryView>>), ApiProblem> {
     let delivery = find_delivery(&app, &text).await?;
-    let topology = app.live.current_settings();
-    if topology.find_endpoint(delivery.endpoint_id).is_none() {
+    let snapshot = app.live.current_settings();
+    if snapshot.find_endpoint(delivery.endpoint_id).is_none() {
         return Err(ApiProblem::conflict("its endpoint was deleted; there is nowhere to send it"));
     }
     if !app.journal.replay_delivery(&delivery).await? {
@@ -233,7 +233,7 @@ pub async fn replay_delivery(
     }
     Ok((
         StatusCode::ACCEPTED,
-        data_answer(DeliveryView::new(&topology, find_delivery(&app, &text).await?)),
+        data_answer(DeliveryView::new(&snapshot, find_delivery(&app, &text).await?)),
     ))
 }
 

@@ -174,9 +174,9 @@ pub async fn try_flow(
         ApiProblem::fault("event", "give an `event`, or the `event_id` of a stored one")
     })?;
     let place = app.trials.place(principal.token().id).await?;
-    let topology = app.live.current_settings();
-    let route = FlowResource::find(&topology, id)?;
-    let matched = topology.matches(&event.source, &event.event_type).len();
+    let snapshot = app.live.current_settings();
+    let route = FlowResource::find(&snapshot, id)?;
+    let matched = snapshot.matches(&event.source, &event.event_type).len();
     let trial = build_trial_flow(app, &route, &request.modules).await?;
     let heavy = Arc::new(Semaphore::new(1));
     let planner = FlowPlanner {

@@ -183,9 +183,9 @@ pub fn check_flow(
 }
 
 /// Returns the flows that name an endpoint.
-pub fn flows_using(topology: &SettingsSnapshot, endpoint: &str) -> Vec<String> {
+pub fn flows_using(snapshot: &SettingsSnapshot, endpoint: &str) -> Vec<String> {
     let uses = |settings: &&FlowSettings| settings.endpoints.iter().any(|name| name == endpoint);
-    let flows = topology.flows().iter().map(|route| &route.flow.settings);
+    let flows = snapshot.flows().iter().map(|route| &route.flow.settings);
     flows.filter(uses).map(|settings| settings.name.clone()).collect()
 }
 

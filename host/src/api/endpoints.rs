@@ -172,11 +172,11 @@ pub fn shown_url(url: &str, principal: &CallPrincipal) -> String {
 
 /// Returns the endpoint with an id or name.
 pub fn find_endpoint(
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     text: &str,
 ) -> Result<Arc<EndpointRuntime>, ApiProblem> {
-    let by_id = text.parse::<EndpointId>().ok().and_then(|id| topology.find_endpoint(id));
-    let found = by_id.or_else(|| topology.endpoint_named(text));
+    let by_id = text.parse::<EndpointId>().ok().and_then(|id| snapshot.find_endpoint(id));
+    let found = by_id.or_else(|| snapshot.endpoint_named(text));
     found.cloned().ok_or_else(|| ApiProblem::missing("endpoint", text))
 }
 
@@ -376,8 +376,8 @@ pub async fn replace_endpoint(
 }
 
 /// Fails if flows name the endpoint, because they use its name.
-fn check_rename(topology: &SettingsSnapshot, old: &str, new: &str) -> Result<(), ApiProblem> {
-    let users = if old == new { Vec::new() } else { edit::flows_using(topology, old) };
+fn check_rename(snapshot: &SettingsSnapshot, old: &str, new: &str) -> Result<(), ApiProblem> {
+    let users = if old == new { Vec::new() } else { edit::flows_using(snapshot, old) };
     if users.is_empty() {
         return Ok(());
     }
@@ -386,8 +386,8 @@ fn check_rename(topology: &SettingsSnapshot, old: &str, new: &str) -> Result<(),
 }
 
 /// Fails if flows name an endpoint that is to be removed.
-pub fn check_unused(topology: &SettingsSnapshot, name: &str) -> Result<(), ApiProblem> {
-    let users = edit::flows_using(topology, name);
+pub fn check_unused(snapshot: &SettingsSnapshot, name: &str) -> Result<(), ApiProblem> {
+    let users = edit::flows_using(snapshot, name);
     if users.is_empty() {
         return Ok(());
     }
@@ -437,7 +437,7 @@ pub async fn rotate_endpoint_secret(
 /// Options for a test.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TestRequest {
+pub struct EndpointTestRequest {
     /// The event type whose example is sent. Default: the first type that the endpoint accepts.
     #[serde(default)]
     pub event_type: Option<String>,
@@ -445,13 +445,13 @@ pub struct TestRequest {
 
 /// Sends a catalogue example now and answers with the attempt. Nothing is stored or tried again.
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
-    params(("id" = String, Path)), request_body = TestRequest,
+    params(("id" = String, Path)), request_body = EndpointTestRequest,
     responses((status = 200, body = DataAnswer<AttemptView>), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn test_endpoint(
     State(app): State<AppState>,
     _principal: CallPrincipal,
     Path(id): Path<String>,
-    JsonInput(request): JsonInput<TestRequest>,
+    JsonInput(request): JsonInput<EndpointTestRequest>,
 ) -> Result<Json<DataAnswer<AttemptView>>, ApiProblem> {
     let target = find_endpoint(&app.live.current_settings(), &id)?;
     if target.is_locked() {

@@ -1,4 +1,4 @@
-//! `/events`: capturing, and looking at what was captured.
+//! `/events`: captures events and shows captured ones.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
@@ -28,74 +28,75 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-/// What a captured event is answered with.
+/// The answer to a captured event.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Receipt)]
 pub struct EventReceipt {
-    /// The event's id; the first one's if this is a repeat.
+    /// Id of the event. For a repeat, the id of the first event.
     pub id: String,
-    /// Whether it is a repeat within 24 hours, which caused nothing.
+    /// Whether the event is a repeat within 24 hours. A repeat has no consequences.
     pub duplicate: bool,
-    /// What became of the deliveries to `immediate` endpoints.
+    /// Results of the deliveries to `immediate` endpoints.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<ImmediateDelivery>,
 }
 
-/// A delivery that the request waited for.
+/// A delivery whose first attempt the request waited for.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ImmediateDelivery {
-    /// Its id.
+    /// Id of the delivery.
     pub id: String,
-    /// The endpoint's name.
+    /// Name of the endpoint.
     pub endpoint: String,
-    /// Where it stands; `pending` if it failed and will be tried again, or the wait was too short.
+    /// Status of the delivery. `pending` if the attempt failed and will be repeated, or if the wait
+    /// ended first.
     pub status: DeliveryStatus,
-    /// The answer's status.
+    /// HTTP status of the answer.
     pub response_status: Option<u16>,
-    /// How long the first attempt took.
+    /// Duration of the first attempt in milliseconds.
     pub duration_ms: Option<f64>,
 }
 
 /// An event.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventView {
-    /// Its id.
+    /// Id of the event.
     #[schema(value_type = String)]
     pub id: EventId,
     /// The event type.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// The source's name.
+    /// Name of the source.
     pub source: String,
-    /// What kind of thing it is about.
+    /// Kind of record that the event is about, such as `invoice`.
     pub resource: Option<String>,
-    /// Which one.
+    /// Id of that record.
     pub resource_id: Option<String>,
-    /// The id the source gave it.
+    /// Id that the source gave the event.
     pub external_id: Option<String>,
-    /// When it happened, as the source says.
+    /// Time of the event, as the source states it.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub occurred_at: Option<Timestamp>,
-    /// When it was captured.
+    /// Time of the capture.
     #[schema(value_type = String, format = DateTime)]
     pub received_at: Timestamp,
     /// CloudEvents extension attributes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub attributes: Option<Box<RawValue>>,
-    /// What an update changed, where the source tells: the fields, and their old values.
+    /// Changed fields with their old values. Absent unless the source states them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub changes: Option<Box<RawValue>>,
-    /// The data as it was captured; null once it is pruned.
+    /// The data as captured. Null once it is pruned.
     #[schema(value_type = serde_json::Value)]
     pub data: Box<RawValue>,
-    /// When the data was pruned, because it was older than `retention.payloads`. The event cannot
-    /// be replayed any more.
+    /// Time at which the data was pruned, because it was older than `retention.payloads`. The event
+    /// can no longer be replayed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub payload_pruned_at: Option<Timestamp>,
-    /// How many flows and endpoints took it when it was captured.
+    /// Number of flows and endpoints that accepted the event at its capture.
     pub matched: u16,
 }
 
@@ -119,7 +120,7 @@ impl From<StoredEvent> for EventView {
     }
 }
 
-/// What `POST /events` takes: one such object, or an array of them. CloudEvents are taken too, by
+/// The body of `POST /events`: one event, or an array of events. CloudEvents are recognised by
 /// their content types or `ce-` headers.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(dead_code, reason = "only described; capture::read reads the body")]
@@ -131,20 +132,20 @@ pub struct NewEvent {
     /// Any JSON value.
     #[schema(value_type = serde_json::Value)]
     data: serde_json::Value,
-    /// The id the source gave it, by which repeats are recognised for 24 hours.
+    /// Id that the source gives the event. Repeats are recognised by it for 24 hours.
     id: Option<String>,
-    /// The source's name; `api` where left out.
+    /// Name of the source. Default: `api`.
     source: Option<String>,
-    /// What kind of thing it is about; the type's first segment where left out.
+    /// Kind of record that the event is about. Default: the first segment of the type.
     resource: Option<String>,
-    /// Which one; the data's key field where left out.
+    /// Id of that record. Default: the key field of the data.
     resource_id: Option<String>,
-    /// When it happened.
+    /// Time of the event.
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<String>,
 }
 
-/// Captures one event or an array of them. Answered once they are durable.
+/// Captures one event or an array of events. Answers once they are durable.
 #[utoipa::path(post, path = "/api/v1/events", tag = "events", operation_id = "capture_events",
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same request with the same key within 24 hours is answered with the first event's id; another request with that key is refused with 422.")),
     request_body(content = NewEvent, description = "One event, an array of up to `server.max_batch`, or CloudEvents (structured, binary, batched)."),
@@ -161,20 +162,20 @@ pub async fn capture_events(
     let body = decompress_body(&headers, &body, server.max_body)?;
     let _paid = pay_for_copy(&app, &body, true).await?;
     let mut events = read_events(&headers, &body, server.max_batch)?;
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     for event in &mut events.events {
-        admit_sources(&principal, &topology, event)?;
+        admit_sources(&principal, &snapshot, event)?;
     }
     let key = request_key(&headers, &body)?;
     let wait = app.config.immediate.wait.get();
     let accepted =
-        accept_events(&app.journal, &topology, events.events, EventSender::Token(key), wait).await;
+        accept_events(&app.journal, &snapshot, events.events, EventSender::Token(key), wait).await;
     let accepted = accepted.map_err(|refused| match refused {
         AcceptError::Invalid(faults) => ApiProblem::invalid(faults),
         AcceptError::Journal(error) => error.into(),
     })?;
     let mut receipts: Vec<EventReceipt> =
-        accepted.into_iter().map(|accepted| make_receipt(&topology, accepted)).collect();
+        accepted.into_iter().map(|accepted| make_receipt(&snapshot, accepted)).collect();
     let status = StatusCode::ACCEPTED;
     match receipts.pop() {
         Some(receipt) if !events.many => Ok((status, data_answer(receipt)).into_response()),
@@ -185,22 +186,23 @@ pub async fn capture_events(
     }
 }
 
-/// Refuses an event that the token may not send: of another table, of another source, or of a source
-/// whose webhooks prove who sends them. An event that names no source gets the only one of its token.
+/// Fails if the token may not send the event: it is about another table, names another source, or
+/// names a source whose webhooks are signed. An event without a source gets the only source of its
+/// token.
 fn admit_sources(
     principal: &CallPrincipal,
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     event: &mut IncomingEvent,
 ) -> Result<(), ApiProblem> {
     if principal.token().is_limited() {
-        // A type of another table is not made one of its own by what the event says of itself.
+        // An event's own `resource` does not make a type of another table permitted.
         let kind = event.resource_of_type();
         principal.check_table(kind)?;
         principal.check_table(event.resource.as_deref().or(kind))?;
         event.source = principal.source(event.source.as_deref())?.map(str::to_owned);
     }
     let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
-    let webhook = topology.find_source(name).and_then(|source| source.settings.webhook.as_ref());
+    let webhook = snapshot.find_source(name).and_then(|source| source.settings.webhook.as_ref());
     if webhook.is_some_and(WebhookSettings::proves_sender) {
         let detail = format!(
             "source `{name}` takes verified webhooks at /in/{name} only; push events under another source"
@@ -210,8 +212,8 @@ fn admit_sources(
     Ok(())
 }
 
-/// The request's `Idempotency-Key`, bound to what the request holds: its body, and the headers in which
-/// CloudEvents have their attributes.
+/// Returns the request's `Idempotency-Key` with a digest of the body and of the headers that hold
+/// attributes of CloudEvents.
 fn request_key<'h>(
     headers: &'h HeaderMap,
     body: &[u8],
@@ -233,10 +235,10 @@ fn request_key<'h>(
     Ok(Some(RequestKey { key, request: ShortDigest::of(parts) }))
 }
 
-/// What a captured event is answered with.
-pub fn make_receipt(topology: &SettingsSnapshot, accepted: AcceptedEvent) -> EventReceipt {
+/// The answer to a captured event.
+pub fn make_receipt(snapshot: &SettingsSnapshot, accepted: AcceptedEvent) -> EventReceipt {
     let name = |id| {
-        topology.find_endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default()
+        snapshot.find_endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default()
     };
     let deliveries = accepted.immediate.into_iter().map(|delivery| ImmediateDelivery {
         id: delivery.id.to_string(),
@@ -253,31 +255,31 @@ pub fn make_receipt(topology: &SettingsSnapshot, accepted: AcceptedEvent) -> Eve
     }
 }
 
-/// Which events to list.
+/// Selects events.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
-    /// Only this event type.
+    /// Events of this type.
     #[serde(rename = "type")]
     pub event_type: Option<String>,
-    /// Only from this source.
+    /// Events of this source.
     pub source: Option<String>,
-    /// Only about this kind of resource.
+    /// Events about this kind of record.
     pub resource: Option<String>,
-    /// Only about this resource.
+    /// Events about the record with this id.
     pub resource_id: Option<String>,
-    /// Captured then or later: RFC 3339, or Unix seconds.
+    /// Events captured at this time or later: RFC 3339, or Unix seconds.
     pub since: Option<String>,
-    /// Captured earlier: RFC 3339, or Unix seconds.
+    /// Events captured before this time: RFC 3339, or Unix seconds.
     pub until: Option<String>,
-    /// Where to go on: `meta.next_cursor` of the page before.
+    /// The `meta.next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// How many, 1 to 200; 50 where left out.
+    /// Number of events, 1 to 200. Default: 50.
     pub limit: Option<String>,
 }
 
-/// A time in a query, in any spelling.
+/// Reads a time in a query: RFC 3339, or Unix seconds.
 pub fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, ApiProblem> {
     let parse =
         |text| Timestamp::parse_query(text).map_err(|e| ApiProblem::fault(path, e.to_string()));
@@ -309,12 +311,12 @@ pub async fn list_events(
     Ok(list_page(&uri, found, EventView::from))
 }
 
-/// An id in a path; one that cannot be an id names nothing.
+/// Reads an id in a path. Fails with 404 for a text that cannot be an id.
 pub fn id<I: std::str::FromStr>(what: &str, text: &str) -> Result<I, ApiProblem> {
     text.parse().map_err(|_no_id| ApiProblem::missing(what, text))
 }
 
-/// Everything about one event: what the modules said, and every delivery with its attempts.
+/// Returns one event with the results of its modules and every delivery with its attempts.
 #[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", operation_id = "show_event",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<trace::EventTrace>), (status = 404, body = ApiProblem)))]
 pub async fn show_event(
@@ -326,7 +328,7 @@ pub async fn show_event(
     Ok(data_answer(trace::build_trace(&app, event).await?))
 }
 
-/// A stored event that the caller may see; any other is to it as if it did not exist.
+/// Returns a stored event. Fails with 404 if the caller may not see it, as if it did not exist.
 pub async fn find_visible_event(
     app: &AppState,
     principal: &CallPrincipal,
@@ -340,34 +342,34 @@ pub async fn find_visible_event(
     event.ok_or_else(|| ApiProblem::missing("event", text))
 }
 
-/// Which deliveries of an event are sent again. Where nothing is said, the event is planned again.
+/// Selects deliveries of an event to send again. Without a field the event is planned again.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventReplay {
-    /// Only those to this endpoint, by id or name.
+    /// Deliveries to this endpoint, by id or name.
     endpoint: Option<String>,
-    /// Only those that are dead, or whose last attempt failed.
+    /// Only deliveries that are dead, or whose last attempt failed.
     #[serde(default)]
     failed_only: bool,
 }
 
-/// What a replay began.
+/// The work that a replay began.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Replayed)]
 pub struct ReplayedEvent {
-    /// The event.
+    /// Id of the event.
     pub id: String,
-    /// Flows whose modules are run again.
+    /// Number of flows whose modules run again.
     pub flows: usize,
-    /// New deliveries of flows and endpoints without modules.
+    /// Number of new deliveries, of flows and endpoints without modules.
     pub deliveries: usize,
-    /// Deliveries that are sent again under their own `webhook-id`.
+    /// Number of deliveries that are sent again with their own `webhook-id`.
     pub resent: usize,
 }
 
-/// Plans an event again, with the flows, endpoints and modules that are active now: every endpoint
-/// gets it under a new `webhook-id`. With `endpoint` or `failed_only`, sends those deliveries of it
-/// again that fit, each under the `webhook-id` that it had.
+/// Plans an event again with the present flows, endpoints and modules. Every endpoint gets it with a
+/// new `webhook-id`. With `endpoint` or `failed_only`, matching deliveries are sent again instead,
+/// each with its own `webhook-id`.
 #[utoipa::path(post, path = "/api/v1/events/{id}/replay", tag = "events", operation_id = "replay_event",
     params(("id" = String, Path)), request_body = EventReplay,
     responses((status = 202, body = DataAnswer<ReplayedEvent>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
@@ -395,22 +397,22 @@ pub async fn replay_event(
     Ok((StatusCode::ACCEPTED, data_answer(replayed)))
 }
 
-/// Sends deliveries of an event again; how many.
+/// Sends deliveries of an event again. Returns their number.
 async fn resend_event(
     app: &AppState,
     event: EventId,
     wanted: &EventReplay,
 ) -> Result<usize, ApiProblem> {
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let target = wanted
         .endpoint
         .as_ref()
-        .map(|text| endpoints::find_endpoint(&topology, text))
+        .map(|text| endpoints::find_endpoint(&snapshot, text))
         .transpose()?;
     let fits = |delivery: &StoredDelivery| {
         let there = match &target {
             Some(target) => target.endpoint.id == delivery.endpoint_id,
-            None => topology.find_endpoint(delivery.endpoint_id).is_some(),
+            None => snapshot.find_endpoint(delivery.endpoint_id).is_some(),
         };
         there && (!wanted.failed_only || has_failed(delivery))
     };

@@ -163,8 +163,8 @@ fn find_client(
     from: &mut CallOrigin,
 ) -> Result<Arc<ApiToken>, OAuthError> {
     let (id, secret) = read_credentials(headers, given.0, given.1)?;
-    let topology = app.live.current_settings();
-    let found = shown_digest(&secret).and_then(|digest| topology.find_token(&digest).cloned());
+    let snapshot = app.live.current_settings();
+    let found = shown_digest(&secret).and_then(|digest| snapshot.find_token(&digest).cloned());
     let names = |token: &Arc<ApiToken>| {
         id.parse::<TokenId>().ok() == Some(token.id) || token.settings.name == id
     };
@@ -236,8 +236,8 @@ fn give_token(
     }
     let scopes = asked_scopes(&client, request.scope.as_deref())?;
     let grant = TokenGrant::new(client.id, scopes, client.settings.expires_at, caller.at);
-    let topology = app.live.current_settings();
-    let (digest, _) = topology
+    let snapshot = app.live.current_settings();
+    let (digest, _) = snapshot
         .token_with_id(client.id)
         .ok_or_else(|| OAuthError::client("the client was revoked"))?;
     let answer = AccessToken {
@@ -276,9 +276,9 @@ async fn take_back(
     let Some(token) = request.token else {
         return Err(OAuthError::new("invalid_request", "token is missing"));
     };
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let real = ShownGrant::read(&token).filter(|shown| {
-        let owner = topology.token_with_id(shown.client());
+        let owner = snapshot.token_with_id(shown.client());
         owner.is_some_and(|(digest, _)| app.issuer.is_real(shown, digest))
     });
     let Some(shown) = real else { return Ok(StatusCode::OK.into_response()) };
@@ -286,7 +286,7 @@ async fn take_back(
     if grant.client != client.id {
         return Err(OAuthError::new("invalid_grant", "this token was given to another client"));
     }
-    if grant.ends_at() > caller.at && !topology.is_revoked(grant.id) {
+    if grant.ends_at() > caller.at && !snapshot.is_revoked(grant.id) {
         let (id, name) = (grant.id.uuid(), grant.id.to_string());
         let revoked = edit::put_object(ObjectKind::RevokedGrant, &name, id, (), None, caller.at);
         let change = revoked.map_err(OAuthError::refused)?;

@@ -133,12 +133,12 @@ pub async fn receive_webhook(
     head: Parts,
     body: Result<BoundedBody, ApiProblem>,
 ) -> Result<Response, ApiProblem> {
-    let inlet = find_source(&app, &name)?;
+    let runtime = find_source(&app, &name)?;
     let taken = match body {
-        Ok(BoundedBody(body)) => take_webhook(&app, &inlet, caller, &head, &body).await,
+        Ok(BoundedBody(body)) => take_webhook(&app, &runtime, caller, &head, &body).await,
         Err(problem) => Err(WebhookRefused::new("body", problem)),
     };
-    taken.map_err(|refusing| refuse_webhook(&inlet, refusing, caller.at))
+    taken.map_err(|refusing| refuse_webhook(&runtime, refusing, caller.at))
 }
 
 /// Answers a sender's handshake: Meta's and Okta's challenge, and whether the address exists.
@@ -153,12 +153,12 @@ pub async fn ask_receiver(
     Extension(caller): Extension<CallOrigin>,
     head: Parts,
 ) -> Result<Response, ApiProblem> {
-    let inlet = find_source(&app, &name)?;
-    let Some(verifier) = &inlet.verifier else { return Err(ApiProblem::internal()) };
+    let runtime = find_source(&app, &name)?;
+    let Some(verifier) = &runtime.verifier else { return Err(ApiProblem::internal()) };
     let request = question(&head, caller);
     verifier
         .verify_question(&request, app.journal.clock().wall())
-        .map_err(|refusal| refuse_webhook(&inlet, refused(verifier, refusal), caller.at))?;
+        .map_err(|refusal| refuse_webhook(&runtime, refused(verifier, refusal), caller.at))?;
     if let Some(answer) = handshake::answer_get(&head.uri, &head.headers) {
         return Ok(answered(answer));
     }
@@ -187,21 +187,21 @@ pub async fn permit_origin(
 }
 
 fn find_source(app: &AppState, name: &str) -> Result<Arc<SourceRuntime>, ApiProblem> {
-    let topology = app.live.current_settings();
-    let inlet =
-        topology.find_source_runtime(name).filter(|inlet| inlet.verifier.is_some()).cloned();
-    inlet.ok_or_else(|| {
+    let snapshot = app.live.current_settings();
+    let runtime =
+        snapshot.find_source_runtime(name).filter(|runtime| runtime.verifier.is_some()).cloned();
+    runtime.ok_or_else(|| {
         app.unknown_sources.fetch_add(1, Ordering::Relaxed);
         ApiProblem::missing("webhook source", name)
     })
 }
 
 fn refuse_webhook(
-    inlet: &SourceRuntime,
+    runtime: &SourceRuntime,
     WebhookRefused(reason, problem): WebhookRefused,
     now: Timestamp,
 ) -> ApiProblem {
-    inlet.health.note_refusal(reason, &problem.detail, now);
+    runtime.health.note_refusal(reason, &problem.detail, now);
     *problem
 }
 
@@ -232,21 +232,21 @@ fn question(head: &Parts, caller: CallOrigin) -> webhook::WebhookRequest<'_> {
 
 async fn take_webhook(
     app: &AppState,
-    inlet: &Arc<SourceRuntime>,
+    runtime: &Arc<SourceRuntime>,
     caller: CallOrigin,
     head: &Parts,
     body: &[u8],
 ) -> Result<Response, WebhookRefused> {
-    let (settings, now) = (&inlet.source.settings, caller.at);
+    let (settings, now) = (&runtime.source.settings, caller.at);
     // Senders sign their wall-clock time.
     let signed_by = app.journal.clock().wall();
-    let (Some(verifier), Some(webhook)) = (&inlet.verifier, &settings.webhook) else {
+    let (Some(verifier), Some(webhook)) = (&runtime.verifier, &settings.webhook) else {
         return Err(WebhookRefused::new("internal", ApiProblem::internal()));
     };
     if !settings.enabled {
         return Err(WebhookRefused::new("paused", ApiProblem::paused(&settings.name, PAUSED)));
     }
-    if inlet.locked {
+    if runtime.locked {
         return Err(WebhookRefused::new("locked", ApiProblem::locked(&settings.name, PAUSED)));
     }
     verifier.check_address(caller.address).map_err(|refusal| refused(verifier, refusal))?;
@@ -273,11 +273,11 @@ async fn take_webhook(
     let events = webhook_body::read_webhook(received, webhook)?;
     let request = repeats::RepeatableRequest { headers, signature: fits.signature.as_deref(), now };
     let repeats = webhook.repeats.as_ref();
-    let keys = repeats::repeat_keys(repeats, &request, &events.events, &inlet.health.sequence);
-    let (topology, wait) = (app.live.current_settings(), app.config.immediate.wait.get());
+    let keys = repeats::repeat_keys(repeats, &request, &events.events, &runtime.health.sequence);
+    let (snapshot, wait) = (app.live.current_settings(), app.config.immediate.wait.get());
     let sender = EventSender::Webhook(keys);
-    let accepted = accept_events(&app.journal, &topology, events.events, sender, wait).await?;
-    let receipts = accepted.into_iter().map(|accepted| make_receipt(&topology, accepted)).collect();
+    let accepted = accept_events(&app.journal, &snapshot, events.events, sender, wait).await?;
+    let receipts = accepted.into_iter().map(|accepted| make_receipt(&snapshot, accepted)).collect();
     let mut response = if wants_nothing(webhook.scheme, headers) {
         StatusCode::OK.into_response()
     } else {

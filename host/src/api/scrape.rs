@@ -1,7 +1,7 @@
-//! `/metrics`: figures for Prometheus, in its text format 0.0.4.
+//! `/metrics`: metrics for Prometheus, in its text format 0.0.4.
 //!
-//! It needs no token, as before, unless `metrics.require_token` is set. With `metrics.listen` it
-//! has a listener of its own and is not served beside the API.
+//! The route needs no token unless `metrics.require_token` is set. With `metrics.listen` it has a
+//! separate listener and is not served beside the API.
 
 use super::AppState;
 use super::auth::{self, CallOrigin};
@@ -18,10 +18,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The path of the figures.
+/// Path of the metrics.
 pub const METRICS: &str = "/metrics";
 
-/// The route of the figures, where they are served beside the API.
+/// Returns the route of the metrics beside the API.
 pub fn metrics_routes(app: &AppState) -> Router<AppState> {
     if app.config.metrics.listen.is_some() {
         return Router::new();
@@ -29,7 +29,7 @@ pub fn metrics_routes(app: &AppState) -> Router<AppState> {
     Router::new().route(METRICS, get(answer_metrics))
 }
 
-/// Everything that a listener of its own serves.
+/// Returns the service of the separate listener.
 pub fn metrics_router(app: AppState) -> Router {
     Router::new().route(METRICS, get(answer_metrics)).with_state(app)
 }
@@ -48,7 +48,7 @@ async fn answer_metrics(State(app): State<AppState>, mut request: Request) -> Re
     response
 }
 
-/// All figures of this process.
+/// Returns all metrics of this process.
 fn expose_all(app: &AppState) -> String {
     let families = database_families(app).into_iter().chain(source_families(app));
     let sampled: String = families.map(SampledFamily::into_text).collect();
@@ -88,15 +88,15 @@ fn database_families(app: &AppState) -> Vec<SampledFamily> {
     ]
 }
 
-/// How sources are doing. Those beyond the bound are counted together.
+/// Adds the health of sources. Sources beyond the bound are counted together.
 fn source_families(app: &AppState) -> Vec<SampledFamily> {
-    let topology = app.live.current_settings();
-    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.source_runtimes().collect();
-    inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
+    let snapshot = app.live.current_settings();
+    let mut runtimes: Vec<&Arc<SourceRuntime>> = snapshot.source_runtimes().collect();
+    runtimes.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
     let mut shown: BTreeMap<&str, SourceFigures> = BTreeMap::new();
-    for (n, inlet) in inlets.into_iter().enumerate() {
-        let name = if n < MOST_NAMES { inlet.source.settings.name.as_str() } else { OTHER };
-        let (sum, own) = (shown.entry(name).or_default(), inlet.health.figures());
+    for (n, runtime) in runtimes.into_iter().enumerate() {
+        let name = if n < MOST_NAMES { runtime.source.settings.name.as_str() } else { OTHER };
+        let (sum, own) = (shown.entry(name).or_default(), runtime.health.figures());
         sum.captured += own.captured;
         sum.duplicates += own.duplicates;
         for (reason, count) in own.refused {

@@ -75,47 +75,47 @@ const LOCKED: &str = "its secret cannot be read with this server's key; nothing 
 
 impl SourceView {
     fn new(
-        inlet: &SourceRuntime,
+        runtime: &SourceRuntime,
         states: &[SourceState],
         principal: &CallPrincipal,
         memory: Option<&HealthMemory>,
         now: Timestamp,
     ) -> Self {
-        let settings = &inlet.source.settings;
-        let mut source = inlet.source.clone();
+        let settings = &runtime.source.settings;
+        let mut source = runtime.source.clone();
         if !principal.scopes().allows_scope(Scope::SourcesWrite) {
             let lists = source.settings.poll.iter_mut().flat_map(|poll| &mut poll.lists);
             lists.for_each(|list| list.path = mask_url(&list.path));
         }
-        let previous = inlet.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
+        let previous = runtime.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
         Self {
             source,
             path: settings.webhook.as_ref().map(|_| format!("/in/{}", settings.name)),
             secret: None,
             grace_until: previous.map(|graced| graced.until).filter(|until| *until > now),
-            warning: inlet
+            warning: runtime
                 .locked
                 .then_some(LOCKED)
                 .or_else(|| settings.webhook.as_ref().and_then(|webhook| warning(webhook.scheme))),
-            health: tell_health(inlet, states, memory),
-            status: inlet.health.figures(),
-            run: RunView::new(inlet, states, now),
+            health: tell_health(runtime, states, memory),
+            status: runtime.health.figures(),
+            run: RunView::new(runtime, states, now),
         }
     }
 }
 
 /// Judges the health of a source by its runs or by what it sent.
 fn tell_health(
-    inlet: &SourceRuntime,
+    runtime: &SourceRuntime,
     states: &[SourceState],
     memory: Option<&HealthMemory>,
 ) -> HealthView {
-    let state = states.iter().find(|state| state.source == inlet.source.id);
+    let state = states.iter().find(|state| state.source == runtime.source.id);
     let report = state.map(|state| &state.report);
     let error = report.and_then(|report| report.error.as_deref());
     let complete = report.and_then(|report| report.complete_until);
-    let success = inlet.health.figures().last_success_at.max(complete);
-    let next = upcoming_run(inlet, state).filter(|_| inlet.source.settings.enabled);
+    let success = runtime.health.figures().last_success_at.max(complete);
+    let next = upcoming_run(runtime, state).filter(|_| runtime.source.settings.enabled);
     HealthView::of_source(success, memory, error, next)
 }
 
@@ -212,10 +212,10 @@ impl SettingsResource for SourceResource {
         let states = run::states(app, &objects).await?;
         let now = app.journal.clock().now();
         let healths = find_healths(app, principal).await;
-        let view = |inlet: &Arc<SourceRuntime>| {
-            let id = inlet.source.id;
+        let view = |runtime: &Arc<SourceRuntime>| {
+            let id = runtime.source.id;
             let memory = healths.as_ref().and_then(|healths| healths.source_memory(id));
-            SourceView::new(inlet, &states, principal, memory, now)
+            SourceView::new(runtime, &states, principal, memory, now)
         };
         Ok(objects.iter().map(view).collect())
     }
@@ -226,10 +226,10 @@ impl SettingsResource for SourceResource {
 }
 
 pub fn find_source(
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     text: &str,
 ) -> Result<Arc<SourceRuntime>, ApiProblem> {
-    SourceResource::find(topology, text)
+    SourceResource::find(snapshot, text)
 }
 
 /// Lists sources, by name.
@@ -369,13 +369,13 @@ pub async fn update_source(
 async fn save_source(
     app: &AppState,
     principal: &CallPrincipal,
-    inlet: &Arc<SourceRuntime>,
+    runtime: &Arc<SourceRuntime>,
     settings: SourceSettings,
     (secrets, shown): (Option<SigningSecrets>, Option<String>),
 ) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
-    let draft = ObjectDraft::with_secrets(settings, secrets, inlet.secrets.as_ref(), false);
-    let inlet = resource::store::<SourceResource>(app, &draft, Some(inlet)).await?;
-    resource::answer_with::<SourceResource>(app, principal, inlet, StatusCode::OK, shown).await
+    let draft = ObjectDraft::with_secrets(settings, secrets, runtime.secrets.as_ref(), false);
+    let runtime = resource::store::<SourceResource>(app, &draft, Some(runtime)).await?;
+    resource::answer_with::<SourceResource>(app, principal, runtime, StatusCode::OK, shown).await
 }
 
 /// Pauses a source: Waybill takes nothing more from it, and its senders are told to come again.
@@ -407,12 +407,12 @@ async fn enable(
     enabled: bool,
 ) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
     let _turn = app.live.take_edit_turn().await?;
-    let inlet = find_source(&app.live.current_settings(), id)?;
-    if inlet.locked {
+    let runtime = find_source(&app.live.current_settings(), id)?;
+    if runtime.locked {
         return Err(ApiProblem::conflict(LOCKED));
     }
-    let settings = SourceSettings { enabled, ..inlet.source.settings.clone() };
-    save_source(app, principal, &inlet, settings, (inlet.secrets.clone(), None)).await
+    let settings = SourceSettings { enabled, ..runtime.source.settings.clone() };
+    save_source(app, principal, &runtime, settings, (runtime.secrets.clone(), None)).await
 }
 
 /// Gives a source a new secret. The old one stays valid for a while. The answer shows the new one,
@@ -427,21 +427,21 @@ pub async fn rotate_source_secret(
     JsonInput(rotation): JsonInput<SecretRotation>,
 ) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
     let _turn = app.live.take_edit_turn().await?;
-    let inlet = find_source(&app.live.current_settings(), &id)?;
-    if inlet.verifier.is_none() {
+    let runtime = find_source(&app.live.current_settings(), &id)?;
+    if runtime.verifier.is_none() {
         let message = "its secret is another system's; give the new one by PATCH, as `secret`";
         return Err(ApiProblem::conflict(message));
     }
-    if inlet.locked {
+    if runtime.locked {
         return Err(ApiProblem::conflict(LOCKED));
     }
-    let Some(old) = &inlet.secrets else {
+    let Some(old) = &runtime.secrets else {
         return Err(ApiProblem::conflict("this source has no secret: its requests are not signed"));
     };
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret)?;
-    check_key(&inlet.source.settings, Some(&secrets))?;
-    let (settings, shown) = (inlet.source.settings.clone(), secrets.current.clone());
-    save_source(&app, &principal, &inlet, settings, (Some(secrets), Some(shown))).await
+    check_key(&runtime.source.settings, Some(&secrets))?;
+    let (settings, shown) = (runtime.source.settings.clone(), secrets.current.clone());
+    save_source(&app, &principal, &runtime, settings, (Some(secrets), Some(shown))).await
 }
 
 /// Deletes a source's settings. Further events with that name are accepted as from any unknown

@@ -74,7 +74,7 @@ pub struct DeliveryTrace {
 
 /// Builds the trace of an event.
 pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTrace, ApiProblem> {
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let id = stored.event.id;
     let mut steps = Vec::new();
     // Only the last run of each flow counts.
@@ -86,7 +86,7 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
             Some(flow) => drop(reasons.insert(Some(flow), unsent)),
             None => reasons.entry(None).or_default().extend(unsent),
         }
-        let flow = run.flow_id.map(|flow| flow_name(&topology, flow));
+        let flow = run.flow_id.map(|flow| flow_name(&snapshot, flow));
         for step in said {
             let (flow, at) = (to_raw_value(&flow).ok(), to_raw_value(&run.at).ok());
             let own = [("flow", flow), ("at", at)];
@@ -98,7 +98,7 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
     let waiting: Vec<WaitingFlow> = waiting
         .into_iter()
         .map(|plan| WaitingFlow {
-            flow: flow_name(&topology, plan.flow_id),
+            flow: flow_name(&snapshot, plan.flow_id),
             due_at: plan.due_at,
             running: plan.running,
             failed_tries: plan.attempts + plan.deaths,
@@ -113,7 +113,7 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
     }
     let mut traced = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
-        traced.push(delivery_trace(app, &topology, delivery).await?);
+        traced.push(delivery_trace(app, &snapshot, delivery).await?);
     }
     Ok(EventTrace { event: stored.into(), summary, steps, waiting, deliveries: traced })
 }
@@ -136,17 +136,17 @@ pub fn read_steps(steps: &str, contents: Option<&str>) -> Vec<TraceLine> {
 /// Returns a delivery with its attempts.
 pub async fn delivery_trace(
     app: &AppState,
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     delivery: StoredDelivery,
 ) -> Result<DeliveryTrace, ApiProblem> {
     let attempts = app.journal.list_attempts(delivery.id).await?;
     let attempts = attempts.into_iter().map(AttemptView::from).collect();
-    Ok(DeliveryTrace { delivery: DeliveryView::new(topology, delivery), attempts })
+    Ok(DeliveryTrace { delivery: DeliveryView::new(snapshot, delivery), attempts })
 }
 
 /// Returns a flow's name, or its id if it was deleted.
-pub fn flow_name(topology: &SettingsSnapshot, id: FlowId) -> String {
-    topology.find_flow(id).map_or_else(|| id.to_string(), |route| route.flow.settings.name.clone())
+pub fn flow_name(snapshot: &SettingsSnapshot, id: FlowId) -> String {
+    snapshot.find_flow(id).map_or_else(|| id.to_string(), |route| route.flow.settings.name.clone())
 }
 
 /// Returns whether an event is so old that its consequences may have been pruned.

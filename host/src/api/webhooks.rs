@@ -196,10 +196,10 @@ fn base_name(wanted: Option<&str>) -> String {
 }
 
 /// Returns a free name: the base, or the base with a number.
-fn free_name(topology: &SettingsSnapshot, base: &str) -> String {
+fn free_name(snapshot: &SettingsSnapshot, base: &str) -> String {
     let numbered = (2..).map(|n: u32| format!("{base}-{n}"));
     let mut names = std::iter::once(base.to_owned()).chain(numbered);
-    names.find(|name| topology.endpoint_named(name).is_none()).unwrap_or_default()
+    names.find(|name| snapshot.endpoint_named(name).is_none()).unwrap_or_default()
 }
 
 /// Returns whether a name is the base, or the base with a number.
@@ -214,7 +214,7 @@ fn is_of_base(name: &str, base: &str) -> bool {
 /// Finds an existing subscription with the same name, URL and events, and without settings that a
 /// subscription cannot have. `is_active` and `on_gone` may differ.
 fn same(
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     base: &str,
     wanted: &EndpointSettings,
 ) -> Option<Arc<EndpointRuntime>> {
@@ -231,7 +231,7 @@ fn same(
         };
         *known == alike && is_of_base(&known.name, base) && names(known) == names(wanted)
     };
-    topology.endpoints().find(|target| is_same(&target.endpoint.settings)).cloned()
+    snapshot.endpoints().find(|target| is_same(&target.endpoint.settings)).cloned()
 }
 
 /// Subscribes a URL to events. The answer contains the subscription's id. A repeated subscription
@@ -263,11 +263,11 @@ async fn subscribe_once(
     wanted: &WebhookSubscription,
 ) -> Result<(StatusCode, Json<WebhookSubscribed>), ApiProblem> {
     let _turn = app.live.take_edit_turn().await?;
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let base = base_name(wanted.name.as_deref());
-    let mut settings = wanted.settings(&free_name(&topology, &base), &app.config.channels)?;
+    let mut settings = wanted.settings(&free_name(&snapshot, &base), &app.config.channels)?;
     edit::check_faults(keep_endpoint(&mut settings, &[]))?;
-    let (id, status, secret) = if let Some(known) = same(&topology, &base, &settings) {
+    let (id, status, secret) = if let Some(known) = same(&snapshot, &base, &settings) {
         take_over(app, wanted, &settings, &known).await?;
         (known.endpoint.id, StatusCode::OK, None)
     } else {
@@ -327,8 +327,8 @@ pub async fn list_webhooks(
     State(app): State<AppState>,
     principal: CallPrincipal,
 ) -> Json<ListAnswer<WebhookView>> {
-    let topology = app.live.current_settings();
-    whole_list(topology.endpoints().map(|target| WebhookView::new(target, &principal)).collect())
+    let snapshot = app.live.current_settings();
+    whole_list(snapshot.endpoints().map(|target| WebhookView::new(target, &principal)).collect())
 }
 
 /// Returns one subscription.
@@ -361,10 +361,10 @@ pub async fn unsubscribe(
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<GivenUp>>, ApiProblem> {
     let _turn = app.live.take_edit_turn().await?;
-    let topology = app.live.current_settings();
-    let found = id.parse::<EndpointId>().ok().and_then(|id| topology.find_endpoint(id));
+    let snapshot = app.live.current_settings();
+    let found = id.parse::<EndpointId>().ok().and_then(|id| snapshot.find_endpoint(id));
     if let Some(target) = found {
-        endpoints::check_unused(&topology, &target.endpoint.settings.name)?;
+        endpoints::check_unused(&snapshot, &target.endpoint.settings.name)?;
         let change =
             ObjectChange::Delete { kind: ObjectKind::Endpoint, id: target.endpoint.id.uuid() };
         edit::commit_changes(&app, &[change]).await?;

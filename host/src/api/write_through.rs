@@ -1,4 +1,4 @@
-//! Writing to `/{resource}`: by the operations of the endpoint that writes for a source.
+//! Writes to `/{resource}` run operations of the endpoint that writes for a source.
 //!
 //! Paths, bodies and answers are those of PerfexAPI, as its clients use them. The status and the body
 //! of the CRM's answer are passed on.
@@ -25,25 +25,25 @@ use serde_json::value::RawValue;
 use std::sync::Arc;
 use utoipa::IntoParams;
 
-/// For which source to write.
+/// Selects the source to write to.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WriteQuery {
-    /// The source, where endpoints write for several.
+    /// Name of the source. Needed if endpoints write for several sources.
     source: Option<String>,
 }
 
-/// What is written.
+/// The change to make in the CRM.
 struct RecordWrite<'a> {
-    /// As in the path: `leads`.
+    /// Name of the resource in the path, such as `leads`.
     collection: &'a str,
     id: Option<String>,
     /// `create`, `update`, `delete`, or an action such as `convert`.
     verb: &'a str,
 }
 
-/// Makes a record in the CRM: operation `lead_create` for `/leads`.
+/// Creates a record in the CRM with an operation such as `lead_create` for `/leads`.
 #[utoipa::path(post, path = "/api/v1/{resource}", tag = "records", operation_id = "create_record",
     params(("resource" = String, Path), WriteQuery), request_body = Object,
     responses((status = 200, body = Object, description = "The CRM's answer, with its status."), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 502, body = ApiProblem)))]
@@ -59,7 +59,7 @@ pub async fn create_record(
     write.write_through(&app, &principal, &query, &headers, &body).await
 }
 
-/// Changes a record in the CRM: operation `lead_update` for `/leads/17`.
+/// Changes a record in the CRM with an operation such as `lead_update` for `/leads/17`.
 #[utoipa::path(put, path = "/api/v1/{resource}/{id}", tag = "records", operation_id = "replace_record",
     params(("resource" = String, Path), ("id" = String, Path), WriteQuery), request_body = Object,
     responses((status = 200, body = Object, description = "The CRM's answer, with its status."), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 502, body = ApiProblem)))]
@@ -75,8 +75,8 @@ pub async fn replace_record(
     write.write_through(&app, &principal, &query, &headers, &body).await
 }
 
-/// Changes a record in the CRM, as `PUT` does: whether fields that are left out stay is the CRM's
-/// business.
+/// Changes a record in the CRM with the same operation as `PUT`. The CRM decides whether absent
+/// fields keep their values.
 #[utoipa::path(patch, path = "/api/v1/{resource}/{id}", tag = "records", operation_id = "update_record",
     params(("resource" = String, Path), ("id" = String, Path), WriteQuery), request_body = Object,
     responses((status = 200, body = Object, description = "The CRM's answer, with its status."), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 502, body = ApiProblem)))]
@@ -91,7 +91,7 @@ pub async fn update_record(
     replace_record(app, principal, place, query, headers, body).await
 }
 
-/// Deletes a record in the CRM: operation `lead_delete` for `/leads/17`.
+/// Deletes a record in the CRM with an operation such as `lead_delete` for `/leads/17`.
 #[utoipa::path(delete, path = "/api/v1/{resource}/{id}", tag = "records", operation_id = "delete_record",
     params(("resource" = String, Path), ("id" = String, Path), WriteQuery),
     responses((status = 200, body = Object, description = "The CRM's answer, with its status."), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 502, body = ApiProblem)))]
@@ -106,7 +106,7 @@ pub async fn delete_record(
     write.write_through(&app, &principal, &query, &headers, b"").await
 }
 
-/// Does something with a record in the CRM: operation `lead_convert` for `/leads/17/convert`.
+/// Runs another operation on a record in the CRM, such as `lead_convert` for `/leads/17/convert`.
 #[utoipa::path(post, path = "/api/v1/{resource}/{id}/{action}", tag = "records", operation_id = "run_record_action",
     params(("resource" = String, Path), ("id" = String, Path), ("action" = String, Path), WriteQuery), request_body = Object,
     responses((status = 200, body = Object, description = "The CRM's answer, with its status."), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 502, body = ApiProblem)))]
@@ -148,7 +148,8 @@ impl RecordWrite<'_> {
     }
 }
 
-/// The endpoint that writes for a source, or the only one that writes for any.
+/// Returns the endpoint that writes for a source. Without a source, the only endpoint that writes
+/// for any.
 fn find_writer(
     settings: &SettingsSnapshot,
     source: Option<&str>,
@@ -191,8 +192,8 @@ fn read_data(body: &[u8]) -> Result<Option<Box<RawValue>>, ApiProblem> {
     serde_json::from_slice(body).map(Some).map_err(ApiProblem::malformed)
 }
 
-/// The CRM's answer. One that says that the credentials are wrong would read as if those of the caller
-/// were.
+/// Returns the CRM's answer. A refusal of the endpoint's credentials becomes 502, so that the
+/// caller does not take it for a refusal of its own.
 fn pass_on(made: MadeAttempt, endpoint: &str) -> Result<Response, ApiProblem> {
     let attempt = made.attempt;
     let status = attempt.response_status.and_then(|code| StatusCode::from_u16(code).ok());
@@ -222,7 +223,7 @@ fn pass_on(made: MadeAttempt, endpoint: &str) -> Result<Response, ApiProblem> {
     Ok(response)
 }
 
-/// The `Retry-After` among recorded headers.
+/// Returns the `Retry-After` of recorded headers.
 fn find_wait(headers: Option<&str>) -> Option<HeaderValue> {
     let headers: Value = serde_json::from_str(headers?).ok()?;
     HeaderValue::from_str(headers.get(header::RETRY_AFTER.as_str())?.as_str()?).ok()

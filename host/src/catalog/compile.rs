@@ -50,7 +50,7 @@ pub struct CompiledEventType {
     pub schema: Value,
     /// The example's data.
     pub example: Value,
-    /// Values of the example that a generator may vary: JSON pointer and name of the `Vary`.
+    /// Values of the example that a generator may vary: JSON pointer and name of the `SampleVariation`.
     pub vary: Vec<(String, String)>,
 }
 
@@ -72,7 +72,7 @@ pub fn compile_catalog(
     for (file, resource) in &resources {
         for (name, event) in resource.events.iter() {
             let place =
-                EventPlace { file: file.clone(), place: format!("{}.{name}", resource.resource) };
+                CatalogPlace { file: file.clone(), place: format!("{}.{name}", resource.resource) };
             compiled.extend(book.event(&place, resource, name, event, &mut problems));
         }
     }
@@ -82,12 +82,12 @@ pub fn compile_catalog(
 }
 
 /// The file and the event that a message names.
-struct EventPlace {
+struct CatalogPlace {
     file: String,
     place: String,
 }
 
-impl EventPlace {
+impl CatalogPlace {
     fn problem(&self, message: impl Into<String>) -> CatalogProblem {
         CatalogProblem {
             file: self.file.clone(),
@@ -108,7 +108,7 @@ fn read_files(
     let mut shapes = ShapesByName::new();
     let mut resources = Vec::new();
     for (name, text) in files {
-        let place = EventPlace { file: name.clone(), place: "whole file".into() };
+        let place = CatalogPlace { file: name.clone(), place: "whole file".into() };
         if name == "shapes.toml" {
             match toml::from_str::<OrderedMap<RecordShape>>(text) {
                 Ok(read) => {
@@ -146,7 +146,7 @@ fn check_aliases(compiled: &[CompiledEventType], problems: &mut Vec<CatalogProbl
     let names: BTreeSet<&str> = compiled.iter().map(|event| event.name.as_str()).collect();
     for event in compiled {
         let place =
-            EventPlace { file: format!("{}.toml", event.resource), place: event.name.clone() };
+            CatalogPlace { file: format!("{}.toml", event.resource), place: event.name.clone() };
         for alias in event.aliases.iter().filter(|alias| !names.contains(alias.as_str())) {
             problems
                 .push(place.problem(format!("alias {alias:?} is not an event of the catalogue")));
@@ -157,7 +157,7 @@ fn check_aliases(compiled: &[CompiledEventType], problems: &mut Vec<CatalogProbl
             && one.name == other.name
         {
             let place =
-                EventPlace { file: format!("{}.toml", one.resource), place: one.name.clone() };
+                CatalogPlace { file: format!("{}.toml", one.resource), place: one.name.clone() };
             problems.push(place.problem("the catalogue has this name twice"));
         }
     }
@@ -180,7 +180,7 @@ impl ShapeBook {
         (file, shape): &(String, RecordShape),
         found: &mut Vec<CatalogProblem>,
     ) {
-        let place = EventPlace { file: file.clone(), place: format!("{name}.fields") };
+        let place = CatalogPlace { file: file.clone(), place: format!("{name}.fields") };
         if let Some(key) = shape.key.as_deref().filter(|key| shape.fields.get(key).is_none()) {
             found.push(place.problem(format!("key {key:?} is not a field")));
         }
@@ -191,7 +191,7 @@ impl ShapeBook {
             self.check_field(&place, field, spec, found);
         }
         if found.is_empty() {
-            let place = EventPlace { file: file.clone(), place: format!("{name}.example") };
+            let place = CatalogPlace { file: file.clone(), place: format!("{name}.example") };
             let example = self.complete(shape, &Map::new());
             self.check_record(&place, "", &shape.fields, &example, found);
         }
@@ -199,7 +199,7 @@ impl ShapeBook {
 
     fn check_field(
         &self,
-        place: &EventPlace,
+        place: &CatalogPlace,
         name: &str,
         field: &CatalogField,
         found: &mut Vec<CatalogProblem>,
@@ -229,7 +229,7 @@ impl ShapeBook {
     /// Compiles one event. Adds its mistakes to `found`.
     fn event(
         &self,
-        place: &EventPlace,
+        place: &CatalogPlace,
         file: &ResourceFile,
         name: &str,
         event: &CatalogEvent,
@@ -269,7 +269,7 @@ impl ShapeBook {
     /// Returns the record's fields and the fields that the event adds.
     fn event_fields(
         &self,
-        place: &EventPlace,
+        place: &CatalogPlace,
         shape: &RecordShape,
         event: &CatalogEvent,
         found: &mut Vec<CatalogProblem>,
@@ -293,7 +293,7 @@ impl ShapeBook {
 
     fn event_example(
         &self,
-        place: &EventPlace,
+        place: &CatalogPlace,
         shape: &RecordShape,
         fields: &OrderedMap<CatalogField>,
         event: &CatalogEvent,
@@ -363,7 +363,7 @@ impl ShapeBook {
     /// Checks that every field has a value of its type and that the record has no other member.
     fn check_record(
         &self,
-        place: &EventPlace,
+        place: &CatalogPlace,
         path: &str,
         fields: &OrderedMap<CatalogField>,
         record: &Map<String, Value>,
@@ -383,7 +383,7 @@ impl ShapeBook {
 
     fn check_value(
         &self,
-        place: &EventPlace,
+        place: &CatalogPlace,
         path: &str,
         field: &CatalogField,
         value: &Value,

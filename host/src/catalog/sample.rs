@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Vary, get};
+use super::{SampleVariation, get};
 
 /// The companies: name and domain.
 const COMPANIES: [(&str, &str); 12] = [
@@ -63,22 +63,22 @@ pub fn sample(event_type: &str, n: u64) -> Option<Value> {
     Some(data)
 }
 
-fn varied(how: Vary, text: &str, n: u64) -> String {
+fn varied(how: SampleVariation, text: &str, n: u64) -> String {
     let (company, domain) = pick(&COMPANIES, n);
     let (first, last) = pick(&PEOPLE, n);
     match how {
-        Vary::Row => add(text, n),
-        Vary::Circle => add(text, n % COMPANIES.len() as u64),
-        Vary::Money => scale(text, n),
-        Vary::Printed => printed(text, n),
-        Vary::Company => company.to_owned(),
-        Vary::Website => format!("https://{domain}"),
-        Vary::First => first.to_owned(),
-        Vary::Last => last.to_owned(),
-        Vary::Person => format!("{first} {last}"),
-        Vary::Email => format!("{}@{domain}", first.to_lowercase()),
-        Vary::Title => title(text, n),
-        Vary::Reference => format!("{text}-{n}"),
+        SampleVariation::Row => add(text, n),
+        SampleVariation::Circle => add(text, n % COMPANIES.len() as u64),
+        SampleVariation::Money => scale(text, n),
+        SampleVariation::Printed => printed(text, n),
+        SampleVariation::Company => company.to_owned(),
+        SampleVariation::Website => format!("https://{domain}"),
+        SampleVariation::First => first.to_owned(),
+        SampleVariation::Last => last.to_owned(),
+        SampleVariation::Person => format!("{first} {last}"),
+        SampleVariation::Email => format!("{}@{domain}", first.to_lowercase()),
+        SampleVariation::Title => title(text, n),
+        SampleVariation::Reference => format!("{text}-{n}"),
     }
 }
 

@@ -40,8 +40,8 @@ pub struct ApplyArgs {
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// Format of the file.
-    #[arg(long, value_enum, default_value_t = FileFormat::Yaml)]
-    format: FileFormat,
+    #[arg(long, value_enum, default_value_t = ConfigurationFormat::Yaml)]
+    format: ConfigurationFormat,
     /// Write the modules' components into this folder and name them by their path, for a server
     /// that does not have them. Without this option they are named by their digest.
     #[arg(long, value_name = "FOLDER")]
@@ -65,7 +65,7 @@ struct PassphraseArg {
 
 /// Formats of a configuration file.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum FileFormat {
+pub enum ConfigurationFormat {
     /// YAML 1.2.
     Yaml,
     /// TOML 1.0.
@@ -285,13 +285,13 @@ pub async fn export_config(
     }
     escape_variables(&mut document);
     let text = match args.format {
-        FileFormat::Yaml => {
+        ConfigurationFormat::Yaml => {
             serde_norway::to_string(&document).map_err(|e| CliError::failed(e.to_string()))?
         }
-        FileFormat::Toml => {
+        ConfigurationFormat::Toml => {
             toml::to_string(&document).map_err(|e| CliError::failed(e.to_string()))?
         }
-        FileFormat::Json => return Ok(screen.print_json(&document)?),
+        ConfigurationFormat::Json => return Ok(screen.print_json(&document)?),
     };
     Ok(screen.print_line(text.trim_end())?)
 }

@@ -33,11 +33,11 @@ pub enum DeadLetterCommand {
     /// Show a dead letter.
     Show(IdArgs),
     /// Replay one dead letter, or all that the options select.
-    Replay(ReplayArgs),
+    Replay(ReplayDeadLettersArgs),
     /// Delete a dead letter for good.
     Delete(LetterDeleteArgs),
     /// Print all dead letters, one JSON document a line.
-    Export(ExportArgs),
+    Export(ExportDeadLettersArgs),
 }
 
 /// Selects dead letters.
@@ -78,7 +78,7 @@ pub struct DeadLetterListArgs {
 
 /// Arguments of `waybill dead-letter replay`.
 #[derive(Debug, Args)]
-pub struct ReplayArgs {
+pub struct ReplayDeadLettersArgs {
     /// Id of a dead letter, or the beginning or end of it. To replay many, use the options or
     /// --all.
     #[arg(value_name = "ID", conflicts_with_all = ["all", "endpoint", "source", "kind", "event_type", "reason", "since", "per_second", "dry_run"])]
@@ -112,7 +112,7 @@ pub struct LetterDeleteArgs {
 
 /// Arguments of `waybill dead-letter export`.
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub struct ExportDeadLettersArgs {
     #[command(flatten)]
     filter: DeadLetterChoice,
     #[command(flatten)]
@@ -188,7 +188,7 @@ impl DeadLetterChoice {
 }
 
 async fn replay_dead_letters(
-    args: ReplayArgs,
+    args: ReplayDeadLettersArgs,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;

@@ -9,7 +9,7 @@ use clap::Args;
 use super::{CliError, CommandScreen, ServeArgs};
 use crate::config::{Config, ConfigError, EnvironmentPair};
 use crate::error_chain::error_chain;
-use finding::{CheckResult, Finding};
+use finding::{CheckFinding, CheckVerdict};
 
 /// Arguments of `waybill doctor`.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub async fn run_doctor(
     let config = Config::load(args.serve.config.as_deref(), environment, &args.serve.overrides());
     let findings = match config {
         Ok(config) => {
-            let mut findings = vec![Finding::well("configuration", "valid")];
+            let mut findings = vec![CheckFinding::well("configuration", "valid")];
             findings.extend(checks::check_machine(&config, screen.clock().wall()).await);
             findings
         }
@@ -41,25 +41,28 @@ pub async fn run_doctor(
 }
 
 /// Returns each fault of a configuration, with its key.
-fn configuration_faults(error: &ConfigError) -> Vec<Finding> {
+fn configuration_faults(error: &ConfigError) -> Vec<CheckFinding> {
     match error {
         ConfigError::Unreadable { .. } => {
             let next = "check the path after --config, and its permissions";
-            vec![Finding::failed("configuration", error_chain(error), next)]
+            vec![CheckFinding::failed("configuration", error_chain(error), next)]
         }
         ConfigError::Faults(faults) => {
             let fault = |fault: &crate::config::ConfigFault| {
                 let key = fault.key.as_deref().unwrap_or("what is named");
                 let next = format!("correct {key}; the other checks follow then");
-                Finding::failed("configuration", fault.to_string(), next)
+                CheckFinding::failed("configuration", fault.to_string(), next)
             };
             faults.iter().map(fault).collect()
         }
     }
 }
 
-fn print_findings(findings: &[Finding], screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
-    let failed = findings.iter().filter(|one| one.result == CheckResult::Failed).count();
+fn print_findings(
+    findings: &[CheckFinding],
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
+    let failed = findings.iter().filter(|one| one.result == CheckVerdict::Failed).count();
     if screen.is_human() {
         let look = screen.look();
         for finding in findings {
@@ -72,7 +75,7 @@ fn print_findings(findings: &[Finding], screen: &mut CommandScreen<'_>) -> Resul
         };
         screen.print_line(end)?;
     } else {
-        let checks: Vec<_> = findings.iter().map(Finding::to_json).collect();
+        let checks: Vec<_> = findings.iter().map(CheckFinding::to_json).collect();
         screen.print_json(&serde_json::json!({"is_well": failed == 0, "checks": checks}))?;
     }
     if failed == 0 { Ok(()) } else { Err(CliError::Reported) }

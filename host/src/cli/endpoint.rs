@@ -42,13 +42,13 @@ pub enum EndpointCommand {
     /// Show an endpoint.
     Show(OneArgs),
     /// Create an endpoint. Its secret is shown once.
-    Create(CreateArgs),
+    Create(CreateEndpointArgs),
     /// Change settings of an endpoint. Other settings stay as they are.
     Update(UpdateArgs),
     /// Delete an endpoint. Its waiting deliveries are cancelled.
     Delete(DeleteArgs),
     /// Send an example from the catalogue to an endpoint now and show the attempt.
-    Test(TestArgs),
+    Test(TestEndpointArgs),
     /// List the operations of an endpoint of kind api.
     Operations(OneArgs),
     /// Give an endpoint a new secret. The old one stays valid for a while.
@@ -57,7 +57,7 @@ pub enum EndpointCommand {
 
 /// Arguments of `waybill endpoint create`.
 #[derive(Debug, Args)]
-pub struct CreateArgs {
+pub struct CreateEndpointArgs {
     /// Name of the endpoint.
     name: Option<String>,
     /// Kind of the receiving system: webhook, or another of `waybill channel list`.
@@ -86,7 +86,7 @@ pub struct CreateArgs {
 
 /// Arguments of `waybill endpoint test`.
 #[derive(Debug, Args)]
-pub struct TestArgs {
+pub struct TestEndpointArgs {
     /// Name or id of the endpoint.
     #[arg(value_name = "NAME|ID")]
     name: String,
@@ -126,7 +126,10 @@ pub async fn run_endpoint(
     }
 }
 
-async fn create_endpoint(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn create_endpoint(
+    args: CreateEndpointArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let settings = args.settings.object(vec![
         ("name", args.name.map(Value::String)),
         ("kind", args.kind.map(Value::String)),
@@ -139,7 +142,10 @@ async fn create_endpoint(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Re
     ENDPOINT.create(args.remote, settings, screen).await
 }
 
-async fn test_endpoint(args: TestArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn test_endpoint(
+    args: TestEndpointArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let body = args.event_type.map_or_else(|| json!({}), |name| json!({ "event_type": name }));
     let attempt = ENDPOINT.act(&client, &args.name, "test", CallBody::Json(body)).await?;

@@ -34,7 +34,7 @@ pub enum EventCommand {
     Send(SendArgs),
     /// Plan an event again with the modules that are active now, or send some of its deliveries
     /// again.
-    Replay(ReplayArgs),
+    Replay(ReplayEventArgs),
 }
 
 /// Arguments of `waybill event list`.
@@ -67,7 +67,7 @@ pub struct EventListArgs {
 
 /// Arguments of `waybill event replay`.
 #[derive(Debug, Args)]
-pub struct ReplayArgs {
+pub struct ReplayEventArgs {
     /// Id of the event, or the beginning or end of it.
     id: String,
     /// Only send the deliveries to this endpoint again, with the same webhook-id.
@@ -123,7 +123,10 @@ pub async fn run_event(
     }
 }
 
-async fn replay_event(args: ReplayArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn replay_event(
+    args: ReplayEventArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let id = EVENT.find_whole(&client, &args.id).await?;
     let endpoint = match args.endpoint {

@@ -35,7 +35,7 @@ pub enum FlowCommand {
     /// Show a flow.
     Show(OneArgs),
     /// Create a flow.
-    Create(CreateArgs),
+    Create(CreateFlowArgs),
     /// Change settings of a flow. Other settings stay as they are.
     Update(UpdateArgs),
     /// Delete a flow.
@@ -48,7 +48,7 @@ pub enum FlowCommand {
 
 /// Arguments of `waybill flow create`.
 #[derive(Debug, Args)]
-pub struct CreateArgs {
+pub struct CreateFlowArgs {
     /// Name of the flow.
     name: Option<String>,
     /// Event types that it accepts: `invoice.paid,lead.*` [default: all].
@@ -87,7 +87,7 @@ pub async fn run_flow(
     }
 }
 
-async fn create_flow(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn create_flow(args: CreateFlowArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let modules: Vec<Value> = args.modules.iter().map(|name| json!({ "name": name })).collect();
     let settings = args.settings.object(vec![
         ("name", args.name.map(Value::String)),

@@ -33,7 +33,7 @@ pub enum ModuleCommand {
     /// Run a component on one event locally, without a server.
     Run(run::RunArgs),
     /// Run the sample cases of a version in the server.
-    Test(cases::TestArgs),
+    Test(cases::TestModuleArgs),
     /// Upload a component as the next version.
     Push(manage::PushArgs),
     /// List the server's modules and their versions.

@@ -46,7 +46,7 @@ pub enum SourceCommand {
     /// Show a source.
     Show(OneArgs),
     /// Create a source.
-    Create(Box<CreateArgs>),
+    Create(Box<CreateSourceArgs>),
     /// Change settings of a source. Other settings stay as they are.
     Update(UpdateArgs),
     /// Pause a source until it is resumed. Webhooks are told to come again.
@@ -64,7 +64,7 @@ pub enum SourceCommand {
 
 /// Arguments of `waybill source create`.
 #[derive(Debug, Args)]
-pub struct CreateArgs {
+pub struct CreateSourceArgs {
     /// Name of the source.
     name: Option<String>,
     /// Refuse event types that are not in the catalogue.
@@ -165,7 +165,7 @@ async fn try_one(args: OneArgs, screen: &mut CommandScreen<'_>) -> Result<(), Cl
     Ok(screen.print_object(&answer)?)
 }
 
-impl CreateArgs {
+impl CreateSourceArgs {
     /// Returns the kind of source that the options select.
     fn kind(&self) -> &'static str {
         match self {
@@ -180,7 +180,10 @@ impl CreateArgs {
     }
 }
 
-async fn create_source(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn create_source(
+    args: CreateSourceArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let kind = args.kind();
     if kind == "http" && (args.every.is_some() || args.time_zone.is_some()) {
         let message = "--every and --time-zone go with --poll, --database or --cron";

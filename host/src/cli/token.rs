@@ -33,7 +33,7 @@ pub enum TokenCommand {
     /// Show a token.
     Show(OneArgs),
     /// Create a token, which is shown once.
-    Create(CreateArgs),
+    Create(CreateTokenArgs),
     /// Change settings of a token. Other settings stay as they are.
     Update(UpdateArgs),
     /// Revoke a token, so that nobody can use it any more.
@@ -43,7 +43,7 @@ pub enum TokenCommand {
 
 /// Arguments of `waybill token create`.
 #[derive(Debug, Args)]
-pub struct CreateArgs {
+pub struct CreateTokenArgs {
     /// Name of the token.
     name: String,
     /// Scope: `events:write`, `endpoints:read`, …, `admin`, or `read-only` for all reading. May be
@@ -82,7 +82,10 @@ pub async fn run_token(
     }
 }
 
-async fn create_token(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn create_token(
+    args: CreateTokenArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let list = |values: Vec<String>| (!values.is_empty()).then(|| json!(values));
     let named = [
         ("name", Some(Value::String(args.name))),

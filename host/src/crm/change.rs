@@ -1,7 +1,7 @@
 //! The change of a row between two scans, and the conditions of rules on it.
 
 use super::row::{CellValue, CrmRow};
-use super::rules::When;
+use super::rules::ChangeCondition;
 use super::tables::CrmTable;
 
 /// The change of a row between two scans.
@@ -80,27 +80,31 @@ impl<'a> RowChange<'a> {
     }
 
     /// Whether the change fulfils a condition. Conditions on dates are judged by [`super::due`].
-    pub fn is(self, when: &When, table: &CrmTable) -> bool {
+    pub fn is(self, when: &ChangeCondition, table: &CrmTable) -> bool {
         let turns = |column: &str, test: &dyn Fn(&CellValue, &CellValue) -> bool| {
             self.values(column).is_some_and(|(old, new)| test(old, new))
         };
         match *when {
-            When::New(conditions) => {
+            ChangeCondition::New(conditions) => {
                 matches!(self, Self::New(row) if conditions.iter().all(|c| c.holds(row)))
             }
-            When::Gone => matches!(self, Self::Gone(_)),
-            When::Updated => self.columns(table).iter().any(|c| !table.ignored.contains(c)),
-            When::Changed(column) => turns(column, &|_, _| true),
-            When::Renewed(column) => turns(column, &|_, new| !new.is_empty()),
-            When::Turns(column, from, to) => {
+            ChangeCondition::Gone => matches!(self, Self::Gone(_)),
+            ChangeCondition::Updated => {
+                self.columns(table).iter().any(|c| !table.ignored.contains(c))
+            }
+            ChangeCondition::Changed(column) => turns(column, &|_, _| true),
+            ChangeCondition::Renewed(column) => turns(column, &|_, new| !new.is_empty()),
+            ChangeCondition::Turns(column, from, to) => {
                 turns(column, &|old, new| old.text() == Some(from) && new.text() == Some(to))
             }
-            When::Leaves(column, value) => turns(column, &|old, _| old.text() == Some(value)),
-            When::Becomes(column, value) => self.becomes(column, value),
-            When::Set(column) => self.fills(column),
-            When::SetLater(column) => self.both().is_some() && self.fills(column),
-            When::CompletesMilestone => self.completes_in_milestone(),
-            When::Due(_) | When::Unanswered => false,
+            ChangeCondition::Leaves(column, value) => {
+                turns(column, &|old, _| old.text() == Some(value))
+            }
+            ChangeCondition::Becomes(column, value) => self.becomes(column, value),
+            ChangeCondition::Set(column) => self.fills(column),
+            ChangeCondition::SetLater(column) => self.both().is_some() && self.fills(column),
+            ChangeCondition::CompletesMilestone => self.completes_in_milestone(),
+            ChangeCondition::Due(_) | ChangeCondition::Unanswered => false,
         }
     }
 
@@ -118,7 +122,7 @@ mod tests {
     use super::super::tables;
     use super::*;
 
-    fn holds(when: When, old: &str, new: &str) -> bool {
+    fn holds(when: ChangeCondition, old: &str, new: &str) -> bool {
         let row =
             |value: &str| [("active", Some(value.to_owned()))].into_iter().collect::<CrmRow>();
         RowChange::Update(&row(old), &row(new)).is(&when, tables::find_table("staff").unwrap())
@@ -126,15 +130,19 @@ mod tests {
 
     #[test]
     fn a_value_is_compared_with_the_one_before() {
-        assert!(holds(When::Turns("active", "0", "1"), "0", "1"));
-        assert!(!holds(When::Turns("active", "0", "1"), "2", "1"));
-        assert!(!holds(When::Turns("active", "0", "1"), "0", "2"));
-        assert!(holds(When::Leaves("active", "5"), "5", "1"));
-        assert!(!holds(When::Leaves("active", "5"), "1", "5"));
+        assert!(holds(ChangeCondition::Turns("active", "0", "1"), "0", "1"));
+        assert!(!holds(ChangeCondition::Turns("active", "0", "1"), "2", "1"));
+        assert!(!holds(ChangeCondition::Turns("active", "0", "1"), "0", "2"));
+        assert!(holds(ChangeCondition::Leaves("active", "5"), "5", "1"));
+        assert!(!holds(ChangeCondition::Leaves("active", "5"), "1", "5"));
         assert!(
-            holds(When::Renewed("active"), "1", "2") && !holds(When::Renewed("active"), "1", "0")
+            holds(ChangeCondition::Renewed("active"), "1", "2")
+                && !holds(ChangeCondition::Renewed("active"), "1", "0")
         );
-        assert!(holds(When::Set("active"), "0", "2") && !holds(When::Set("active"), "1", "2"));
-        assert!(!holds(When::Changed("active"), "1", "1"));
+        assert!(
+            holds(ChangeCondition::Set("active"), "0", "2")
+                && !holds(ChangeCondition::Set("active"), "1", "2")
+        );
+        assert!(!holds(ChangeCondition::Changed("active"), "1", "1"));
     }
 }

@@ -7,7 +7,7 @@ use super::change::RowChange;
 use super::known::{KnownRows, RowReference};
 use super::lists;
 use super::row::{CellValue, CrmRow};
-use super::rules::{Data, Rule};
+use super::rules::{EventRule, RuleData};
 use super::tables::{self, CrmTable, JoinTakes, ListSending, TableJoin};
 use crate::crypto::digest::ShortDigest;
 
@@ -22,32 +22,36 @@ pub struct EventData {
 }
 
 /// Returns the rows of other tables that the data of an event needs.
-pub fn row_references(rule: &Rule, table: &'static CrmTable, row: &CrmRow) -> Vec<RowReference> {
+pub fn row_references(
+    rule: &EventRule,
+    table: &'static CrmTable,
+    row: &CrmRow,
+) -> Vec<RowReference> {
     let mut found: Vec<RowReference> = Vec::new();
     found.extend(join_references(table, row));
     let mut add = |table, column| found.extend(RowReference::to_row(table, row.text(column)));
     match rule.data {
-        Data::Parent { table: parent, .. } | Data::View(parent) => {
+        RuleData::Parent { table: parent, .. } | RuleData::View(parent) => {
             add(parent, parent_column(table, parent));
         }
-        Data::Invoice(column) => add("invoices", column),
-        Data::Milestone => {
+        RuleData::Invoice(column) => add("invoices", column),
+        RuleData::Milestone => {
             add("projects", "rel_id");
             add("milestones", "milestone");
             found.extend(of_column("tasks", "milestone", row.text("milestone")));
         }
-        Data::Customer => found.extend(of_column("clients", "leadid", row.text(table.key))),
-        Data::Attempt => {
+        RuleData::Customer => found.extend(of_column("clients", "leadid", row.text(table.key))),
+        RuleData::Attempt => {
             let invoice = row.text("invoice_id");
             found.extend(of_column("invoicepaymentrecords", "invoiceid", invoice));
         }
-        Data::Record
-        | Data::Change(_)
-        | Data::List(_)
-        | Data::Reminder(_)
-        | Data::Lookup
-        | Data::Refund
-        | Data::Departure => {}
+        RuleData::Record
+        | RuleData::Change(_)
+        | RuleData::List(_)
+        | RuleData::Reminder(_)
+        | RuleData::Lookup
+        | RuleData::Refund
+        | RuleData::Departure => {}
     }
     found
 }
@@ -82,7 +86,7 @@ fn parent_column(table: &CrmTable, parent: &str) -> &'static str {
 /// Makes the data of a rule's event. Returns `None` if the rows that the rule looks up show that the
 /// event did not occur.
 pub fn event_data(
-    rule: &Rule,
+    rule: &EventRule,
     table: &'static CrmTable,
     change: RowChange<'_>,
     known: &KnownRows,
@@ -90,34 +94,34 @@ pub fn event_data(
     let row = change.row();
     let mut data = record(table, row, known);
     match rule.data {
-        Data::Record => {}
-        Data::Change(column) => add_change(&mut data, column, change),
-        Data::List(field) => add_list(&mut data, table, field, change, known),
-        Data::Customer => add_customer(&mut data, table, row, known),
-        Data::Invoice(column) => {
+        RuleData::Record => {}
+        RuleData::Change(column) => add_change(&mut data, column, change),
+        RuleData::List(field) => add_list(&mut data, table, field, change, known),
+        RuleData::Customer => add_customer(&mut data, table, row, known),
+        RuleData::Invoice(column) => {
             data.insert("invoice".into(), summary(known.row("invoices", row.text(column)), known));
         }
-        Data::Reminder(which) => {
+        RuleData::Reminder(which) => {
             data.insert("reminder".into(), which.into());
             // The CRM does not store the recipients.
             data.insert("sent_to".into(), json!([]));
         }
-        Data::Departure => {
+        RuleData::Departure => {
             data.insert("transfer_data_to".into(), Value::Null);
         }
-        Data::Parent { table: parent, field } => {
+        RuleData::Parent { table: parent, field } => {
             return about_parent(table, row, parent, known)
                 .map(|told| told.with(field, data.into()));
         }
-        Data::View(parent) => {
+        RuleData::View(parent) => {
             let opened = row.text("date").map_or(Value::Null, Value::from);
             return about_parent(table, row, parent, known)
                 .map(|told| told.with("viewed_at", opened));
         }
-        Data::Lookup => data = lookup(table, change),
-        Data::Refund => data = refund(row, data),
-        Data::Attempt => data = attempt(row, &data),
-        Data::Milestone => return milestone(row, known),
+        RuleData::Lookup => data = lookup(table, change),
+        RuleData::Refund => data = refund(row, data),
+        RuleData::Attempt => data = attempt(row, &data),
+        RuleData::Milestone => return milestone(row, known),
     }
     let resource_id = row.text(table.key)?.to_owned();
     Some(EventData { resource_id, data, occurrence: None })

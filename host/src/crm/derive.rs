@@ -13,7 +13,7 @@ use super::known::{KnownRows, RowReference};
 use super::lists;
 use super::options::CrmOptions;
 use super::row::{CellValue, CrmRow};
-use super::rules::{Data, Rule, When};
+use super::rules::{ChangeCondition, EventRule, RuleData};
 use super::snapshot::{self, StoredSnapshot};
 use super::tables::CrmTable;
 use crate::crypto::digest::ShortDigest;
@@ -90,7 +90,7 @@ pub fn change_references(
 ) -> Vec<RowReference> {
     let Some(change) = RowChange::between(old, new) else { return Vec::new() };
     let happens =
-        |rule: &&Rule| rule.when.iter().any(|when| change.is(when, table) || when.is_clock());
+        |rule: &&EventRule| rule.when.iter().any(|when| change.is(when, table) || when.is_clock());
     let rules = table.rules.iter().filter(happens);
     let mut found: Vec<RowReference> =
         rules.flat_map(|rule| data::row_references(rule, table, change.row())).collect();
@@ -108,8 +108,9 @@ pub fn passing_references(
     context: &RuleContext<'_>,
 ) -> Vec<RowReference> {
     let change = RowChange::Same(row);
-    let is_near =
-        |rule: &&Rule| rule.when.iter().any(|when| is_near(when, rule, change, marks, context));
+    let is_near = |rule: &&EventRule| {
+        rule.when.iter().any(|when| is_near(when, rule, change, marks, context))
+    };
     table
         .rules
         .iter()
@@ -120,16 +121,16 @@ pub fn passing_references(
 
 /// Whether the date of a rule may have come.
 fn is_near(
-    when: &When,
-    rule: &Rule,
+    when: &ChangeCondition,
+    rule: &EventRule,
     change: RowChange<'_>,
     marks: &DueMarks,
     context: &RuleContext<'_>,
 ) -> bool {
-    if let When::Due(due) = when {
+    if let ChangeCondition::Due(due) = when {
         return due::judge_due(due, rule.event, change, marks, context) != DueVerdict::Wait;
     }
-    *when == When::Unanswered && due::is_ripe(change.row(), rule.event, marks, context)
+    *when == ChangeCondition::Unanswered && due::is_ripe(change.row(), rule.event, marks, context)
 }
 
 /// Derives the events of a row that is new, changed or deleted.
@@ -183,7 +184,7 @@ impl ChangeInContext<'_> {
     }
 
     /// Returns the value that proves that the rule's event occurred, or `None` if it did not.
-    fn evidence(&self, rule: &Rule, marks: &mut DueMarks) -> Option<String> {
+    fn evidence(&self, rule: &EventRule, marks: &mut DueMarks) -> Option<String> {
         rule.when.iter().find_map(|when| {
             let occurred = match self.verdict(when, rule.event, marks) {
                 Some(verdict) => settle(verdict, rule.event, marks),
@@ -194,18 +195,18 @@ impl ChangeInContext<'_> {
     }
 
     /// Returns the verdict of a condition that depends on time, or `None` for other conditions.
-    fn verdict(&self, when: &When, event: &str, marks: &DueMarks) -> Option<DueVerdict> {
-        if let When::Due(due) = when {
+    fn verdict(&self, when: &ChangeCondition, event: &str, marks: &DueMarks) -> Option<DueVerdict> {
+        if let ChangeCondition::Due(due) = when {
             return Some(due::judge_due(due, event, self.change, marks, self.context));
         }
-        (*when == When::Unanswered).then(|| self.judge_attempt(event, marks))
+        (*when == ChangeCondition::Unanswered).then(|| self.judge_attempt(event, marks))
     }
 
     /// Whether the change fulfils the condition, in a scan of this purpose.
-    fn happened(&self, when: &When) -> bool {
+    fn happened(&self, when: &ChangeCondition) -> bool {
         let counts = match self.context.pass {
             ScanPurpose::Baseline => false,
-            ScanPurpose::Backfill => matches!(when, When::New(_)),
+            ScanPurpose::Backfill => matches!(when, ChangeCondition::New(_)),
             ScanPurpose::Changes => true,
         };
         counts && self.change.is(when, self.table)
@@ -222,25 +223,27 @@ impl ChangeInContext<'_> {
 
     /// Returns the value that distinguishes this occurrence from the one that a later scan would have
     /// found in its place, with other content.
-    fn value_of(&self, when: &When) -> String {
+    fn value_of(&self, when: &ChangeCondition) -> String {
         let row = self.change.row();
         let named = |column| format!("{column}={}", row.text(column).unwrap_or_default());
         match *when {
-            When::New(_) | When::CompletesMilestone => String::new(),
-            When::Gone | When::Updated => snapshot::hash_row(self.table, row).to_string(),
-            When::Changed(column)
-            | When::Renewed(column)
-            | When::Leaves(column, _)
-            | When::Turns(column, ..)
-            | When::Becomes(column, _)
-            | When::Set(column)
-            | When::SetLater(column) => named(column),
-            When::Due(due) => named(due.date),
-            When::Unanswered => named("created_at"),
+            ChangeCondition::New(_) | ChangeCondition::CompletesMilestone => String::new(),
+            ChangeCondition::Gone | ChangeCondition::Updated => {
+                snapshot::hash_row(self.table, row).to_string()
+            }
+            ChangeCondition::Changed(column)
+            | ChangeCondition::Renewed(column)
+            | ChangeCondition::Leaves(column, _)
+            | ChangeCondition::Turns(column, ..)
+            | ChangeCondition::Becomes(column, _)
+            | ChangeCondition::Set(column)
+            | ChangeCondition::SetLater(column) => named(column),
+            ChangeCondition::Due(due) => named(due.date),
+            ChangeCondition::Unanswered => named("created_at"),
         }
     }
 
-    fn tell(&self, rule: &Rule, evidence: &str) -> Option<DerivedEvent> {
+    fn tell(&self, rule: &EventRule, evidence: &str) -> Option<DerivedEvent> {
         let told = data::event_data(rule, self.table, self.change, self.known)?;
         let field = rule.data.field();
         let name =
@@ -263,11 +266,11 @@ impl ChangeInContext<'_> {
     }
 
     /// Returns the changed columns for an event. Ignored columns count only if the rule names them.
-    fn changed(&self, rule: &Rule) -> Vec<&str> {
+    fn changed(&self, rule: &EventRule) -> Vec<&str> {
         let is_named = |column: &str| rule.when.iter().any(|when| when.names(column));
         let is_about = |column: &&str| !self.table.ignored.contains(column) || is_named(column);
         let columns = self.change.columns(self.table).into_iter().filter(is_about);
-        if matches!(rule.data, Data::Milestone) { Vec::new() } else { columns.collect() }
+        if matches!(rule.data, RuleData::Milestone) { Vec::new() } else { columns.collect() }
     }
 
     /// Returns the fields that a changed column stands for: the column itself, or its custom fields
@@ -301,7 +304,7 @@ impl ChangeInContext<'_> {
 
     /// Makes the id from the row, its revision and the value that proves the occurrence. If the same
     /// value, or a row with the same key, comes back later, the revision is another one.
-    fn id(&self, rule: &Rule, occurrence: Option<&str>, evidence: &str) -> String {
+    fn id(&self, rule: &EventRule, occurrence: Option<&str>, evidence: &str) -> String {
         let row = self.change.row();
         let text = |column: Option<&str>| column.and_then(|c| row.text(c)).unwrap_or_default();
         let revision = self.revision.to_string();

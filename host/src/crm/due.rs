@@ -18,7 +18,7 @@ use super::change::RowChange;
 use super::derive::{RuleContext, ScanPurpose};
 use super::known::KnownRows;
 use super::row::CrmRow;
-use super::rules::{Due, Moment};
+use super::rules::{DueCondition, DueMoment};
 
 /// How long a payment through a gateway may take before the attempt counts as failed.
 pub const GRACE: SignedDuration = SignedDuration::from_hours(1);
@@ -103,7 +103,7 @@ pub enum DueVerdict {
 
 /// Judges a condition on a date.
 pub fn judge_due(
-    due: &Due,
+    due: &DueCondition,
     event: &str,
     change: RowChange<'_>,
     marks: &DueMarks,
@@ -141,7 +141,7 @@ impl DueVerdict {
 }
 
 /// Whether the row and its date fulfil the condition today.
-fn is_met(due: &Due, row: &CrmRow, date: &str, context: &RuleContext<'_>) -> bool {
+fn is_met(due: &DueCondition, row: &CrmRow, date: &str, context: &RuleContext<'_>) -> bool {
     let Ok(date) = date.parse::<Date>() else { return false };
     let today = context.now.date();
     let within = |days: u16| {
@@ -149,9 +149,9 @@ fn is_met(due: &Due, row: &CrmRow, date: &str, context: &RuleContext<'_>) -> boo
         date >= today && first.is_ok_and(|first| first <= today)
     };
     let lies_so = match due.moment {
-        Moment::Passed => date < today,
-        Moment::NearAsContracts => within(context.options.contract_expiration_before),
-        Moment::NearAsEstimates => within(context.options.send_estimate_expiry_reminder_before),
+        DueMoment::Passed => date < today,
+        DueMoment::NearAsContracts => within(context.options.contract_expiration_before),
+        DueMoment::NearAsEstimates => within(context.options.send_estimate_expiry_reminder_before),
     };
     lies_so && due.when.iter().all(|condition| condition.holds(row))
 }

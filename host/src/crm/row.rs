@@ -12,7 +12,7 @@ use crate::json::same_value::{is_same_moment, is_same_number, is_zero_date};
 
 /// What a column of the database holds, as far as values are compared by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColumnKind {
+pub enum CrmColumnKind {
     Number,
     /// Dates, with or without a time.
     Date,
@@ -37,11 +37,13 @@ pub enum CellValue {
 
 impl CellValue {
     /// A value as the database sends it. A date without a day is none.
-    pub fn read(value: Option<String>, kind: ColumnKind) -> Self {
+    pub fn read(value: Option<String>, kind: CrmColumnKind) -> Self {
         match (value, kind) {
-            (Some(text), ColumnKind::Number) => Self::Number(text),
-            (Some(text), ColumnKind::Date) if is_zero_date(&text) => Self::Null,
-            (value, ColumnKind::Date | ColumnKind::Other | ColumnKind::Number) => value.into(),
+            (Some(text), CrmColumnKind::Number) => Self::Number(text),
+            (Some(text), CrmColumnKind::Date) if is_zero_date(&text) => Self::Null,
+            (value, CrmColumnKind::Date | CrmColumnKind::Other | CrmColumnKind::Number) => {
+                value.into()
+            }
         }
     }
 
@@ -203,8 +205,8 @@ mod tests {
     #[test]
     fn zero_dates_are_null() {
         let zero = Some("2026-11-00".to_owned());
-        assert_eq!(CellValue::read(zero.clone(), ColumnKind::Date), CellValue::Null);
-        assert_ne!(CellValue::read(zero, ColumnKind::Other), CellValue::Null);
+        assert_eq!(CellValue::read(zero.clone(), CrmColumnKind::Date), CellValue::Null);
+        assert_ne!(CellValue::read(zero, CrmColumnKind::Other), CellValue::Null);
         assert_eq!(CellValue::from(Some("0000-00-00".to_owned())), CellValue::Null);
         assert_eq!(CellValue::from(Some("0000-00-00 00:00:00".to_owned())), CellValue::Null);
         assert_eq!(CellValue::from(Some("0".to_owned())), CellValue::Text("0".into()));

@@ -23,34 +23,34 @@ pub const WITHOUT_TRACE: &[&str] =
 
 /// An event type, and the conditions under which it occurs.
 #[derive(Debug, Clone, Copy)]
-pub struct Rule {
+pub struct EventRule {
     /// The event type.
     pub event: &'static str,
     /// The event occurs once if at least one of these conditions is fulfilled.
-    pub when: &'static [When],
+    pub when: &'static [ChangeCondition],
     /// The event type of which this one is an alias. An alias is captured only if somebody subscribes
     /// to it.
     pub alias_of: Option<&'static str>,
     /// What the data of the event is.
-    pub data: Data,
+    pub data: RuleData,
 }
 
-impl Rule {
-    pub const fn new(event: &'static str, when: &'static [When]) -> Self {
-        Self { event, when, alias_of: None, data: Data::Record }
+impl EventRule {
+    pub const fn new(event: &'static str, when: &'static [ChangeCondition]) -> Self {
+        Self { event, when, alias_of: None, data: RuleData::Record }
     }
 
     pub const fn alias_of(self, other: &'static str) -> Self {
         Self { alias_of: Some(other), ..self }
     }
 
-    pub const fn data(self, data: Data) -> Self {
+    pub const fn data(self, data: RuleData) -> Self {
         Self { data, ..self }
     }
 
     /// The data is the record in another table that the row belongs to, with the row as this field.
     pub const fn about(self, table: &'static str, field: &'static str) -> Self {
-        self.data(Data::Parent { table, field })
+        self.data(RuleData::Parent { table, field })
     }
 
     /// Returns the resource that the event is about: the first part of its name.
@@ -61,9 +61,9 @@ impl Rule {
 
 /// A condition on the change of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum ChangeCondition {
     /// The row is new and fulfils all of these.
-    New(&'static [Where]),
+    New(&'static [ValueCondition]),
     /// The row was deleted.
     Gone,
     /// A known row changed, other than in ignored columns.
@@ -87,12 +87,12 @@ pub enum When {
     /// milestone are complete.
     CompletesMilestone,
     /// A date has come.
-    Due(Due),
+    Due(DueCondition),
     /// No payment arrived for an attempt to pay within the time that it may take.
     Unanswered,
 }
 
-impl When {
+impl ChangeCondition {
     /// Whether an unchanged row can fulfil the condition because time passes.
     pub fn is_clock(&self) -> bool {
         matches!(self, Self::Due(_) | Self::Unanswered)
@@ -120,7 +120,7 @@ impl When {
 
 /// A condition on the values of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Where {
+pub enum ValueCondition {
     /// The column has this value.
     Is(&'static str, &'static str),
     /// The column has another value than this.
@@ -137,7 +137,7 @@ pub enum Where {
     Below0(&'static str),
 }
 
-impl Where {
+impl ValueCondition {
     /// Whether the row fulfils the condition.
     pub fn holds(&self, row: &CrmRow) -> bool {
         match self {
@@ -161,20 +161,20 @@ fn amount(row: &CrmRow, column: &str) -> Option<bool> {
 /// A condition on a date of the row and the present date. It is fulfilled once for each value that
 /// the column has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
+pub struct DueCondition {
     /// The column that holds the date.
     pub date: &'static str,
     /// The relation of the date to the present date.
-    pub moment: Moment,
+    pub moment: DueMoment,
     /// Further conditions on the row.
-    pub when: &'static [Where],
+    pub when: &'static [ValueCondition],
     /// The column and value by which the CRM states the same fact. Both together lead to one event.
     pub told: Option<(&'static str, &'static str)>,
 }
 
 /// The relation of a date to the present date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum DueMoment {
     /// Before today.
     Passed,
     /// Today, or as many days after as the option `contract_expiration_before` of the CRM says.
@@ -186,7 +186,7 @@ pub enum Moment {
 
 /// What the data of an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Data {
+pub enum RuleData {
     Record,
     /// The record, with the old and the new value of this column.
     Change(&'static str),
@@ -219,7 +219,7 @@ pub enum Data {
     Departure,
 }
 
-impl Data {
+impl RuleData {
     /// The field of the data that is the row, where the data is another record.
     pub fn field(&self) -> Option<&'static str> {
         if let Self::Parent { field, .. } = self { Some(field) } else { None }

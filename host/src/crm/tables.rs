@@ -12,7 +12,7 @@ pub mod work;
 
 use std::borrow::Cow;
 
-use super::rules::{Rule, When};
+use super::rules::{ChangeCondition, EventRule};
 
 pub use sales::INVOICE_SUMMARY;
 
@@ -53,7 +53,7 @@ pub struct CrmTable {
     /// Whether older versions lack the whole table.
     pub newer_table: bool,
     /// The rules that say which events follow from which changes.
-    pub rules: &'static [Rule],
+    pub rules: &'static [EventRule],
 }
 
 /// Rows of another table that are read as one column of a record, such as the lines of an invoice. So
@@ -296,7 +296,8 @@ impl CrmTable {
     /// Returns how much of a row is stored between two scans.
     pub fn watch(&self) -> WatchDepth {
         let mut conditions = self.rules.iter().flat_map(|rule| rule.when);
-        let only_keys = conditions.all(|when| when.is_clock() || matches!(when, When::New(_)));
+        let only_keys =
+            conditions.all(|when| when.is_clock() || matches!(when, ChangeCondition::New(_)));
         // A table without rules is read because other tables refer to its content.
         if only_keys && !self.rules.is_empty() { WatchDepth::Keys } else { WatchDepth::Content }
     }
@@ -304,7 +305,7 @@ impl CrmTable {
     /// Whether events follow from dates, so that unchanged rows matter, too.
     pub fn has_clock(&self) -> bool {
         let mut conditions = self.rules.iter().flat_map(|rule| rule.when);
-        conditions.any(When::is_clock)
+        conditions.any(ChangeCondition::is_clock)
     }
 
     /// Returns the list that is read as this column.

@@ -66,7 +66,7 @@ pub async fn make_api_attempt(
 }
 
 /// Whether an earlier attempt has done it.
-enum Asked {
+enum EarlierAttempt {
     /// It has: what was answered, and the id that stands there.
     Done {
         reply: ClientReply,
@@ -104,12 +104,12 @@ impl ApiExchange<'_> {
             Some((question, found)) => {
                 self.ask_again(question, found, &mut record, &mut withdrawn).await?
             }
-            None => Asked::NotDone,
+            None => EarlierAttempt::NotDone,
         };
         let (sent, repeated) = match asked {
-            Asked::Done { reply, id } => (Ok(reply), Some(id)),
-            Asked::Unknown(error) => (Err(error), None),
-            Asked::NotDone => {
+            EarlierAttempt::Done { reply, id } => (Ok(reply), Some(id)),
+            EarlierAttempt::Unknown(error) => (Err(error), None),
+            EarlierAttempt::NotDone => {
                 (self.send_request(call.request, &mut record, withdrawn).await?, None)
             }
         };
@@ -146,16 +146,16 @@ impl ApiExchange<'_> {
         found: &str,
         record: &mut String,
         withdrawn: &mut BoxFuture<'_, ()>,
-    ) -> Option<Asked> {
+    ) -> Option<EarlierAttempt> {
         let url = mask_url(&question.uri.to_string());
         let asked = match self.send_request(question, record, withdrawn).await? {
             Ok(reply) => read_question(reply, found),
-            Err(error) => Asked::Unknown(error),
+            Err(error) => EarlierAttempt::Unknown(error),
         };
         let said = match &asked {
-            Asked::Done { .. } => "an earlier attempt has done it",
-            Asked::NotDone => "not done yet",
-            Asked::Unknown(_) => "no answer, so nothing is sent",
+            EarlierAttempt::Done { .. } => "an earlier attempt has done it",
+            EarlierAttempt::NotDone => "not done yet",
+            EarlierAttempt::Unknown(_) => "no answer, so nothing is sent",
         };
         *record = add_note(std::mem::take(record), AGAIN_NOTE, &format!("GET {url}: {said}"));
         Some(asked)
@@ -164,22 +164,22 @@ impl ApiExchange<'_> {
 
 /// What the answer to the question means. A 404 says that nothing is there, as some APIs answer for
 /// an empty list.
-fn read_question(reply: ClientReply, found: &str) -> Asked {
+fn read_question(reply: ClientReply, found: &str) -> EarlierAttempt {
     let status = reply.status;
     if status.is_success() && !reply.truncated {
         return match find_text(&reply.body, found) {
-            Some(id) => Asked::Done { reply, id },
-            None => Asked::NotDone,
+            Some(id) => EarlierAttempt::Done { reply, id },
+            None => EarlierAttempt::NotDone,
         };
     }
     if status == StatusCode::NOT_FOUND {
-        return Asked::NotDone;
+        return EarlierAttempt::NotDone;
     }
     let class = ErrorClass::of_status(status).unwrap_or(ErrorClass::Protocol);
     let why = if reply.truncated { "with more than 16 KiB" } else { "" };
     let detail = format!("whether it was done is not known: answered {status} {why}");
     let (detail, duration) = (detail.trim_end().to_owned(), reply.duration);
-    Asked::Unknown(SendError { class, detail, duration })
+    EarlierAttempt::Unknown(SendError { class, detail, duration })
 }
 
 fn record_exchange(
@@ -220,7 +220,7 @@ mod tests {
     use bytes::Bytes;
     use http::HeaderMap;
 
-    fn asked(status: u16, body: &'static str) -> Asked {
+    fn asked(status: u16, body: &'static str) -> EarlierAttempt {
         let reply = ClientReply {
             status: StatusCode::from_u16(status).unwrap(),
             version: http::Version::HTTP_11,
@@ -235,14 +235,14 @@ mod tests {
     #[test]
     fn only_an_answer_says_that_something_is_not_done() {
         for (status, body) in [(200, r#"{"data":[]}"#), (404, "no data were found"), (204, "")] {
-            assert!(matches!(asked(status, body), Asked::NotDone), "{status} {body}");
+            assert!(matches!(asked(status, body), EarlierAttempt::NotDone), "{status} {body}");
         }
-        let Asked::Done { id, .. } = asked(200, r#"{"data":[{"id":17}]}"#) else {
+        let EarlierAttempt::Done { id, .. } = asked(200, r#"{"data":[{"id":17}]}"#) else {
             panic!("it is there");
         };
         assert_eq!(id, "17");
         for status in [301, 401, 429, 500, 503] {
-            assert!(matches!(asked(status, "{}"), Asked::Unknown(_)), "{status}");
+            assert!(matches!(asked(status, "{}"), EarlierAttempt::Unknown(_)), "{status}");
         }
     }
 }

@@ -71,7 +71,7 @@ pub fn preview_operation(
 
 /// Why nothing can be sent.
 #[derive(Debug, thiserror::Error)]
-pub enum Unprepared {
+pub enum UnpreparedReason {
     /// Another attempt would fail alike.
     #[error("{0}")]
     NoOperation(String),
@@ -79,7 +79,7 @@ pub enum Unprepared {
     Unsendable(#[from] UnsendableReason),
 }
 
-impl Unprepared {
+impl UnpreparedReason {
     /// The exchange that it was, for the record.
     pub fn exchange(&self) -> MadeExchange {
         let (answer, error) = match self {
@@ -109,7 +109,7 @@ pub fn prepare_call<'o>(
     target: &EndpointRuntime,
     operations: &'o ApiOperations,
     parcel: DeliveryParcel<'_>,
-) -> Result<PreparedCall<'o>, Unprepared> {
+) -> Result<PreparedCall<'o>, UnpreparedReason> {
     let id = parcel.id.to_string();
     let sent_with = SentWith::read(parcel.event.attributes.as_deref());
     let map = target.endpoint.settings.field_map.as_ref();
@@ -119,8 +119,9 @@ pub fn prepare_call<'o>(
     let attributes = parcel.message.map(|message| message.attributes.as_slice());
     let named = attributes.unwrap_or_default().iter().rev().find(|(name, _)| name == OPERATION);
     let named = named.map(|(_, operation)| operation.as_str());
-    let operation =
-        operations.choose_operation(parcel.event_type(), named).map_err(Unprepared::NoOperation)?;
+    let operation = operations
+        .choose_operation(parcel.event_type(), named)
+        .map_err(UnpreparedReason::NoOperation)?;
     let merged = parcel.message.and_then(|message| message.merged_attributes(parcel.event));
     let own = parcel.event.attributes.as_ref().map(|own| own.get());
     let (request, again) = with_subject(&message, merged.as_deref().or(own), |subject| {

@@ -67,7 +67,7 @@ pub enum UnsendableReason {
     #[error("the body cannot be written: {0}")]
     Body(#[from] crate::json::canonical::CanonicalError),
     #[error("the request cannot be signed: {0}")]
-    Sign(#[from] crate::signing::InvalidId),
+    Sign(#[from] crate::signing::UnsignableId),
     #[error("the endpoint's URL cannot be used: {0}")]
     Url(String),
     #[error("the endpoint cannot be used: {0}")]

@@ -109,7 +109,7 @@ impl EventSender<'_> {
 /// Stores events, and waits at most `wait` for their deliveries to `immediate` endpoints.
 pub async fn accept_events(
     journal: &EventStore,
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     incoming: Vec<IncomingEvent>,
     mut sender: EventSender<'_>,
     wait: Duration,
@@ -118,29 +118,29 @@ pub async fn accept_events(
         return Ok(Vec::new());
     }
     let many = incoming.len() > 1;
-    check_sources(topology, &incoming, many).map_err(AcceptError::Invalid)?;
+    check_sources(snapshot, &incoming, many).map_err(AcceptError::Invalid)?;
     let mut watches = Vec::new();
     let mut captures = Vec::with_capacity(incoming.len());
-    let mut inlets = Vec::with_capacity(incoming.len());
+    let mut runtimes = Vec::with_capacity(incoming.len());
     for (n, event) in incoming.into_iter().enumerate() {
         let keys = sender.keys(n, event.id.as_deref());
-        let (capture, matches) = capture_event(journal, topology, event, keys);
+        let (capture, matches) = capture_event(journal, snapshot, event, keys);
         watches.push(watch_event(journal, &capture, &matches));
-        inlets.push(topology.find_source_runtime(&capture.event.source));
+        runtimes.push(snapshot.find_source_runtime(&capture.event.source));
         captures.push(capture);
     }
     let receipts = journal.capture_events(captures).await.map_err(AcceptError::Journal)?;
     let now = journal.clock().now();
-    for (inlet, receipt) in inlets.into_iter().zip(&receipts) {
-        if let Some(inlet) = inlet {
-            inlet.health.note_captured(receipt.duplicate, now);
+    for (runtime, receipt) in runtimes.into_iter().zip(&receipts) {
+        if let Some(runtime) = runtime {
+            runtime.health.note_captured(receipt.duplicate, now);
         }
     }
     let mut accepted = Vec::with_capacity(receipts.len());
     let deadline = Instant::now() + wait;
     for (receipt, watch) in receipts.into_iter().zip(watches) {
         let immediate = match watch {
-            Some(watch) if !receipt.duplicate => watch.follow(journal, topology, deadline).await,
+            Some(watch) if !receipt.duplicate => watch.follow(journal, snapshot, deadline).await,
             Some(_) | None => Vec::new(),
         };
         accepted.push(AcceptedEvent { receipt, immediate });
@@ -153,15 +153,15 @@ pub async fn accept_events(
 /// over the source.
 pub async fn take_source_events(
     journal: &EventStore,
-    topology: &SettingsSnapshot,
-    inlet: &SourceRuntime,
+    snapshot: &SettingsSnapshot,
+    runtime: &SourceRuntime,
     incoming: Vec<IncomingEvent>,
     changes: SourceChanges,
 ) -> Result<Option<u64>, AcceptError> {
-    check_sources(topology, &incoming, true).map_err(AcceptError::Invalid)?;
+    check_sources(snapshot, &incoming, true).map_err(AcceptError::Invalid)?;
     let of = |event: IncomingEvent| {
         let keys = EventSender::Source.keys(0, event.id.as_deref());
-        capture_event(journal, topology, event, keys).0
+        capture_event(journal, snapshot, event, keys).0
     };
     let captures = incoming.into_iter().map(of).collect();
     let receipts =
@@ -169,7 +169,7 @@ pub async fn take_source_events(
     let now = journal.clock().now();
     Ok(receipts.map(|receipts| {
         for receipt in &receipts {
-            inlet.health.note_captured(receipt.duplicate, now);
+            runtime.health.note_captured(receipt.duplicate, now);
         }
         receipts.iter().map(|receipt| u64::from(!receipt.duplicate)).sum()
     }))
@@ -179,12 +179,12 @@ pub async fn take_source_events(
 /// writing anything if another node has the duty.
 pub async fn take_notices(
     journal: &EventStore,
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     notices: Vec<IncomingEvent>,
     changes: AlertChanges,
 ) -> Result<Option<Vec<CaptureReceipt>>, store::StoreError> {
     let capture = |notice: IncomingEvent| {
-        capture_event(journal, topology, notice, (RepeatKeys::default(), None)).0
+        capture_event(journal, snapshot, notice, (RepeatKeys::default(), None)).0
     };
     let captures = notices.into_iter().map(capture).collect();
     journal.record_alerts(captures, changes).await
@@ -193,7 +193,7 @@ pub async fn take_notices(
 /// Fails if a source is disabled, if it is strict and the type is not in the catalogue, or if an
 /// event uses a name that is kept for Waybill's own notices.
 pub fn check_sources(
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     incoming: &[IncomingEvent],
     many: bool,
 ) -> Result<(), Vec<InputFault>> {
@@ -202,7 +202,7 @@ pub fn check_sources(
         let within = |fault: InputFault| if many { fault.within(&format!("[{n}]")) } else { fault };
         faults.extend(event.check_reserved().into_iter().map(within));
         let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
-        let Some(source) = topology.find_source(name) else { continue };
+        let Some(source) = snapshot.find_source(name) else { continue };
         let place = |path: &str, message: String| within(InputFault::new(path, message));
         if !source.settings.enabled {
             faults.push(place("source", format!("source `{name}` is disabled")));
@@ -241,7 +241,7 @@ pub fn make_event(incoming: IncomingEvent, received_at: Timestamp) -> Event {
 /// Makes the capture of an event: who takes it, and what is known of its plan.
 pub fn capture_event(
     journal: &EventStore,
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     mut incoming: IncomingEvent,
     (keys, idempotency): (RepeatKeys, Option<IdempotencyKeys>),
 ) -> (EventCapture, Arc<EventMatches>) {
@@ -255,11 +255,11 @@ pub fn capture_event(
     let record = own.filter(|known| known.resource != "utility");
     let record = record.and_then(|_| RecordChange::of(&event, holds_record));
     let resource = record.and(event.resource.as_deref());
-    let indexed = topology.indexed.find_values(resource, &event.data);
+    let indexed = snapshot.indexed.find_values(resource, &event.data);
     let matches = if is_second_name {
-        topology.matches_by_name(&event.source, &event.event_type)
+        snapshot.matches_by_name(&event.source, &event.event_type)
     } else {
-        topology.matches(&event.source, &event.event_type)
+        snapshot.matches(&event.source, &event.event_type)
     };
     let matches = matches.admit(&event);
     let deliveries = matches.drafts(journal, &event);
@@ -289,8 +289,8 @@ struct AwaitedDeliveries {
     plans: usize,
 }
 
-fn is_immediate(topology_mode: DeliveryMode) -> bool {
-    topology_mode == DeliveryMode::Immediate
+fn is_immediate(mode: DeliveryMode) -> bool {
+    mode == DeliveryMode::Immediate
 }
 
 fn watch_event(
@@ -338,13 +338,13 @@ impl AwaitedDeliveries {
     async fn follow(
         mut self,
         journal: &EventStore,
-        topology: &SettingsSnapshot,
+        snapshot: &SettingsSnapshot,
         deadline: Instant,
     ) -> Vec<AwaitedDelivery> {
         while self.is_waiting() {
             match timeout_at(deadline, self.watch.notices.recv()).await {
                 Ok(Some(EventNotice::Planned { deliveries })) => {
-                    self.note_plan(topology, deliveries);
+                    self.note_plan(snapshot, deliveries);
                 }
                 Ok(Some(EventNotice::Attempted {
                     delivery,
@@ -359,10 +359,10 @@ impl AwaitedDeliveries {
                     }
                 }
                 Ok(Some(EventNotice::Interrupted)) => {
-                    self.look_up(journal, topology, deadline).await;
+                    self.look_up(journal, snapshot, deadline).await;
                 }
                 Ok(None) | Err(_) => {
-                    self.look_up(journal, topology, deadline).await;
+                    self.look_up(journal, snapshot, deadline).await;
                     break;
                 }
             }
@@ -376,12 +376,12 @@ impl AwaitedDeliveries {
 
     fn note_plan(
         &mut self,
-        topology: &SettingsSnapshot,
+        snapshot: &SettingsSnapshot,
         deliveries: Vec<(DeliveryId, EndpointId)>,
     ) {
         self.plans = self.plans.saturating_sub(1);
         for (id, endpoint) in deliveries {
-            if is_immediate_at(topology, endpoint) {
+            if is_immediate_at(snapshot, endpoint) {
                 self.deliveries.entry(id).or_insert(AwaitedDelivery::waiting(id, endpoint));
             }
         }
@@ -391,21 +391,21 @@ impl AwaitedDeliveries {
     async fn look_up(
         &mut self,
         journal: &EventStore,
-        topology: &SettingsSnapshot,
+        snapshot: &SettingsSnapshot,
         deadline: Instant,
     ) {
         let looking = journal.list_progress_of_event(self.watch.event);
         // If the database does not answer in time, the deliveries stay pending in the answer.
         if let Ok(Ok(found)) = timeout_at(deadline + LONGEST_LOOK, looking).await {
             for progress in found {
-                self.note_progress(topology, progress);
+                self.note_progress(snapshot, progress);
             }
         }
     }
 
-    fn note_progress(&mut self, topology: &SettingsSnapshot, progress: DeliveryProgress) {
+    fn note_progress(&mut self, snapshot: &SettingsSnapshot, progress: DeliveryProgress) {
         let DeliveryProgress { id, endpoint_id, status, response_status, duration } = progress;
-        if !self.deliveries.contains_key(&id) && !is_immediate_at(topology, endpoint_id) {
+        if !self.deliveries.contains_key(&id) && !is_immediate_at(snapshot, endpoint_id) {
             return;
         }
         let awaited =
@@ -419,7 +419,7 @@ impl AwaitedDeliveries {
     }
 }
 
-fn is_immediate_at(topology: &SettingsSnapshot, endpoint: EndpointId) -> bool {
-    let target = topology.find_endpoint(endpoint);
+fn is_immediate_at(snapshot: &SettingsSnapshot, endpoint: EndpointId) -> bool {
+    let target = snapshot.find_endpoint(endpoint);
     target.is_some_and(|target| is_immediate(target.endpoint.settings.mode))
 }

@@ -11,7 +11,7 @@ use crate::store::{EventCapture, EventStore};
 /// other event.
 pub fn capture_answer(
     journal: &EventStore,
-    topology: &SettingsSnapshot,
+    snapshot: &SettingsSnapshot,
     answer: AnswerEvent,
 ) -> EventCapture {
     let attributes = answer.attributes();
@@ -24,7 +24,7 @@ pub fn capture_answer(
         ..IncomingEvent::new(answer.event_type, answer.data)
     };
     let (capture, _matches) =
-        capture_event(journal, topology, incoming, (RepeatKeys::default(), None));
+        capture_event(journal, snapshot, incoming, (RepeatKeys::default(), None));
     // The data holds what was answered, and not the state of a record.
     EventCapture { record: None, ..capture }
 }

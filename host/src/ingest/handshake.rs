@@ -27,7 +27,7 @@ pub enum HandshakeAnswer {
 /// |---|---|---|
 /// | Meta, WebSub | `?hub.mode=subscribe&hub.challenge=…` | the challenge |
 /// | Dropbox, Nylas | `?challenge=…` | the challenge |
-/// | Okta | `X-Okta-Verification-Challenge` | `{"verification": …}` |
+/// | Okta | `X-Okta-Verification-SlackChallenge` | `{"verification": …}` |
 pub fn answer_get(uri: &Uri, headers: &HeaderMap) -> Option<HandshakeAnswer> {
     let asked = headers.get("x-okta-verification-challenge").and_then(|value| value.to_str().ok());
     if let Some(challenge) = asked.filter(|text| is_short(text)) {
@@ -66,11 +66,11 @@ pub fn answer_unsigned_post(
 /// (docs.slack.dev, "Request URL Configuration").
 pub fn answer_post(scheme: SenderScheme, body: &[u8]) -> Option<HandshakeAnswer> {
     #[derive(Deserialize)]
-    struct Challenge {
+    struct SlackChallenge {
         r#type: String,
         challenge: String,
     }
-    let asked: Challenge =
+    let asked: SlackChallenge =
         (scheme.as_str() == "slack").then(|| serde_json::from_slice(body).ok())??;
     let is_asked = asked.r#type == "url_verification" && is_short(&asked.challenge);
     is_asked.then_some(HandshakeAnswer::Member("challenge", asked.challenge))

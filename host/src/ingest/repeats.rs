@@ -9,7 +9,7 @@
 use super::incoming::IncomingEvent;
 use crate::crypto::digest::ShortDigest;
 use crate::model::webhook_source::RepeatRule;
-use crate::settings::source_runtime::{RequestPlace, RequestSequence};
+use crate::settings::source_runtime::{RequestPosition, RequestSequence};
 use crate::time::timestamp::Timestamp;
 use http::HeaderMap;
 
@@ -94,7 +94,7 @@ fn numbered(key: &str, n: usize) -> String {
 struct RequestIdentity {
     /// The digest of the signature and of the headers with a time.
     fingerprint: ShortDigest,
-    place: RequestPlace,
+    place: RequestPosition,
     /// The number of the time window in which the request arrived.
     window: i64,
 }

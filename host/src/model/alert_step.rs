@@ -179,13 +179,13 @@ mod tests {
     }
 
     /// Applies a value to an alert, stores the result and returns the notice.
-    struct Course {
+    struct AlertCourse {
         rule: AlertRule,
         known: Option<StoredAlert>,
         is_floor: bool,
     }
 
-    impl Course {
+    impl AlertCourse {
         fn of(metric: AlertMetric) -> Self {
             Self { rule: AlertRules::default().rule(metric), known: None, is_floor: false }
         }
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn one_transition_is_one_notice() {
-        let mut course = Course::of(AlertMetric::FailureRate);
+        let mut course = AlertCourse::of(AlertMetric::FailureRate);
         assert_eq!(course.step(80, 0), None);
         assert_eq!(course.state(), Some(AlertState::Pending));
         assert_eq!(course.step(80, 9), None);
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_value_that_swings_around_its_limit_fires_once() {
-        let mut course = Course::of(AlertMetric::FailureRate);
+        let mut course = AlertCourse::of(AlertMetric::FailureRate);
         course.step(60, 0);
         let told: Vec<_> =
             (10..100).filter_map(|at| course.step(if at % 2 == 0 { 60 } else { 40 }, at)).collect();
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn an_alert_that_ends_while_pending_is_forgotten() {
-        let mut course = Course::of(AlertMetric::DeadLetters);
+        let mut course = AlertCourse::of(AlertMetric::DeadLetters);
         course.step(3, 0);
         assert_eq!(course.step(0, 4), None);
         assert_eq!(course.state(), None);
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn reminders_come_daily_until_somebody_acknowledges() {
-        let mut course = Course::of(AlertMetric::EndpointFailing);
+        let mut course = AlertCourse::of(AlertMetric::EndpointFailing);
         assert_eq!(course.step(601, 0), Some(AlertNotice::Firing));
         assert_eq!(course.step(700, 1_439), None);
         assert_eq!(course.step(700, 1_440), Some(AlertNotice::Reminder));
@@ -268,16 +268,16 @@ mod tests {
 
     #[test]
     fn a_silenced_alert_is_reported_when_the_silence_ends() {
-        let mut course = Course::of(AlertMetric::EndpointFailing);
+        let mut course = AlertCourse::of(AlertMetric::EndpointFailing);
         course.step(601, 0);
-        let mut again = Course::of(AlertMetric::EndpointFailing);
+        let mut again = AlertCourse::of(AlertMetric::EndpointFailing);
         again.rule.wait = Duration::from_mins(5);
         again.step(601, 0);
         again.known.as_mut().unwrap().reaction.silenced_until = Some(minute(60));
         assert_eq!(again.step(700, 10), None);
         assert_eq!(again.state(), Some(AlertState::Firing));
         assert_eq!(again.step(700, 60), Some(AlertNotice::Firing));
-        let mut never = Course::of(AlertMetric::EndpointFailing);
+        let mut never = AlertCourse::of(AlertMetric::EndpointFailing);
         never.rule.wait = Duration::from_mins(5);
         never.step(601, 0);
         never.known.as_mut().unwrap().reaction.silenced_until = Some(minute(60));
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_tenfold_count_is_reported_at_once() {
-        let mut course = Course::of(AlertMetric::DeadLetters);
+        let mut course = AlertCourse::of(AlertMetric::DeadLetters);
         course.step(2, 0);
         assert_eq!(course.step(2, 5), Some(AlertNotice::Firing));
         assert_eq!(course.step(19, 6), None);
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_value_of_a_full_window_resolves_nothing() {
-        let mut course = Course::of(AlertMetric::DeadLetters);
+        let mut course = AlertCourse::of(AlertMetric::DeadLetters);
         course.step(3, 0);
         course.is_floor = true;
         assert_eq!(course.step(0, 1), None);
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_switched_off_resolves_what_fires() {
-        let mut course = Course::of(AlertMetric::EndpointFailing);
+        let mut course = AlertCourse::of(AlertMetric::EndpointFailing);
         course.step(601, 0);
         course.rule.enabled = false;
         assert_eq!(course.step(900, 1), Some(AlertNotice::Resolved));

@@ -192,14 +192,14 @@ impl LiveSettings {
     /// Logs which secrets cannot be decrypted with the present key. The server starts all the same,
     /// because other settings do not need them.
     fn report_locked(&self) {
-        let topology = self.current_settings();
-        let endpoints = topology.endpoints().filter(|target| target.is_locked());
+        let snapshot = self.current_settings();
+        let endpoints = snapshot.endpoints().filter(|target| target.is_locked());
         let endpoints = endpoints.map(|t| ("endpoint", t.endpoint.settings.name.as_str()));
-        let sources = topology.source_runtimes().filter(|inlet| inlet.locked);
-        let sources = sources.map(|inlet| ("source", inlet.source.settings.name.as_str()));
-        let flows = topology.flows().iter().filter(|route| route.locked);
+        let sources = snapshot.source_runtimes().filter(|runtime| runtime.locked);
+        let sources = sources.map(|runtime| ("source", runtime.source.settings.name.as_str()));
+        let flows = snapshot.flows().iter().filter(|route| route.locked);
         let flows = flows.map(|route| ("flow", route.flow.settings.name.as_str()));
-        let secrets = topology.secrets().values().filter(|secret| secret.is_locked());
+        let secrets = snapshot.secrets().values().filter(|secret| secret.is_locked());
         let secrets = secrets.map(|s| ("module secret", s.secret.settings.name.as_str()));
         for (kind, name) in endpoints.chain(sources).chain(flows).chain(secrets) {
             tracing::error!(
@@ -279,7 +279,7 @@ impl LiveSettings {
             self.inner.journal.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
         let stages = flows.iter().flat_map(|flow| &flow.modules);
         let indexed = IndexedFields::of(stages.filter_map(|stage| stage.grants.as_deref()));
-        let topology = SettingsSnapshot {
+        let snapshot = SettingsSnapshot {
             version,
             built_at: self.inner.journal.clock().now(),
             sources,
@@ -293,15 +293,15 @@ impl LiveSettings {
             matches: matching::MatchCache::default(),
             indexed,
         };
-        self.inner.journal.prefetch().keep_flow_lanes(|flow| topology.find_flow(flow).is_some());
+        self.inner.journal.prefetch().keep_flow_lanes(|flow| snapshot.find_flow(flow).is_some());
         for lane in self.inner.journal.prefetch().lanes() {
-            if topology.find_endpoint(lane.endpoint).is_none() {
+            if snapshot.find_endpoint(lane.endpoint).is_none() {
                 self.inner.journal.prefetch().remove_lane(lane.endpoint);
             }
         }
-        self.inner.breakers.keep_used(topology.flows());
-        self.inner.module_logs.keep_used(topology.flows());
-        self.inner.current.store(Arc::new(topology));
+        self.inner.breakers.keep_used(snapshot.flows());
+        self.inner.module_logs.keep_used(snapshot.flows());
+        self.inner.current.store(Arc::new(snapshot));
         self.withdraw_old(version).await;
         Ok(())
     }
@@ -380,7 +380,7 @@ impl LiveSettings {
         let mut healths = self.inner.healths.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: HashSet<SourceId> = objects.iter().map(|o| SourceId::from_uuid(o.id)).collect();
         healths.retain(|id, _| ids.contains(id));
-        let mut inlets = HashMap::new();
+        let mut runtimes = HashMap::new();
         for object in objects {
             let id = SourceId::from_uuid(object.id);
             let Some(OpenedSettings { settings, secrets, locked }) =
@@ -388,7 +388,7 @@ impl LiveSettings {
             else {
                 let known =
                     self.current_settings().source_runtimes().find(|s| s.source.id == id).cloned();
-                inlets.extend(known.map(|known| (known.source.settings.name.clone(), known)));
+                runtimes.extend(known.map(|known| (known.source.settings.name.clone(), known)));
                 continue;
             };
             let source = Source {
@@ -399,9 +399,9 @@ impl LiveSettings {
             };
             let health = Arc::clone(healths.entry(id).or_default());
             let name = source.settings.name.clone();
-            inlets.insert(name, Arc::new(SourceRuntime::new(source, secrets, locked, health)));
+            runtimes.insert(name, Arc::new(SourceRuntime::new(source, secrets, locked, health)));
         }
-        Ok(inlets)
+        Ok(runtimes)
     }
 
     async fn secrets(&self) -> Result<UsableSecrets, SettingsError> {

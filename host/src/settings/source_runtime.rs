@@ -126,7 +126,7 @@ pub struct RequestSequence(Mutex<(Option<ShortDigest>, u64)>);
 
 /// The position of a request among those of its source.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestPlace {
+pub struct RequestPosition {
     /// The number of the previous request if that has the same fingerprint, otherwise the next
     /// number.
     pub number: u64,
@@ -138,7 +138,7 @@ pub struct RequestPlace {
 
 impl RequestSequence {
     /// Returns the position of the present request.
-    pub fn place(&self, fingerprint: ShortDigest) -> RequestPlace {
+    pub fn place(&self, fingerprint: ShortDigest) -> RequestPosition {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, number) = &mut *state;
         let may_repeat = last.is_none_or(|last| last == fingerprint);
@@ -146,6 +146,6 @@ impl RequestSequence {
             *number += 1;
         }
         *last = Some(fingerprint);
-        RequestPlace { number: *number, may_repeat }
+        RequestPosition { number: *number, may_repeat }
     }
 }

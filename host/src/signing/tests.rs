@@ -156,7 +156,7 @@ fn every_secret_has_a_key_pair_and_receivers_get_its_public_half() {
 fn ids_that_cannot_be_signed_are_refused() {
     let signer = DeliverySigner::new(&SignatureScheme::DEFAULT, &secrets(WHSEC)).unwrap();
     for id in ["", "a.b", "a b", "a\n", "é", &"x".repeat(256)] {
-        assert_eq!(signer.sign(id, AT, BODY, &mut HeaderMap::new()), Err(InvalidId), "{id}");
+        assert_eq!(signer.sign(id, AT, BODY, &mut HeaderMap::new()), Err(UnsignableId), "{id}");
     }
 }
 

@@ -36,7 +36,7 @@ use crate::crm::derive::{self, DerivedEvent, RuleContext, ScanPurpose};
 use crate::crm::known::{KnownRows, RowReference};
 use crate::crm::options::CrmOptions;
 use crate::crm::row::{CellValue, CrmRow};
-use crate::crm::rules::{Data, Rule};
+use crate::crm::rules::{EventRule, RuleData};
 use crate::crm::snapshot::ColumnLayouts;
 use crate::crm::tables::{self, CrmTable};
 use crate::crypto::digest::ShortDigest;
@@ -246,8 +246,9 @@ pub async fn sample_event(
 
 /// Returns the CRM's tables whose rows are records of this resource, with the row's key as the id.
 pub fn tables_of(resource: &str) -> impl Iterator<Item = &'static str> {
-    let is_record =
-        move |rule: &&Rule| rule.resource() == resource && matches!(rule.data, Data::Record);
+    let is_record = move |rule: &&EventRule| {
+        rule.resource() == resource && matches!(rule.data, RuleData::Record)
+    };
     let tables = tables::ALL.iter();
     tables
         .filter(move |table| table.rules.iter().any(|rule| is_record(&rule)))

@@ -100,7 +100,7 @@ pub enum RowToStore {
 #[derive(Debug)]
 pub struct SourceRun {
     context: Arc<SourceContext>,
-    inlet: Arc<SourceRuntime>,
+    runtime: Arc<SourceRuntime>,
     /// What the last run left behind for this one, as JSON.
     pub memory: String,
     report: Mutex<RunReport>,
@@ -112,7 +112,7 @@ pub struct SourceRun {
 impl SourceRun {
     pub fn new(
         context: &Arc<SourceContext>,
-        inlet: &Arc<SourceRuntime>,
+        runtime: &Arc<SourceRuntime>,
         state: Option<&SourceState>,
         began: Timestamp,
     ) -> Self {
@@ -121,7 +121,7 @@ impl SourceRun {
         let memory = state.map_or_else(|| "{}".to_owned(), |state| state.memory.clone());
         Self {
             context: Arc::clone(context),
-            inlet: Arc::clone(inlet),
+            runtime: Arc::clone(runtime),
             memory,
             report: Mutex::new(report),
             letters: Mutex::default(),
@@ -144,14 +144,14 @@ impl SourceRun {
             Some(Ok(())) => {
                 report.complete_until = Some(self.began);
                 report.error = None;
-                self.inlet.health.note_success(now);
+                self.runtime.health.note_success(now);
             }
             Some(Err(failed)) => {
                 let why = failed.to_string();
                 tracing::warn!(source = self.source().settings.name, why, "a source's run failed");
-                self.inlet.health.note_failure(&why, now);
+                self.runtime.health.note_failure(&why, now);
                 report.error = Some(why);
-                if matches!(self.inlet.timing, Some(SourceTiming::Always)) {
+                if matches!(self.runtime.timing, Some(SourceTiming::Always)) {
                     report.failures = report.failures.saturating_add(1);
                 }
             }
@@ -167,7 +167,7 @@ impl SourceRun {
         let letters = self.journal().list_row_letters(self.id(), LETTERS).await?;
         *self.lock_letters() = RowLetters::new(letters);
         let settings = &self.source().settings;
-        if self.inlet.locked {
+        if self.runtime.locked {
             return Err(RunFailed::new(
                 "the source's secret was stored with another key: set `secret` again, or start with that key",
             ));
@@ -191,19 +191,19 @@ impl SourceRun {
 
     /// Returns how the source is doing since the server started.
     pub fn health(&self) -> &SourceHealth {
-        &self.inlet.health
+        &self.runtime.health
     }
 
     pub fn source(&self) -> &Source {
-        &self.inlet.source
+        &self.runtime.source
     }
 
     pub fn id(&self) -> SourceId {
-        self.inlet.source.id
+        self.runtime.source.id
     }
 
     pub fn secret(&self) -> Option<&str> {
-        self.inlet.secret()
+        self.runtime.secret()
     }
 
     /// Returns the report of the run, for a short time.
@@ -235,8 +235,8 @@ impl SourceRun {
 
     /// Whether an endpoint or a flow subscribes to this alias of an event type.
     pub fn is_asked_for_by_name(&self, event_type: &str) -> bool {
-        let topology = self.context.live.current_settings();
-        !topology.matches_by_name(&self.source().settings.name, event_type).is_empty()
+        let snapshot = self.context.live.current_settings();
+        !snapshot.matches_by_name(&self.source().settings.name, event_type).is_empty()
     }
 
     /// Captures events and stores the rows that caused them, in several commits. The events of a row
@@ -411,9 +411,9 @@ impl SourceRun {
         events: Vec<IncomingEvent>,
         changes: SourceChanges,
     ) -> Result<(), RunFailed> {
-        let topology = self.context.live.current_settings();
+        let snapshot = self.context.live.current_settings();
         let taken =
-            take_source_events(self.journal(), &topology, &self.inlet, events, changes).await;
+            take_source_events(self.journal(), &snapshot, &self.runtime, events, changes).await;
         let fresh = taken.map_err(refused)?.ok_or_else(lost)?;
         self.lock_report().events += fresh;
         Ok(())

@@ -84,12 +84,12 @@ impl AddAssign for ErasedCounts {
 }
 
 /// An event of the record, and the name of its source.
-struct EventTrace {
+struct ErasedEvent {
     id: EventId,
     source: String,
 }
 
-impl FromStoredRow for EventTrace {
+impl FromStoredRow for ErasedEvent {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
         Ok(Self { id: row.get("id")?, source: row.get("source")? })
     }
@@ -117,8 +117,8 @@ impl EventStore {
                 .bind(&name.resource)
                 .bind(&name.resource_id)
                 .bind(name.source.as_deref());
-            let events: Vec<EventTrace> = self.pool().fetch_all(query).await?;
-            for EventTrace { id, source } in events {
+            let events: Vec<ErasedEvent> = self.pool().fetch_all(query).await?;
+            for ErasedEvent { id, source } in events {
                 found.events.push(id);
                 found.sources.insert(source);
             }

@@ -85,16 +85,16 @@ impl std::fmt::Debug for CapabilityRun {
 
 /// Links every capability.
 pub fn link_capabilities(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    type Own = HasSelf<GuestState>;
-    types::add_to_linker::<GuestState, Own>(linker, |state| state)?;
-    http_types::add_to_linker::<GuestState, Own>(linker, |state| state)?;
-    state::add_to_linker::<GuestState, Own>(linker, |state| state)?;
-    records::add_to_linker::<GuestState, Own>(linker, |state| state)?;
-    http::add_to_linker::<GuestState, Own>(linker, |state| state)?;
-    secrets::add_to_linker::<GuestState, Own>(linker, |state| state)?;
-    emit::add_to_linker::<GuestState, Own>(linker, |state| state)?;
-    deliveries::add_to_linker::<GuestState, Own>(linker, |state| state)?;
-    counters::add_to_linker::<GuestState, Own>(linker, |state| state)
+    type OwnState = HasSelf<GuestState>;
+    types::add_to_linker::<GuestState, OwnState>(linker, |state| state)?;
+    http_types::add_to_linker::<GuestState, OwnState>(linker, |state| state)?;
+    state::add_to_linker::<GuestState, OwnState>(linker, |state| state)?;
+    records::add_to_linker::<GuestState, OwnState>(linker, |state| state)?;
+    http::add_to_linker::<GuestState, OwnState>(linker, |state| state)?;
+    secrets::add_to_linker::<GuestState, OwnState>(linker, |state| state)?;
+    emit::add_to_linker::<GuestState, OwnState>(linker, |state| state)?;
+    deliveries::add_to_linker::<GuestState, OwnState>(linker, |state| state)?;
+    counters::add_to_linker::<GuestState, OwnState>(linker, |state| state)
 }
 
 impl types::Host for GuestState {}

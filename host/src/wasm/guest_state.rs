@@ -181,11 +181,11 @@ pub fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
 /// refused before it is copied. (wasmtime ends a call with more than twice the output limit before
 /// it comes here, and the run is an output failure.)
 fn link_log(log: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Result<()> {
-    type Fields = WasmList<(WasmStr, WasmStr)>;
+    type LogFields = WasmList<(WasmStr, WasmStr)>;
     log.func_wrap(
         "write",
         |mut store: StoreContextMut<'_, GuestState>,
-         (level, message, fields): (WireLevel, WasmStr, Fields)| {
+         (level, message, fields): (WireLevel, WasmStr, LogFields)| {
             let room = store.data().log.room();
             if room == 0 {
                 store.data_mut().log.cut();

@@ -6,7 +6,7 @@ use crate::admin::forms::FormFields;
 use crate::admin::texts::{tell_millis, tell_number};
 use crate::api::body::JsonInput;
 use crate::api::deliveries::{CancelFilter, CancelRequest, cancel_deliveries};
-use crate::api::endpoints::{TestRequest, test_endpoint, update_endpoint};
+use crate::api::endpoints::{EndpointTestRequest, test_endpoint, update_endpoint};
 use crate::api::resource::entity_tag::IfMatch;
 use axum::Json;
 use axum::extract::Path;
@@ -18,7 +18,7 @@ pub async fn send_test(
     Path(name): Path<String>,
     fields: FormFields,
 ) -> ActionResult {
-    let request = JsonInput(TestRequest { event_type: fields.owned("event_type") });
+    let request = JsonInput(EndpointTestRequest { event_type: fields.owned("event_type") });
     let principal = call.principal.clone();
     let Json(sent) = test_endpoint(call.state(), principal, Path(name.clone()), request).await?;
     let attempt = sent.data;

@@ -39,30 +39,30 @@ pub struct CarriedDocument<S> {
 
 impl CarriedSecrets {
     /// Returns the secrets of this server. Fails if the present key does not decrypt one of them.
-    pub fn of(topology: &SettingsSnapshot) -> Result<Self, ApiProblem> {
+    pub fn of(snapshot: &SettingsSnapshot) -> Result<Self, ApiProblem> {
         let mut carried = Self::default();
-        for target in topology.endpoints() {
+        for target in snapshot.endpoints() {
             let (settings, secrets) = (target.endpoint.settings.clone(), target.secrets.clone());
             check_readable("endpoint", &settings.name, target.is_locked())?;
             carried.endpoints.insert(settings.name.clone(), CarriedDocument { settings, secrets });
         }
-        for inlet in topology.source_runtimes() {
-            let (settings, secrets) = (inlet.source.settings.clone(), inlet.secrets.clone());
-            check_readable("source", &settings.name, inlet.locked)?;
+        for runtime in snapshot.source_runtimes() {
+            let (settings, secrets) = (runtime.source.settings.clone(), runtime.secrets.clone());
+            check_readable("source", &settings.name, runtime.locked)?;
             carried.sources.insert(settings.name.clone(), CarriedDocument { settings, secrets });
         }
-        for route in topology.flows() {
+        for route in snapshot.flows() {
             let settings = route.flow.settings.clone();
             check_readable("flow", &settings.name, route.locked)?;
             carried.flows.insert(settings.name.clone(), settings);
         }
-        for runtime in topology.secrets().values() {
+        for runtime in snapshot.secrets().values() {
             let (settings, secrets) = (runtime.secret.settings.clone(), runtime.secrets.clone());
             check_readable("module secret", &settings.name, runtime.is_locked())?;
             let name = settings.name.clone();
             carried.module_secrets.insert(name, CarriedDocument { settings, secrets });
         }
-        let tokens = topology.tokens().filter(|(_, token)| token.settings.name != ADMIN);
+        let tokens = snapshot.tokens().filter(|(_, token)| token.settings.name != ADMIN);
         let tokens = tokens.map(|(digest, t)| (t.settings.name.clone(), hex::encode(digest)));
         carried.tokens.extend(tokens);
         Ok(carried)

@@ -133,16 +133,16 @@ async fn kept_rows(
     name: &RecordName,
     traces: &mut RecordTraces,
 ) -> Result<Vec<KeptPlace>, ApiProblem> {
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let mut kept = Vec::new();
-    for inlet in topology.source_runtimes() {
-        let source = &inlet.source.settings.name;
+    for runtime in snapshot.source_runtimes() {
+        let source = &runtime.source.settings.name;
         if name.source.as_ref().is_some_and(|wanted| wanted != source) {
             continue;
         }
-        let mut places = sources::kept_places(&inlet.source, &name.resource, &name.resource_id);
-        let lists = app.journal.list_kept_lists(inlet.source.id).await?;
-        places.extend(sources::abandoned_places(&inlet.source, &lists, &name.resource_id));
+        let mut places = sources::kept_places(&runtime.source, &name.resource, &name.resource_id);
+        let lists = app.journal.list_kept_lists(runtime.source.id).await?;
+        places.extend(sources::abandoned_places(&runtime.source, &lists, &name.resource_id));
         for place in places {
             if app.journal.keeps_row(&place, &name.resource_id).await? {
                 traces.sources.insert(source.clone());

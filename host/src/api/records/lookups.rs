@@ -31,11 +31,11 @@ pub async fn look_up_rows(
         return Ok(None);
     };
     let journal: &EventStore = &app.journal;
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let mut found = Vec::new();
     for state in journal.list_source_states().await? {
-        let inlet = topology.source_runtimes().find(|inlet| inlet.source.id == state.source);
-        let name = inlet.map(|inlet| inlet.source.settings.name.as_str());
+        let runtime = snapshot.source_runtimes().find(|runtime| runtime.source.id == state.source);
+        let name = runtime.map(|runtime| runtime.source.settings.name.as_str());
         let Some(name) = name.filter(|name| source.is_none_or(|wanted| wanted == *name)) else {
             continue;
         };

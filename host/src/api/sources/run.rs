@@ -61,18 +61,18 @@ pub struct RunView {
 
 impl RunView {
     /// Returns the runs of a source that Waybill runs.
-    pub fn new(inlet: &SourceRuntime, states: &[SourceState], now: Timestamp) -> Option<Self> {
-        inlet.timing.as_ref()?;
-        let state = states.iter().find(|state| state.source == inlet.source.id);
+    pub fn new(runtime: &SourceRuntime, states: &[SourceState], now: Timestamp) -> Option<Self> {
+        runtime.timing.as_ref()?;
+        let state = states.iter().find(|state| state.source == runtime.source.id);
         let report = state.map(|state| state.report.clone()).unwrap_or_default();
         let lag = report.complete_until.map(|until| now.since(until).as_millis());
-        let lag = lag.filter(|_| inlet.source.settings.kind != SourceKind::Schedule);
-        let enabled = inlet.source.settings.enabled;
+        let lag = lag.filter(|_| runtime.source.settings.kind != SourceKind::Schedule);
+        let enabled = runtime.source.settings.enabled;
         Some(Self {
             running: state.is_some_and(|state| state.running),
             started_at: state.and_then(|state| state.started_at),
             finished_at: report.finished_at,
-            next_at: upcoming_run(inlet, state).filter(|_| enabled),
+            next_at: upcoming_run(runtime, state).filter(|_| enabled),
             lag_ms: lag.and_then(|lag| u64::try_from(lag).ok()),
             rows: report.rows,
             events: report.events,
@@ -87,9 +87,9 @@ impl RunView {
 /// Returns the states of the sources that Waybill runs. Does not query if there is none.
 pub async fn states<'a>(
     app: &AppState,
-    inlets: impl IntoIterator<Item = &'a Arc<SourceRuntime>>,
+    runtimes: impl IntoIterator<Item = &'a Arc<SourceRuntime>>,
 ) -> Result<Vec<SourceState>, ApiProblem> {
-    if inlets.into_iter().all(|inlet| inlet.timing.is_none()) {
+    if runtimes.into_iter().all(|runtime| runtime.timing.is_none()) {
         return Ok(Vec::new());
     }
     Ok(app.journal.list_source_states().await?)
@@ -106,17 +106,17 @@ pub async fn run_source(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
-    let inlet = find_source(&app.live.current_settings(), &id)?;
-    if inlet.timing.is_none() {
+    let runtime = find_source(&app.live.current_settings(), &id)?;
+    if runtime.timing.is_none() {
         return Err(ApiProblem::conflict(
             "its events are sent to Waybill: there is nothing to run",
         ));
     }
-    if !inlet.source.settings.enabled {
+    if !runtime.source.settings.enabled {
         return Err(ApiProblem::conflict("the source is paused; resume it first"));
     }
-    app.pull.request(inlet.source.id).await?;
-    resource::answer_with::<SourceResource>(&app, &principal, inlet, StatusCode::ACCEPTED, None)
+    app.pull.request(runtime.source.id).await?;
+    resource::answer_with::<SourceResource>(&app, &principal, runtime, StatusCode::ACCEPTED, None)
         .await
 }
 
@@ -174,22 +174,22 @@ pub async fn test_source(
     Path(id): Path<String>,
     JsonInput(given): JsonInput<SourceTest>,
 ) -> Result<Json<DataAnswer<WouldBe>>, ApiProblem> {
-    let inlet = find_source(&app.live.current_settings(), &id)?;
-    if inlet.locked && inlet.timing.is_some() {
+    let runtime = find_source(&app.live.current_settings(), &id)?;
+    if runtime.locked && runtime.timing.is_some() {
         return Err(ApiProblem::conflict(LOCKED));
     }
-    let incoming = match inlet.source.settings.kind {
+    let incoming = match runtime.source.settings.kind {
         SourceKind::Http => {
             let message = "pushed events are taken as given: there is nothing to try";
             return Err(ApiProblem::conflict(message));
         }
-        SourceKind::Webhook => received(&app, &inlet, &given)?,
+        SourceKind::Webhook => received(&app, &runtime, &given)?,
         SourceKind::Poll
         | SourceKind::Database
         | SourceKind::Schedule
         | SourceKind::Nats
         | SourceKind::Amqp => {
-            let sample = app.pull.sample(&inlet).await;
+            let sample = app.pull.sample(&runtime).await;
             vec![sample.map_err(|error| ApiProblem::unavailable_source(&error))?]
         }
     };
@@ -216,10 +216,10 @@ impl From<IncomingEvent> for WouldBe {
 
 fn received(
     app: &AppState,
-    inlet: &SourceRuntime,
+    runtime: &SourceRuntime,
     given: &SourceTest,
 ) -> Result<Vec<IncomingEvent>, ApiProblem> {
-    let settings = &inlet.source.settings;
+    let settings = &runtime.source.settings;
     let webhook = settings.webhook.as_ref().ok_or_else(ApiProblem::internal)?;
     if given.body.is_null() {
         return Err(ApiProblem::fault("body", "give the body as the system sends it"));

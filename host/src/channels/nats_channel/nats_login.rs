@@ -1,7 +1,7 @@
 //! Logging in to a NATS server: the same for deliveries and for sources.
 
 use super::nkey::NatsCredentials;
-use super::wire::{Oversize, ServerFrame, ServerInfo, take_frame};
+use super::wire::{OversizePolicy, ServerFrame, ServerInfo, take_frame};
 use crate::channels::pipe::{ByteStream, ServerPlace};
 use crate::channels::publish::PublishError;
 use crate::channels::setting_secret::SettingSecret;
@@ -151,7 +151,7 @@ async fn next_frame(
     bytes: &mut BytesMut,
 ) -> Result<ServerFrame, PublishError> {
     loop {
-        if let Some(frame) = take_frame(bytes, Oversize::Refuse)? {
+        if let Some(frame) = take_frame(bytes, OversizePolicy::Refuse)? {
             return Ok(frame);
         }
         if stream.read_buf(bytes).await.map_err(PublishError::lost)? == 0 {

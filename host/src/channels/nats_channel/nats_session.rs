@@ -1,7 +1,7 @@
 //! A logged-in connection to NATS, and the messages that wait for the answers of their streams.
 
 use super::nats_login::NatsConnection;
-use super::wire::{Oversize, ServerFrame, take_frame, write_publish};
+use super::wire::{OversizePolicy, ServerFrame, take_frame, write_publish};
 use crate::channels::pipe::{FrameSender, SessionPipe};
 use crate::channels::publish::{PublishError, PublishOutcome};
 use crate::channels::session::{PendingAnswer, PendingAnswers, QueueSession};
@@ -55,7 +55,7 @@ impl NatsSession {
         let waits = Arc::new(NatsWaits::default());
         let (reading, prefix) = (Arc::clone(&waits), format!("{inbox}."));
         let read = move |bytes: &mut BytesMut, frames: &FrameSender| {
-            while let Some(frame) = take_frame(bytes, Oversize::Refuse)? {
+            while let Some(frame) = take_frame(bytes, OversizePolicy::Refuse)? {
                 reading.take(frame, &prefix, frames)?;
             }
             Ok(())

@@ -75,7 +75,7 @@ pub fn read_headers(head: &[u8]) -> Vec<(String, String)> {
 
 /// What to do with a message that is larger than the reader takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Oversize {
+pub enum OversizePolicy {
     /// Refuse what is larger than an acknowledgement has.
     Refuse,
     /// Give the message without its content if it has more than so many bytes. The reader then skips
@@ -86,7 +86,7 @@ pub enum Oversize {
 /// Removes one frame from the bytes. Returns `None` until the frame is complete.
 pub fn take_frame(
     bytes: &mut BytesMut,
-    oversize: Oversize,
+    oversize: OversizePolicy,
 ) -> Result<Option<ServerFrame>, PublishError> {
     let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
         let too_long = bytes.len() > MAX_LINE;
@@ -113,7 +113,7 @@ fn take_message(
     begin: usize,
     has_headers: bool,
     rest: &str,
-    oversize: Oversize,
+    oversize: OversizePolicy,
 ) -> Result<Option<ServerFrame>, PublishError> {
     let words: Vec<&str> = rest.split_ascii_whitespace().collect();
     let length = |back: usize| {
@@ -121,10 +121,10 @@ fn take_message(
         word.and_then(|word| word.parse::<usize>().ok())
     };
     let most = match oversize {
-        Oversize::Refuse => MAX_LINE * 2,
-        Oversize::LeaveOut(most) => most,
+        OversizePolicy::Refuse => MAX_LINE * 2,
+        OversizePolicy::LeaveOut(most) => most,
     };
-    let total = length(1).filter(|total| *total < most || oversize != Oversize::Refuse);
+    let total = length(1).filter(|total| *total < most || oversize != OversizePolicy::Refuse);
     let total = total.ok_or_else(|| invalid("a message without a length"))?;
     let headers = if has_headers { length(2) } else { Some(0) };
     let headers = headers.filter(|headers| *headers <= total);
@@ -200,7 +200,7 @@ mod tests {
         let mut frames = Vec::new();
         for byte in sent {
             bytes.put_u8(*byte);
-            frames.extend(take_frame(&mut bytes, Oversize::Refuse).unwrap());
+            frames.extend(take_frame(&mut bytes, OversizePolicy::Refuse).unwrap());
         }
         let message = |subject: &str, head: &'static [u8], payload: &'static [u8]| {
             ServerFrame::Message(ServerMessage {
@@ -232,7 +232,7 @@ mod tests {
         let sent =
             format!("HMSG crm.a 1 $JS.ACK.1 {0} {1}\r\n{head}{{}}\r\n", head.len(), head.len() + 2);
         let frame =
-            take_frame(&mut BytesMut::from(sent.as_str()), Oversize::LeaveOut(100)).unwrap();
+            take_frame(&mut BytesMut::from(sent.as_str()), OversizePolicy::LeaveOut(100)).unwrap();
         let Some(ServerFrame::Message(message)) = frame else { panic!("{frame:?}") };
         assert_eq!(message.reply.as_deref(), Some("$JS.ACK.1"));
         assert_eq!((message.status(), &*message.payload), (None, &b"{}"[..]));
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_message_that_is_too_large_is_given_without_its_content() {
         let mut bytes = BytesMut::from("MSG crm.a 1 $JS.ACK.1 101\r\nxx");
-        let frame = take_frame(&mut bytes, Oversize::LeaveOut(100)).unwrap();
+        let frame = take_frame(&mut bytes, OversizePolicy::LeaveOut(100)).unwrap();
         let Some(ServerFrame::Message(message)) = frame else { panic!("{frame:?}") };
         assert_eq!((message.left_out, message.reply.as_deref()), (101, Some("$JS.ACK.1")));
         assert_eq!(&*bytes, b"xx");
@@ -258,11 +258,11 @@ mod tests {
             "MSG a 1 99999999\r\n",
             "HMSG a 1 9 3\r\n",
         ] {
-            let refused = take_frame(&mut BytesMut::from(sent), Oversize::Refuse);
+            let refused = take_frame(&mut BytesMut::from(sent), OversizePolicy::Refuse);
             assert!(refused.is_err(), "{sent}");
         }
         let endless = vec![b'x'; MAX_LINE + 1];
-        assert!(take_frame(&mut BytesMut::from(&endless[..]), Oversize::Refuse).is_err());
+        assert!(take_frame(&mut BytesMut::from(&endless[..]), OversizePolicy::Refuse).is_err());
     }
 
     #[test]

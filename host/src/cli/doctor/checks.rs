@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::finding::Finding;
+use super::finding::CheckFinding;
 use crate::cli::client::RemoteServer;
 use crate::cli::screen::age::short_span;
 use crate::cli::{CliError, CommandScreen};
@@ -38,14 +38,14 @@ const CERTIFICATE_DAYS: u64 = 14;
 const DAY: u64 = 86_400;
 
 /// Runs every check except that of the configuration.
-pub async fn check_machine(config: &Config, now: Timestamp) -> Vec<Finding> {
+pub async fn check_machine(config: &Config, now: Timestamp) -> Vec<CheckFinding> {
     let folder = config.data_dir();
     let probe = probe_database(config.database.url.expose()).await;
     let is_new = matches!(probe, Ok(DatabaseProbe::NoFile(_)));
     let mut findings = vec![check_folder(config, &folder), check_key(config, &folder, is_new)];
     findings.push(match probe {
         Ok(probe) => describe_database(&probe, now),
-        Err(error) => Finding::failed(
+        Err(error) => CheckFinding::failed(
             "database",
             format!("{}: {}", config.database.url, error_chain(&error)),
             "check database.url, and that the server of the database runs",
@@ -66,61 +66,61 @@ pub async fn check_machine(config: &Config, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-fn check_folder(config: &Config, folder: &Path) -> Finding {
+fn check_folder(config: &Config, folder: &Path) -> CheckFinding {
     let check = "data directory";
     let shown = folder.display();
     let metadata = match folder.metadata() {
         Ok(metadata) if metadata.is_dir() => metadata,
         Ok(_) => {
-            return Finding::failed(
+            return CheckFinding::failed(
                 check,
                 format!("{shown} is not a directory"),
                 "set server.data_dir",
             );
         }
         Err(_) if config.server.data_dir.is_some() && !folder.exists() => {
-            return Finding::well(check, format!("the first start creates {shown}"));
+            return CheckFinding::well(check, format!("the first start creates {shown}"));
         }
         Err(error) => {
             let next = "make it, or set server.data_dir or database.url";
-            return Finding::failed(check, format!("{shown}: {error}"), next);
+            return CheckFinding::failed(check, format!("{shown}: {error}"), next);
         }
     };
     // A file is created and deleted at once, because only a write shows that a folder is writable.
     if let Err(error) = tempfile::tempfile_in(folder) {
         let next = format!("give it to the user that runs waybill: chown USER {shown}");
-        return Finding::failed(check, format!("{shown} is not writable: {error}"), next);
+        return CheckFinding::failed(check, format!("{shown} is not writable: {error}"), next);
     }
     if metadata.permissions().mode() & 0o007 != 0 {
         let found = format!("{shown} is open to every user of this machine");
-        return Finding::warning(check, found, format!("chmod 700 {shown}"));
+        return CheckFinding::warning(check, found, format!("chmod 700 {shown}"));
     }
-    Finding::well(check, format!("{shown}, writable"))
+    CheckFinding::well(check, format!("{shown}, writable"))
 }
 
-fn check_key(config: &Config, folder: &Path, database_is_new: bool) -> Finding {
+fn check_key(config: &Config, folder: &Path, database_is_new: bool) -> CheckFinding {
     let check = "secret key";
     if config.secret_key.is_some() {
-        return Finding::well(check, "from WAYBILL_SECRET_KEY");
+        return CheckFinding::well(check, "from WAYBILL_SECRET_KEY");
     }
     let file = folder.join("waybill.key");
     let shown = file.display();
     match file.metadata() {
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
             let found = format!("{shown} can be read by others");
-            Finding::warning(check, found, format!("chmod 600 {shown}"))
+            CheckFinding::warning(check, found, format!("chmod 600 {shown}"))
         }
         Ok(_) => match std::fs::File::open(&file) {
-            Ok(_) => Finding::well(check, shown.to_string()),
+            Ok(_) => CheckFinding::well(check, shown.to_string()),
             Err(error) => {
                 let next = format!("give it to the user that runs waybill: chown USER {shown}");
-                Finding::failed(check, format!("{shown}: {error}"), next)
+                CheckFinding::failed(check, format!("{shown}: {error}"), next)
             }
         },
         Err(_) if database_is_new => {
-            Finding::well(check, format!("the first start creates {shown}"))
+            CheckFinding::well(check, format!("the first start creates {shown}"))
         }
-        Err(_) => Finding::warning(
+        Err(_) => CheckFinding::warning(
             check,
             format!("{shown} is missing, and the database may hold secrets of an earlier key"),
             "put the file back, or set WAYBILL_SECRET_KEY; a new key cannot read stored secrets",
@@ -128,14 +128,14 @@ fn check_key(config: &Config, folder: &Path, database_is_new: bool) -> Finding {
     }
 }
 
-fn describe_database(probe: &DatabaseProbe, now: Timestamp) -> Finding {
+fn describe_database(probe: &DatabaseProbe, now: Timestamp) -> CheckFinding {
     let check = "database";
     match probe {
         DatabaseProbe::NoFile(path) => {
-            Finding::well(check, format!("the first start creates {}", path.display()))
+            CheckFinding::well(check, format!("the first start creates {}", path.display()))
         }
         DatabaseProbe::Sqlite { path, version } => {
-            Finding::well(check, format!("{} opens, SQLite {version}", path.display()))
+            CheckFinding::well(check, format!("{} opens, SQLite {version}", path.display()))
         }
         DatabaseProbe::Postgres { version, now: theirs } => {
             let difference = theirs.since(now).max(now.since(*theirs));
@@ -144,31 +144,31 @@ fn describe_database(probe: &DatabaseProbe, now: Timestamp) -> Finding {
                 difference.as_secs_f64()
             );
             if difference > CLOCK_DIFFERENCE {
-                return Finding::warning(check, found, "set both clocks by NTP");
+                return CheckFinding::warning(check, found, "set both clocks by NTP");
             }
-            Finding::well(check, found)
+            CheckFinding::well(check, found)
         }
     }
 }
 
-async fn check_port(key: &'static str, address: SocketAddr, has_tls: bool) -> Finding {
+async fn check_port(key: &'static str, address: SocketAddr, has_tls: bool) -> CheckFinding {
     let check = "port";
     let Err(error) = TcpListener::bind(address) else {
-        return Finding::well(check, format!("{address} is free"));
+        return CheckFinding::well(check, format!("{address} is free"));
     };
     if error.kind() != std::io::ErrorKind::AddrInUse {
         let next = format!("set {key} to an address of this machine, and a port that may be used");
-        return Finding::failed(check, format!("{address}: {error}"), next);
+        return CheckFinding::failed(check, format!("{address}: {error}"), next);
     }
     if has_tls {
         // The certificate names a host, not this address, so the server cannot be asked here.
         let next = "nothing to do if that is the server; otherwise stop the other program";
-        return Finding::warning(check, format!("{address} is in use"), next);
+        return CheckFinding::warning(check, format!("{address} is in use"), next);
     }
     let asked = tokio::time::timeout(PATIENCE, is_ours(address)).await;
     match asked.unwrap_or(Ok(false)) {
-        Ok(true) => Finding::well(check, format!("{address} is in use by a Waybill server")),
-        Ok(false) | Err(_) => Finding::failed(
+        Ok(true) => CheckFinding::well(check, format!("{address} is in use by a Waybill server")),
+        Ok(false) | Err(_) => CheckFinding::failed(
             check,
             format!("{address} is in use by another program"),
             format!("stop that program, or set {key}"),
@@ -191,37 +191,37 @@ async fn is_ours(address: SocketAddr) -> Result<bool, CliError> {
     Ok(described.pointer("/info/title").is_some_and(|title| title == "Waybill"))
 }
 
-fn check_clock(now: Timestamp) -> Finding {
+fn check_clock(now: Timestamp) -> CheckFinding {
     if (FIRST_SANE..LAST_SANE).contains(&now) {
-        return Finding::well("clock", now.to_string());
+        return CheckFinding::well("clock", now.to_string());
     }
     let next = "set the clock of this machine by NTP; signatures carry its time";
-    Finding::failed("clock", format!("{now} cannot be right"), next)
+    CheckFinding::failed("clock", format!("{now} cannot be right"), next)
 }
 
 /// Asks for `localhost` only, which is resolved without a query to another machine.
-async fn check_resolver() -> Finding {
+async fn check_resolver() -> CheckFinding {
     let check = "resolver";
     let next = "check /etc/hosts and /etc/nsswitch.conf";
     match tokio::net::lookup_host(("localhost", 0)).await {
         Ok(found) => {
             let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
             if !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback) {
-                return Finding::well(check, "localhost is this machine");
+                return CheckFinding::well(check, "localhost is this machine");
             }
             let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-            Finding::warning(check, format!("localhost is {}", shown.join(", ")), next)
+            CheckFinding::warning(check, format!("localhost is {}", shown.join(", ")), next)
         }
-        Err(error) => Finding::failed(check, format!("localhost: {error}"), next),
+        Err(error) => CheckFinding::failed(check, format!("localhost: {error}"), next),
     }
 }
 
-fn check_space(folder: &Path) -> Finding {
+fn check_space(folder: &Path) -> CheckFinding {
     let check = "disk space";
     let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     match rustix::fs::statvfs(existing) {
         Ok(disk) => judge_space(disk.f_bavail.saturating_mul(disk.f_frsize)),
-        Err(error) => Finding::warning(
+        Err(error) => CheckFinding::warning(
             check,
             format!("{}: {error}", existing.display()),
             "look at the free space by hand: df -h",
@@ -229,62 +229,66 @@ fn check_space(folder: &Path) -> Finding {
     }
 }
 
-fn judge_space(free: u64) -> Finding {
+fn judge_space(free: u64) -> CheckFinding {
     let (check, found) = ("disk space", format!("{} MiB free", free >> 20));
     let next = "make room, or shorten retention.* (docs/retention.md)";
     match free {
-        ..LEAST_SPACE => Finding::failed(check, found, next),
-        LEAST_SPACE..LITTLE_SPACE => Finding::warning(check, found, next),
-        _ => Finding::well(check, found),
+        ..LEAST_SPACE => CheckFinding::failed(check, found, next),
+        LEAST_SPACE..LITTLE_SPACE => CheckFinding::warning(check, found, next),
+        _ => CheckFinding::well(check, found),
     }
 }
 
 /// The server raises its limit as far as possible, so the hard limit counts.
-fn check_open_files(connections: usize) -> Finding {
+fn check_open_files(connections: usize) -> CheckFinding {
     judge_open_files(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX), connections)
 }
 
-fn judge_open_files(limit: u64, connections: usize) -> Finding {
+fn judge_open_files(limit: u64, connections: usize) -> CheckFinding {
     let check = "open files";
     let wanted = OTHER_FILES.saturating_add(connections as u64);
     if limit >= wanted {
-        return Finding::well(check, format!("{limit} allowed"));
+        return CheckFinding::well(check, format!("{limit} allowed"));
     }
-    Finding::warning(
+    CheckFinding::warning(
         check,
         format!("{limit} allowed; server.max_connections = {connections} needs {wanted} or more"),
         "raise the limit (ulimit -n, LimitNOFILE= of systemd), or lower server.max_connections",
     )
 }
 
-fn check_certificate(certificate: &Path, key: &Path, now: Timestamp) -> Finding {
+fn check_certificate(certificate: &Path, key: &Path, now: Timestamp) -> CheckFinding {
     let check = "certificate";
     let next = "check tls.certificate and tls.key, and that the user may read both";
     if let Err(error) = ServedCertificates::open(certificate, key) {
-        return Finding::failed(check, error_chain(&error), next);
+        return CheckFinding::failed(check, error_chain(&error), next);
     }
     match certificate_end(certificate) {
         Ok(end) => judge_certificate(end, now),
-        Err(error) => Finding::failed(check, error_chain(&error), next),
+        Err(error) => CheckFinding::failed(check, error_chain(&error), next),
     }
 }
 
-fn judge_certificate(end: Timestamp, now: Timestamp) -> Finding {
+fn judge_certificate(end: Timestamp, now: Timestamp) -> CheckFinding {
     let (check, next) = ("certificate", "renew it; the server loads changed files by itself");
     if end <= now {
-        return Finding::failed(check, format!("ended {} ago", short_span(now.since(end))), next);
+        return CheckFinding::failed(
+            check,
+            format!("ended {} ago", short_span(now.since(end))),
+            next,
+        );
     }
     let days = end.since(now).as_secs() / DAY;
     let found = format!("{days} days left");
     if days < CERTIFICATE_DAYS {
-        return Finding::warning(check, found, next);
+        return CheckFinding::warning(check, found, next);
     }
-    Finding::well(check, found)
+    CheckFinding::well(check, found)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::CheckResult::{Failed, Warning, Well};
+    use super::super::finding::CheckVerdict::{Failed, Warning, Well};
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);

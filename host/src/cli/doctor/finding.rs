@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::cli::screen::ScreenLook;
-use crate::cli::screen::state::StateTone;
+use crate::cli::screen::state::ScreenTone;
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckResult {
+pub enum CheckVerdict {
     Well,
     /// The server runs, but something should be corrected.
     Warning,
@@ -17,33 +17,33 @@ pub enum CheckResult {
 
 /// One line of the doctor's table.
 #[derive(Debug)]
-pub struct Finding {
+pub struct CheckFinding {
     pub check: &'static str,
-    pub result: CheckResult,
+    pub result: CheckVerdict,
     pub found: String,
     pub next: Option<String>,
 }
 
-impl Finding {
+impl CheckFinding {
     pub fn well(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, result: CheckResult::Well, found: found.into(), next: None }
+        Self { check, result: CheckVerdict::Well, found: found.into(), next: None }
     }
 
     pub fn warning(check: &'static str, found: impl Into<String>, next: impl Into<String>) -> Self {
         let next = Some(next.into());
-        Self { check, result: CheckResult::Warning, found: found.into(), next }
+        Self { check, result: CheckVerdict::Warning, found: found.into(), next }
     }
 
     pub fn failed(check: &'static str, found: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { result: CheckResult::Failed, ..Self::warning(check, found, next) }
+        Self { result: CheckVerdict::Failed, ..Self::warning(check, found, next) }
     }
 
     /// Returns the finding for programs.
     pub fn to_json(&self) -> Value {
         let result = match self.result {
-            CheckResult::Well => "well",
-            CheckResult::Warning => "warning",
-            CheckResult::Failed => "failed",
+            CheckVerdict::Well => "well",
+            CheckVerdict::Warning => "warning",
+            CheckVerdict::Failed => "failed",
         };
         json!({"check": self.check, "result": result, "found": self.found, "next": self.next})
     }
@@ -51,14 +51,14 @@ impl Finding {
     /// Returns the finding for people: one line, and the next step on a second line.
     pub fn text(&self, look: ScreenLook) -> String {
         let tone = match self.result {
-            CheckResult::Well => StateTone::Good,
-            CheckResult::Warning => StateTone::Warning,
-            CheckResult::Failed => StateTone::Bad,
+            CheckVerdict::Well => ScreenTone::Good,
+            CheckVerdict::Warning => ScreenTone::Warning,
+            CheckVerdict::Failed => ScreenTone::Bad,
         };
         let head = tone.paint(&format!("{:<2} {:<14}", tone.sign(look), self.check), look);
         let arrow = if look.has_signs { "→" } else { "->" };
         let next = self.next.as_ref().map(|next| {
-            format!("\n{:18}{}", "", StateTone::Quiet.paint(&format!("{arrow} {next}"), look))
+            format!("\n{:18}{}", "", ScreenTone::Quiet.paint(&format!("{arrow} {next}"), look))
         });
         format!("{head} {}{}", self.found, next.unwrap_or_default())
     }

@@ -10,7 +10,7 @@ use crate::model::case_report::CasesReport;
 
 /// Arguments of `waybill module test`.
 #[derive(Debug, Args)]
-pub struct TestArgs {
+pub struct TestModuleArgs {
     /// The module's name.
     name: String,
     /// Version number. Default: the active version, or the newest if none is active.
@@ -20,7 +20,10 @@ pub struct TestArgs {
     remote: RemoteServer,
 }
 
-pub async fn test_module(args: TestArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn test_module(
+    args: TestModuleArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let path = format!("/modules/{}/test", escape_path(&args.name));
     let body = CallBody::Json(json!({ "version": args.version }));

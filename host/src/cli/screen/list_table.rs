@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::age::relative_time;
 use super::short_id::{shorten_ids, split_id};
-use super::state::{StateTone, delivery_state};
+use super::state::{ScreenTone, delivery_state};
 use super::{ListColumn, NARROW, ScreenLook};
 use crate::time::timestamp::Timestamp;
 
@@ -20,7 +20,7 @@ pub struct ListTable<'a> {
 
 /// The kind of values in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ColumnKind {
+enum ColumnContent {
     Id,
     Time,
     State,
@@ -42,7 +42,8 @@ impl ListTable<'_> {
         if self.look.has_color {
             table.enforce_styling();
         }
-        let kinds: Vec<ColumnKind> = self.columns.iter().map(|column| self.kind(column)).collect();
+        let kinds: Vec<ColumnContent> =
+            self.columns.iter().map(|column| self.kind(column)).collect();
         table.set_header(self.columns.iter().map(|(heading, _)| self.dim(heading)));
         let cells: Vec<Vec<Cell>> = self
             .columns
@@ -53,11 +54,11 @@ impl ListTable<'_> {
         table.add_rows(self.rows(cells));
         for (column, kind) in table.column_iter_mut().zip(&kinds) {
             column.set_padding((0, 2));
-            if *kind != ColumnKind::Text {
+            if *kind != ColumnContent::Text {
                 // Ids, times, counts and states are never cut.
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
-            if *kind == ColumnKind::Number {
+            if *kind == ColumnContent::Number {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
@@ -80,42 +81,47 @@ impl ListTable<'_> {
     }
 
     /// Determines the kind of a column from the place and form of its values.
-    fn kind(&self, (_, paths): &ListColumn) -> ColumnKind {
+    fn kind(&self, (_, paths): &ListColumn) -> ColumnContent {
         let mut found = self.values.iter().filter_map(|value| first(value, paths)).peekable();
         if found.peek().is_none() {
-            return ColumnKind::Text;
+            return ColumnContent::Text;
         }
         let is_at = |ends: &[&str]| paths.iter().any(|path| ends.iter().any(|e| path.ends_with(e)));
         if is_at(&["/id"]) {
-            return ColumnKind::Id;
+            return ColumnContent::Id;
         }
         if is_at(&["_at", "/at"]) {
-            return ColumnKind::Time;
+            return ColumnContent::Time;
         }
         if is_at(&["/status", "/enabled", "/answers", "/active"]) {
-            return ColumnKind::State;
+            return ColumnContent::State;
         }
-        if found.all(Value::is_number) { ColumnKind::Number } else { ColumnKind::Text }
+        if found.all(Value::is_number) { ColumnContent::Number } else { ColumnContent::Text }
     }
 
-    fn column_cells(&self, (_, paths): &ListColumn, kind: ColumnKind, now: Timestamp) -> Vec<Cell> {
+    fn column_cells(
+        &self,
+        (_, paths): &ListColumn,
+        kind: ColumnContent,
+        now: Timestamp,
+    ) -> Vec<Cell> {
         let found = self.values.iter().map(|value| first(value, paths));
         match kind {
-            ColumnKind::Id => {
+            ColumnContent::Id => {
                 let ids: Vec<String> = found.map(|id| id.map(inline).unwrap_or_default()).collect();
                 let shown = if self.look.is_wide { ids } else { shorten_ids(&ids) };
                 shown.iter().map(|id| self.dim(id)).collect()
             }
-            ColumnKind::Time => found
+            ColumnContent::Time => found
                 .map(|time| Cell::new(time.map(|t| self.time(t, now)).unwrap_or_default()))
                 .collect(),
-            ColumnKind::State => self
+            ColumnContent::State => self
                 .values
                 .iter()
                 .zip(found)
                 .map(|(value, state)| self.state(value, state))
                 .collect(),
-            ColumnKind::Number | ColumnKind::Text => {
+            ColumnContent::Number | ColumnContent::Text => {
                 let text = |value: Option<&Value>| value.map(|v| self.text(v)).unwrap_or_default();
                 found.map(|value| Cell::new(text(value))).collect()
             }
@@ -144,12 +150,12 @@ impl ListTable<'_> {
         let look = self.look;
         match value {
             None => Cell::new(""),
-            Some(Value::Bool(false)) => StateTone::Quiet.cell("no".to_owned(), look),
+            Some(Value::Bool(false)) => ScreenTone::Quiet.cell("no".to_owned(), look),
             Some(Value::Number(status)) => {
                 let tone = match status.as_u64().unwrap_or_default() {
                     ..400 => return Cell::new(status),
-                    400..500 => StateTone::Warning,
-                    _ => StateTone::Bad,
+                    400..500 => ScreenTone::Warning,
+                    _ => ScreenTone::Bad,
                 };
                 tone.cell(status.to_string(), look)
             }

@@ -5,7 +5,7 @@ use comfy_table::{Attribute, Cell, Color};
 
 /// How much attention a state needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StateTone {
+pub enum ScreenTone {
     /// All is well.
     Good,
     /// Waits for its time, or runs.
@@ -18,7 +18,7 @@ pub enum StateTone {
     Quiet,
 }
 
-impl StateTone {
+impl ScreenTone {
     /// Returns the sign before the word, and its substitute without UTF-8.
     const fn signs(self) -> (&'static str, &'static str) {
         match self {
@@ -77,14 +77,14 @@ pub fn delivery_state(
     status: &str,
     attempts: u64,
     look: ScreenLook,
-) -> Option<(StateTone, String)> {
+) -> Option<(ScreenTone, String)> {
     let (tone, signs) = match status {
-        "delivered" => (StateTone::Good, StateTone::Good.signs()),
-        "pending" if attempts > 0 => (StateTone::Warning, ("↻", "re")),
-        "pending" | "leased" => (StateTone::Waiting, StateTone::Waiting.signs()),
-        "dead" => (StateTone::Bad, StateTone::Bad.signs()),
-        "superseded" => (StateTone::Quiet, ("⋎", ">>")),
-        "cancelled" => (StateTone::Quiet, StateTone::Quiet.signs()),
+        "delivered" => (ScreenTone::Good, ScreenTone::Good.signs()),
+        "pending" if attempts > 0 => (ScreenTone::Warning, ("↻", "re")),
+        "pending" | "leased" => (ScreenTone::Waiting, ScreenTone::Waiting.signs()),
+        "dead" => (ScreenTone::Bad, ScreenTone::Bad.signs()),
+        "superseded" => (ScreenTone::Quiet, ("⋎", ">>")),
+        "cancelled" => (ScreenTone::Quiet, ScreenTone::Quiet.signs()),
         _ => return None,
     };
     let sign = if look.has_signs { signs.0 } else { signs.1 };

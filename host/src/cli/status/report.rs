@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cli::screen::ScreenLook;
 use crate::cli::screen::age::short_span;
-use crate::cli::screen::state::StateTone;
+use crate::cli::screen::state::ScreenTone;
 use crate::time::timestamp::Timestamp;
 
 /// A list, and whether there is more than was read.
@@ -38,7 +38,7 @@ pub struct ServerFacts {
 /// One line about something unusual.
 #[derive(Debug)]
 struct StatusLine {
-    tone: StateTone,
+    tone: ScreenTone,
     kind: &'static str,
     name: String,
     state: &'static str,
@@ -124,7 +124,7 @@ impl StatusReport {
         if !facts.is_ready {
             lines.push(StatusLine {
                 next: Some("waybill doctor".to_owned()),
-                ..StatusLine::new(StateTone::Bad, "server", facts.server.clone(), "not ready")
+                ..StatusLine::new(ScreenTone::Bad, "server", facts.server.clone(), "not ready")
             });
         }
         lines.extend(facts.judge_nodes());
@@ -135,9 +135,9 @@ impl StatusReport {
         lines.extend(values(facts.sources.as_ref()).iter().filter_map(judge_source));
         // Lines that need a person come first.
         lines.sort_by_key(|line| match line.tone {
-            StateTone::Bad => 0,
-            StateTone::Warning => 1,
-            StateTone::Waiting | StateTone::Good | StateTone::Quiet => 2,
+            ScreenTone::Bad => 0,
+            ScreenTone::Warning => 1,
+            ScreenTone::Waiting | ScreenTone::Good | ScreenTone::Quiet => 2,
         });
         let mut report = Self { facts, lines };
         for line in &mut report.lines {
@@ -149,7 +149,7 @@ impl StatusReport {
 
     /// Returns whether nothing needs attention. Objects that an operator paused do not.
     pub fn is_well(&self) -> bool {
-        self.lines.iter().all(|line| line.tone == StateTone::Quiet)
+        self.lines.iter().all(|line| line.tone == ScreenTone::Quiet)
     }
 
     /// Returns the names of the lists that the token may not read.
@@ -202,19 +202,20 @@ impl StatusReport {
         }
         if let Some(next) = self.lines.iter().find_map(|line| line.next.as_deref()) {
             let arrow = if look.has_signs { "→" } else { "->" };
-            out.push(StateTone::Quiet.paint(&format!("{arrow} {next}"), look));
+            out.push(ScreenTone::Quiet.paint(&format!("{arrow} {next}"), look));
         }
         out
     }
 
     fn headline(&self, look: ScreenLook, now: Timestamp) -> String {
-        let attention = self.lines.iter().filter(|line| line.tone != StateTone::Quiet);
-        let (bad, count) = attention
-            .fold((false, 0), |(bad, count), line| (bad || line.tone == StateTone::Bad, count + 1));
+        let attention = self.lines.iter().filter(|line| line.tone != ScreenTone::Quiet);
+        let (bad, count) = attention.fold((false, 0), |(bad, count), line| {
+            (bad || line.tone == ScreenTone::Bad, count + 1)
+        });
         let tone = match (bad, count) {
-            (true, _) => StateTone::Bad,
-            (false, 0) => StateTone::Good,
-            (false, _) => StateTone::Warning,
+            (true, _) => ScreenTone::Bad,
+            (false, 0) => ScreenTone::Good,
+            (false, _) => ScreenTone::Warning,
         };
         let sentence = match count {
             0 => "Everything is well.".to_owned(),
@@ -264,7 +265,7 @@ impl ServerFacts {
         (versions.len() > 1).then(|| StatusLine {
             reason: format!("versions {}", versions.into_iter().collect::<Vec<_>>().join(", ")),
             next: Some("waybill node list".to_owned()),
-            ..StatusLine::new(StateTone::Warning, "nodes", String::new(), "different")
+            ..StatusLine::new(ScreenTone::Warning, "nodes", String::new(), "different")
         })
     }
 
@@ -274,11 +275,11 @@ impl ServerFacts {
         let waiting = Some(self.count_waiting(id));
         if endpoint.get("enabled") == Some(&json!(false)) {
             let reason = "the endpoint is disabled".to_owned();
-            let line = StatusLine::new(StateTone::Quiet, "endpoint", name, "paused");
+            let line = StatusLine::new(ScreenTone::Quiet, "endpoint", name, "paused");
             return Some(StatusLine { reason, waiting, ..line });
         }
         if let Some(warning) = text(endpoint, "/warning") {
-            let line = StatusLine::new(StateTone::Bad, "endpoint", name, "failing");
+            let line = StatusLine::new(ScreenTone::Bad, "endpoint", name, "failing");
             return Some(StatusLine { reason: warning.to_owned(), waiting, ..line });
         }
         let since = self.retries_of(id).filter_map(|one| time(one, "/created_at")).min()?;
@@ -288,7 +289,7 @@ impl ServerFacts {
             since: Some(since),
             waiting,
             next: Some(format!("waybill endpoint test {name}")),
-            ..StatusLine::new(StateTone::Bad, "endpoint", name, "failing")
+            ..StatusLine::new(ScreenTone::Bad, "endpoint", name, "failing")
         })
     }
 
@@ -302,7 +303,7 @@ impl ServerFacts {
             reason: format!("{}{more}, the newest: {place} {reason}", list.values.len()),
             since: time(newest, "/created_at"),
             next: Some("waybill dead-letter list".to_owned()),
-            ..StatusLine::new(StateTone::Bad, "dead letters", String::new(), "dead")
+            ..StatusLine::new(ScreenTone::Bad, "dead letters", String::new(), "dead")
         })
     }
 }
@@ -311,13 +312,13 @@ fn judge_source(source: &Value) -> Option<StatusLine> {
     let name = name_of(source);
     if source.get("enabled") == Some(&json!(false)) {
         let reason = "the source is disabled".to_owned();
-        let line = StatusLine::new(StateTone::Quiet, "source", name, "paused");
+        let line = StatusLine::new(ScreenTone::Quiet, "source", name, "paused");
         return Some(StatusLine { reason, ..line });
     }
     let next = Some(format!("waybill source show {name}"));
     if let Some(error) = text(source, "/run/error") {
         let since = time(source, "/run/finished_at");
-        let line = StatusLine::new(StateTone::Bad, "source", name, "failing");
+        let line = StatusLine::new(ScreenTone::Bad, "source", name, "failing");
         return Some(StatusLine { reason: error.to_owned(), since, next, ..line });
     }
     let error = text(source, "/status/last_error")?;
@@ -326,12 +327,12 @@ fn judge_source(source: &Value) -> Option<StatusLine> {
     if time(source, "/status/last_success_at") > since {
         return None;
     }
-    let line = StatusLine::new(StateTone::Warning, "source", name, "refusing");
+    let line = StatusLine::new(ScreenTone::Warning, "source", name, "refusing");
     Some(StatusLine { reason: error.to_owned(), since, next, ..line })
 }
 
 impl StatusLine {
-    const fn new(tone: StateTone, kind: &'static str, name: String, state: &'static str) -> Self {
+    const fn new(tone: ScreenTone, kind: &'static str, name: String, state: &'static str) -> Self {
         let (since, waiting, next) = (None, None, None);
         Self { tone, kind, name, state, reason: String::new(), since, waiting, next }
     }
@@ -344,7 +345,7 @@ impl StatusLine {
             "reason": self.reason,
             "since": self.since,
             "waiting": self.waiting,
-            "needs_attention": self.tone != StateTone::Quiet,
+            "needs_attention": self.tone != ScreenTone::Quiet,
         })
     }
 

@@ -1,69 +1,75 @@
 //! Rules for staff, customers, contacts, leads and notes.
 
-use super::When::{Becomes, Changed, Gone, New, Renewed, Set, SetLater, Turns, Updated};
-use super::Where::Is;
-use super::{Data, Rule};
+use super::ChangeCondition::{Becomes, Changed, Gone, New, Renewed, Set, SetLater, Turns, Updated};
+use super::ValueCondition::Is;
+use super::{EventRule, RuleData};
 
 /// A role is a name for a set of permissions, so other permissions are another role: the derivation
 /// rules say so.
-pub const STAFF: &[Rule] = &[
-    Rule::new("staff.created", &[New(&[])]),
-    Rule::new("staff.updated", &[Updated]),
-    Rule::new("staff.role_changed", &[Changed("role"), Changed("admin"), Changed("permissions")])
-        .data(Data::Change("role")),
-    Rule::new("staff.permissions_changed", &[Changed("permissions")])
-        .data(Data::List("permissions")),
-    Rule::new("staff.activated", &[Turns("active", "0", "1")]).data(Data::Change("active")),
-    Rule::new("staff.deactivated", &[Turns("active", "1", "0")]).data(Data::Change("active")),
-    Rule::new("staff.password_changed", &[Renewed("last_password_change")]),
-    Rule::new("staff.login", &[Renewed("last_login")]),
-    Rule::new("staff.deleted", &[Gone]).data(Data::Departure),
+pub const STAFF: &[EventRule] = &[
+    EventRule::new("staff.created", &[New(&[])]),
+    EventRule::new("staff.updated", &[Updated]),
+    EventRule::new(
+        "staff.role_changed",
+        &[Changed("role"), Changed("admin"), Changed("permissions")],
+    )
+    .data(RuleData::Change("role")),
+    EventRule::new("staff.permissions_changed", &[Changed("permissions")])
+        .data(RuleData::List("permissions")),
+    EventRule::new("staff.activated", &[Turns("active", "0", "1")])
+        .data(RuleData::Change("active")),
+    EventRule::new("staff.deactivated", &[Turns("active", "1", "0")])
+        .data(RuleData::Change("active")),
+    EventRule::new("staff.password_changed", &[Renewed("last_password_change")]),
+    EventRule::new("staff.login", &[Renewed("last_login")]),
+    EventRule::new("staff.deleted", &[Gone]).data(RuleData::Departure),
 ];
 
-pub const CLIENTS: &[Rule] = &[
-    Rule::new("customer.created", &[New(&[])]),
-    Rule::new("customer.updated", &[Updated]),
-    Rule::new("customer.status_changed", &[Changed("active")]).data(Data::Change("active")),
-    Rule::new("customer.group_changed", &[Changed("groups")]).data(Data::List("groups")),
-    Rule::new("customer.deleted", &[Gone]),
+pub const CLIENTS: &[EventRule] = &[
+    EventRule::new("customer.created", &[New(&[])]),
+    EventRule::new("customer.updated", &[Updated]),
+    EventRule::new("customer.status_changed", &[Changed("active")])
+        .data(RuleData::Change("active")),
+    EventRule::new("customer.group_changed", &[Changed("groups")]).data(RuleData::List("groups")),
+    EventRule::new("customer.deleted", &[Gone]),
 ];
 
-pub const CONTACTS: &[Rule] = &[
-    Rule::new("contact.created", &[New(&[])]),
-    Rule::new("customer.contact_added", &[New(&[])])
+pub const CONTACTS: &[EventRule] = &[
+    EventRule::new("contact.created", &[New(&[])]),
+    EventRule::new("customer.contact_added", &[New(&[])])
         .alias_of("contact.created")
         .about("clients", "contact"),
-    Rule::new("contact.updated", &[Updated]),
-    Rule::new("customer.contact_updated", &[Updated])
+    EventRule::new("contact.updated", &[Updated]),
+    EventRule::new("customer.contact_updated", &[Updated])
         .alias_of("contact.updated")
         .about("clients", "contact"),
-    Rule::new("contact.status_changed", &[Changed("active")]).data(Data::Change("active")),
-    Rule::new("contact.email_verified", &[SetLater("email_verified_at")]),
-    Rule::new("contact.deleted", &[Gone]),
-    Rule::new("customer.contact_deleted", &[Gone])
+    EventRule::new("contact.status_changed", &[Changed("active")]).data(RuleData::Change("active")),
+    EventRule::new("contact.email_verified", &[SetLater("email_verified_at")]),
+    EventRule::new("contact.deleted", &[Gone]),
+    EventRule::new("customer.contact_deleted", &[Gone])
         .alias_of("contact.deleted")
         .about("clients", "contact"),
 ];
 
-pub const LEADS: &[Rule] = &[
-    Rule::new("lead.created", &[New(&[])]),
-    Rule::new("lead.updated", &[Updated]),
-    Rule::new("lead.assigned", &[Renewed("assigned")]).data(Data::Change("assigned")),
-    Rule::new("lead.status_changed", &[Changed("status")]).data(Data::Change("status")),
-    Rule::new("lead.converted", &[Set("date_converted")]).data(Data::Customer),
-    Rule::new("lead.lost", &[Becomes("lost", "1")]),
-    Rule::new("lead.junk", &[Becomes("junk", "1")]),
-    Rule::new("lead.deleted", &[Gone]),
+pub const LEADS: &[EventRule] = &[
+    EventRule::new("lead.created", &[New(&[])]),
+    EventRule::new("lead.updated", &[Updated]),
+    EventRule::new("lead.assigned", &[Renewed("assigned")]).data(RuleData::Change("assigned")),
+    EventRule::new("lead.status_changed", &[Changed("status")]).data(RuleData::Change("status")),
+    EventRule::new("lead.converted", &[Set("date_converted")]).data(RuleData::Customer),
+    EventRule::new("lead.lost", &[Becomes("lost", "1")]),
+    EventRule::new("lead.junk", &[Becomes("junk", "1")]),
+    EventRule::new("lead.deleted", &[Gone]),
 ];
 
-pub const NOTES: &[Rule] = &[
-    Rule::new("note.created", &[New(&[])]),
-    Rule::new("customer.note_added", &[New(&[Is("rel_type", "customer")])])
+pub const NOTES: &[EventRule] = &[
+    EventRule::new("note.created", &[New(&[])]),
+    EventRule::new("customer.note_added", &[New(&[Is("rel_type", "customer")])])
         .alias_of("note.created")
         .about("clients", "note"),
-    Rule::new("lead.note_added", &[New(&[Is("rel_type", "lead")])])
+    EventRule::new("lead.note_added", &[New(&[Is("rel_type", "lead")])])
         .alias_of("note.created")
         .about("leads", "note"),
-    Rule::new("note.updated", &[Updated]),
-    Rule::new("note.deleted", &[Gone]),
+    EventRule::new("note.updated", &[Updated]),
+    EventRule::new("note.deleted", &[Gone]),
 ];

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::fixture::{self, NOW, Step};
 use super::scan::{Source, names};
 use crate::crm::derive::{DerivedEvent, ScanPurpose};
-use crate::crm::rules::{Rule, WITHOUT_TRACE};
+use crate::crm::rules::{EventRule, WITHOUT_TRACE};
 use crate::crm::tables;
 
 fn catalogued() -> Vec<Value> {
@@ -18,7 +18,7 @@ fn catalogued() -> Vec<Value> {
     all["events"].as_array().unwrap().clone()
 }
 
-fn rules() -> impl Iterator<Item = &'static Rule> {
+fn rules() -> impl Iterator<Item = &'static EventRule> {
     tables::ALL.iter().flat_map(|table| table.rules)
 }
 
@@ -92,34 +92,43 @@ fn rules_and_catalogue_name_the_same_events_and_aliases() {
 /// A rule names columns by text; one that its table does not have would never hold.
 #[test]
 fn rules_name_columns_that_are_read() {
-    use crate::crm::rules::{When, Where};
+    use crate::crm::rules::{ChangeCondition, ValueCondition};
     for table in tables::ALL {
         let is_read =
             |column: &str| table.columns.contains(&column) || table.list(column).is_some();
         for rule in table.rules {
-            let of_where = |condition: &Where| match condition {
-                Where::Is(column, _)
-                | Where::IsNot(column, _)
-                | Where::OneOf(column, _)
-                | Where::IsSet(column)
-                | Where::IsEmpty(column)
-                | Where::Above0(column)
-                | Where::Below0(column) => *column,
+            let of_where = |condition: &ValueCondition| match condition {
+                ValueCondition::Is(column, _)
+                | ValueCondition::IsNot(column, _)
+                | ValueCondition::OneOf(column, _)
+                | ValueCondition::IsSet(column)
+                | ValueCondition::IsEmpty(column)
+                | ValueCondition::Above0(column)
+                | ValueCondition::Below0(column) => *column,
             };
             for when in rule.when {
                 let columns: Vec<&str> = match when {
-                    When::New(conditions) => conditions.iter().map(of_where).collect(),
-                    When::Gone | When::Updated => Vec::new(),
-                    When::Changed(c) | When::Renewed(c) | When::Set(c) | When::SetLater(c) => {
+                    ChangeCondition::New(conditions) => conditions.iter().map(of_where).collect(),
+                    ChangeCondition::Gone | ChangeCondition::Updated => Vec::new(),
+                    ChangeCondition::Changed(c)
+                    | ChangeCondition::Renewed(c)
+                    | ChangeCondition::Set(c)
+                    | ChangeCondition::SetLater(c) => {
                         vec![c]
                     }
-                    When::Turns(c, ..) | When::Leaves(c, _) | When::Becomes(c, _) => vec![c],
-                    When::CompletesMilestone => vec!["milestone", "status", "rel_type", "rel_id"],
-                    When::Due(due) => {
+                    ChangeCondition::Turns(c, ..)
+                    | ChangeCondition::Leaves(c, _)
+                    | ChangeCondition::Becomes(c, _) => vec![c],
+                    ChangeCondition::CompletesMilestone => {
+                        vec!["milestone", "status", "rel_type", "rel_id"]
+                    }
+                    ChangeCondition::Due(due) => {
                         let conditions = due.when.iter().map(of_where);
                         conditions.chain([due.date]).chain(due.told.map(|(c, _)| c)).collect()
                     }
-                    When::Unanswered => vec!["created_at", "invoice_id", "payment_gateway"],
+                    ChangeCondition::Unanswered => {
+                        vec!["created_at", "invoice_id", "payment_gateway"]
+                    }
                 };
                 for column in columns {
                     assert!(is_read(column), "{}: {}.{column}", rule.event, table.name);

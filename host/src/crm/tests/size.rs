@@ -61,7 +61,7 @@ fn hashes_are_made_as_they_were_stored() {
     let row: CrmRow = cells.into_iter().map(|(column, cell)| (column, text(cell))).collect();
     assert_eq!(snapshot::hash_row(table, &row).to_string(), "63e09d9a4f072649616e5e673c384980");
     let numbers = cells.map(|(column, cell)| {
-        (column, CellValue::read(text(cell), crate::crm::row::ColumnKind::Number))
+        (column, CellValue::read(text(cell), crate::crm::row::CrmColumnKind::Number))
     });
     assert_eq!(
         snapshot::hash_row(table, &numbers.into_iter().collect()),

@@ -9,7 +9,7 @@ use crate::crm::row::{CellValue, CrmRow};
 type Value = Option<String>;
 
 #[derive(Debug, Clone, Default)]
-struct Data {
+struct TableRows {
     defaults: Vec<(String, Value)>,
     rows: Vec<BTreeMap<String, Value>>,
 }
@@ -17,7 +17,7 @@ struct Data {
 /// Tables with rows.
 #[derive(Debug, Clone, Default)]
 pub struct Database {
-    tables: BTreeMap<String, Data>,
+    tables: BTreeMap<String, TableRows>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -138,7 +138,7 @@ impl Parser {
 impl Database {
     /// Empty tables as `CREATE TABLE` describes them, a column a line.
     pub fn create(ddl: &str) -> Self {
-        let mut tables: BTreeMap<String, Data> = BTreeMap::new();
+        let mut tables: BTreeMap<String, TableRows> = BTreeMap::new();
         let mut current = String::new();
         for line in ddl.lines() {
             let Some(name) = line.split('`').nth(1) else { continue };
@@ -175,7 +175,7 @@ impl Database {
         }
     }
 
-    fn table(&mut self, name: &str) -> &mut Data {
+    fn table(&mut self, name: &str) -> &mut TableRows {
         self.tables.get_mut(name).unwrap_or_else(|| panic!("no table {name}"))
     }
 

@@ -9,7 +9,7 @@ use super::pace;
 use crate::crm::known::RowReference;
 use crate::crm::lists;
 use crate::crm::options::{self, CrmOptions};
-use crate::crm::row::{CellValue, ColumnKind, CrmRow};
+use crate::crm::row::{CellValue, CrmColumnKind, CrmRow};
 use crate::crm::tables::{self, ChildList, CrmTable};
 use crate::model::database_source::DatabaseSettings;
 use std::borrow::Cow;
@@ -53,22 +53,22 @@ pub struct DatabaseShape(HashMap<String, TableColumns>);
 #[derive(Debug, Default)]
 struct TableColumns {
     names: Vec<String>,
-    kinds: HashMap<String, ColumnKind>,
+    kinds: HashMap<String, CrmColumnKind>,
 }
 
 impl TableColumns {
-    fn kind(&self, column: &str) -> ColumnKind {
-        self.kinds.get(column).copied().unwrap_or(ColumnKind::Other)
+    fn kind(&self, column: &str) -> CrmColumnKind {
+        self.kinds.get(column).copied().unwrap_or(CrmColumnKind::Other)
     }
 }
 
 /// Returns the kind of values that a column of this SQL type holds.
-fn column_kind(data_type: &str) -> ColumnKind {
+fn column_kind(data_type: &str) -> CrmColumnKind {
     match data_type.to_lowercase().as_str() {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "float"
-        | "double" => ColumnKind::Number,
-        "date" | "datetime" | "timestamp" => ColumnKind::Date,
-        _ => ColumnKind::Other,
+        | "double" => CrmColumnKind::Number,
+        "date" | "datetime" | "timestamp" => CrmColumnKind::Date,
+        _ => CrmColumnKind::Other,
     }
 }
 
@@ -83,7 +83,7 @@ impl DatabaseShape {
         let of = self.0.get(table);
         let mut row = CrmRow::default();
         for (n, column) in columns.iter().enumerate() {
-            let kind = of.map_or(ColumnKind::Other, |of| of.kind(column));
+            let kind = of.map_or(CrmColumnKind::Other, |of| of.kind(column));
             row.push(column.clone(), CellValue::read(text_at(cells, n), kind));
         }
         row

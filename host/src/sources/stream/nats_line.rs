@@ -1,7 +1,7 @@
 //! A connection to NATS on which one request is under way at a time.
 
 use crate::channels::nats_channel::nats_login::{NatsConnection, NatsLogin};
-use crate::channels::nats_channel::wire::{Oversize, ServerFrame, ServerMessage, take_frame};
+use crate::channels::nats_channel::wire::{OversizePolicy, ServerFrame, ServerMessage, take_frame};
 use crate::channels::publish::PublishError;
 use crate::net::http_client::DeliveryClient;
 use crate::sources::RunFailed;
@@ -167,7 +167,7 @@ impl NatsLine {
     /// Returns the next message. Answers the server's signs of life.
     async fn next_message(&mut self) -> Result<ServerMessage, RunFailed> {
         loop {
-            let oversize = Oversize::LeaveOut(self.max_message);
+            let oversize = OversizePolicy::LeaveOut(self.max_message);
             let frame = take_frame(&mut self.connection.bytes, oversize)?;
             match frame {
                 Some(ServerFrame::Message(message)) => {

@@ -26,12 +26,12 @@ impl SourceRun {
 
     /// Returns why the source refuses these events, or `None` if it takes them. Fails if it is paused.
     pub fn find_refusal(&self, events: &[IncomingEvent]) -> Result<Option<String>, RunFailed> {
-        let topology = self.current_settings();
-        let source = topology.find_source(&self.source().settings.name);
+        let snapshot = self.current_settings();
+        let source = snapshot.find_source(&self.source().settings.name);
         if !source.is_some_and(|source| source.settings.enabled) {
             return Err(RunFailed::new("the source was paused, renamed or deleted"));
         }
-        let faults = check_sources(&topology, events, events.len() > 1).err();
+        let faults = check_sources(&snapshot, events, events.len() > 1).err();
         Ok(faults.and_then(|faults| faults.into_iter().next()).map(|fault| fault.message))
     }
 

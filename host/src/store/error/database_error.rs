@@ -25,7 +25,7 @@ pub enum DatabaseError {
 }
 
 /// The classes of errors, by what a caller can do.
-enum ErrorClass {
+enum DatabaseErrorClass {
     /// The data itself was refused: a constraint, or a value that the database cannot hold.
     Refused,
     /// Another transaction conflicted. A retry succeeds.
@@ -37,12 +37,12 @@ enum ErrorClass {
 }
 
 impl DatabaseError {
-    fn class(&self) -> ErrorClass {
+    fn class(&self) -> DatabaseErrorClass {
         match self {
             Self::Sqlite(error) => sqlite_class(error),
             Self::Postgres(error) => postgres_class(error),
             Self::NoFreeConnection | Self::FileReplaced | Self::TooSlow(_) => {
-                ErrorClass::Unavailable
+                DatabaseErrorClass::Unavailable
             }
         }
     }
@@ -86,18 +86,18 @@ impl DatabaseError {
     }
 
     pub fn is_damage(&self) -> bool {
-        matches!(self.class(), ErrorClass::Damaged)
+        matches!(self.class(), DatabaseErrorClass::Damaged)
     }
 }
 
-fn sqlite_class(error: &rusqlite::Error) -> ErrorClass {
+fn sqlite_class(error: &rusqlite::Error) -> DatabaseErrorClass {
     use rusqlite::ErrorCode::{
         ConstraintViolation, DatabaseCorrupt, NotADatabase, TooBig, TypeMismatch,
     };
     match error.sqlite_error_code() {
-        Some(ConstraintViolation | TooBig | TypeMismatch) => ErrorClass::Refused,
-        Some(DatabaseCorrupt | NotADatabase) => ErrorClass::Damaged,
-        Some(_) | None => ErrorClass::Unavailable,
+        Some(ConstraintViolation | TooBig | TypeMismatch) => DatabaseErrorClass::Refused,
+        Some(DatabaseCorrupt | NotADatabase) => DatabaseErrorClass::Damaged,
+        Some(_) | None => DatabaseErrorClass::Unavailable,
     }
 }
 
@@ -110,31 +110,37 @@ const COLLAPSE_INDEX: &str = "delivery_collapse";
 /// Classifies by the error codes in appendix A of PostgreSQL's manual: 22 data exception, 23
 /// integrity constraint violation, 54 program limit exceeded, such as a text that is too long for
 /// an index. XX001 and XX002 are damaged data and a damaged index.
-fn postgres_class(error: &sqlx::Error) -> ErrorClass {
+fn postgres_class(error: &sqlx::Error) -> DatabaseErrorClass {
     let Some(answer) = error.as_database_error() else {
         let is_refused = matches!(error, sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_));
-        return if is_refused { ErrorClass::Refused } else { ErrorClass::Unavailable };
+        return if is_refused {
+            DatabaseErrorClass::Refused
+        } else {
+            DatabaseErrorClass::Unavailable
+        };
     };
     let code = answer.code().unwrap_or_default();
     let is_race = matches!(&*code, SERIALIZATION_FAILURE | DEADLOCK)
         || answer.constraint() == Some(COLLAPSE_INDEX);
     if is_race {
-        ErrorClass::Raced
+        DatabaseErrorClass::Raced
     } else if matches!(&*code, "XX001" | "XX002") {
-        ErrorClass::Damaged
+        DatabaseErrorClass::Damaged
     } else if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) {
-        ErrorClass::Refused
+        DatabaseErrorClass::Refused
     } else {
-        ErrorClass::Unavailable
+        DatabaseErrorClass::Unavailable
     }
 }
 
 impl From<DatabaseError> for StoreError {
     fn from(error: DatabaseError) -> Self {
         match error.class() {
-            ErrorClass::Refused => Self::Refused(Arc::new(error)),
-            ErrorClass::Raced => Self::Raced,
-            ErrorClass::Damaged | ErrorClass::Unavailable => Self::Unavailable(Arc::new(error)),
+            DatabaseErrorClass::Refused => Self::Refused(Arc::new(error)),
+            DatabaseErrorClass::Raced => Self::Raced,
+            DatabaseErrorClass::Damaged | DatabaseErrorClass::Unavailable => {
+                Self::Unavailable(Arc::new(error))
+            }
         }
     }
 }
