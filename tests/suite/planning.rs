@@ -14,7 +14,7 @@ const DEAD: &str = "/api/v1/dead-letters";
 
 /// Starts a world with the module `hostile` and the endpoints `sink` and `other`, which have no
 /// subscriptions.
-async fn world_with_hostile(backend: Backend) -> Option<(World, Receiver)> {
+pub(crate) async fn world_with_hostile(backend: Backend) -> Option<(World, Receiver)> {
     let component = guest("hostile")?;
     let world = World::start(backend).await?;
     let receiver = Receiver::start().await;
@@ -28,7 +28,7 @@ async fn world_with_hostile(backend: Backend) -> Option<(World, Receiver)> {
 }
 
 /// Creates a flow for `hostile.*` with the module this many times.
-async fn chain(world: &World, modules: usize, more: &Value) {
+pub(crate) async fn chain(world: &World, modules: usize, more: &Value) {
     let modules = vec![json!({"name": "hostile"}); modules];
     let flow = json!({"name": "chain", "events": ["hostile.*"], "modules": modules,
                       "endpoints": ["sink", "other"]});

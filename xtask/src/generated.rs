@@ -16,9 +16,10 @@ struct Generated {
     text: String,
 }
 
-/// Writes every generated file.
+/// Writes every generated file. Builds the tests too, because a build of the program alone would
+/// compile 90 crates again with other features.
 pub(crate) async fn write() -> Result<()> {
-    for file in files(Built::program_alone().await?).await? {
+    for file in files(Built::with_tests().await?).await? {
         if let Some(folder) = file.path.parent() {
             std::fs::create_dir_all(folder)?;
         }

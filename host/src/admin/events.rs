@@ -4,6 +4,7 @@ pub mod answer;
 pub mod detail;
 pub mod empty;
 pub mod looking;
+pub mod module_output;
 pub mod outcome;
 pub mod steps;
 pub mod trace;

@@ -11,7 +11,11 @@ pub fn tell_alert(finding: &AlertFinding) -> String {
     let value = tell_value(finding.metric, finding.value);
     let kind = finding.subject.kind.as_str();
     let told = match finding.metric {
-        AlertMetric::DeadLetters => format!("{kind} `{name}` has dead letters: {value}"),
+        AlertMetric::DeadLetters => match finding.value {
+            0 => format!("{kind} `{name}` has no dead letters left"),
+            1 => format!("{kind} `{name}` has a dead letter"),
+            _ => format!("{kind} `{name}` has {value} dead letters"),
+        },
         AlertMetric::FailureRate => {
             format!("{value} of the attempts at endpoint `{name}` failed in the last 15 minutes")
         }
@@ -35,7 +39,7 @@ pub fn tell_alert(finding: &AlertFinding) -> String {
     let detail =
         if finding.detail.is_empty() { String::new() } else { format!(" ({})", finding.detail) };
     match finding.state {
-        AlertState::Resolved => format!("over: {told}{detail}"),
+        AlertState::Resolved => format!("resolved: {told}{detail}"),
         AlertState::Pending | AlertState::Firing => format!("{told}{detail}"),
     }
 }

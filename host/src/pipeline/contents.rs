@@ -81,6 +81,10 @@ struct KeptDispatch {
     dedupe_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ordering_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
     /// The id of a payload that goes to this endpoint alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<EventId>,
@@ -197,7 +201,12 @@ impl StepKeeper {
     }
 
     fn keep_dispatch(&mut self, dispatch: &ModuleDispatch, draft: Option<EventId>) {
-        let keys = [dispatch.dedupe_key.as_ref(), dispatch.ordering_key.as_ref()];
+        let keys = [
+            &dispatch.dedupe_key,
+            &dispatch.ordering_key,
+            &dispatch.cancel_key,
+            &dispatch.operation,
+        ];
         let texts = keys.into_iter().flatten().chain([&dispatch.destination]);
         if !self.take_frame(texts, &dispatch.attributes) {
             return;
@@ -209,6 +218,8 @@ impl StepKeeper {
             delay_seconds: dispatch.delay_seconds,
             dedupe_key: dispatch.dedupe_key.clone(),
             ordering_key: dispatch.ordering_key.clone(),
+            cancel_key: dispatch.cancel_key.clone(),
+            operation: dispatch.operation.clone(),
             id: dispatch.id,
             attributes: dispatch.attributes.iter().cloned().collect(),
             data,

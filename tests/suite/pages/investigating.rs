@@ -2,6 +2,7 @@
 //! run, and the stream that informs open pages of news.
 
 use super::{Operator, hidden_value};
+use crate::planning::{chain, world_with_hostile};
 use crate::support::{endpoint_with, invoice};
 use hyper::StatusCode;
 use rstest::rstest;
@@ -218,4 +219,31 @@ async fn replays_at_a_rate_show_how_far_they_are_and_can_be_stopped() {
     assert!(page.contains("2 replays were called off"), "{page}");
     let left = world.get(dead).await;
     assert!(left.as_array().unwrap().iter().all(|one| one["replayed_at"].is_null()), "{left:#}");
+}
+
+/// Three modules in a row: the page of the event compares each payload with the one before it.
+#[tokio::test]
+async fn a_trace_shows_what_each_module_changed() {
+    let Some((world, receiver)) = world_with_hostile(Sqlite).await else { return };
+    chain(&world, 3, &json!({})).await;
+    let last = json!({"do": "tell", "mark": "last"});
+    let third = json!({"do": "draft", "payload": last, "mark": "<b>third</b>"});
+    let second = json!({"do": "draft", "payload": third, "mark": "second"});
+    let first = json!({"do": "draft", "kind": "ledger.entry", "payload": second, "mark": "first"});
+    let id = world.event(&json!({"type": "hostile.order", "data": first})).await;
+    receiver.first("/sink").await;
+    let trace = world.get(&format!("/api/v1/events/{id}")).await;
+    let steps = trace["steps"].as_array().unwrap().iter().enumerate();
+    let changing: Vec<usize> =
+        steps.filter(|(_, step)| step["drafts"].is_array()).map(|(n, _)| n).collect();
+    assert_eq!(changing.len(), 3, "{trace:#}");
+    let operator = Operator::sign_in(&world, ADMIN_TOKEN).await;
+    let marks = [("first", "second"), ("second", "&lt;b&gt;third"), ("&lt;b&gt;third", "last")];
+    for (n, (before, after)) in changing.into_iter().zip(marks) {
+        let page = operator.page(&format!("/admin/events/{id}?step=s{n}")).await;
+        let detail = page.split("id=\"detail\"").nth(1).unwrap();
+        let (given, made) = (detail.find(before), detail.find(after));
+        assert!(detail.contains("Changes of the payload") && given < made, "{n}: {detail}");
+        assert!(given.is_some() && !detail.contains("<b>third"), "{n}: {detail}");
+    }
 }

@@ -1,13 +1,14 @@
 //! The chosen step beside the timeline: the captured data, a module's result, or an attempt.
 
 use super::answer::{capitalise, tell_failure};
-use super::steps::{EventTimeline, SaidStep, endpoint_of, is_success, verdict_sign};
+use super::module_output::draw_output;
+use super::steps::{EventTimeline, endpoint_of, is_success, verdict_sign};
 use crate::admin::call::PageCall;
 use crate::admin::deliveries::status_sign;
 use crate::admin::module_address;
 use crate::admin::signs::StateSign;
 use crate::admin::texts::{
-    draw_age, draw_clock, draw_code, draw_due, draw_id, draw_time, indent_json, tell_millis,
+    draw_age, draw_clock, draw_code, draw_due, draw_id, draw_prose, draw_time, indent_json, tell_millis,
     tell_number,
 };
 use crate::api::deliveries::AttemptView;
@@ -39,7 +40,7 @@ pub fn draw_detail(
         return Some(draw_capture(call, &trace.event));
     }
     if let Some(n) = key.strip_prefix('s') {
-        return timeline.said.get(n.parse::<usize>().ok()?).map(draw_said);
+        return draw_said(timeline, n.parse().ok()?);
     }
     let (delivery, attempt) = find_attempt(trace, key)?;
     let here = format!("{address}?step={key}");
@@ -126,7 +127,8 @@ fn draw_capture(call: &PageCall, event: &EventView) -> Markup {
     draw_panel("Captured", sign, &body)
 }
 
-fn draw_said(step: &SaidStep) -> Markup {
+fn draw_said(timeline: &EventTimeline<'_>, n: usize) -> Option<Markup> {
+    let step = timeline.said.get(n)?;
     let sign = verdict_sign(&step.verdict);
     let title = match (&step.module, step.version) {
         (Some(module), Some(version)) => format!("{module} v{version}"),
@@ -134,9 +136,10 @@ fn draw_said(step: &SaidStep) -> Markup {
         (None, _) => format!("Waybill, {}", step.role),
     };
     let hidden = step.logs.len().saturating_sub(MOST_LOG_LINES);
+    let captured: Value = serde_json::from_str(timeline.trace.event.data.get()).unwrap_or_default();
     let body = html! {
         div class="in stack-s" {
-            @if let Some(reason) = &step.reason { p { (capitalise(reason)) } }
+            @if let Some(reason) = &step.reason { p { (draw_prose(&capitalise(reason))) } }
             dl class="facts" {
                 dt { "Verdict" } dd { (step.verdict) }
                 @if step.module.is_some() {
@@ -146,6 +149,7 @@ fn draw_said(step: &SaidStep) -> Markup {
                 dt { "Recorded" } dd { (draw_clock(step.at)) }
                 @if let Some(flow) = &step.flow { dt { "Flow" } dd { (flow) } }
             }
+            (draw_output(&timeline.said, n, &captured))
             h3 { "Log" }
             @if step.logs.is_empty() { p class="hint" { "The module wrote no log." } }
             div class="log" {
@@ -175,7 +179,7 @@ fn draw_said(step: &SaidStep) -> Markup {
             }
         }
     };
-    draw_panel(&title, sign, &body)
+    Some(draw_panel(&title, sign, &body))
 }
 
 fn draw_delivery(call: &PageCall, delivery: &DeliveryTrace) -> Markup {

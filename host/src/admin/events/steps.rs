@@ -1,6 +1,7 @@
 //! The steps of one event in their order: the capture, each flow with its modules, each delivery
 //! with its attempts.
 
+use super::module_output::{SaidDispatch, SaidDraft};
 use crate::admin::deliveries::status_sign;
 use crate::admin::signs::StateSign;
 use crate::admin::texts::{tell_clock, tell_count, tell_millis, tell_number};
@@ -33,6 +34,15 @@ pub struct SaidStep {
     pub duration_us: u32,
     #[serde(default)]
     pub logs: Vec<LogLine>,
+    /// Id of the draft that the module received. `None` if it received the event as captured.
+    pub draft: Option<String>,
+    #[serde(default)]
+    pub drafts: Vec<SaidDraft>,
+    #[serde(default)]
+    pub dispatches: Vec<SaidDispatch>,
+    /// Number of drafts and dispatches for which the trace had no room.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// A bar on the time axis, in seconds since the capture.

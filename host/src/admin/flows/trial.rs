@@ -62,7 +62,10 @@ pub struct TrialPage {
 impl TrialPage {
     async fn load(call: &PageCall, id: &str) -> Result<Self, PageProblem> {
         let route = FlowResource::find(&call.settings(), id)?;
-        let events = recent_events(call, OFFERED).await?;
+        let mut events = recent_events(call, OFFERED).await?;
+        // The events that the flow takes come first. The sort is stable, so they stay newest first.
+        let patterns = &route.flow.settings.events;
+        events.sort_by_key(|event| !patterns.iter().any(|one| one.matches(&event.event_type)));
         let mut modules = Vec::new();
         if call.may_read("/api/v1/modules") && !route.flow.settings.modules.is_empty() {
             let Json(found) = list_modules(call.state(), call.principal.clone()).await?;

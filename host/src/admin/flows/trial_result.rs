@@ -5,7 +5,7 @@ use crate::admin::events::event_address;
 use crate::admin::events::steps::verdict_sign;
 use crate::admin::payload_changes::draw_changes;
 use crate::admin::signs::StateSign;
-use crate::admin::texts::{draw_code, draw_id, indent_json, tell_millis, tell_number};
+use crate::admin::texts::{draw_code, draw_id, draw_prose, indent_json, tell_millis, tell_number};
 use crate::api::dry_run::{DryDispatch, DryRunAnswer};
 use crate::api::trace::TraceLine;
 use maud::{Markup, html};
@@ -46,9 +46,9 @@ pub fn draw_result(_call: &PageCall, answer: &DryRunAnswer) -> Markup {
                 span class="row" { (draw_id(&id, &event_address(&id))) (end_sign(answer.end).draw_pill()) }
             }
             div class="in stack-s" {
-                @if let Some(why) = &answer.not_taken { p class="warn" { "In live operation the flow would not get this event: " (why) "." } }
+                @if let Some(why) = &answer.not_taken { p class="warn" { "In live operation the flow would not get this event: " (draw_prose(why)) "." } }
                 @if let Some(failure) = &answer.failure {
-                    p class="bad" { (failure.detail) }
+                    p class="bad" { (draw_prose(&failure.detail)) }
                     p class="hint" {
                         "The reason of its dead letter would be " code { (failure.reason) } "."
                         @if failure.retried { " The modules would first run again by themselves." }
@@ -87,7 +87,7 @@ fn draw_step(line: &TraceLine, before: &Value, after: &[Value]) -> Markup {
         }
         p class="hint" {
             (step.role) ", " (tell_millis(f64::from(step.duration_us) / 1e3))
-            @if let Some(reason) = &step.reason { ". " (reason) }
+            @if let Some(reason) = &step.reason { ". " (draw_prose(reason)) }
         }
         @for (n, data) in after.iter().enumerate() {
             @if after.len() > 1 { p class="s" { "Draft " (n + 1) } }
@@ -122,7 +122,7 @@ fn draw_dispatch(dispatch: &DryDispatch) -> Markup {
     html! {
         div class="stack-s" {
             p { b { (dispatch.endpoint) } " " (sign.draw()) " " code { (dispatch.event_type) } }
-            @if let Some(reason) = &dispatch.reason { p class="hint" { (reason) } }
+            @if let Some(reason) = &dispatch.reason { p class="hint" { (draw_prose(reason)) } }
             @if let Some(body) = &dispatch.body {
                 details class="more" {
                     summary {
