@@ -1,15 +1,15 @@
-// Verifies Waybill deliveries in Node (18 or later), with nothing but its standard library.
+// Verifies Waybill deliveries in Node (18 or later), using only its standard library.
 //
 // As a library:  const { verify } = require("./verify.js");
-// As a program:  node verify.js SECRET HEADERS_FILE BODY_FILE   exits 0 if the delivery fits, 1 if not.
+// As a program:  node verify.js SECRET HEADERS_FILE BODY_FILE   exits with 0 if the signature fits, otherwise with 1.
 "use strict";
 
 const { createHmac, timingSafeEqual } = require("node:crypto");
 
-/** Seconds that a delivery's timestamp may be off, either way. */
+/** Largest difference between a delivery's timestamp and now, in seconds. */
 const TOLERANCE = 300;
 
-/** The key of a secret: base64-decoded after `whsec_`, else its own bytes. */
+/** Returns the key of a secret: the base64-decoded part after `whsec_`, or the bytes of any other secret. */
 function key(secret) {
   const prefix = "whsec_";
   return secret.startsWith(prefix)
@@ -17,19 +17,19 @@ function key(secret) {
     : Buffer.from(secret, "utf8");
 }
 
-/** Compares in a time that does not depend on where the two differ. */
+/** Compares in constant time. */
 function same(one, other) {
   return one.length === other.length && timingSafeEqual(one, other);
 }
 
 /**
- * Throws unless the delivery is signed with the secret and fresh.
+ * Throws an error unless the delivery is signed with the secret and its timestamp is recent.
  *
  * @param {string} secret the endpoint's secret
- * @param {Object<string, string>} headers the request's headers, names in lower case as Node has them
+ * @param {Object<string, string>} headers the request's headers, with names in lower case, as Node provides them
  * @param {Buffer} body the raw body, before any JSON parser
  * @param {number} now Unix seconds
- * @returns {string} the delivery's id; an id that was handled already is a repeat, to be answered with 200
+ * @returns {string} the delivery's id; answer an id that you have already handled with 200
  */
 function verify(secret, headers, body, now = Math.floor(Date.now() / 1000)) {
   const id = headers["webhook-id"];
@@ -37,13 +37,13 @@ function verify(secret, headers, body, now = Math.floor(Date.now() / 1000)) {
   const signatures = headers["webhook-signature"];
   if (!id || !timestamp || !signatures) throw new Error("a webhook- header is missing");
   if (!/^\d+$/.test(timestamp) || Math.abs(now - Number(timestamp)) > TOLERANCE) {
-    throw new Error("the timestamp is too old, in the future, or no number");
+    throw new Error("the timestamp is too old, in the future, or not a number");
   }
   const expected = createHmac("sha256", key(secret))
     .update(`${id}.${timestamp}.`)
     .update(body)
     .digest();
-  // While a secret is rotated the list holds two signatures: any one that fits will do.
+  // While a secret is rotated, the list holds two signatures. One match is enough.
   const fits = signatures
     .split(" ")
     .filter((entry) => entry.startsWith("v1,"))

@@ -1,16 +1,16 @@
 <?php
 
-// Verifies Waybill deliveries in PHP (7.4 or later), with nothing but its standard library.
+// Verifies Waybill deliveries in PHP (7.4 or later), using only its standard library.
 //
 // As a library:  require 'verify.php';
-// As a program:  php verify.php SECRET HEADERS_FILE BODY_FILE   exits 0 if the delivery fits, 1 if not.
+// As a program:  php verify.php SECRET HEADERS_FILE BODY_FILE   exits with 0 if the signature fits, otherwise with 1.
 
 declare(strict_types=1);
 
-/** Seconds that a delivery's timestamp may be off, either way. */
+/** Largest difference between a delivery's timestamp and now, in seconds. */
 const WAYBILL_TOLERANCE = 300;
 
-/** The key of a secret: base64-decoded after `whsec_`, else its own bytes. */
+/** Returns the key of a secret: the base64-decoded part after `whsec_`, or the bytes of any other secret. */
 function waybill_key(string $secret): string
 {
     $prefix = 'whsec_';
@@ -19,17 +19,17 @@ function waybill_key(string $secret): string
     }
     $key = base64_decode(substr($secret, strlen($prefix)), true);
     if ($key === false) {
-        throw new RuntimeException('the secret is no base64 after whsec_');
+        throw new RuntimeException('the secret is not valid base64 after whsec_');
     }
     return $key;
 }
 
 /**
- * Throws unless the delivery is signed with the secret and fresh.
+ * Throws an exception unless the delivery is signed with the secret and its timestamp is recent.
  *
- * @param array<string, string> $headers the request's headers, names in lower case
+ * @param array<string, string> $headers the request's headers, with names in lower case
  * @param string $body the raw body: file_get_contents('php://input'), before json_decode
- * @return string the delivery's id; an id that was handled already is a repeat, to be answered with 200
+ * @return string the delivery's id; answer an id that you have already handled with 200
  */
 function waybill_verify(string $secret, array $headers, string $body, ?int $now = null): string
 {
@@ -40,12 +40,12 @@ function waybill_verify(string $secret, array $headers, string $body, ?int $now 
         throw new RuntimeException('a webhook- header is missing');
     }
     if (!ctype_digit($timestamp) || abs(($now ?? time()) - (int) $timestamp) > WAYBILL_TOLERANCE) {
-        throw new RuntimeException('the timestamp is too old, in the future, or no number');
+        throw new RuntimeException('the timestamp is too old, in the future, or not a number');
     }
     $expected = 'v1,' . base64_encode(
         hash_hmac('sha256', "$id.$timestamp.$body", waybill_key($secret), true)
     );
-    // While a secret is rotated the list holds two signatures: any one that fits will do.
+    // While a secret is rotated, the list holds two signatures. One match is enough.
     $fits = false;
     foreach (explode(' ', $signatures) as $entry) {
         $fits = hash_equals($expected, $entry) || $fits;
@@ -56,7 +56,7 @@ function waybill_verify(string $secret, array $headers, string $body, ?int $now 
     return $id;
 }
 
-/** The headers of the request that PHP is answering. */
+/** Returns the headers of the current request. */
 function waybill_request_headers(): array
 {
     $headers = [];

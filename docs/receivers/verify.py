@@ -1,7 +1,7 @@
-"""Verifies Waybill deliveries in Python (3.8 or later), with nothing but its standard library.
+"""Verifies Waybill deliveries in Python (3.8 or later), using only its standard library.
 
 As a library:  from verify import verify
-As a program:  python3 verify.py SECRET HEADERS_FILE BODY_FILE   exits 0 if the delivery fits, 1 if not.
+As a program:  python3 verify.py SECRET HEADERS_FILE BODY_FILE   exits with 0 if the signature fits, otherwise with 1.
 """
 
 import base64
@@ -11,7 +11,7 @@ import sys
 import time
 
 TOLERANCE = 300
-"""Seconds that a delivery's timestamp may be off, either way."""
+"""Largest difference between a delivery's timestamp and now, in seconds."""
 
 
 class Unverified(Exception):
@@ -19,7 +19,7 @@ class Unverified(Exception):
 
 
 def key(secret):
-    """The key of a secret: base64-decoded after `whsec_`, else its own bytes."""
+    """Returns the key of a secret: the base64-decoded part after `whsec_`, or the bytes of any other secret."""
     prefix = "whsec_"
     if secret.startswith(prefix):
         return base64.b64decode(secret[len(prefix) :], validate=True)
@@ -27,11 +27,10 @@ def key(secret):
 
 
 def verify(secret, headers, body, now=None):
-    """Raises Unverified unless the delivery is signed with the secret and fresh.
+    """Raises Unverified unless the delivery is signed with the secret and its timestamp is recent.
 
     secret is the endpoint's secret, headers a mapping with names in lower case, body the raw bytes before any JSON
-    parser, now Unix seconds. Returns the delivery's id; an id that was handled already is a repeat, to be answered
-    with 200.
+    parser, and now Unix seconds. Returns the delivery's id; answer an id that you have already handled with 200.
     """
     try:
         delivery, timestamp, signatures = (
@@ -41,11 +40,11 @@ def verify(secret, headers, body, now=None):
         raise Unverified(f"the header {missing} is missing") from None
     now = time.time() if now is None else now
     if not (timestamp.isascii() and timestamp.isdigit()) or abs(now - int(timestamp)) > TOLERANCE:
-        raise Unverified("the timestamp is too old, in the future, or no number")
+        raise Unverified("the timestamp is too old, in the future, or not a number")
     content = f"{delivery}.{timestamp}.".encode() + body
     digest = hmac.new(key(secret), content, hashlib.sha256).digest()
     expected = b"v1," + base64.b64encode(digest)
-    # While a secret is rotated the list holds two signatures: any one that fits will do.
+    # While a secret is rotated, the list holds two signatures. One match is enough.
     fits = [hmac.compare_digest(expected, entry.encode()) for entry in signatures.split(" ")]
     if not any(fits):
         raise Unverified("no signature fits")
