@@ -1,4 +1,4 @@
-//! The program: arguments, configuration, run, and what went wrong.
+//! The program: reads arguments and configuration, runs, and reports failures.
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use std::io::{BufReader, ErrorKind, IsTerminal as _, Write as _, stderr, stdin, stdout};
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     }
     match runtime.block_on(client(command, &mut screen)) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has seen enough, as `head` does.
+        // The reader has closed the pipe, as `head` does.
         Err(CliError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(CliError::Reported) => ExitCode::FAILURE,
         Err(error) => {
@@ -86,12 +86,13 @@ async fn serve(args: &ServeArgs) -> Result<(), ProgramFailure> {
         .map_err(|error| ProgramFailure::Usage(error.into()))?;
     log(config.log.as_deref());
     let program = std::env::current_exe().map_err(|error| ProgramFailure::Usage(error.into()))?;
-    // Before anybody is told that it is ready: a signal in that moment ends it in order too.
+    // Installed before the server announces itself, so that a signal during startup also stops it
+    // in order.
     let ended = ended();
     let server =
         Server::open(config, Clock::System, program).await.map_err(ProgramFailure::Server)?;
     let mut out = stdout();
-    // Whoever closed standard output does not want to read this.
+    // Standard output may be closed, so a failed write is ignored.
     drop(announce(&mut out, &server));
     server.run(ended).await;
     Ok(())
@@ -113,7 +114,7 @@ fn log(filter: Option<&str>) {
     subscriber.with_ansi(stderr().is_terminal()).init();
 }
 
-/// Listens for SIGTERM and SIGINT from now on; the future ends at the first.
+/// Listens for SIGTERM and SIGINT from now on. The future ends at the first signal.
 fn ended() -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
@@ -126,7 +127,7 @@ fn ended() -> impl Future<Output = ()> + Send + 'static {
                 }
             }
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "cannot hear signals; end the process to stop");
+                tracing::error!(%error, "cannot receive signals; kill the process to stop it");
                 std::future::pending::<()>().await;
             }
         }

@@ -1,4 +1,4 @@
-//! Housekeeping: seeing what other nodes changed, forgetting what is no longer needed.
+//! Housekeeping: follows other nodes' changes, and deletes data that is no longer needed.
 
 use crate::access::audit::CallAudit;
 use crate::access::grant::LIFETIME;
@@ -18,46 +18,44 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often other nodes' changes are looked for that this one was not told, and calls go on
-/// record.
+/// Period of the check for other nodes' changes that this node was not notified of, and of the
+/// write of audited calls.
 const WATCH: Duration = Duration::from_secs(1);
-/// How often the indexes by which modules find records are compared with what they ask for.
+/// Period of the check which indexes of record fields the modules need.
 const INDEX: Duration = Duration::from_secs(5);
-/// How often what is too old is forgotten.
+/// Period of the deletion of expired keys and other short-lived rows.
 const FORGET: Duration = Duration::from_mins(10);
 
-/// What is newer than this stays, however large the database is.
+/// Data newer than this is never pruned for `retention.max_size`.
 const NEWEST: Duration = Duration::from_hours(1);
-/// How often all payloads are looked at, also those that were needed before.
+/// Period of a pass over all payloads, including those that an earlier pass had to keep.
 const EVERYTHING: Duration = Duration::from_hours(24);
 
-/// What it looks after.
+/// The data that housekeeping works on.
 #[derive(Debug)]
 pub struct MaintenanceContext {
-    /// The record.
     pub journal: EventStore,
-    /// What is set.
     pub live: LiveSettings,
-    /// Calls on their way to the journal.
+    /// The audit, with calls that are not written yet.
     pub audit: Arc<CallAudit>,
-    /// How long calls are kept.
+    /// Retention of audited calls.
     pub calls: Duration,
-    /// How long everything else is kept.
+    /// Retention of everything else.
     pub retention: RetentionSection,
-    /// How far payloads were pruned.
+    /// The progress of payload pruning.
     pub pruned: Mutex<PrunedSoFar>,
 }
 
-/// Up to which event payloads were pruned, so that those before it are not looked at every time.
+/// The last pruned event. Earlier payloads are skipped until the next full pass.
 #[derive(Debug, Default)]
 pub struct PrunedSoFar {
     to: Option<EventId>,
-    /// When all were looked at.
+    /// Time of the last full pass.
     all_at: Timestamp,
 }
 
-/// Runs until told to stop. Each duty by itself: forgetting may take long, and a node that does not
-/// tell the others that it is there loses its leases.
+/// Runs until told to stop. Duties run concurrently: a deletion may take long, and a node that does
+/// not announce itself meanwhile loses its leases.
 pub async fn run_maintenance(context: MaintenanceContext, stop: CancellationToken) {
     tokio::join!(
         run_every(WATCH, &stop, || context.watch_changes()),
@@ -70,7 +68,7 @@ pub async fn run_maintenance(context: MaintenanceContext, stop: CancellationToke
     );
 }
 
-/// Does a duty again and again; what is under way when told to stop is left.
+/// Repeats a duty. On stop, a duty in progress is dropped.
 async fn run_every<D: Future<Output = Result<(), live::SettingsError>>>(
     period: Duration,
     stop: &CancellationToken,
@@ -82,14 +80,14 @@ async fn run_every<D: Future<Output = Result<(), live::SettingsError>>>(
             tick.tick().await;
             if let Err(error) = duty().await {
                 let error = error_chain(&error);
-                tracing::warn!(error, "housekeeping has to wait for its next turn");
+                tracing::warn!(error, "housekeeping failed; it runs again at the next interval");
             }
         }
     };
     run_until(stop, done).await;
 }
 
-/// Does what has no end until told to stop.
+/// Runs an endless duty until told to stop.
 async fn run_until(stop: &CancellationToken, duty: impl Future<Output = ()>) {
     tokio::select! {
         () = duty => {}
@@ -98,36 +96,36 @@ async fn run_until(stop: &CancellationToken, duty: impl Future<Output = ()>) {
 }
 
 impl MaintenanceContext {
-    /// Has calls and the use of tokens written, and takes up what other nodes changed.
+    /// Writes audited calls and the last use of tokens, and applies other nodes' changes.
     async fn watch_changes(&self) -> Result<(), live::SettingsError> {
         self.audit.write_notes(self.live.fresh_usages());
         self.live.refresh_if_newer().await
     }
 
-    /// Fills the indexes by which modules find records, and drops those that no module asks for.
+    /// Fills the indexes of record fields that modules need, and drops those that no module needs.
     async fn keep_indexes(&self) -> Result<(), live::SettingsError> {
         let wanted = self.live.current_settings().indexed.pairs();
         Ok(self.journal.keep_indexes(&wanted).await?)
     }
 
-    /// Takes up at once what other nodes say that they changed. Where that fails, or is not said,
-    /// [`Self::watch_changes`] does it within two seconds.
+    /// Applies other nodes' changes as soon as a node announces them. After a failure or a lost
+    /// announcement, [`Self::watch_changes`] applies them within two seconds.
     async fn follow_changes(&self) {
         loop {
             self.journal.wait_for_changes().await;
             if let Err(error) = self.live.refresh_if_newer().await {
-                tracing::warn!(error = %error_chain(&error), "cannot take up what another node changed");
+                tracing::warn!(error = %error_chain(&error), "cannot apply another node's change; trying again within two seconds");
             }
         }
     }
 
-    /// Tells the other nodes that this one is there.
+    /// Renews this node's entry in the list of running nodes.
     async fn announce_process(&self) -> Result<(), live::SettingsError> {
         Ok(self.journal.watch_processes().await?)
     }
 
-    /// How often what is over is pruned: every ten minutes, more often where it is kept for less
-    /// than an hour.
+    /// Returns the period of pruning: ten minutes, or less if anything is kept for less than an
+    /// hour.
     fn pruning_period(&self) -> Duration {
         let keep = &self.retention;
         let kinds = [
@@ -143,7 +141,8 @@ impl MaintenanceContext {
         (shortest / 6).clamp(WATCH, FORGET)
     }
 
-    /// Prunes what is older than the configuration keeps, and gives back the room.
+    /// Prunes data older than the configuration keeps, and returns the freed space to the file
+    /// system.
     async fn prune_expired(&self) -> Result<(), live::SettingsError> {
         let now = self.journal.clock().now();
         let keep = &self.retention;
@@ -164,7 +163,7 @@ impl MaintenanceContext {
         let to = Some(EventId::first_at(cutoffs.payloads));
         *self.pruned.lock().unwrap_or_else(PoisonError::into_inner) = PrunedSoFar { to, all_at };
         if pruned != PrunedCounts::default() {
-            tracing::info!(?pruned, "pruned what is older than retention.* keeps");
+            tracing::info!(?pruned, "pruned data older than retention.* allows");
         }
         let pages = self.journal.give_back_space().await?;
         if pages > 0 {
@@ -173,7 +172,7 @@ impl MaintenanceContext {
         Ok(())
     }
 
-    /// Prunes what is not old enough yet, where the database is larger than it may be.
+    /// Prunes data before its time if the database is larger than `retention.max_size`.
     async fn prune_to_size(
         &self,
         mut pruned: PrunedCounts,
@@ -187,22 +186,22 @@ impl MaintenanceContext {
         if !is_enough {
             tracing::warn!(
                 most,
-                "the database is larger than retention.max_size: what is left is open work, or newer than an hour"
+                "the database is larger than retention.max_size: the remaining data is open work or newer than an hour; replay or delete dead letters, or raise the limit"
             );
         }
         Ok(pruned)
     }
 
-    /// Where to go on with payloads, and when all were looked at. All are once a day, or as often
-    /// as the time that they are kept: some were needed for a replay or a record the last time, and
-    /// are not any more.
+    /// Returns the event from which to prune payloads, and the time of the last full pass. A full
+    /// pass is due once a day, or once per `retention.payloads` if that is shorter: a payload that
+    /// was needed for a replay or a record in the last pass may not be needed any more.
     fn payloads_from(&self, now: Timestamp) -> (Option<EventId>, Timestamp) {
         let so_far = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
         let again = self.retention.payloads.get().min(EVERYTHING);
         if now.since(so_far.all_at) >= again { (None, now) } else { (so_far.to, so_far.all_at) }
     }
 
-    /// Forgets what is too old.
+    /// Deletes expired rows that need no retention setting.
     async fn forget_expired(&self) -> Result<(), live::SettingsError> {
         let now = self.journal.clock().now();
         let keys = self.journal.forget_capture_keys().await?;
@@ -220,9 +219,9 @@ impl MaintenanceContext {
             calls,
             orphans,
             sources,
-            "forgot keys of repeats, what modules remembered for a time, calls on record and deleted sources, and cancelled deliveries of deleted endpoints"
+            "deleted expired deduplication keys, module state, record fields, audited calls and deleted sources, and cancelled deliveries of deleted endpoints"
         );
-        // A short-lived token that has ended need not be known as revoked.
+        // A revoked token that has expired is refused anyway.
         let revoked: Vec<StoredObject<IgnoredAny>> =
             self.journal.list_objects(ObjectKind::RevokedGrant).await?;
         let over = revoked.iter().filter(|object| object.created_at.after(LIFETIME) < now);

@@ -1,8 +1,8 @@
-//! The server: everything put together, run, and stopped in order.
+//! Builds the server, runs it and stops it in order.
 //!
-//! Stopping: `/readyz` says so, and for `shutdown.drain` requests are still taken. Then no new
-//! connections and no new work; what is under way ends, at most for
-//! `shutdown.grace`; leases that were not used are given back; the journal writes what it was told.
+//! At a stop, `/readyz` answers 503 and requests are still accepted for `shutdown.drain`. Then new
+//! connections and new work are refused, and work in progress may finish within `shutdown.grace`.
+//! At last unused leases are released and the store writes its queue.
 
 use crate::access::audit::CallAudit;
 use crate::access::grant::GrantIssuer;
@@ -47,81 +47,70 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Why the server cannot start.
+/// The cause that keeps the server from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The address is taken, or not this machine's.
+    /// The address is in use, or does not belong to this machine.
     #[error("cannot listen on {address}; choose another with {key}")]
     Listen {
         address: SocketAddr,
-        /// The setting that names it.
+        /// The setting that holds the address.
         key: &'static str,
-        /// Why.
         source: std::io::Error,
     },
-    /// Certificate and key.
+    /// Certificate or key cannot be used.
     #[error("cannot use tls.certificate and tls.key")]
     Tls(#[from] tls::TlsFilesError),
-    /// The folder for key file and compiled modules.
+    /// The folder for the key file and compiled modules cannot be created.
     #[error("cannot use the folder {path}; set server.data_dir to one that is writable")]
-    DataDir {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file with further certificates.
+    DataDir { path: PathBuf, source: std::io::Error },
+    /// The file with additional CA certificates cannot be used.
     #[error("cannot use delivery.ca_file {path}")]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The database.
+    CaFile { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    /// The database cannot be used.
     #[error("cannot use the database")]
     Journal(#[from] StoreError),
-    /// The key.
+    /// The key of stored secrets cannot be used.
     #[error(transparent)]
     Seal(#[from] seal::SealError),
-    /// Another node of the same database has another key.
+    /// A running node uses the same database with another key.
     #[error(
-        "the node at {} uses the same database with another secret key, so neither could send what the \
-         other stores: start all nodes with the same WAYBILL_SECRET_KEY, or the same file waybill.key in \
+        "the node at {} uses the same database with another secret key, so neither can read the secrets \
+         that the other stores: start all nodes with the same WAYBILL_SECRET_KEY, or the same file waybill.key in \
          server.data_dir",
         .0.address.as_deref().unwrap_or("an unknown address")
     )]
     OtherKey(RunningNode),
-    /// What is set.
-    #[error("cannot load what is set")]
+    /// The settings in the database cannot be loaded.
+    #[error("cannot load the settings from the database")]
     Topology(#[from] live::SettingsError),
-    /// The module engine.
+    /// The module engine cannot start.
     #[error("cannot start the module engine")]
     Wasm(#[from] crate::wasm::EngineError),
 }
 
-/// A server that is ready.
+/// A server that is ready to run.
 #[derive(Debug)]
 pub struct Server {
     listener: BoundListener,
-    /// Sends plain HTTP on to HTTPS.
+    /// The listener that redirects plain HTTP to HTTPS.
     redirect: Option<BoundListener>,
-    /// Serves figures.
+    /// The separate listener for metrics.
     metrics: Option<BoundListener>,
-    /// Requests that may be under way to endpoints.
+    /// Most concurrent requests to endpoints.
     outgoing: usize,
     app: AppState,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Where it listens.
+    /// The bound address, with the port that the system chose for port 0.
     pub address: SocketAddr,
-    /// The admin token, if this start made it; to be shown once.
+    /// The admin token, if this start created it. It is shown once.
     pub new_token: Option<String>,
 }
 
 impl Server {
-    /// Opens everything and starts the work. `program` is this program's own file, which compiles
-    /// modules in a process of its own.
+    /// Opens the store and all parts, and starts the work. `program` is the path of this
+    /// executable, which compiles modules in a subprocess.
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, ServerError> {
         let stop = CancellationToken::new();
         let certificates = read_certificates(&config)?;
@@ -130,8 +119,13 @@ impl Server {
         let redirect = bind_redirect(&config, &mut room, &stop)?;
         let metrics = bind_metrics(&config, &mut room, &stop)?;
         let bounds = ConnectionBounds { connections: room.incoming, header_timeout };
-        let (listener, address) =
-            bind_listener(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
+        let (listener, address) = bind_listener(
+            config.server.listen,
+            "server.listen",
+            bounds,
+            certificates.clone(),
+            &stop,
+        )?;
         let folder = config.data_dir();
         make_data_dir(&config, &folder)?;
         let sealer = read_key(&config, &folder)?;
@@ -152,7 +146,7 @@ impl Server {
             stop.clone(),
         );
         let reading = ReadingShares::new(journal.pool().count_readers());
-        // Trials run modules: they have places of their own, as many.
+        // Trials run modules, so they have as many places of their own.
         let trials = ReadingShares::new(journal.pool().count_readers());
         let app = AppState::new(SharedState {
             alerts: AlertDesk::new(config.alerts.rules.clone()),
@@ -171,7 +165,7 @@ impl Server {
             live,
             config,
         });
-        // The others are for sources and for tests of endpoints.
+        // The remaining eighth is for sources and tests of endpoints.
         let outgoing = room.outgoing - room.outgoing / 8;
         let server =
             Self { listener, redirect, metrics, outgoing, app, tasks, stop, address, new_token };
@@ -182,7 +176,7 @@ impl Server {
         Ok(server)
     }
 
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         if self.app.config.tls.certificate.is_some() { "https" } else { "http" }
     }
@@ -248,10 +242,13 @@ impl Server {
             shutdown.await;
             stopping.cancel();
             if !drain.is_zero() {
-                tracing::info!(?drain, "stopping: /readyz says so, requests are still taken");
+                tracing::info!(
+                    ?drain,
+                    "stopping: /readyz answers 503; requests are still accepted"
+                );
                 tokio::time::sleep(drain).await;
             }
-            tracing::info!("stopping: no new work, what is under way ends");
+            tracing::info!("stopping: no new work; finishing work in progress");
             stop.cancel();
         };
         if let Some(redirect) = self.redirect {
@@ -268,7 +265,7 @@ impl Server {
         tokio::select! {
             () = &mut serving => {}
             () = ending => {
-                // A request that takes longer is cut off.
+                // Requests that take longer are cut off.
                 drop(tokio::time::timeout(grace, serving).await);
             }
         }
@@ -276,21 +273,22 @@ impl Server {
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
             tracing::warn!(
-                "work was still under way after shutdown.grace; it is taken up again by its leases"
+                "work was still in progress after shutdown.grace; it resumes when its leases expire"
             );
         }
         app.audit.write_notes(app.live.fresh_usages());
         if tokio::time::timeout(grace, journal.flush_writes()).await.is_err() {
-            tracing::warn!("the database took no writes before shutdown.grace was over");
+            tracing::warn!("the database accepted no writes within shutdown.grace");
         }
         if let Err(error) = journal.leave_process().await {
-            tracing::warn!(%error, "cannot give leases back; others take them over in a while");
+            tracing::warn!(%error, "cannot release leases; other nodes take over when they expire");
         }
     }
 }
 
-/// Agrees with the other nodes. Returns the admin token, if this start made it. One node at a time:
-/// of two that find no token, each would store one of that name, and the later one would fail.
+/// Joins the other nodes. Returns the admin token if this start created it. One node starts at a
+/// time: two nodes that find no token would both store one with the same name, and the second would
+/// fail.
 async fn enter_cluster(
     journal: &EventStore,
     config: &Config,
@@ -308,8 +306,8 @@ async fn enter_cluster(
     first_token(journal, config).await
 }
 
-/// Says what this node is, and fails where a running node of the same database has another key. One
-/// that cannot write is there to be looked at, and needs no agreement.
+/// Publishes this node's description. Fails if a running node uses the same database with another
+/// key. A node without write access is only for inspection and needs no agreement.
 async fn agree_on_key(
     journal: &EventStore,
     address: SocketAddr,
@@ -332,13 +330,13 @@ async fn agree_on_key(
     }
 }
 
-/// The name of the key file in the data folder.
+/// Name of the key file in the data folder.
 pub const KEY_FILE: &str = "waybill.key";
-/// The file of the key that takes its place, while the key is being changed.
+/// Name of the file of the next key during a change of keys.
 pub const NEXT_KEY_FILE: &str = "waybill.key.next";
 
-/// The key that encrypts stored secrets: the one that is set, else that of the key file beside the
-/// database, which is made where it is missing. With the key that comes next, if there is one.
+/// Returns the key that encrypts stored secrets: the configured one, or the one of the key file,
+/// which is created if it is missing. Includes the next key during a change of keys.
 pub fn read_key(config: &Config, folder: &Path) -> Result<SecretSealer, seal::SealError> {
     let Some(secret) = &config.secret_key else {
         let present = SecretSealer::from_file(&folder.join(KEY_FILE))?;
@@ -356,7 +354,7 @@ pub fn read_key(config: &Config, folder: &Path) -> Result<SecretSealer, seal::Se
     })
 }
 
-/// Opens what compiles and runs modules. `program` is this program's own file.
+/// Opens the engine and the cache of compiled modules. `program` is the path of this executable.
 fn open_modules(
     config: &Config,
     sealer: &SecretSealer,
@@ -369,8 +367,8 @@ fn open_modules(
     Ok((engine, cache))
 }
 
-/// Makes the data folder, for its owner only. Only a folder that was asked for is made: a database
-/// in one that is missing is a mistake.
+/// Creates the data folder with access for its owner only. Only a configured folder is created: if
+/// the folder of the database is missing, its path is probably wrong.
 fn make_data_dir(config: &Config, folder: &Path) -> Result<(), ServerError> {
     if config.server.data_dir.is_none() {
         return Ok(());
@@ -383,8 +381,7 @@ fn make_data_dir(config: &Config, folder: &Path) -> Result<(), ServerError> {
         .map_err(|source| ServerError::DataDir { path: folder.to_owned(), source })
 }
 
-/// Opens the database. Says so where its file would have to be written anew to give back disk
-/// space.
+/// Opens the database. Warns if freed disk space cannot be returned without a rewrite of the file.
 async fn open_journal(
     config: &Config,
     clock: Clock,
@@ -396,26 +393,27 @@ async fn open_journal(
     let (journal, outlets) = EventStore::open(config.database.url.expose(), clock, opening).await?;
     if !journal.gives_back_space().await? {
         tracing::warn!(
-            "this database file uses freed space again and does not give it back; set \
-             retention.vacuum_at_start for one start to have it written anew (docs/retention.md)"
+            "this database file reuses freed space but does not shrink; set \
+             retention.vacuum_at_start for one start to rewrite it (docs/retention.md)"
         );
     }
     Ok((journal, outlets))
 }
 
-/// The token that this start made, if any. A database that takes no writes is opened all the same.
+/// Returns the admin token if this start created it. A database that refuses writes is not an
+/// error.
 async fn first_token(journal: &EventStore, config: &Config) -> Result<Option<String>, ServerError> {
     let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
     match auth::first_token(journal, given.as_deref()).await {
         Err(StoreError::Unavailable(error)) => {
-            tracing::error!(%error, "cannot store the admin token; tokens that are known work");
+            tracing::error!(%error, "cannot store the admin token; existing tokens still work");
             Ok(None)
         }
         made => Ok(made?),
     }
 }
 
-/// Opens the listener that sends plain HTTP on to HTTPS, if there is to be one.
+/// Opens the listener that redirects plain HTTP to HTTPS, if one is configured.
 fn bind_redirect(
     config: &Config,
     room: &mut listener::ConnectionRoom,
@@ -429,7 +427,7 @@ fn bind_redirect(
     Ok(Some(bind_listener(address, "tls.redirect_listen", bounds, None, stop)?.0))
 }
 
-/// Opens the listener for figures, if they have one of their own.
+/// Opens the separate listener for metrics, if one is configured.
 fn bind_metrics(
     config: &Config,
     room: &mut listener::ConnectionRoom,
@@ -471,7 +469,7 @@ const fn module_rules(config: &Config) -> ModuleRules {
     ModuleRules { policy: modules.policy, breaker: BreakerLimits { faults, wait } }
 }
 
-/// What modules may use at most.
+/// Returns the limits of modules.
 fn module_limits(config: &Config) -> ModuleLimits {
     let modules = &config.modules;
     ModuleLimits::with_ceilings(LimitCeilings {
