@@ -181,7 +181,7 @@ async fn messages_that_make_no_sense_are_refused_in_words() {
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "there are no sessions");
     }
     let wrong = refusal(client, "find_events", &json!({"limit": 0})).await;
-    assert!(wrong.contains("`limit` is at least 1"), "{wrong}");
+    assert!(wrong.contains("`limit` must be at least 1"), "{wrong}");
     let unknown = refusal(client, "find_events", &json!({"colour": "red"})).await;
     assert!(unknown.contains("colour"), "{unknown}");
     let missing = refusal(client, "explain_event", &json!({"event_id": "evt_nothing"})).await;

@@ -1,27 +1,27 @@
-//! Messages of JSON-RPC 2.0, as the Model Context Protocol has them.
+//! Messages of JSON-RPC 2.0 as the Model Context Protocol uses them.
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
-/// Longest method or tool name that a fault repeats, in characters.
+/// Longest method or tool name that an error repeats, in characters.
 const LONGEST_NAME: usize = 64;
 
-/// A version of the protocol that is spoken here.
+/// A supported version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProtocolVersion {
-    /// The first without batches of messages.
+    /// The first version without batches of messages.
     June2025,
-    /// The last with `initialize`.
+    /// The last version with `initialize`.
     November2025,
-    /// Each request says its version itself.
+    /// In this version each request states its version.
     July2026,
 }
 
 impl ProtocolVersion {
-    /// All of them, the oldest first.
+    /// All supported versions, oldest first.
     pub const ALL: [Self; 3] = [Self::June2025, Self::November2025, Self::July2026];
 
-    /// Its name.
+    /// Returns the version's name in the protocol.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::June2025 => "2025-06-18",
@@ -34,24 +34,24 @@ impl ProtocolVersion {
         Self::ALL.into_iter().find(|version| version.as_str() == name)
     }
 
-    /// The version for a client that sends these parameters with `initialize`: its own where it is
-    /// spoken here, else the last that has `initialize`.
+    /// Returns the version for a client that sends these parameters with `initialize`: the
+    /// requested one if it is supported, else the last with `initialize`.
     pub fn agree_on(params: &Map<String, Value>) -> Self {
         let asked = params.get("protocolVersion").and_then(Value::as_str).and_then(Self::find);
         asked.filter(|version| *version != Self::July2026).unwrap_or(Self::November2025)
     }
 }
 
-/// A request that wants an answer.
+/// A request that expects an answer.
 #[derive(Debug)]
 pub struct RpcCall {
-    /// A text or a number, which the answer repeats.
+    /// A string or a number. The answer repeats it.
     pub id: Value,
     pub method: String,
     pub params: Map<String, Value>,
 }
 
-/// Why a message has no result.
+/// An error in place of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RpcFault {
     code: i32,
@@ -68,19 +68,14 @@ impl RpcFault {
         Self::new(-32600, message)
     }
 
-    /// There is no such method.
     pub fn unknown_method(name: &str) -> Self {
         let name = shorten_name(name);
-        Self::new(-32601, format!("there is no method `{name}` here; this server has tools only"))
+        Self::new(-32601, format!("unknown method `{name}`; this server has only tools"))
     }
 
-    /// There is no such tool.
     pub fn unknown_tool(name: &str) -> Self {
         let name = shorten_name(name);
-        Self::new(
-            -32602,
-            format!("there is no tool `{name}`; tools/list names those that there are"),
-        )
+        Self::new(-32602, format!("unknown tool `{name}`; tools/list lists the tools"))
     }
 
     fn unknown_version(asked: &str) -> Self {
@@ -88,11 +83,11 @@ impl RpcFault {
         let asked = shorten_name(asked);
         Self {
             data: Some(json!({"supported": supported, "requested": asked})),
-            ..Self::new(-32022, format!("version `{asked}` of the protocol is not spoken here"))
+            ..Self::new(-32022, format!("version `{asked}` of the protocol is not supported"))
         }
     }
 
-    /// The status of the HTTP answer.
+    /// Returns the status of the HTTP answer.
     pub const fn status(&self) -> StatusCode {
         match self.code {
             -32601 | -32602 => StatusCode::OK,
@@ -106,44 +101,45 @@ fn shorten_name(name: &str) -> String {
 }
 
 impl RpcCall {
-    /// Reads a message. None where it wants no answer.
+    /// Reads a message. Returns `None` for a message that expects no answer.
     pub fn read_message(body: &[u8]) -> Result<Option<Self>, RpcFault> {
         let message: Value = serde_json::from_slice(body)
             .map_err(|error| RpcFault::new(-32700, format!("the body is not JSON: {error}")))?;
         let Value::Object(mut message) = message else {
-            return Err(RpcFault::invalid("send one message in each request, as a JSON object"));
+            return Err(RpcFault::invalid("a request must hold one message, a JSON object"));
         };
         if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-            return Err(RpcFault::invalid("a message has `\"jsonrpc\": \"2.0\"`"));
+            return Err(RpcFault::invalid("a message must have `\"jsonrpc\": \"2.0\"`"));
         }
         let Some(method) = message.get("method") else { return Ok(None) };
         let method = method.as_str().map(str::to_owned);
-        let method = method.ok_or_else(|| RpcFault::invalid("`method` is a text"))?;
+        let method = method.ok_or_else(|| RpcFault::invalid("`method` must be a string"))?;
         let Some(id) = message.remove("id") else { return Ok(None) };
         if !(id.is_string() || id.is_number()) {
-            return Err(RpcFault::invalid("`id` is a text or a number"));
+            return Err(RpcFault::invalid("`id` must be a string or a number"));
         }
         let params = match message.remove("params") {
             Some(Value::Object(params)) => params,
             None | Some(Value::Null) => Map::new(),
-            Some(_) => return Err(RpcFault::invalid("`params` is an object")),
+            Some(_) => return Err(RpcFault::invalid("`params` must be an object")),
         };
         Ok(Some(Self { id, method, params }))
     }
 
-    /// The version that the request says itself, as it has since 2026-07-28.
+    /// Returns the version that the request states in its parameters. Clients do so since
+    /// 2026-07-28.
     fn own_version(&self) -> Option<&str> {
         self.params.get("_meta")?.get("io.modelcontextprotocol/protocolVersion")?.as_str()
     }
 
-    /// What a proxy can read in `Mcp-Name`: the tool.
+    /// Returns the tool's name, which proxies read in `Mcp-Name`.
     fn target(&self) -> Option<&str> {
         self.params.get("name").and_then(Value::as_str)
     }
 }
 
-/// Refuses a request in a version that is not spoken here, and one in which a header, which proxies
-/// read, says something else than the body.
+/// Refuses a request in an unsupported version. Proxies read the headers, so a header that differs
+/// from the body is refused too.
 pub fn check_headers(headers: &HeaderMap, call: &RpcCall) -> Result<(), RpcFault> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let versions = text("mcp-protocol-version").into_iter().chain(call.own_version());
@@ -157,15 +153,14 @@ pub fn check_headers(headers: &HeaderMap, call: &RpcCall) -> Result<(), RpcFault
         text(name).is_some_and(|header| Some(header) != *body)
     };
     match pairs.into_iter().find(differs) {
-        Some((name, _)) => Err(RpcFault::new(
-            -32020,
-            format!("the header `{name}` says something else than the body"),
-        )),
+        Some((name, _)) => {
+            Err(RpcFault::new(-32020, format!("the header `{name}` differs from the body")))
+        }
         None => Ok(()),
     }
 }
 
-/// The message that carries a result.
+/// Returns the message with a result.
 pub fn write_result(call: &RpcCall, mut result: Value) -> String {
     if let (Some(version), Some(members)) = (call.own_version(), result.as_object_mut())
         && version == ProtocolVersion::July2026.as_str()
@@ -175,7 +170,7 @@ pub fn write_result(call: &RpcCall, mut result: Value) -> String {
     json!({"jsonrpc": "2.0", "id": call.id, "result": result}).to_string()
 }
 
-/// The message that carries a fault.
+/// Returns the message with an error.
 pub fn write_fault(id: &Value, fault: &RpcFault) -> String {
     let mut error = json!({"code": fault.code, "message": fault.message});
     if let (Some(data), Some(members)) = (&fault.data, error.as_object_mut()) {

@@ -1,4 +1,4 @@
-//! The REST API as tools call it: its own routes, in this process, with the token of the caller.
+//! Calls the REST API for tools: its own routes, in this process, with the caller's token.
 
 use super::tool_failure::ToolFailure;
 use crate::api::auth::CallPrincipal;
@@ -15,22 +15,22 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tower_service::Service as _;
 
-/// Longest answer that a tool reads, in bytes. A page of 200 events of usual size has a tenth.
+/// Longest answer that a tool reads, in bytes. A page of 200 events of usual size has a tenth of
+/// that.
 const LONGEST_ANSWER: usize = 32 << 20;
 
-/// The routes of the REST API behind the decision about who may call them.
+/// The routes of the REST API, behind the same access check.
 #[derive(Debug, Clone)]
 pub struct RestRouter(Router);
 
 impl RestRouter {
-    /// The routes of this process.
     pub fn new(app: AppState) -> Self {
         let router: Router<AppState> = openapi::called().into();
         let guarded = router.layer(from_fn_with_state(app.clone(), admit_call));
         Self(guarded.with_state(app))
     }
 
-    /// Calls a route, such as `/api/v1/events?limit=20`: the whole answer.
+    /// Calls a route, such as `/api/v1/events?limit=20`. Returns the whole answer.
     pub async fn call_route(
         &self,
         principal: &CallPrincipal,
@@ -62,8 +62,8 @@ impl RestRouter {
     }
 }
 
-/// Decides about a tool's call as the guard of the REST API does, and has one that reads take its
-/// turn. The audit has the tool.
+/// Checks a tool's call as the guard of the REST API does. A call that reads waits for its turn.
+/// The audit records the tool's call, not this one.
 async fn admit_call(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let principal = request.extensions().get::<CallPrincipal>();
@@ -77,12 +77,12 @@ async fn admit_call(State(app): State<AppState>, request: Request, next: Next) -
     }
 }
 
-/// A text as one segment of a path or as a value of a query.
+/// Escapes a text for one segment of a path or the value of a query.
 pub fn escape_text(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-/// A path with those parameters that have a value.
+/// Returns a path with those parameters that have a value.
 pub fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
     let given = parameters.iter().filter_map(|(name, value)| Some((name, (*value)?)));
     let pairs: Vec<String> =

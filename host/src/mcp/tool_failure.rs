@@ -1,45 +1,46 @@
-//! Why a tool failed, in words with a next step.
+//! The failure of a tool, in words with a next step.
 
 use crate::api::problem::ApiProblem;
 use http::StatusCode;
 use serde_json::Value;
 use std::fmt;
 
-/// Longest detail that a failure repeats, in characters: a problem may name a whole document.
+/// Longest detail that a failure repeats, in characters. A problem's detail may quote a whole
+/// document.
 const LONGEST_DETAIL: usize = 2_000;
 
-/// A tool's call that failed.
+/// A tool call that failed.
 #[derive(Debug, Clone)]
 pub struct ToolFailure {
-    /// The status that the REST API gives such a failure.
+    /// The status with which the REST API reports such a failure.
     status: StatusCode,
     what: String,
     next: &'static str,
 }
 
 impl ToolFailure {
-    /// An argument that makes no sense.
+    /// An argument is invalid.
     pub fn wrong_argument(what: impl Into<String>) -> Self {
         Self::with_status(StatusCode::UNPROCESSABLE_ENTITY, what.into())
     }
 
-    /// What is there has changed since it was looked at.
+    /// The state has changed since the caller read it.
     pub fn changed(what: impl Into<String>, next: &'static str) -> Self {
         Self { status: StatusCode::CONFLICT, what: what.into(), next }
     }
 
-    /// There is no such thing.
+    /// The named object does not exist.
     pub fn missing(what: impl Into<String>) -> Self {
         Self::with_status(StatusCode::NOT_FOUND, what.into())
     }
 
-    /// There is too much to read.
+    /// The answer is longer than a tool reads.
     pub fn too_much() -> Self {
-        let what = "the answer is too long to be read here".to_owned();
+        let what = "the answer is too long".to_owned();
         Self { next: "narrow the search", ..Self::with_status(StatusCode::PAYLOAD_TOO_LARGE, what) }
     }
 
-    /// A problem document of the REST API.
+    /// Reads a problem document of the REST API.
     pub fn of_problem(status: StatusCode, body: &[u8]) -> Self {
         let problem: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |value: &Value, name: &str| {
@@ -68,18 +69,18 @@ impl ToolFailure {
     fn with_status(status: StatusCode, what: String) -> Self {
         let next = match status.as_u16() {
             403 => {
-                "do without it, or ask a person for a token that may; do not look for another way"
+                "do without it, or ask a person for a token with this right; do not try another way"
             }
-            404 => "look for the right name or id with overview, find_events, failures or sources",
-            409 | 412 => "look again at what is there, and call once more if it is still wanted",
-            400 | 422 => "mend the argument and call again",
+            404 => "find the right name or id with overview, find_events, failures or sources",
+            409 | 412 => "check the present state, and call again if still needed",
+            400 | 422 => "correct the argument and call again",
             429 | 503 => "wait a few seconds and call again",
-            _ => "tell a person; the server's log tells more",
+            _ => "tell a person; the server's log has the details",
         };
         Self { status, what, next }
     }
 
-    /// The status for the audit.
+    /// Returns the status for the audit.
     pub const fn status(&self) -> StatusCode {
         self.status
     }
@@ -109,10 +110,13 @@ mod tests {
             br#"{"detail":"2 fields are wrong","errors":[{"path":"limit","message":"1 to 20"}]}"#;
         let failure = ToolFailure::of_problem(StatusCode::UNPROCESSABLE_ENTITY, problem);
         let expected =
-            "2 fields are wrong; limit: 1 to 20. Next: mend the argument and call again.";
+            "2 fields are wrong; limit: 1 to 20. Next: correct the argument and call again.";
         assert_eq!(failure.to_string(), expected);
         let failure = ToolFailure::from(ApiProblem::fault("limit", "1 to 20"));
-        assert_eq!(failure.to_string(), "limit: 1 to 20. Next: mend the argument and call again.");
+        assert_eq!(
+            failure.to_string(),
+            "limit: 1 to 20. Next: correct the argument and call again."
+        );
         let long = ToolFailure::wrong_argument("x");
         assert_eq!(long.status(), StatusCode::UNPROCESSABLE_ENTITY);
     }

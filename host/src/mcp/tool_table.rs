@@ -1,5 +1,5 @@
-//! The table of tools: what each is called, takes and returns, and which routes of the REST API it
-//! needs. A token that may not call these is neither shown the tool nor allowed to call it.
+//! The table of tools: the name, arguments and result of each, and the routes of the REST API that
+//! it needs. A token that may not call these routes neither sees the tool nor may call it.
 
 use self::NeededRoute::{Get, Patch, Post, Put};
 use super::tool_input::{
@@ -12,7 +12,6 @@ use crate::channels::settings_check::settings_schema;
 use http::Method;
 use serde_json::{Value, json};
 
-/// A tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum McpTool {
     Overview,
@@ -30,14 +29,14 @@ pub enum McpTool {
     PlanConfig,
 }
 
-/// What a tool may change.
+/// The changes that a tool may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolEffect {
-    /// Nothing.
+    /// None.
     Reads,
-    /// A setting; a second call changes nothing more.
+    /// Changes a setting. A second call changes nothing more.
     Sets,
-    /// It sends to other systems.
+    /// Sends to other systems.
     Sends,
 }
 
@@ -51,7 +50,7 @@ pub enum NeededRoute {
 }
 
 impl NeededRoute {
-    /// The method and the route.
+    /// Returns the method and the route.
     const fn parts(self) -> (Method, &'static str) {
         match self {
             Self::Get(route) => (Method::GET, route),
@@ -62,20 +61,20 @@ impl NeededRoute {
     }
 }
 
-/// What is known of a tool before it is called.
+/// The description of a tool.
 #[derive(Debug)]
 pub struct ToolSpec {
     pub tool: McpTool,
     pub name: &'static str,
     title: &'static str,
     description: &'static str,
-    /// All of them; a tool without any leaves out what its caller may not see.
+    /// All routes that the tool needs. A tool without any leaves out what its caller may not see.
     needs: &'static [NeededRoute],
     effect: ToolEffect,
     schema: fn() -> Value,
 }
 
-/// All tools, in the order in which they are listed.
+/// All tools in the order of `tools/list`.
 static TOOLS: [ToolSpec; 13] = [
     ToolSpec {
         tool: McpTool::Overview,
@@ -83,7 +82,7 @@ static TOOLS: [ToolSpec; 13] = [
         title: "What needs attention",
         description: "Says whether deliveries work: firing alerts with their next step, endpoints, \
             flows and sources that fail or are paused, counts of open dead letters and waiting \
-            deliveries. Takes nothing. Call it first.",
+            deliveries. Needs no arguments. Call it first.",
         needs: &[],
         effect: ToolEffect::Reads,
         schema: settings_schema::<NoInput>,
@@ -137,7 +136,7 @@ static TOOLS: [ToolSpec; 13] = [
         name: "dead_letters_preview",
         title: "Which dead letters would be replayed",
         description: "Counts the dead letters that a filter chooses and lists the newest. Returns \
-            `count` and the completed `filter`, which dead_letters_replay wants. Changes nothing.",
+            `count` and the completed `filter`, which dead_letters_replay needs. Changes nothing.",
         needs: &[Get("/api/v1/dead-letters")],
         effect: ToolEffect::Reads,
         schema: settings_schema::<LetterPreview>,
@@ -147,8 +146,8 @@ static TOOLS: [ToolSpec; 13] = [
         name: "dead_letters_replay",
         title: "Replay dead letters",
         description: "Sends dead letters again: exactly those of a preview, whose `filter` and \
-            `count` it wants. Where the count does not fit any more, nothing is sent. Returns how \
-            many replays began.",
+            `count` it needs. If the count has changed since, nothing is sent. Returns how many \
+            replays began.",
         needs: &[Get("/api/v1/dead-letters"), Post("/api/v1/dead-letters/replay")],
         effect: ToolEffect::Sends,
         schema: settings_schema::<LettersReplay>,
@@ -157,7 +156,7 @@ static TOOLS: [ToolSpec; 13] = [
         tool: McpTool::PauseEndpoint,
         name: "endpoint_pause",
         title: "Pause an endpoint",
-        description: "Pauses an endpoint. Deliveries that wait are kept and sent after \
+        description: "Pauses an endpoint. Waiting deliveries are kept and sent after \
             endpoint_resume. Events captured meanwhile are not delivered to it, unless they are \
             replayed afterwards (`waybill event replay`). Returns the endpoint's state.",
         needs: &[Patch("/api/v1/endpoints/{id}")],
@@ -168,7 +167,7 @@ static TOOLS: [ToolSpec; 13] = [
         tool: McpTool::ResumeEndpoint,
         name: "endpoint_resume",
         title: "Resume an endpoint",
-        description: "Resumes an endpoint: deliveries that wait are sent now. Events captured \
+        description: "Resumes an endpoint: waiting deliveries are sent now. Events captured \
             during the pause are not among them. Returns the endpoint's state.",
         needs: &[Patch("/api/v1/endpoints/{id}")],
         effect: ToolEffect::Sends,
@@ -201,8 +200,8 @@ static TOOLS: [ToolSpec; 13] = [
         name: "verify_signature",
         title: "Check a signature",
         description: "Checks a request that a receiver got against an endpoint's stored secret: \
-            each signing scheme found, whether it fits, and what is wrong where it does not \
-            (another secret, changed body, old timestamp, wrong encoding).",
+            each signing scheme found, whether it matches, and the fault if it does not (another \
+            secret, changed body, old timestamp, wrong encoding).",
         needs: &[Get("/api/v1/endpoints/{id}")],
         effect: ToolEffect::Reads,
         schema: settings_schema::<SignatureInput>,
@@ -211,9 +210,9 @@ static TOOLS: [ToolSpec; 13] = [
         tool: McpTool::PlanConfig,
         name: "plan_config",
         title: "What a configuration would change",
-        description: "Returns what `waybill apply --dry-run` says of a configuration: what would \
-            be created, changed (which fields) or deleted. It never applies anything; a person \
-            does that.",
+        description: "Returns the plan of `waybill apply --dry-run` for a configuration: objects \
+            that would be created, changed (with their fields) or deleted. It never applies \
+            anything; a person does that.",
         needs: &[Put("/api/v1/config")],
         effect: ToolEffect::Reads,
         schema: settings_schema::<ConfigPlan>,
@@ -221,12 +220,12 @@ static TOOLS: [ToolSpec; 13] = [
 ];
 
 impl ToolSpec {
-    /// The tool of that name.
+    /// Finds a tool by name.
     pub fn find_named(name: &str) -> Option<&'static Self> {
         TOOLS.iter().find(|spec| spec.name == name)
     }
 
-    /// Says why a caller may not use the tool.
+    /// Fails if the caller may not use the tool.
     pub fn check_rights(&self, principal: &CallPrincipal) -> Result<(), ApiProblem> {
         self.needs.iter().try_for_each(|need| {
             let (method, route) = need.parts();
@@ -234,7 +233,7 @@ impl ToolSpec {
         })
     }
 
-    /// The tool as a client sees it.
+    /// Returns the description of the tool for clients.
     fn describe_tool(&self) -> Value {
         json!({
             "name": self.name, "title": self.title, "description": self.description,
@@ -249,7 +248,7 @@ impl ToolSpec {
     }
 }
 
-/// The tools that a caller may use.
+/// Returns the descriptions of the tools that a caller may use.
 pub fn list_tools(principal: &CallPrincipal) -> Vec<Value> {
     let usable = TOOLS.iter().filter(|spec| spec.check_rights(principal).is_ok());
     usable.map(ToolSpec::describe_tool).collect()

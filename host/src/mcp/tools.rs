@@ -1,4 +1,4 @@
-//! What each tool does.
+//! The work of each tool.
 
 pub mod attempt_tool;
 pub mod backtest_tool;
@@ -22,7 +22,7 @@ use crate::api::reading::ReadingPlace;
 use http::Method;
 use serde_json::Value;
 
-/// What a tool works with.
+/// The context of a tool's call.
 #[derive(Debug, Clone, Copy)]
 pub struct ToolCall<'a> {
     pub app: &'a AppState,
@@ -30,21 +30,21 @@ pub struct ToolCall<'a> {
     pub principal: &'a CallPrincipal,
 }
 
-/// What a tool returns.
+/// The result of a tool.
 pub type ToolResult = Result<ToolAnswer, ToolFailure>;
 
 impl ToolCall<'_> {
-    /// Gets a path of the REST API: the whole answer.
+    /// Gets a path of the REST API. Returns the whole answer.
     async fn get_answer(&self, path: &str) -> Result<Value, ToolFailure> {
         self.rest.call_route(self.principal, (Method::GET, path), None).await
     }
 
-    /// Gets a path of the REST API: the answer's `data`.
+    /// Gets a path of the REST API. Returns the answer's `data`.
     async fn get_data(&self, path: &str) -> Result<Value, ToolFailure> {
         Ok(take_data(self.get_answer(path).await?))
     }
 
-    /// Sends a body to a path of the REST API: the answer's `data`.
+    /// Sends a body to a path of the REST API. Returns the answer's `data`.
     async fn send_body(
         &self,
         method: Method,
@@ -55,7 +55,7 @@ impl ToolCall<'_> {
         Ok(take_data(answer))
     }
 
-    /// Waits for the caller's turn to read from the database, for what no route answers.
+    /// Waits for the caller's turn to read from the database. Only for reads without a route.
     async fn take_turn(&self) -> Result<ReadingPlace, ToolFailure> {
         Ok(self.app.reading.place(self.principal.token().id).await?)
     }
@@ -70,12 +70,11 @@ fn take_data(mut answer: Value) -> Value {
     answer.get_mut("data").map(Value::take).unwrap_or_default()
 }
 
-/// A count with the word for it.
+/// Returns a count with its noun.
 fn count_things(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
 }
 
-/// Runs a tool.
 pub async fn run_tool(tool: McpTool, call: &ToolCall<'_>, given: Value) -> ToolResult {
     match tool {
         McpTool::Overview => {

@@ -8,10 +8,10 @@ use crate::mcp::tool_failure::ToolFailure;
 use crate::mcp::tool_input::AttemptInput;
 use serde_json::Value;
 
-/// Bytes of each part of an answer.
+/// Most bytes of each part of an answer.
 const MOST_ANSWER: usize = 4_096;
 
-/// Shows an attempt: what was sent, with secret values masked, and what came back.
+/// Shows an attempt: the request, with secret values masked, and the answer.
 pub async fn show_attempt(call: &ToolCall<'_>, input: &AttemptInput) -> ToolResult {
     let path = format!("/api/v1/deliveries/{}", escape_text(&input.delivery_id));
     let delivery = call.get_data(&path).await?;
@@ -21,7 +21,7 @@ pub async fn show_attempt(call: &ToolCall<'_>, input: &AttemptInput) -> ToolResu
     };
     let count = count_things(attempts.len() as u64, "attempt", "attempts");
     let Some(attempt) = attempts.iter().rfind(has_number) else {
-        return Err(ToolFailure::missing(format!("this delivery has {count}, and no such one")));
+        return Err(ToolFailure::missing(format!("this delivery has only {count}")));
     };
     let number = attempt.get("number").and_then(Value::as_u64).unwrap_or_default();
     let outcome =

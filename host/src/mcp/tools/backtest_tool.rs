@@ -1,4 +1,4 @@
-//! `backtest`: recent events through a flow with other versions of its modules.
+//! `backtest`: runs recent events through a flow with other versions of its modules.
 
 use super::{ToolCall, ToolResult};
 use crate::api::dry_run::run_comparison::BacktestCounts;
@@ -12,12 +12,12 @@ use http::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Pages of 200 stored events that are looked through for those that the flow takes.
+/// Most pages of 200 stored events that are searched for events of the flow.
 const MOST_PAGES: usize = 5;
-/// Bytes of a difference.
+/// Most bytes of a difference.
 const MOST_TEXT: usize = 512;
 
-/// Runs each event twice, and compares.
+/// Runs each event twice and compares the results.
 pub async fn run_backtest(call: &ToolCall<'_>, input: &BacktestInput) -> ToolResult {
     if input.modules.is_empty() {
         let what = "`modules` names no version to try, such as {\"hot-leads\": 3}";
@@ -29,7 +29,7 @@ pub async fn run_backtest(call: &ToolCall<'_>, input: &BacktestInput) -> ToolRes
     let name = read_text(&flow, "name");
     let settings = call.app.live.current_settings();
     let known = settings.flows().iter().find(|route| route.flow.settings.name == name);
-    let known = known.ok_or_else(|| ToolFailure::missing(format!("there is no flow `{name}`")))?;
+    let known = known.ok_or_else(|| ToolFailure::missing(format!("unknown flow `{name}`")))?;
     let mut counts = BacktestCounts::default();
     let modules: Vec<Value> = input
         .modules
@@ -80,7 +80,7 @@ fn describe_counts(flow: &str, counts: &BacktestCounts) -> ToolAnswer {
         .with_rows("differences", differences.collect())
 }
 
-/// The ids of the newest stored events that the flow takes.
+/// Returns the ids of the flow's newest stored events.
 async fn list_events(
     call: &ToolCall<'_>,
     route: &Arc<FlowRuntime>,

@@ -1,4 +1,4 @@
-//! `endpoint_pause` and `endpoint_resume`.
+//! `endpoint_pause` and `endpoint_resume`: pause and resume an endpoint.
 
 use super::{ToolCall, ToolResult};
 use crate::json::members::read_text;
@@ -8,7 +8,6 @@ use crate::mcp::tool_input::EndpointInput;
 use http::Method;
 use serde_json::json;
 
-/// Pauses or resumes an endpoint.
 pub async fn set_enabled(call: &ToolCall<'_>, input: &EndpointInput, enabled: bool) -> ToolResult {
     let path = format!("/api/v1/endpoints/{}", escape_text(&input.endpoint));
     let endpoint = call.send_body(Method::PATCH, &path, &json!({"enabled": enabled})).await?;

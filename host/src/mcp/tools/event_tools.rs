@@ -1,4 +1,4 @@
-//! `explain_event` and `find_events`.
+//! `explain_event` and `find_events`: explain one event, and search for events.
 
 use super::{ToolCall, ToolResult, count_things};
 use crate::json::members::{read_list, read_text};
@@ -7,17 +7,17 @@ use crate::mcp::tool_answer::{ToolAnswer, mark_untrusted, pick_members};
 use crate::mcp::tool_input::{EventInput, EventSearch, read_limit};
 use serde_json::{Map, Value, json};
 
-/// Bytes of the payload of an event that is explained.
+/// Most bytes of the payload of an explained event.
 const MOST_PAYLOAD: usize = 4_096;
-/// Bytes of a payload in a list.
+/// Most bytes of a payload in a list.
 const MOST_BEGINNING: usize = 256;
-/// Bytes of a text beside the payload.
+/// Most bytes of any other text.
 const MOST_TEXT: usize = 512;
-/// Members of an event that its sender chose.
+/// Members of an event that its sender wrote.
 const SENDERS_WORDS: [&str; 8] =
     ["type", "source", "resource", "resource_id", "external_id", "attributes", "changes", "data"];
 
-/// Tells what became of an event, and why it was not sent where it was not.
+/// Explains what happened to an event, and why deliveries were not sent.
 pub async fn explain_event(call: &ToolCall<'_>, input: &EventInput) -> ToolResult {
     let path = format!("/api/v1/events/{}", escape_text(&input.event_id));
     let trace = call.get_data(&path).await?;
@@ -33,7 +33,7 @@ pub async fn explain_event(call: &ToolCall<'_>, input: &EventInput) -> ToolResul
         .with_rows("waiting_flows", read_list(&trace, "waiting").to_vec()))
 }
 
-/// What became of an event, in sentences that hold nothing that others wrote.
+/// Describes what happened to an event, in sentences without text from outside.
 fn tell_outcome(trace: &Value) -> String {
     let deliveries = read_list(trace, "deliveries");
     let mut told: Vec<String> = deliveries.iter().map(tell_delivery).collect();
@@ -53,8 +53,8 @@ fn tell_outcome(trace: &Value) -> String {
             events of this source and type. Look at the `events` and `sources` of flows and \
             endpoints."
             .to_owned(),
-        Some(_) | None => "Nothing is known of deliveries: no flow that took the event chose an \
-            enabled endpoint, or what became of it was pruned."
+        Some(_) | None => "No deliveries are stored: no flow that took the event chose an enabled \
+            endpoint, or its deliveries were pruned."
             .to_owned(),
     }
 }
@@ -74,8 +74,8 @@ fn tell_delivery(delivery: &Value) -> String {
              after {attempts}{}. See show_attempt, correct the cause and replay the dead letter.",
             tell_last_failure(delivery)
         ),
-        "superseded" => format!("For endpoint {name} a newer state of the record took its place."),
-        "cancelled" => format!("The delivery to endpoint {name} was called off."),
+        "superseded" => format!("For endpoint {name}, a newer state of the record replaced it."),
+        "cancelled" => format!("The delivery to endpoint {name} was cancelled."),
         "leased" => format!("It is being sent to endpoint {name} now."),
         _ if count == 0 => {
             format!("It waits for its first attempt at endpoint {name}, due at {due}.")
@@ -87,7 +87,7 @@ fn tell_delivery(delivery: &Value) -> String {
     }
 }
 
-/// How the last attempt failed, in Waybill's own words.
+/// Describes how the last attempt failed, in Waybill's own words.
 fn tell_last_failure(delivery: &Value) -> String {
     let Some(last) = read_list(delivery, "attempts").last() else { return String::new() };
     match (last.get("status").and_then(Value::as_u64), read_text(last, "error_class")) {
@@ -97,7 +97,8 @@ fn tell_last_failure(delivery: &Value) -> String {
     }
 }
 
-/// That a step kept something from being sent. Why, is said by others.
+/// Describes a step that kept the event from being sent. The reason comes from outside, so it is
+/// left out.
 fn tell_unsent(step: &Value) -> Option<String> {
     let place = match (read_text(step, "flow"), read_text(step, "module")) {
         ("", "") => "Waybill".to_owned(),
@@ -109,7 +110,7 @@ fn tell_unsent(step: &Value) -> Option<String> {
         "dropped" => Some(format!("{place} dropped it; `steps` has the reason.")),
         "failed" => Some(format!("{place} failed on it; `steps` has the reason.")),
         "suppressed" => Some(format!("{place} made no second delivery with the same dedupe key.")),
-        "skipped" => Some(format!("{place} kept it back; `steps` has the reason.")),
+        "skipped" => Some(format!("{place} skipped it; `steps` has the reason.")),
         _ => None,
     }
 }
@@ -142,7 +143,6 @@ fn describe_step(step: &Value) -> Value {
     Value::Object(row)
 }
 
-/// Lists events, newest first.
 pub async fn find_events(call: &ToolCall<'_>, input: &EventSearch) -> ToolResult {
     let limit = read_limit(input.limit)?.to_string();
     let parameters = [
@@ -160,8 +160,8 @@ pub async fn find_events(call: &ToolCall<'_>, input: &EventSearch) -> ToolResult
     let next = page.pointer("/meta/next_cursor").cloned().unwrap_or_default();
     let count = count_things(rows.len() as u64, "event", "events");
     let sentence = match (rows.is_empty(), next.is_null()) {
-        (true, true) => "No event fits.".to_owned(),
-        (true, false) => "No event fits so far; go on with `next_cursor`.".to_owned(),
+        (true, true) => "No event matches.".to_owned(),
+        (true, false) => "No event matches so far; continue with `next_cursor`.".to_owned(),
         (false, true) => format!("{count}, newest first; there are no more."),
         (false, false) => format!("{count}, newest first; `next_cursor` leads to more."),
     };

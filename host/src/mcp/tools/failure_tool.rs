@@ -1,4 +1,4 @@
-//! `failures`: dead letters by where they died and why.
+//! `failures`: groups dead letters by place and cause.
 
 use super::{ToolCall, ToolResult, count_things};
 use crate::api::endpoints::find_endpoint;
@@ -9,9 +9,9 @@ use crate::settings::SettingsSnapshot;
 use crate::store::DeathCause;
 use serde_json::{Map, Value, json};
 
-/// Dead letters that are looked through, newest first.
+/// Most dead letters that are read, newest first.
 const MOST_LETTERS: u32 = 10_000;
-/// Bytes of the detail of a cause.
+/// Most bytes of a cause's detail.
 const MOST_TEXT: usize = 512;
 
 /// Groups the newest dead letters, the most frequent cause first.
@@ -48,8 +48,8 @@ fn describe_cause(settings: &SettingsSnapshot, cause: &DeathCause) -> Value {
     Value::Object(row)
 }
 
-/// What the letters of a cause died at, and the filter that chooses them. A filter by name needs
-/// something that is there.
+/// Returns where the letters of a cause died, and a filter that selects them. The filter names an
+/// endpoint, flow or source only if it still exists.
 fn find_place(
     settings: &SettingsSnapshot,
     cause: &DeathCause,

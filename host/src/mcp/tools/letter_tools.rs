@@ -1,5 +1,5 @@
-//! `dead_letters_preview` and `dead_letters_replay`. A replay is of exactly what a preview counted:
-//! it repeats the preview's filter, which ends at the moment of the preview, and its count.
+//! `dead_letters_preview` and `dead_letters_replay`. A replay covers exactly the letters of a
+//! preview: it repeats the preview's count and its filter, which ends at the time of the preview.
 
 use super::{ToolCall, ToolResult, count_things};
 use crate::json::members::read_list;
@@ -10,11 +10,11 @@ use crate::mcp::tool_input::{LetterChoice, LetterPreview, LettersReplay};
 use http::Method;
 use serde_json::{Value, json};
 
-/// Replaying many.
+/// The route that replays many dead letters.
 const REPLAY: &str = "/api/v1/dead-letters/replay";
-/// Pages of 200 that are counted for a token that may not replay.
+/// Most pages of 200 letters that are counted for a token that may not replay.
 const MOST_PAGES: usize = 10;
-/// Bytes of a detail.
+/// Most bytes of a detail.
 const MOST_TEXT: usize = 256;
 
 /// Counts the dead letters of a filter and lists the newest.
@@ -32,7 +32,7 @@ pub async fn preview_letters(call: &ToolCall<'_>, input: LetterPreview) -> ToolR
     };
     let more = if is_whole { "" } else { " or more" };
     let next = match (count, may_replay) {
-        (0, _) => "There is nothing to replay.",
+        (0, _) => "Nothing needs a replay.",
         (_, true) => {
             "To replay exactly these, call dead_letters_replay with this `filter` and `count`."
         }
@@ -48,14 +48,15 @@ pub async fn preview_letters(call: &ToolCall<'_>, input: LetterPreview) -> ToolR
         .with_rows("newest", rows))
 }
 
-/// The dead letters of a filter that are not being replayed yet, by a replay that only counts.
+/// Counts the dead letters of a filter that are not being replayed yet, with a dry run of the
+/// replay.
 async fn count_matching(call: &ToolCall<'_>, filter: &LetterChoice) -> Result<u64, ToolFailure> {
     let body = json!({"filter": filter, "dry_run": true});
     let counted = call.send_body(Method::POST, REPLAY, &body).await?;
     Ok(counted.get("matched").and_then(Value::as_u64).unwrap_or_default())
 }
 
-/// The same for a token that may only read, and whether these are all.
+/// Counts them for a token that may only read. Also returns whether that is all of them.
 async fn count_pages(
     call: &ToolCall<'_>,
     filter: &LetterChoice,
@@ -112,20 +113,20 @@ fn describe_letter(letter: &Value) -> Value {
     Value::Object(row)
 }
 
-/// Replays what a preview counted.
+/// Replays the dead letters of a preview.
 pub async fn replay_letters(call: &ToolCall<'_>, input: &LettersReplay) -> ToolResult {
     if input.filter.until.is_none() {
-        let what = "`filter` has no `until`, so it is not that of a preview's answer";
+        let what = "`filter` has no `until`; use the filter of a preview's answer";
         return Err(ToolFailure::wrong_argument(what));
     }
     let count = count_matching(call, &input.filter).await?;
     if count != input.count {
         let what = format!(
-            "{} would be replayed now, not {}, so nothing was",
+            "{} would be replayed now, not {}, so nothing was replayed",
             count_things(count, "dead letter", "dead letters"),
             input.count
         );
-        let next = "call dead_letters_preview again and look at what changed";
+        let next = "call dead_letters_preview again and see what changed";
         return Err(ToolFailure::changed(what, next));
     }
     let body = json!({"filter": input.filter, "per_second": input.per_second});
@@ -138,6 +139,6 @@ pub async fn replay_letters(call: &ToolCall<'_>, input: &LettersReplay) -> ToolR
             "{sentence} {left} did not: their endpoint, flow or source was deleted or is paused."
         );
     }
-    let sentence = format!("{sentence} A dead letter goes when its replay succeeds.");
+    let sentence = format!("{sentence} A dead letter is removed when its replay succeeds.");
     Ok(ToolAnswer::new(sentence).with_fact("matched", count).with_fact("replayed", replayed))
 }

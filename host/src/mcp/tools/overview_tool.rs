@@ -1,4 +1,4 @@
-//! `overview`: what needs attention.
+//! `overview`: shows what needs attention.
 
 use super::{ToolCall, ToolResult, count_things};
 use crate::api::problem::ApiProblem;
@@ -9,30 +9,29 @@ use serde_json::{Value, json};
 
 /// Most dead letters that are counted.
 const MOST_LETTERS: u32 = 10_000;
-/// Bytes of a reason or summary.
+/// Most bytes of a reason or summary.
 const MOST_TEXT: usize = 512;
 
-/// Everything that operators set and that can fail: the list's route, and the words for one and
-/// for several.
+/// Configured objects that can fail: the list's route, the singular and the plural.
 const PARTS: [(&str, &str, &str); 3] = [
     ("/api/v1/endpoints", "endpoint", "endpoints"),
     ("/api/v1/flows", "flow", "flows"),
     ("/api/v1/sources", "source", "sources"),
 ];
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Debug, Default)]
 struct OverviewParts {
     parts: Vec<String>,
     troubles: Vec<Value>,
     alerts: Vec<Value>,
-    /// Deliveries that wait, of all endpoints.
+    /// Waiting deliveries of all endpoints.
     waiting: u64,
-    /// Parts that the token may not read.
+    /// Names of the parts that the token may not read.
     hidden: Vec<&'static str>,
 }
 
-/// Tells what needs attention, as far as the token may see it.
+/// Shows what needs attention, as far as the token may see it.
 pub async fn show_overview(call: &ToolCall<'_>) -> ToolResult {
     let mut found = OverviewParts::default();
     add_alerts(call, &mut found).await?;
@@ -91,7 +90,7 @@ async fn add_letters(call: &ToolCall<'_>, found: &mut OverviewParts) -> Result<(
 }
 
 impl OverviewParts {
-    /// What was found, in a sentence, and what the token may not see, in another.
+    /// Describes the findings in one sentence, and the parts that the token may not see in another.
     fn tell_all(&self) -> String {
         let mut told = Vec::new();
         if !self.parts.is_empty() {
@@ -103,7 +102,7 @@ impl OverviewParts {
         told.join(" ")
     }
 
-    /// Counts things of one kind, and keeps those that fail or are paused.
+    /// Counts objects of one kind, and keeps those that fail or are paused.
     fn add_things(&mut self, things: &[Value], one: &str, many: &str) {
         let state = |thing: &Value| {
             let state = thing.pointer("/health/state").and_then(Value::as_str);

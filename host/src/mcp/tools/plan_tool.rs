@@ -1,4 +1,4 @@
-//! `plan_config`: what a configuration would change. It never changes anything.
+//! `plan_config`: shows what a configuration would change. Never changes anything.
 
 use super::{ToolCall, ToolResult, count_things};
 use crate::json::members::{read_list, read_text};
@@ -7,10 +7,10 @@ use crate::mcp::tool_input::ConfigPlan;
 use http::Method;
 use serde_json::Value;
 
-/// The dry run, and nothing else.
+/// The route of the dry run.
 const DRY_RUN: &str = "/api/v1/config?dry_run=true";
 
-/// Compares a configuration with what is set.
+/// Compares a configuration with the present settings.
 pub async fn plan_config(call: &ToolCall<'_>, input: ConfigPlan) -> ToolResult {
     let document = Value::Object(input.document);
     let planned = call.send_body(Method::PUT, DRY_RUN, &document).await?;
@@ -25,7 +25,7 @@ pub async fn plan_config(call: &ToolCall<'_>, input: ConfigPlan) -> ToolResult {
         .collect();
     let unchanged = changes.len() - rows.len();
     let sentence = format!(
-        "{} would change, {unchanged} as they should be; nothing was done. A person applies it \
+        "{} would change, {unchanged} would not; nothing was done. A person applies it \
          with `waybill apply`.",
         count_things(rows.len() as u64, "thing", "things")
     );

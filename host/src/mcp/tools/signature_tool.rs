@@ -1,4 +1,4 @@
-//! `verify_signature`: does a request fit the secret of an endpoint, and if not, why.
+//! `verify_signature`: checks a request against the secret of an endpoint, and explains a mismatch.
 
 use super::{ToolCall, ToolResult};
 use crate::api::endpoints::find_endpoint;
@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Bytes of one thing that is wrong, which may repeat a value of the request.
+/// Most bytes of a problem, which may repeat a value of the request.
 const MOST_TEXT: usize = 512;
 
 /// Checks a request against the stored secrets of an endpoint, which are not shown.
@@ -22,7 +22,7 @@ pub fn verify_signature(call: &ToolCall<'_>, input: &SignatureInput) -> ToolResu
     let target = find_endpoint(&call.app.live.current_settings(), &input.endpoint)?;
     let secrets = target.secrets.as_ref().ok_or_else(|| {
         ToolFailure::changed(
-            "the secret of this endpoint cannot be read with this server's key",
+            "this server's key cannot decrypt the secret of this endpoint",
             "tell a person, who has to enter the secret again",
         )
     })?;
@@ -45,9 +45,8 @@ fn read_headers(given: &BTreeMap<String, String>) -> Result<HeaderMap, ToolFailu
     let mut headers = HeaderMap::new();
     for (name, value) in given {
         let pair = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value.trim()).ok());
-        let (name, value) = pair.ok_or_else(|| {
-            ToolFailure::wrong_argument("`headers` has a name or value that no header can have")
-        })?;
+        let (name, value) = pair
+            .ok_or_else(|| ToolFailure::wrong_argument("`headers` has an invalid name or value"))?;
         headers.append(name, value);
     }
     Ok(headers)
@@ -57,11 +56,11 @@ fn describe_findings(findings: &[SchemeFinding]) -> ToolAnswer {
     let wrong = findings.iter().filter(|finding| !finding.verdict.fits()).count();
     let all = findings.len();
     let sentence = match (all, wrong) {
-        (0, _) => "The headers hold no signature of a known scheme: see that all headers of the \
-            request are given."
+        (0, _) => "The headers hold no signature of a known scheme. Check that all headers of \
+            the request are given."
             .to_owned(),
-        (_, 0) => format!("Each signature fits ({all})."),
-        (_, _) => format!("{wrong} of {all} signatures do not fit; `problems` says why."),
+        (_, 0) => format!("Each signature matches ({all})."),
+        (_, _) => format!("{wrong} of {all} signatures do not match; `problems` says why."),
     };
     ToolAnswer::new(sentence)
         .with_fact("fits", wrong == 0 && all > 0)

@@ -1,4 +1,4 @@
-//! `sources`: where events come from, and whether they still come.
+//! `sources`: shows where events come from, and whether they still come.
 
 use super::{ToolCall, ToolResult, count_things};
 use crate::mcp::tool_answer::{ToolAnswer, mark_untrusted, pick_members};
@@ -7,7 +7,7 @@ use crate::time::timestamp::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Bytes of what a source's system says.
+/// Most bytes of a message of a source's system.
 const MOST_TEXT: usize = 512;
 
 /// Lists the sources, by name.
@@ -17,7 +17,7 @@ pub async fn list_sources(call: &ToolCall<'_>) -> ToolResult {
     let now = call.app.journal.clock().now();
     let failing = |source: &&Value| source.pointer("/health/state") == Some(&json!("failing"));
     let sentence = format!(
-        "{}, {} failing. Events may also come from sources that are not set here.",
+        "{}, {} failing. Events may also come from sources without settings here.",
         count_things(sources.len() as u64, "source", "sources"),
         sources.iter().filter(failing).count()
     );
@@ -32,7 +32,7 @@ fn describe_source(source: &Value, now: Timestamp) -> Value {
     if let Some(run) = source.get("run") {
         row.extend(pick_members(run, &["running", "finished_at", "lag_ms"]));
     }
-    // The last event, or the last run that came to its end.
+    // The last event, or the end of the last complete run.
     let last = health.get("last_success_at").and_then(Value::as_str);
     row.insert("silent_since".to_owned(), json!(last));
     if let Some(last) = last.and_then(|text| Timestamp::parse(text).ok()) {
