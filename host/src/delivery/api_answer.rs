@@ -1,4 +1,4 @@
-//! What an API answered: what it means for the delivery, and the event that it becomes.
+//! Answers of APIs: their meaning for the delivery, and the events made of them.
 
 use crate::channels::ChannelOutcome;
 use crate::channels::api_channel::ApiOperation;
@@ -15,8 +15,8 @@ use http::{HeaderMap, StatusCode};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-/// Judges the status of an API's answer. A 4xx says that this request is wrong, and it will be wrong
-/// the next time too, but for those that speak of the moment.
+/// Judges the status of an API's answer. A 4xx rejects the request for good, except for those that
+/// depend on the moment.
 pub fn judge_answer_status(
     status: StatusCode,
     headers: &HeaderMap,
@@ -33,22 +33,21 @@ pub fn judge_answer_status(
     }
 }
 
-/// What an answer is made an event with.
+/// The data for the event of an answer.
 #[derive(Debug)]
 pub struct ApiAnswer<'a> {
     pub operation: &'a ApiOperation,
-    /// The name of the endpoint.
     pub endpoint: &'a str,
     pub delivery: DeliveryId,
-    /// Those of the event that is to be made.
+    /// Hops of the event to be made.
     pub hops: u32,
-    /// The id that was found, where an earlier attempt had done it already.
+    /// The id that the API already stores, if an earlier attempt succeeded.
     pub repeated: Option<String>,
 }
 
 impl ApiAnswer<'_> {
-    /// Makes the event of an answer; `None` where the operation makes none, or the answer is not a
-    /// 2xx. The error says why an event that should be made is not.
+    /// Makes the event of an answer. Returns `None` if the operation makes none or the answer is
+    /// not a 2xx. The error says why a wanted event is missing.
     pub fn make_event(&self, reply: &ClientReply) -> Result<Option<AnswerEvent>, String> {
         let Some(mapping) = self.operation.reply_mapping().filter(|_| reply.status.is_success())
         else {
@@ -56,7 +55,7 @@ impl ApiAnswer<'_> {
         };
         if self.hops > MAX_HOPS {
             return Err(format!(
-                "no event `{}`: it would be delivered and captured for the {}th time, and {MAX_HOPS} are the most",
+                "no event `{}`: it would be delivered and captured {} times, more than the limit of {MAX_HOPS}",
                 mapping.event, self.hops
             ));
         }
@@ -81,21 +80,22 @@ impl ApiAnswer<'_> {
     }
 }
 
-/// Whether a text can be the id of a record.
+/// Whether a text is valid as the id of a record.
 fn is_key(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_KEY && !text.chars().any(char::is_control)
 }
 
-/// The body of an answer: as it is if it is JSON, else as a text, and null if there is none.
+/// Returns the body of an answer: unchanged if it is JSON, else as a string. An empty body becomes
+/// null.
 fn read_body(reply: &ClientReply) -> Box<RawValue> {
     let text = String::from_utf8_lossy(&reply.body);
     let json = serde_json::from_str::<Box<RawValue>>(&text).ok().filter(|_| !reply.truncated);
     let text = if text.trim().is_empty() { Value::Null } else { Value::from(text.as_ref()) };
-    // A text of JSON is always written.
+    // A string can always be written as JSON.
     json.or_else(|| to_raw_value(&text).ok()).unwrap_or_default()
 }
 
-/// Adds the body as the last member, as it is written: no number loses a digit.
+/// Adds the body unchanged as the last member, so that no number loses a digit.
 fn add_body(data: &Value, body: &RawValue) -> Option<Box<RawValue>> {
     let mut json = data.to_string();
     json.truncate(json.len().checked_sub(1)?);
@@ -105,8 +105,8 @@ fn add_body(data: &Value, body: &RawValue) -> Option<Box<RawValue>> {
     RawValue::from_string(json).ok()
 }
 
-/// The text or the number at a JSON pointer into a body; `None` where there is none, or it is null,
-/// false or empty.
+/// Returns the string or number at a JSON pointer into a body. `None` if it is absent, null, false
+/// or empty.
 pub fn find_text(body: &[u8], pointer: &str) -> Option<String> {
     let body: &RawValue = serde_json::from_slice(body).ok()?;
     match serde_json::from_str(find_value(body, pointer)?.get()).ok()? {

@@ -1,9 +1,10 @@
 //! An attempt at an endpoint of kind `api`: a request of one of its operations.
 //!
-//! Where an earlier attempt may have reached the API and the operation says how to ask, it is asked
-//! first ([`ApiOperation::render_again`](crate::channels::api_channel::ApiOperation)). What is found
-//! there counts as the answer, and nothing is sent. Where that cannot be found out, nothing is sent
-//! either, and the attempt has failed.
+//! If an earlier attempt may have reached the API, and the operation has a question for that case,
+//! the question is sent first
+//! ([`ApiOperation::render_again`](crate::channels::api_channel::ApiOperation)). If the record
+//! already exists, it counts as the answer and nothing is sent. If the question gets no usable
+//! answer, nothing is sent and the attempt fails.
 
 use super::api_answer::{ApiAnswer, find_text, judge_answer_status};
 use super::api_request::{PreparedCall, prepare_call, record_call};
@@ -24,12 +25,12 @@ use http::StatusCode;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Stands in a record for the question whether an earlier attempt has done it.
+/// The record's member for the question whether an earlier attempt succeeded.
 const AGAIN_NOTE: &str = "(again)";
-/// Stands in a record for what became of the answer.
+/// The record's member for the event of the answer.
 const REPLY_NOTE: &str = "(reply)";
 
-/// Makes one attempt; nothing if `withdrawn` ended before it began.
+/// Makes one attempt. Returns nothing if `withdrawn` ended before the attempt began.
 #[expect(clippy::too_many_arguments, reason = "the same as of an attempt of a webhook")]
 pub async fn make_api_attempt(
     client: &DeliveryClient,
@@ -65,15 +66,15 @@ pub async fn make_api_attempt(
     Some(MadeAttempt { answer: event.map(Box::new), ..made })
 }
 
-/// Whether an earlier attempt has done it.
+/// The answer to whether an earlier attempt succeeded.
 enum EarlierAttempt {
-    /// It has: what was answered, and the id that stands there.
+    /// It succeeded. Holds the reply and the id that the API stores.
     Done {
         reply: ClientReply,
         id: String,
     },
     NotDone,
-    /// That cannot be found out, so nothing is sent.
+    /// Unknown, so nothing is sent.
     Unknown(SendError),
 }
 
@@ -84,12 +85,12 @@ struct ApiExchange<'a> {
     wall: Timestamp,
 }
 
-/// What came of the requests of an attempt.
+/// The result of the requests of an attempt.
 struct MadeCall {
     sent: Result<ClientReply, SendError>,
-    /// What the attempt's record says of the request: a JSON object.
+    /// The record of the request: a JSON object.
     record: String,
-    /// The id that was found, where an earlier attempt had done it already.
+    /// The id that the API already stores, if an earlier attempt succeeded.
     repeated: Option<String>,
 }
 
@@ -139,7 +140,7 @@ impl ApiExchange<'_> {
         Some(reply.sent.map(|reply| target.redactor.mask_reply(reply)))
     }
 
-    /// Asks whether an earlier attempt has done it.
+    /// Asks the API whether an earlier attempt succeeded.
     async fn ask_again(
         &self,
         question: ClientRequest,
@@ -153,7 +154,7 @@ impl ApiExchange<'_> {
             Err(error) => EarlierAttempt::Unknown(error),
         };
         let said = match &asked {
-            EarlierAttempt::Done { .. } => "an earlier attempt has done it",
+            EarlierAttempt::Done { .. } => "an earlier attempt succeeded",
             EarlierAttempt::NotDone => "not done yet",
             EarlierAttempt::Unknown(_) => "no answer, so nothing is sent",
         };
@@ -162,8 +163,8 @@ impl ApiExchange<'_> {
     }
 }
 
-/// What the answer to the question means. A 404 says that nothing is there, as some APIs answer for
-/// an empty list.
+/// Reads the answer to the question. A 404 means that the record does not exist; some APIs answer
+/// so for an empty list.
 fn read_question(reply: ClientReply, found: &str) -> EarlierAttempt {
     let status = reply.status;
     if status.is_success() && !reply.truncated {
@@ -177,7 +178,8 @@ fn read_question(reply: ClientReply, found: &str) -> EarlierAttempt {
     }
     let class = ErrorClass::of_status(status).unwrap_or(ErrorClass::Protocol);
     let why = if reply.truncated { "with more than 16 KiB" } else { "" };
-    let detail = format!("whether it was done is not known: answered {status} {why}");
+    let detail =
+        format!("cannot tell whether an earlier attempt succeeded: answered {status} {why}");
     let (detail, duration) = (detail.trim_end().to_owned(), reply.duration);
     EarlierAttempt::Unknown(SendError { class, detail, duration })
 }

@@ -23,10 +23,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// The same for all attempts at a delivery (draft-ietf-httpapi-idempotency-key-header).
+/// Same value for all attempts of a delivery (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// What an operation would send, without secrets.
+/// The request that an operation would send, without secrets.
 #[derive(Debug)]
 pub struct ShownRequest {
     pub method: Method,
@@ -41,13 +41,15 @@ pub struct ShownRequest {
 pub struct PreparedCall<'o> {
     pub operation: &'o ApiOperation,
     pub request: ClientRequest,
-    /// Asks whether it was done already, with where the answer says so.
+    /// The question whether an earlier attempt succeeded, and the JSON pointer to the id in its
+    /// answer.
     pub again: Option<(ClientRequest, &'o str)>,
-    /// Those of the event that the answer becomes.
+    /// Hops of the event that the answer becomes.
     pub hops: u32,
 }
 
-/// What an operation would send, without secrets. An error says why nothing would be sent.
+/// Returns the request that an operation would send, without secrets. The error says why nothing
+/// would be sent.
 pub fn preview_operation(
     target: &EndpointRuntime,
     operations: &ApiOperations,
@@ -69,10 +71,10 @@ pub fn preview_operation(
     })
 }
 
-/// Why nothing can be sent.
+/// The reason why nothing can be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpreparedReason {
-    /// Another attempt would fail alike.
+    /// Another attempt would fail in the same way.
     #[error("{0}")]
     NoOperation(String),
     #[error(transparent)]
@@ -80,7 +82,7 @@ pub enum UnpreparedReason {
 }
 
 impl UnpreparedReason {
-    /// The exchange that it was, for the record.
+    /// Returns the failed exchange for the record.
     pub fn exchange(&self) -> MadeExchange {
         let (answer, error) = match self {
             Self::NoOperation(why) => {
@@ -104,7 +106,7 @@ impl UnpreparedReason {
     }
 }
 
-/// Makes the requests of an attempt.
+/// Builds the requests of an attempt.
 pub fn prepare_call<'o>(
     target: &EndpointRuntime,
     operations: &'o ApiOperations,
@@ -179,7 +181,8 @@ impl CallBuilder<'_> {
     }
 }
 
-/// The request for the record: its headers and where it went. What the operator set stays hidden.
+/// Returns the record of the request: its headers and its URL. Values that the operator set stay
+/// hidden.
 pub fn record_call(request: &ClientRequest, target: &EndpointRuntime) -> String {
     let headers = headers_json(request.headers.iter(), |name| target.headers.contains_key(name));
     let place = format!("{} {}", request.method, mask_url(&request.uri.to_string()));
