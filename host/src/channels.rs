@@ -67,8 +67,8 @@ mod tests {
     use crate::model::private_values::SECRET_SETTINGS;
     use serde_json::{Value, json};
 
-    /// Returns the guides of all kinds: `docs/channels.md` and the files next to it whose names
-    /// begin alike.
+    /// Returns the guides of all kinds: `docs/channels.md` and the files beside it whose names
+    /// begin the same way.
     fn guides() -> String {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

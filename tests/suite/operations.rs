@@ -167,7 +167,7 @@ async fn an_event_without_an_operation_is_a_dead_letter() {
     world.event(&lead(1)).await;
     let letters = world.eventually(DEAD, |found| found[0].is_object()).await;
     assert_eq!(letters[0]["reason"], "rejected");
-    assert!(text(&letters[0], "detail").contains("no operation takes `lead.captured`"));
+    assert!(text(&letters[0], "detail").contains("no operation accepts `lead.captured`"));
 }
 
 #[tokio::test]

@@ -20,14 +20,14 @@ use std::sync::Arc;
 
 /// The name of the kind.
 pub const API: &str = "api";
-/// Most operations that an operator sets.
+/// Most operations that an endpoint may set.
 const MAX_OPERATIONS: usize = 200;
 
 /// Endpoints of the kind `api`.
 #[derive(Debug)]
 pub struct ApiChannel;
 
-/// What an operator sets of an endpoint of the kind `api`, beside its `url`.
+/// The settings of an endpoint of kind `api`, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiSettings {
@@ -36,11 +36,11 @@ pub struct ApiSettings {
     #[serde(default)]
     #[schema(max_length = 64, example = "perfexapi")]
     preset: Option<String>,
-    /// Operations by name. What one of them says goes before what the preset says of it.
+    /// Operations by name. A field set here takes precedence over the same field of the preset.
     #[serde(default)]
     #[schema(inline)]
     operations: BTreeMap<String, OperationSettings>,
-    /// The source whose records are written by these operations: its name.
+    /// Name of the source whose records these operations write.
     #[serde(default)]
     #[schema(max_length = 255)]
     writes_for: Option<String>,
@@ -53,8 +53,8 @@ impl ChannelKind for ApiChannel {
         url_schemes: &["https", "http"],
         url_hint: "the API without the paths of its operations, such as https://crm.example.com",
         delivered_when: "the API answers with a 2xx; the answer becomes an event",
-        dead_when: "every 4xx but 408, 409, 425 and 429, and an event type without an operation",
-        repeat_known_by: "the header Idempotency-Key, or what `again` of the operation asks for",
+        dead_when: "any 4xx except 408, 409, 425 and 429, and an event type without an operation",
+        repeat_known_by: "the header Idempotency-Key, or the request in `again` of the operation",
         limits: "the first 16 KiB of an answer are kept",
         capabilities: ChannelCapabilities {
             signs: false,
@@ -77,7 +77,10 @@ impl ChannelKind for ApiChannel {
             return vec![InputFault::new("operations", why)];
         }
         if settings.preset.is_none() && settings.operations.is_empty() {
-            return vec![InputFault::new("operations", "name at least one, or a `preset`")];
+            return vec![InputFault::new(
+                "operations",
+                "set at least one operation, or a `preset`",
+            )];
         }
         let mut faults = Vec::new();
         for (name, own) in &settings.operations {
@@ -107,13 +110,13 @@ impl ChannelKind for ApiChannel {
     }
 }
 
-/// The fault of two operations that take one type, if there are two.
+/// Returns the fault if two operations list the same event type.
 fn find_shared_event(operations: &BTreeMap<String, OperationSettings>) -> Option<InputFault> {
     let mut taken: BTreeMap<String, &str> = BTreeMap::new();
     for (name, operation) in operations {
         for pattern in operation.events.iter().map(ToString::to_string) {
             if let Some(other) = taken.get(&pattern) {
-                let why = format!("`{pattern}` is among the events of `{other}` too");
+                let why = format!("`{pattern}` is also among the events of `{other}`");
                 return Some(InputFault::new(format!("operations.{name}.events"), why));
             }
             taken.insert(pattern, name);

@@ -121,7 +121,8 @@ fn read_reply(reply: ClientReply, at: Timestamp) -> ChannelReply {
 }
 
 /// Judges the status of a chat's answer. A message that the chat cannot read is dead. An archived
-/// channel or a revoked token is not, because the operator can mend it before the schedule ends.
+/// channel or a revoked token is retried, because the operator can correct it before the schedule
+/// ends.
 fn judge_status(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> ChannelOutcome {
     let Some(class) = ErrorClass::of_status(status) else { return ChannelOutcome::Delivered };
     let asked = retry_after(headers, now);

@@ -64,8 +64,8 @@ pub enum ChannelOutcome {
         /// The wait that the receiver asked for. It is obeyed if it ends later than the schedule's.
         after: Option<Duration>,
     },
-    /// The receiver asks for time, which holds back the whole endpoint. No step of the schedule is
-    /// used up.
+    /// The receiver asks for a wait, which holds back the whole endpoint. No step of the schedule
+    /// is used up.
     HeldBack {
         class: ErrorClass,
         /// The wait, if the receiver names one.

@@ -43,7 +43,7 @@ pub fn check_templates(templates: &[(&str, Option<&str>)]) -> Vec<InputFault> {
 pub struct EventDigest {
     pub title: String,
     pub text: Option<String>,
-    /// Names and values of fields of the data. None is empty.
+    /// Names and values of fields of the data. No value is empty.
     pub facts: Vec<(String, String)>,
     /// Whether the data has more fields than are listed.
     pub has_more: bool,

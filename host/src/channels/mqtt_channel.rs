@@ -187,7 +187,7 @@ impl MqttServer {
 /// Explains why a server refused the log-in (MQTT 5.0, table 3-1; MQTT 3.1.1, table 3.1).
 fn refused_login(version: MqttVersion, reason: u8) -> PublishError {
     let what = match (version, reason) {
-        (_, 0x01 | 0x84) => "the server does not speak this version of MQTT; set `version`",
+        (_, 0x01 | 0x84) => "the server does not support this version of MQTT; set `version`",
         (_, 0x02 | 0x85) => "the server refuses the client id; set another `client_id`",
         (_, 0x03 | 0x88 | 0x89) => "the server is not ready",
         (_, 0x04 | 0x86) => "the user or the password is wrong",

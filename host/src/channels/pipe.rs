@@ -162,7 +162,7 @@ async fn read_frames(
         }
         if bytes.len() > MAX_FRAME {
             return PublishError::protocol(
-                "the server sent a frame that is too long for an acknowledgement",
+                "the server sent a frame that is longer than any acknowledgement",
             );
         }
         match stream.read_buf(&mut bytes).await {

@@ -87,7 +87,7 @@ impl PublishError {
 
     /// Returns the failure of a missing acknowledgement.
     pub fn late() -> Self {
-        Self::new(ErrorClass::Timeout, "no acknowledgement came within the time-out")
+        Self::new(ErrorClass::Timeout, "no acknowledgement arrived within the time-out")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Publishing to message queues: what the kinds `amqp`, `mqtt` and `nats` share.
+//! Publishes to message queues: the shared part of the kinds `amqp`, `mqtt` and `nats`.
 
 use super::channel_kind::EndpointChannel;
 use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Why a delivery without a rendered envelope is a dead letter.
-const NO_BODY: &str = "there is no body";
+/// Error for a delivery without a rendered envelope, which is a dead letter.
+const NO_BODY: &str = "the delivery has no body";
 
 /// A queue, and how one message is published to it.
 pub trait MessageQueue: Debug + Send + Sync + 'static {

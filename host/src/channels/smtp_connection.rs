@@ -54,7 +54,7 @@ pub struct SmtpFailure {
 }
 
 impl SmtpFailure {
-    /// Classifies a failure before the message was sent. The operator can mend it, whatever the
+    /// Classifies a failure before the message was sent. The operator can correct it, whatever the
     /// code.
     fn of_connection(error: &SmtpError) -> Self {
         let failure = Self::of_message(error);
@@ -68,8 +68,8 @@ impl SmtpFailure {
     pub fn of_message(error: &SmtpError) -> Self {
         let code = error.status().map(u16::from);
         let class = match code {
-            // The server requires a log-in (RFC 4954, section 6) or closes. That is not the
-            // message's fault.
+            // The server requires a log-in (RFC 4954, section 6) or is closing, so the message
+            // itself is not at fault.
             Some(530 | 534 | 535 | 538) => ErrorClass::Deferred,
             Some(500..) => ErrorClass::Rejected,
             Some(_) => ErrorClass::Deferred,

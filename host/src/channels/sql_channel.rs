@@ -120,7 +120,7 @@ impl ChannelKind for SqlChannel {
     fn check(settings: &SqlSettings, _rules: &ChannelsSection) -> Vec<InputFault> {
         let mut faults = Vec::new();
         if settings.columns.is_empty() || settings.columns.len() > MAX_COLUMNS {
-            let message = format!("name 1 to {MAX_COLUMNS} columns");
+            let message = format!("must have 1 to {MAX_COLUMNS} columns");
             faults.push(InputFault::new("columns", message));
         }
         for (name, place) in &settings.columns {

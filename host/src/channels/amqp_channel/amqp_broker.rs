@@ -1,4 +1,4 @@
-//! Logging in to a broker of AMQP 0-9-1: the same for deliveries and for sources.
+//! Logs in to a broker of AMQP 0-9-1, for deliveries and for sources.
 
 use super::body_limit::{BodyLimit, LimitedStream};
 use super::dialled_reactor::current_runtime;
@@ -16,15 +16,15 @@ use std::io;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a broker may take from the first byte to the end of the log-in.
+/// Longest time from the first byte to the end of the log-in.
 const GREETING: Duration = Duration::from_secs(10);
-/// Seconds within which both sides of a connection hear something.
+/// Interval of heartbeats in both directions, in seconds.
 const HEARTBEAT: u16 = 30;
-/// The schemes of AMQP, and their ports.
+/// The URL schemes of AMQP with their default ports.
 const SECURE: (&str, u16) = ("amqps", 5671);
 const PLAIN: (&str, u16) = ("amqp", 5672);
 
-/// Where a broker is, and how to log in there.
+/// The address of a broker and the log-in.
 #[derive(Debug)]
 pub struct AmqpBroker {
     pub place: ServerPlace,
@@ -33,20 +33,20 @@ pub struct AmqpBroker {
 }
 
 impl AmqpBroker {
-    /// Reads the address of a broker.
+    /// Reads the URL of a broker.
     pub fn read_place(url: &str) -> Result<ServerPlace, String> {
         ServerPlace::read(url, SECURE, PLAIN)
     }
 
-    /// Connects, logs in and opens a channel. It takes 10 s at most. Bodies above `limit` are left
-    /// out of the connection.
+    /// Connects, logs in and opens a channel, within 10 s. Bodies above `limit` are left out of the
+    /// connection.
     pub async fn connect(
         &self,
         client: &DeliveryClient,
         limit: Option<&BodyLimit>,
     ) -> Result<(Connection, Channel), PublishError> {
         let opened = timeout(GREETING, self.open_channel(client, limit)).await;
-        let late = "the broker did not let us in within 10 s";
+        let late = "the broker did not complete the log-in within 10 s";
         opened.unwrap_or_else(|_| Err(PublishError::new(ErrorClass::Timeout, late)))
     }
 
@@ -56,7 +56,7 @@ impl AmqpBroker {
         limit: Option<&BodyLimit>,
     ) -> Result<(Connection, Channel), PublishError> {
         let (client, place, limit) = (client.clone(), self.place.clone(), limit.cloned());
-        // The library asks for a stream, and opens none by itself.
+        // lapin asks this function for a stream and never dials by itself.
         let open = async move |_: AMQPUri, _| {
             let stream = place.connect(&client).await.map_err(io::Error::other)?;
             let stream: Box<dyn ByteStream> = match limit.clone() {
@@ -92,19 +92,19 @@ impl AmqpBroker {
     }
 }
 
-/// Returns a text as the protocol carries names. It has at most 255 bytes.
+/// Returns a text as a short string of the protocol. Fails for more than 255 bytes.
 pub fn short_text(text: &str) -> Result<ShortString, PublishError> {
     ShortString::try_new(text).map_err(|why| PublishError::protocol(format!("`{text}`: {why}")))
 }
 
-/// Classifies an error of the library.
+/// Classifies an error of lapin.
 pub fn explain_amqp(error: &lapin::Error) -> PublishError {
     let kind = error.kind();
     if let ErrorKind::ProtocolError(refusal) = kind {
-        return PublishError::refused(format!("the broker refused: {refusal}"));
+        return PublishError::refused(format!("the broker refuses: {refusal}"));
     }
     if let ErrorKind::IOError(why) = kind {
-        // That of the connection, which says more.
+        // The error of the dialled connection says more.
         let dialled = why.get_ref().and_then(|cause| cause.downcast_ref::<PublishError>());
         return dialled.cloned().unwrap_or_else(|| PublishError::lost(why));
     }

@@ -1,8 +1,8 @@
-//! Leaves the bodies of too large messages out of a connection.
+//! Leaves bodies that are too large out of a connection.
 //!
 //! lapin assembles the whole body of a message before it hands the message over, and a broker
 //! counts messages without an acknowledgement, not their bytes. So a message whose body is larger
-//! than the reader takes reaches lapin with an empty body.
+//! than the reader accepts reaches lapin with an empty body.
 
 use crate::channels::pipe::ByteStream;
 use bytes::BytesMut;
@@ -58,7 +58,7 @@ pub struct LimitedStream {
     stream: Box<dyn ByteStream>,
     filter: BodyFilter,
     chunk: Box<[u8]>,
-    /// Bytes that were read and not filtered yet, at most the head of a frame.
+    /// Bytes that were read and are not filtered yet, at most the head of a frame.
     input: BytesMut,
     /// Bytes to hand on.
     output: BytesMut,
@@ -137,7 +137,7 @@ impl BodyFilter {
         Self { limit, delivery_tag: 0, body_left: 0, frame_left: 0, is_dropped: false }
     }
 
-    /// Moves what is known of frames to the output, and drops the bodies that are left out.
+    /// Moves the bytes of known frames to the output, without the bodies that are left out.
     fn pass_on(&mut self, input: &mut BytesMut, output: &mut BytesMut) {
         while self.frame_left > 0 || self.begin_frame(input) {
             let here = input.split_to(self.frame_left.min(input.len()));

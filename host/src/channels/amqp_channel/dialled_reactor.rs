@@ -1,5 +1,5 @@
-//! The runtime for lapin: tokio without a way to dial. lapin's own TLS would bring 26 more crates,
-//! and its dialling would not check addresses, so lapin gets connections that are already open.
+//! The runtime for lapin: tokio without dialling. lapin's own TLS would bring 26 more crates, and
+//! its dialling would not check addresses, so lapin gets connections that are already open.
 
 use crate::channels::pipe::ByteStream;
 use async_compat::Compat;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// A connection in the form that lapin uses.
 pub type DialledStream = Compat<Box<dyn ByteStream>>;
 
-/// The timers of tokio, without its sockets.
+/// The timers of tokio without its sockets.
 #[derive(Debug, Clone)]
 pub struct DialledReactor(Tokio);
 

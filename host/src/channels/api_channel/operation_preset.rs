@@ -4,7 +4,7 @@ use super::operation_settings::OperationSettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// The name of each preset, and its file.
+/// The files of operations by the names of the presets.
 const FILES: [(&str, &str); 7] = [
     ("perfexapi", include_str!("../../../operations/perfexapi.toml")),
     ("themesic", include_str!("../../../operations/themesic.toml")),
@@ -21,13 +21,13 @@ const FILES: [(&str, &str); 7] = [
 #[expect(dead_code, reason = "label and auth are for the people who read the file")]
 struct PresetFile {
     label: String,
-    /// What `auth` an endpoint needs.
+    /// The `auth` that an endpoint needs.
     auth: String,
-    /// The collections of the API by resource, for `each`.
+    /// The API's collections by resource, for `each`.
     #[serde(default)]
     collections: BTreeMap<String, String>,
-    /// Operations that every resource has: `each.create` becomes `lead_create`. `$resource` and
-    /// `$collection` stand for its names.
+    /// Operations of every resource: `each.create` becomes `lead_create`. `$resource` and
+    /// `$collection` stand for the resource's names.
     #[serde(default)]
     each: BTreeMap<String, OperationSettings>,
     /// Further operations.
@@ -35,14 +35,15 @@ struct PresetFile {
     operations: BTreeMap<String, OperationSettings>,
 }
 
-/// Returns the operations of a preset; none without a preset. The error lists the presets.
+/// Returns the operations of a preset, or no operations without a preset. The error lists the
+/// presets.
 pub fn find_operations(
     preset: Option<&str>,
 ) -> Result<BTreeMap<String, OperationSettings>, String> {
     let Some(preset) = preset else { return Ok(BTreeMap::new()) };
     let Some((_, file)) = FILES.iter().find(|(name, _)| *name == preset) else {
         let names: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
-        return Err(format!("`{preset}` is not a preset; there are {}", names.join(", ")));
+        return Err(format!("`{preset}` is not a preset; the presets are {}", names.join(", ")));
     };
     let file: PresetFile =
         toml::from_str(file).map_err(|why| format!("preset `{preset}` cannot be read: {why}"))?;

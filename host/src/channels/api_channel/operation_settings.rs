@@ -1,4 +1,4 @@
-//! What is set of one operation.
+//! The settings of one operation.
 
 use crate::model::event::MAX_KEY;
 use crate::model::fault::InputFault;
@@ -13,28 +13,28 @@ use std::collections::BTreeMap;
 const MAX_NAME: usize = 64;
 /// Longest JSON pointer, in bytes.
 const MAX_POINTER: usize = 255;
-/// The body of a request that has one, where none is set: the data of the event.
+/// Default body of a request that has one: the data of the event.
 const WHOLE_DATA: &str = "=data";
 
-/// The method of an operation.
+/// Method of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum OperationMethod {
-    /// Reads something. It has no body.
+    /// Reads a record. The request has no body.
     Get,
-    /// Makes something new.
+    /// Creates a record.
     #[default]
     Post,
-    /// Puts something in the place of what is there.
+    /// Replaces a record.
     Put,
-    /// Changes a part of what is there.
+    /// Changes a part of a record.
     Patch,
-    /// Removes something. It has a body only where the operation has one.
+    /// Deletes a record. The request has a body only if `body` is set.
     Delete,
 }
 
 impl OperationMethod {
-    /// The method as HTTP names it.
+    /// Returns the method for HTTP.
     pub const fn http_method(self) -> Method {
         match self {
             Self::Get => Method::GET,
@@ -46,36 +46,36 @@ impl OperationMethod {
     }
 }
 
-/// What becomes of an answer.
+/// The event of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplySettings {
-    /// The type of the event that a 2xx becomes.
+    /// Type of the event that a 2xx answer becomes.
     #[schema(max_length = 128, example = "crm.lead.created")]
     pub event: String,
-    /// The kind of record that the event is about; the first part of the type where it is left out.
+    /// Kind of record that the event is about. Default: the first segment of the type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 255, example = "lead")]
     pub resource: Option<String>,
-    /// Where the id of the record stands in the answer: a JSON pointer.
+    /// JSON pointer to the id of the record in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 255, example = "/data/id")]
     pub id: Option<String>,
 }
 
-/// How to ask whether an earlier attempt has done it already.
+/// A request that asks whether an earlier attempt succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgainSettings {
-    /// The path of a GET request, with expressions in braces.
+    /// Path of the GET request, with expressions in braces.
     #[schema(max_length = 2048, example = "/api/v1/leads")]
     pub path: String,
-    /// Its query: texts, or expressions that begin with `=`. A value of null or of an empty text ends
-    /// the delivery, because the API would list all.
+    /// Query of the request: texts, or expressions that begin with `=`. A value that is null or
+    /// empty ends the delivery, because the API would list all records.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(example = json!({"email": "=data.email"}))]
     pub query: BTreeMap<String, String>,
-    /// Where something stands in a 2xx answer if it has been done: a JSON pointer.
+    /// JSON pointer to a value that a 2xx answer has only if an earlier attempt succeeded.
     #[schema(max_length = 255, example = "/data/0/id")]
     pub found: String,
 }
@@ -84,20 +84,20 @@ pub struct AgainSettings {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperationSettings {
-    /// The method; `POST` where it is left out.
+    /// Method of the request. Default: `POST`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(inline, example = "POST")]
     pub method: Option<OperationMethod>,
-    /// What is appended to the path of the URL. Expressions in CEL stand in braces.
+    /// Path to append to the path of the URL. CEL expressions are written in braces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 2048, example = "/api/v1/leads/{id}")]
     pub path: Option<String>,
-    /// What is appended to the query of the URL: texts, or expressions that begin with `=`. A value
-    /// of null leaves its member out.
+    /// Query to append to the query of the URL: texts, or expressions that begin with `=`. A
+    /// parameter whose value is null is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<BTreeMap<String, String>>,
-    /// The body: any JSON value, in which texts that begin with `=` are expressions. The data of the
-    /// event where it is left out.
+    /// Body of the request: any JSON value, in which texts that begin with `=` are expressions.
+    /// Default: the data of the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Value)]
     pub body: Option<Value>,
@@ -106,18 +106,18 @@ pub struct OperationSettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub events: Vec<TypePattern>,
-    /// What becomes of a 2xx; nothing where it is left out.
+    /// Event that a 2xx answer becomes. Default: no event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(inline)]
     pub reply: Option<ReplySettings>,
-    /// How to ask whether an earlier attempt has done it already.
+    /// Request that asks whether an earlier attempt succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(inline)]
     pub again: Option<AgainSettings>,
 }
 
 impl OperationSettings {
-    /// The operation with what it leaves out taken from another one.
+    /// Returns the operation with its absent fields taken from another one.
     pub fn merge_over(self, base: Option<&Self>) -> Self {
         let Some(base) = base else { return self };
         Self {
@@ -131,7 +131,7 @@ impl OperationSettings {
         }
     }
 
-    /// Returns what is wrong with a whole operation.
+    /// Returns the faults of an operation.
     pub fn check(&self, name: &str) -> Vec<InputFault> {
         let mut faults = Vec::new();
         let is_known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -139,7 +139,7 @@ impl OperationSettings {
             || name.len() > MAX_NAME
             || !name.bytes().all(|byte| is_known(byte) || byte == b'_' || byte == b'-')
         {
-            let why = format!("a name has 1 to {MAX_NAME} of a-z, 0-9, `_` and `-`");
+            let why = format!("must have 1 to {MAX_NAME} characters of a-z, 0-9, `_` and `-`");
             faults.push(InputFault::new("", why));
         }
         if self.path.is_none() {
@@ -177,14 +177,14 @@ impl ReplySettings {
     fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         if !is_event_type(&self.event) || self.event.starts_with(OWN_TYPES) {
-            let why = format!("a dotted name that does not begin with `{OWN_TYPES}`");
+            let why = format!("must be a dotted name that does not begin with `{OWN_TYPES}`");
             faults.push(InputFault::new("event", why));
         }
         let is_key = |text: &String| {
             !text.is_empty() && text.len() <= MAX_KEY && !text.chars().any(char::is_control)
         };
         if self.resource.as_ref().is_some_and(|resource| !is_key(resource)) {
-            let why = format!("1 to {MAX_KEY} bytes without control characters");
+            let why = format!("must have 1 to {MAX_KEY} bytes without control characters");
             faults.push(InputFault::new("resource", why));
         }
         faults.extend(self.id.as_deref().and_then(|id| check_pointer("id", id)));
@@ -208,6 +208,6 @@ impl AgainSettings {
 
 fn check_pointer(place: &str, pointer: &str) -> Option<InputFault> {
     let is_pointer = pointer.starts_with('/') && pointer.len() <= MAX_POINTER;
-    let why = "a JSON pointer, which begins with `/`, such as /data/id";
+    let why = "must be a JSON pointer, which begins with `/`, such as /data/id";
     (!is_pointer).then(|| InputFault::new(place, why))
 }

@@ -1,4 +1,4 @@
-//! The operations of an endpoint, ready to be run.
+//! The operations of an endpoint, ready to run.
 
 use super::operation_settings::OperationSettings;
 use crate::expression::event_subject::EventSubject;
@@ -10,24 +10,24 @@ use http::{Method, Uri};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-/// The operations of one endpoint.
 #[derive(Debug)]
 pub struct ApiOperations {
-    /// What their paths are appended to.
+    /// URL to which the paths of operations are appended.
     pub base: Uri,
     operations: BTreeMap<String, ApiOperation>,
-    /// The one that takes every event, where the operator sets only one and no event types for it.
+    /// The operation that accepts every event, if the operator sets only one and no event types for
+    /// it.
     only: Option<String>,
-    /// The source whose records they write.
+    /// Name of the source whose records the operations write.
     pub writes_for: Option<String>,
 }
 
-/// An operation, and its templates once they were needed. To read an expression takes up to 1 ms, and
-/// a preset has a hundred operations.
+/// An operation. Its templates are read at their first use: reading an expression takes up to 1 ms,
+/// and a preset has a hundred operations.
 #[derive(Debug)]
 pub struct ApiOperation {
     pub settings: OperationSettings,
-    /// Whether the operator sets it, or something of it.
+    /// Whether the operator sets the operation or a part of it.
     pub is_own: bool,
     request: ReadTemplate,
     again: ReadTemplate,
@@ -35,18 +35,18 @@ pub struct ApiOperation {
 
 type ReadTemplate = OnceLock<Result<RequestTemplate, String>>;
 
-/// What becomes of an answer.
+/// The event of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplyMapping<'a> {
     pub event: &'a str,
-    /// The kind of record that the event is about.
+    /// Kind of record that the event is about.
     pub resource: Option<&'a str>,
-    /// Where the id of the record stands in the answer.
+    /// JSON pointer to the id of the record in the answer.
     pub id: Option<&'a str>,
 }
 
 impl ApiOperations {
-    /// Of whole operations, of which the operator sets `own`.
+    /// Builds the operations from complete settings. `own` lists those that the operator sets.
     pub fn new(
         base: Uri,
         settings: BTreeMap<String, OperationSettings>,
@@ -67,12 +67,12 @@ impl ApiOperations {
         Self { base, operations: operations.collect(), only, writes_for }
     }
 
-    /// All operations, by name.
+    /// Returns all operations by name.
     pub fn list_operations(&self) -> impl Iterator<Item = (&str, &ApiOperation)> {
         self.operations.iter().map(|(name, operation)| (name.as_str(), operation))
     }
 
-    /// The operation of a name. The error says which one may be meant.
+    /// Finds an operation by name. The error suggests a similar name.
     pub fn find_named(&self, name: &str) -> Result<&ApiOperation, String> {
         self.operations.get(name).ok_or_else(|| {
             let distance = |known: &&String| strsim::damerau_levenshtein(known, name);
@@ -83,8 +83,8 @@ impl ApiOperations {
         })
     }
 
-    /// The operation for an event: the named one, or else the one that takes its type. A longer
-    /// pattern goes before a shorter one.
+    /// Returns the operation for an event: the named one, or else the one that accepts the event's
+    /// type. A longer pattern takes precedence over a shorter one.
     pub fn choose_operation(
         &self,
         event_type: &str,
@@ -102,13 +102,13 @@ impl ApiOperations {
         let only = || self.only.as_ref().and_then(|name| self.operations.get(name));
         best.or_else(only).ok_or_else(|| {
             format!(
-                "no operation takes `{event_type}`: name it in `settings.operations.NAME.events`"
+                "no operation accepts `{event_type}`: add it to `settings.operations.NAME.events`"
             )
         })
     }
 }
 
-/// How much of a type a pattern names.
+/// Returns the length of the part of a type that a pattern fixes.
 fn pattern_weight(pattern: &TypePattern) -> usize {
     match pattern {
         TypePattern::Any => 0,
@@ -122,14 +122,14 @@ impl ApiOperation {
         self.settings.method.unwrap_or_default().http_method()
     }
 
-    /// What becomes of an answer, if anything does.
+    /// Returns the mapping of a 2xx answer to an event, if one is set.
     pub fn reply_mapping(&self) -> Option<ReplyMapping<'_>> {
         let reply = self.settings.reply.as_ref()?;
         let (resource, id) = (reply.resource.as_deref(), reply.id.as_deref());
         Some(ReplyMapping { event: &reply.event, resource, id })
     }
 
-    /// Makes the request for an event.
+    /// Renders the request for an event.
     pub fn render_request(
         &self,
         subject: &EventSubject<'_>,
@@ -140,9 +140,9 @@ impl ApiOperation {
         )
     }
 
-    /// Makes the request that asks whether the operation was done, with where the answer says so. The
-    /// query may leave nothing out: the API would list all, and the first would be taken for the one
-    /// that is asked for.
+    /// Renders the request that asks whether an earlier attempt succeeded, with the pointer into
+    /// its answer. No parameter may be left out: the API would list all records, and the first
+    /// would be taken for the wanted one.
     pub fn render_again(
         &self,
         subject: &EventSubject<'_>,
@@ -153,7 +153,7 @@ impl ApiOperation {
         let members = request.query.split('&').filter(|pair| !pair.is_empty());
         if members.clone().count() < again.query.len() || members.clone().any(|m| m.ends_with('='))
         {
-            let why = "a member is null or empty, so the answer would not be about this event";
+            let why = "a value in `again.query` is null or empty, so the answer would not be about this event";
             return Err(TemplateFault { place: "again.query".to_owned(), why: why.to_owned() });
         }
         Ok(Some((request, again.found.as_str())))

@@ -94,7 +94,10 @@ fn an_operation_is_chosen_by_name_or_by_the_longest_pattern() {
     assert!(why.ends_with("did you mean `lead_create`?"), "{why}");
     let preset = operations(json!({"preset": "perfexapi"}));
     assert!(
-        preset.choose_operation("lead.captured", None).unwrap_err().contains("no operation takes")
+        preset
+            .choose_operation("lead.captured", None)
+            .unwrap_err()
+            .contains("no operation accepts")
     );
     let only = operations(json!({"operations": {"one": {"path": "/one"}}}));
     assert_eq!(only.choose_operation("x.y", None).unwrap().settings.path.as_deref(), Some("/one"));

@@ -105,7 +105,7 @@ async fn append_lines(rules: Arc<FileRules>, mut queued: mpsc::Receiver<QueuedLi
 async fn finish_in_background(segment: FileSegment) {
     let finished = tokio::task::spawn_blocking(|| segment.finish()).await;
     if let Ok(Err(why)) = finished {
-        tracing::error!(%why, "a file of deliveries keeps its name with .part");
+        tracing::error!(%why, "cannot rename a finished file; it keeps its name with .part");
     }
 }
 
@@ -138,7 +138,7 @@ fn write_batch(
         return Some(segment);
     }
     if let Err(why) = segment.finish() {
-        tracing::error!(%why, "a file of deliveries keeps its name with .part");
+        tracing::error!(%why, "cannot rename a finished file; it keeps its name with .part");
     }
     None
 }

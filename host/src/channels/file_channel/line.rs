@@ -48,7 +48,7 @@ impl LineForm {
         body: Option<&RenderedBody>,
     ) -> Result<Vec<u8>, String> {
         match self {
-            Self::Ndjson => json_line(&body.ok_or("there is no body")?.body),
+            Self::Ndjson => json_line(&body.ok_or("the delivery has no body")?.body),
             Self::Csv { columns, keep_formulas } => {
                 let fields = columns
                     .iter()

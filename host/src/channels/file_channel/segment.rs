@@ -152,7 +152,7 @@ pub fn finish_left_files(folder: &Path, name: &str, form: &LineForm) -> io::Resu
             && why.kind() != io::ErrorKind::NotFound
         {
             let part = part.display();
-            tracing::error!(%part, %why, "a file of deliveries that was left cannot be finished");
+            tracing::error!(%part, %why, "cannot finish a file left by an earlier run");
         }
     }
     Ok(())
@@ -244,7 +244,7 @@ mod tests {
         assert!(!hold_file(&removed, &part).unwrap(), "its name leads to another file");
     }
 
-    /// Without the second look at the name about thirty files lost it here.
+    /// Without the second check of the name, about thirty files lost theirs here.
     #[test]
     fn no_file_that_is_being_created_is_removed_as_left_behind() {
         const FILES: usize = 5_000;

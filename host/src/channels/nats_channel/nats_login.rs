@@ -1,4 +1,4 @@
-//! Logging in to a NATS server: the same for deliveries and for sources.
+//! Logs in to a NATS server, for deliveries and for sources.
 
 use super::nkey::NatsCredentials;
 use super::wire::{OversizePolicy, ServerFrame, ServerInfo, take_frame};
@@ -13,17 +13,17 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-/// How long a server may take from the first byte to the end of the log-in.
+/// Longest time from the first byte to the end of the log-in.
 const GREETING: Duration = Duration::from_secs(10);
-/// The schemes of NATS, and their ports.
+/// The URL schemes of NATS with their default ports.
 const SECURE: (&str, u16) = ("tls", 4222);
 const PLAIN: (&str, u16) = ("nats", 4222);
 
-/// Where a server is, and how to log in there.
+/// The address of a server and the log-in.
 #[derive(Debug)]
 pub struct NatsLogin {
     pub place: ServerPlace,
-    /// The user and its password.
+    /// The user and the password.
     pub user: Option<(String, SettingSecret)>,
     pub token: Option<SettingSecret>,
     pub credentials: Option<NatsCredentials>,
@@ -32,30 +32,33 @@ pub struct NatsLogin {
 /// A connection that is logged in and subscribed to its inbox.
 pub struct NatsConnection {
     pub stream: Box<dyn ByteStream>,
-    /// What was read already.
+    /// Bytes that were read and are not parsed yet.
     pub bytes: BytesMut,
-    /// Answers come on `{inbox}.{number}`.
+    /// Prefix of answer subjects. Answers arrive on `{inbox}.{number}`.
     pub inbox: String,
-    /// The most bytes of a message that the server takes.
+    /// Largest message that the server accepts, in bytes.
     pub max_payload: usize,
 }
 
 impl NatsLogin {
-    /// Reads the address of a server.
+    /// Reads the URL of a server.
     pub fn read_place(url: &str) -> Result<ServerPlace, String> {
         ServerPlace::read_bare(url, SECURE, PLAIN)
     }
 
-    /// Connects and logs in. It takes 20 s at most.
+    /// Connects and logs in, within 20 s.
     pub async fn connect(&self, client: &DeliveryClient) -> Result<NatsConnection, PublishError> {
         let stream = client.dial(&self.place.host, self.place.port).await?;
         let greeted = timeout(GREETING, self.greet(client, stream)).await;
         greeted.unwrap_or_else(|_| {
-            Err(PublishError::new(ErrorClass::Timeout, "the server did not let us in within 10 s"))
+            Err(PublishError::new(
+                ErrorClass::Timeout,
+                "the server did not complete the log-in within 10 s",
+            ))
         })
     }
 
-    /// Reads what the server says of itself, encrypts, logs in and subscribes to answers.
+    /// Reads the server's `INFO`, encrypts, logs in and subscribes to answers.
     async fn greet(
         &self,
         client: &DeliveryClient,
@@ -67,7 +70,7 @@ impl NatsLogin {
         let info = read_info(info)?;
         self.check_tls(&info)?;
         let mut stream: Box<dyn ByteStream> = if self.place.is_secure {
-            // What came unencrypted before the handshake is not part of what follows.
+            // Bytes that arrived in plain text before the handshake must not count as encrypted.
             bytes.clear();
             Box::new(client.start_tls(stream, &self.place.host).await?)
         } else {
@@ -89,11 +92,13 @@ impl NatsLogin {
         Ok(NatsConnection { stream, bytes, inbox, max_payload: info.max_payload })
     }
 
-    /// Fails if one side wants TLS and the other does not.
+    /// Fails if one side requires TLS and the other does not.
     fn check_tls(&self, info: &ServerInfo) -> Result<(), PublishError> {
         let why = match (self.place.is_secure, info.tls_required, info.tls_available) {
-            (true, false, false) => "the server offers no TLS; `nats://` would send unencrypted",
-            (false, true, _) => "the server asks for TLS; begin `url` with `tls://`",
+            (true, false, false) => {
+                "the server does not offer TLS; `nats://` would send in plain text"
+            }
+            (false, true, _) => "the server requires TLS; begin `url` with `tls://`",
             (true, ..) | (false, false, _) => return Ok(()),
         };
         Err(PublishError::new(ErrorClass::Tls, why))
@@ -102,7 +107,9 @@ impl NatsLogin {
     /// Builds the options of `CONNECT`.
     fn login(&self, info: &ServerInfo) -> Result<Value, PublishError> {
         if !info.headers {
-            return Err(PublishError::protocol("the server knows no headers; it needs NATS 2.2"));
+            return Err(PublishError::protocol(
+                "the server does not support headers; NATS 2.2 or newer is needed",
+            ));
         }
         let mut login = json!({
             "verbose": false, "pedantic": false, "tls_required": self.place.is_secure,
@@ -133,7 +140,7 @@ impl NatsLogin {
 }
 
 fn read_info(info: &str) -> Result<ServerInfo, PublishError> {
-    let unreadable = |_| PublishError::protocol("what the server says of itself is not JSON");
+    let unreadable = |_| PublishError::protocol("the server's INFO is not JSON");
     serde_json::from_str(info).map_err(unreadable)
 }
 
@@ -141,7 +148,7 @@ fn unexpected(frame: &ServerFrame) -> PublishError {
     match frame {
         ServerFrame::Refusal(why) => PublishError::refused(why),
         ServerFrame::Info(_) | ServerFrame::Message(_) | ServerFrame::Ping | ServerFrame::Pong => {
-            PublishError::protocol("the server does not greet as NATS does")
+            PublishError::protocol("the server does not speak NATS")
         }
     }
 }

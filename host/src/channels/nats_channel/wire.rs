@@ -45,8 +45,8 @@ pub struct ServerMessage {
     /// The block of headers; empty without headers.
     pub head: Bytes,
     pub payload: Bytes,
-    /// The bytes of headers and payload that are still to come and are not kept, because the message
-    /// is larger than the reader takes. Then `head` and `payload` are empty.
+    /// Bytes of headers and payload that are still to come and will be skipped, because the message
+    /// is larger than the reader accepts. Then `head` and `payload` are empty.
     pub left_out: usize,
 }
 
@@ -66,19 +66,19 @@ impl ServerMessage {
     }
 }
 
-/// Returns the headers of a block, in order. What is not UTF-8 is replaced.
+/// Returns the headers of a block, in order. Bytes that are not UTF-8 are replaced.
 pub fn read_headers(head: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(head);
     let lines = text.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
     lines.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
 }
 
-/// What to do with a message that is larger than the reader takes.
+/// The handling of a message that is larger than the reader accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OversizePolicy {
-    /// Refuse what is larger than an acknowledgement has.
+    /// Refuse any message that is longer than an acknowledgement.
     Refuse,
-    /// Give the message without its content if it has more than so many bytes. The reader then skips
+    /// Return a message of more bytes than this without its content. The reader then skips
     /// [`ServerMessage::left_out`] bytes and a line break.
     LeaveOut(usize),
 }

@@ -53,7 +53,7 @@ impl DatabaseRoute {
         if verifies_name && literal_address(&place.host).is_none() {
             let stream = client.dial(&place.host, place.port).await?;
             let unusable = |why| {
-                PublishError::new(ErrorClass::Connect, format!("no socket can be created: {why}"))
+                PublishError::new(ErrorClass::Connect, format!("cannot create a socket: {why}"))
             };
             return Ok(Self::Bridge(build_bridge(stream, place.port).map_err(unusable)?));
         }

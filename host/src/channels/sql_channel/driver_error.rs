@@ -1,18 +1,18 @@
-//! What the databases' own answers mean for a delivery, and errors of the driver.
+//! The meaning of a database's errors, and of the driver's errors, for a delivery.
 
 use super::sql_publisher::WriteFailure;
 use crate::channels::publish::{PublishError, PublishOutcome};
 use crate::net::error_class::ErrorClass;
 use std::io::ErrorKind;
 
-/// Why a database refused a write.
+/// The reason why a database refused a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseFault {
     WrongLogin,
     NoDatabase,
     NotPermitted,
     NoTable,
-    /// A row is to be replaced, and no unique constraint has exactly the columns of `keys`.
+    /// A row is to be replaced, but no unique constraint has exactly the columns of `keys`.
     NoUniqueKey,
     BadStatement,
     /// The referenced row may be written later.
