@@ -1,5 +1,4 @@
-//! Decides who may call what, protects secrets on their way between servers, and records who
-//! called.
+//! Decides who may call what, protects secrets on their way between servers, and records calls.
 
 pub mod address;
 pub mod audit;

@@ -38,7 +38,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// All settings, at one version.
+/// All settings at one version.
 #[derive(Debug)]
 pub struct SettingsSnapshot {
     /// The version in the store.
@@ -86,7 +86,7 @@ pub struct ModuleStage {
     pub grants: Option<Arc<CapabilityGrants>>,
     /// Those of its granted secrets that exist.
     pub secrets: Arc<UsableSecrets>,
-    /// The version that runs, or why none does.
+    /// The running version, or why none runs.
     pub module: Result<(u32, LoadedModule), ModuleUnusable>,
     /// Number of the flow's events that may be in the module, or wait for it, at once. This lets
     /// events of another flow with the same module come in between.
@@ -111,8 +111,8 @@ pub enum ModuleUnusable {
 }
 
 impl ModuleStage {
-    /// Returns what happens to events while the module's breaker is open. Events cannot pass a version
-    /// that routes, even if the flow says so for another version.
+    /// Returns what happens to events while the module's breaker is open. Events cannot pass a
+    /// version that routes, even if the flow says so because another version does not.
     pub fn when_open(&self) -> OpenBreakerAction {
         let routes = |module: &LoadedModule| module.report().exports.contains(&ModuleRole::Route);
         match (self.settings.when_open, &self.module) {

@@ -1,15 +1,15 @@
-//! The record of calls: who called what, from where, and how it was answered.
+//! The record of calls: the caller, the route, the address and the answer.
 //!
-//! A call is recorded in memory and written with the next commit: at once when [`BATCH`] calls have
-//! come together, otherwise within a second ([`crate::maintenance`]). A call that changed a setting
-//! is written before it is answered. So a crash loses at most a second of calls that only read or
-//! captured, and no call needs a commit of its own.
+//! A call is recorded in memory and written with the next commit: immediately once [`BATCH`] calls
+//! have accumulated, otherwise within a second ([`crate::maintenance`]). A call that changed a
+//! setting is written before it is answered. So a crash loses at most a second of calls that only
+//! read or captured, and no call needs a commit of its own.
 //!
 //! Calls without a known principal, and calls that are refused before they count against a token's
 //! rate, do not get a row of their own. They share one row for each address and minute
 //! ([`RefusedCalls`]). Otherwise anybody could fill the disk.
 //!
-//! Memory is bounded: while the database takes no writes, at most [`MOST`] calls wait. Older ones
+//! Memory is bounded: while the database accepts no writes, at most [`MOST`] calls wait. Older ones
 //! are discarded, and their number is logged.
 
 use super::address::network;
@@ -25,7 +25,7 @@ use std::sync::{Mutex, PoisonError};
 const BATCH: usize = 512;
 /// Most calls that wait in memory for the database.
 const MOST: usize = 65_536;
-/// Most addresses that get a row of their own in one minute; all others share one row. With 90 days
+/// Most addresses that get a row of their own in one minute. All others share one row. With 90 days
 /// of retention, refused calls from everywhere leave at most 8.4 million rows, less than 1 GB.
 const ADDRESSES: usize = 64;
 /// Most rows of refused calls that wait in memory for the database.
@@ -97,7 +97,7 @@ impl CallAudit {
         if lost > 0 {
             tracing::error!(
                 lost,
-                "the audit lost calls because the database takes no writes; check the database"
+                "the audit lost calls because the database accepts no writes; check the database"
             );
         }
     }

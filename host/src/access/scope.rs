@@ -6,7 +6,8 @@
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-/// One thing that a token may do. `write` holds `read` of the same; `admin` holds everything.
+/// A permission of a token. `write` includes `read` of the same objects. `admin` includes
+/// everything.
 #[derive(
     Debug,
     Clone,
@@ -21,67 +22,67 @@ use serde::{Deserialize, Serialize};
     utoipa::ToSchema,
 )]
 pub enum Scope {
-    /// Everything, tokens included.
+    /// Everything, including tokens.
     #[serde(rename = "admin")]
     Admin,
-    /// Capturing events.
+    /// Capture events.
     #[serde(rename = "events:write")]
     EventsWrite,
-    /// Reading events and their traces.
+    /// Read events and their traces.
     #[serde(rename = "events:read")]
     EventsRead,
-    /// Planning events again.
+    /// Plan events again.
     #[serde(rename = "events:replay")]
     EventsReplay,
-    /// Reading the catalogue and the records of the CRM.
+    /// Read the catalogue and the records of the CRM.
     #[serde(rename = "records:read")]
     RecordsRead,
-    /// Setting endpoints.
+    /// Change endpoints.
     #[serde(rename = "endpoints:write")]
     EndpointsWrite,
-    /// Reading what endpoints are set to.
+    /// Read the settings of endpoints.
     #[serde(rename = "endpoints:read")]
     EndpointsRead,
-    /// Setting flows.
+    /// Change flows.
     #[serde(rename = "flows:write")]
     FlowsWrite,
-    /// Reading what flows are set to.
+    /// Read the settings of flows.
     #[serde(rename = "flows:read")]
     FlowsRead,
-    /// Setting sources.
+    /// Change sources.
     #[serde(rename = "sources:write")]
     SourcesWrite,
-    /// Reading what sources are set to.
+    /// Read the settings of sources.
     #[serde(rename = "sources:read")]
     SourcesRead,
-    /// Uploading, activating and trying modules.
+    /// Upload, activate and try modules.
     #[serde(rename = "modules:write")]
     ModulesWrite,
-    /// Reading which modules there are.
+    /// Read modules and their versions.
     #[serde(rename = "modules:read")]
     ModulesRead,
-    /// Sending deliveries and dead letters once more, cancelling and deleting them.
+    /// Send deliveries and dead letters again, cancel and delete them.
     #[serde(rename = "deliveries:replay")]
     DeliveriesReplay,
-    /// Reading deliveries and dead letters.
+    /// Read deliveries and dead letters.
     #[serde(rename = "deliveries:read")]
     DeliveriesRead,
-    /// Reading who called what, from where.
+    /// Read the audit of calls.
     #[serde(rename = "audit:read")]
     AuditRead,
-    /// Reading which nodes run.
+    /// Read the list of running nodes.
     #[serde(rename = "nodes:read")]
     NodesRead,
-    /// Acknowledging and silencing alerts.
+    /// Acknowledge and silence alerts.
     #[serde(rename = "alerts:write")]
     AlertsWrite,
-    /// Reading which alerts there are.
+    /// Read alerts.
     #[serde(rename = "alerts:read")]
     AlertsRead,
-    /// Reading figures, if `metrics.require_token` is set.
+    /// Read metrics, if `metrics.require_token` is set.
     #[serde(rename = "metrics:read")]
     MetricsRead,
-    /// Running operations of endpoints: whatever these may do in another system.
+    /// Run operations of endpoints. An operation may do anything that its API permits.
     #[serde(rename = "operations:run")]
     OperationsRun,
 }
@@ -297,7 +298,7 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         ("event-types", _) | ("{resource}", None | Some("{id}")) if reads => {
             Some(RouteNeed::Scope(Scope::RecordsRead))
         }
-        // What is written goes to a CRM, of one table.
+        // The write goes to one table of a CRM.
         ("{resource}", None | Some("{id}" | "{id}/{action}")) => {
             Some(RouteNeed::Scope(Scope::OperationsRun))
         }
@@ -312,7 +313,7 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         }
         ("flows", _) => read_or_write(Scope::FlowsRead, Scope::FlowsWrite),
         ("sources", _) => read_or_write(Scope::SourcesRead, Scope::SourcesWrite),
-        // The operator, and not whoever uploads modules, decides where a secret goes.
+        // The operator decides where a secret goes, not the author of a module.
         ("secrets", _) => read_or_write(Scope::ModulesRead, Scope::Admin),
         // The lines of a module may quote any event.
         ("modules", Some("{name}/logs")) if reads => Some(RouteNeed::AllTables(Scope::ModulesRead)),

@@ -46,7 +46,7 @@ struct StoredSession {
 pub struct OpenSession {
     /// The digest of the token with which the person signed in.
     pub token: TokenDigest,
-    /// A secret that every form of this session carries, so that other sites cannot send forms.
+    /// A secret that every form of this session carries, so that other sites cannot submit forms.
     pub form_key: String,
 }
 

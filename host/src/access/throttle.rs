@@ -1,8 +1,8 @@
-//! Slows callers down who try unknown tokens.
+//! Slows down callers that try unknown tokens.
 //!
 //! Each address may fail [`BURST`] times, and then once every [`INTERVAL`]. Further calls are
-//! refused before their token is looked at, so guessing goes no faster than that. A token that was
-//! used successfully from the same address before is still admitted, so one bad neighbour behind a
+//! refused before their token is checked, so guessing cannot go faster. A token that was used
+//! successfully from the same address before is still admitted, so one bad neighbour behind a
 //! shared address does not lock out others.
 //!
 //! IPv6 addresses are counted by their /64, because one household or server gets a /64 (RFC 6177).

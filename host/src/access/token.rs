@@ -157,7 +157,7 @@ pub struct CallAllowance {
     pub reset: i64,
 }
 
-/// Why a call is refused.
+/// The reason why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallRefusal {
     /// The token ended at this time.

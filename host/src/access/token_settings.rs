@@ -1,4 +1,4 @@
-//! The settings of a token, what is wrong with them, and which rights a caller may pass on.
+//! The settings of a token, their faults, and the rights that a caller may pass on.
 
 use super::scope::{READ_ONLY, SCOPES, Scope, ScopeSet};
 use crate::model::event::MAX_KEY;
@@ -59,7 +59,7 @@ impl TokenSettings {
         ScopeSet::named(self.scopes.iter().map(String::as_str))
     }
 
-    /// Returns everything that is wrong with the settings.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         if self.scopes.is_empty() {
@@ -70,7 +70,7 @@ impl TokenSettings {
         }
         for (n, name) in self.scopes.iter().enumerate() {
             if Scope::named(name).is_empty() {
-                let message = format!("there is no scope `{name}`; there are: {}", known_scopes());
+                let message = format!("unknown scope `{name}`; the scopes are: {}", known_scopes());
                 faults.push(InputFault::new(format!("scopes[{n}]"), message));
             }
         }

@@ -91,8 +91,8 @@ pub struct ClientRequest {
     /// Checked just before bytes of the request are written. Without a permit, the request is
     /// always sent.
     pub permit: Option<SendPermit>,
-    /// Whether it goes over a connection of its own, and is not sent a second time by itself. A kept
-    /// connection that breaks does not tell whether the receiver has got the request.
+    /// Whether the request uses a connection of its own and is never sent a second time. If a
+    /// pooled connection breaks, it is unknown whether the receiver got the request.
     pub is_sent_once: bool,
 }
 
@@ -121,7 +121,7 @@ pub struct ClientReply {
     pub duration: Duration,
 }
 
-/// Why there is no reply.
+/// The reason why a request has no reply.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{detail}")]
 pub struct SendError {

@@ -113,7 +113,7 @@ pub fn is_authority_as_server(error: &rustls::Error) -> bool {
     matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// Returns what to do about a refused certificate, if the cause is known.
+/// Returns advice about a refused certificate, if the cause is known.
 pub fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
     if is_authority_as_server(error) {
         return Some(

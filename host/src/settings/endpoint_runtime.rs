@@ -273,7 +273,7 @@ fn open_channel(settings: &EndpointSettings, rules: &ChannelsSection) -> Endpoin
     match find_channel(&settings.kind) {
         Some(channel) => channel.open(settings, rules),
         None => EndpointChannel::Unusable(format!(
-            "this version of Waybill has no kind `{}`",
+            "this version of Waybill does not know the kind `{}`",
             settings.kind
         )),
     }
@@ -303,7 +303,11 @@ fn read_template(
     let read = RequestTemplate::read(settings).map_err(told);
     if let Err(why) = &read {
         let name = &settings.name;
-        tracing::error!(endpoint = name, why, "its templates cannot be read, so nothing is sent");
+        tracing::error!(
+            endpoint = name,
+            why,
+            "the endpoint's templates cannot be read, so nothing is sent"
+        );
     }
     Some(Arc::new(read))
 }
@@ -311,9 +315,9 @@ fn read_template(
 /// Headers with values that are not secret and may appear in an answer by chance.
 const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language", "cache-control"];
 
-/// Returns what masks an endpoint's secrets in its answers: its signing secrets, the values of its
-/// headers, also without the scheme before them (`Bearer`), those of its URL's query, and the
-/// secrets of its settings and of its authentication, in every form in which they are sent.
+/// Builds the redactor that masks an endpoint's secrets in its answers: its signing secrets, the
+/// values of its headers, also without the scheme before them (`Bearer`), those of its URL's query,
+/// and the secrets of its settings and of its authentication, in every form in which they are sent.
 fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> SecretRedactor {
     let mut values = url_secrets(&settings.url);
     for (name, value) in &settings.headers {
@@ -353,7 +357,7 @@ fn list_login_forms(settings: &Map<String, Value>) -> Vec<String> {
     [plain.as_str(), user, password].map(|text| BASE64.encode(text)).into()
 }
 
-/// How an event goes to an endpoint.
+/// The way an event goes to an endpoint.
 #[derive(Debug, Default)]
 pub struct EndpointDispatch {
     /// The flow that chose the endpoint.
@@ -383,8 +387,8 @@ impl EndpointDispatch {
     }
 
     /// Returns the key of deliveries that collapse: the same part that the same flow made from the
-    /// record before. Parts of one event, and the results of two flows, are not states of one
-    /// thing.
+    /// record before. Parts of one event, and the results of two flows, are different things and
+    /// never collapse.
     fn collapse_key(&self, record: &str) -> String {
         match (self.flow, self.part) {
             (None, _) => record.to_owned(),

@@ -69,8 +69,8 @@ struct LiveInner {
     usages: std::sync::Mutex<HashMap<TokenId, Arc<TokenActivity>>>,
     /// Informs requests that have not begun that the settings have changed.
     changes: watch::Sender<i64>,
-    /// Counts requests from the choice of their settings to their beginning. Each change starts a
-    /// new count, so that it waits only for requests that have not seen it.
+    /// Counts requests from the choice of their settings until they begin. Each change starts a new
+    /// count, so that it waits only for requests that have not seen it.
     beginning: std::sync::Mutex<TaskTracker>,
     /// Lets one request at a time change the settings.
     editing: Arc<Mutex<()>>,
@@ -78,13 +78,13 @@ struct LiveInner {
     healths: std::sync::Mutex<HashMap<SourceId, Arc<SourceHealth>>>,
 }
 
-/// Time that a change waits for requests that have not begun. They are informed and only have to
-/// react.
+/// Longest time that a change waits for requests that have not begun. They are informed and only
+/// have to react.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
 /// Time after which modules that could not be loaded are loaded again.
 const LOAD_AGAIN: Duration = Duration::from_secs(10);
 
-/// The rules of the server's operator for all modules.
+/// The operator's rules for all modules.
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleRules {
     pub policy: GrantPolicy,
@@ -107,9 +107,9 @@ impl RequestBeginning {
     pub async fn withdrawn(mut self) {
         while self.changes.changed().await.is_ok() {
             // The order matters: a change that comes in between finds the request counted, and
-            // waits until it is noticed here. A change of another endpoint does not wait for a
-            // connection. It did, for 5 s of the 10 s during which a host that swallows SYNs is
-            // dialled.
+            // waits until the request notices it here. A change of another endpoint does not wait
+            // for a connection. It once waited 5 s of the 10 s during which a host that swallows
+            // SYNs is dialled.
             let counted = self.live.count_request();
             let current = self.live.sendable(self.target.endpoint.id);
             if current.is_none_or(|current| !current.is_set_like(&self.target)) {
@@ -315,7 +315,7 @@ impl LiveSettings {
         self.inner.changes.send_replace(version);
         older.close();
         if tokio::time::timeout(WITHDRAWAL, older.wait()).await.is_err() {
-            tracing::warn!("a request that has not begun did not adopt the new settings in time");
+            tracing::warn!("a waiting request did not adopt the new settings in time");
         }
     }
 
@@ -634,7 +634,7 @@ fn has_masks(module: &FlowModule) -> bool {
 
 impl LiveSettings {
     /// Disables an endpoint if it still has the URL that was called. Returns whether it did.
-    /// Waiting deliveries go on waiting.
+    /// Waiting deliveries keep waiting.
     pub async fn disable_endpoint(
         &self,
         id: EndpointId,

@@ -129,13 +129,13 @@ impl ModuleBreaker {
         BreakerSight { state: kept.state, last_fault }
     }
 
-    /// Says why an event was kept back, for those who may read events.
+    /// Describes why an event was kept back, for callers who may read events.
     pub fn tell_refusal(&self) -> String {
         let last = self.lock().last_fault.clone().unwrap_or_default();
         self.tell_open(&last.detail)
     }
 
-    /// Says that it is open, without words of the module.
+    /// Describes the open breaker without words of the module.
     pub fn tell_state(&self) -> String {
         self.tell_open(self.sight().last_fault.unwrap_or_default())
     }

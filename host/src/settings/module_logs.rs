@@ -48,7 +48,7 @@ pub struct FoundLines {
     pub lines: Vec<KeptLine>,
     /// Number of lines after the requested number that are no longer kept.
     pub missed: u64,
-    /// Number after which the next request goes on.
+    /// Number after which the next request continues.
     pub last: u64,
 }
 
@@ -84,7 +84,7 @@ impl ModuleLog {
     }
 
     /// Returns the newest `limit` lines. With `after`, returns the oldest `limit` lines after that
-    /// number instead, so that the next call can go on from the last one.
+    /// number instead, so that the next call can continue from the last one.
     pub fn find_lines(
         &self,
         after: Option<u64>,
@@ -140,7 +140,7 @@ impl LogBook {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the log of a module. Makes it if there is none.
+    /// Returns the log of a module. Creates it if it does not exist.
     pub fn open_log(&self, module: &str) -> Arc<ModuleLog> {
         Arc::clone(self.lock().entry(module.to_owned()).or_default())
     }

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub struct SourceRuntime {
     pub source: Source,
-    /// The secrets of the source: keys with which others sign, or a secret that it shows to others.
+    /// The secrets of the source: keys with which senders sign, or a secret that the source shows
+    /// to others.
     pub secrets: Option<SigningSecrets>,
     /// Whether the secrets cannot be decrypted with the present key. The source accepts nothing
     /// until they are entered again.
@@ -44,7 +45,7 @@ impl SourceRuntime {
 }
 
 impl SourceRuntime {
-    /// Returns the secret that the source shows to others, or with which others sign.
+    /// Returns the secret that the source shows to others, or the key with which senders sign.
     pub fn secret(&self) -> Option<&str> {
         self.secrets.as_ref().map(|secrets| secrets.current.as_str())
     }
