@@ -1,9 +1,9 @@
 //! The nouns of Waybill as types, without I/O, clock or randomness.
 //!
-//! An [`event::Event`] is captured. A [`flow::Flow`] says which modules and endpoints it passes.
-//! Each endpoint gets a [`delivery::NewDelivery`], and each try of a delivery is a
-//! [`delivery::Attempt`]. The words are those of ARCHITECTURE.md; tables, JSON and pages use the
-//! same ones.
+//! An [`event::Event`] is captured. A [`flow::Flow`] defines the modules that it passes and the
+//! endpoints that it reaches. Each endpoint gets a [`delivery::NewDelivery`], and each try of a
+//! delivery is a [`delivery::Attempt`]. The words are those of ARCHITECTURE.md; tables, JSON and
+//! pages use the same ones.
 
 pub mod alert;
 pub mod alert_rule;

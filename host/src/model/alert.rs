@@ -1,4 +1,4 @@
-//! Alerts: what a rule found about one thing, and the state of that finding.
+//! Alerts: a rule's finding about one subject, and its state.
 
 use super::alert_rule::{AlertMetric, AlertSeverity};
 use super::id::AlertId;
@@ -12,7 +12,7 @@ pub const FIRING: &str = "waybill.alert.firing";
 /// The event type of a notice that an alert is resolved.
 pub const RESOLVED: &str = "waybill.alert.resolved";
 
-/// The kind of thing that an alert is about.
+/// The kind of an alert's subject.
 #[derive(
     Debug,
     Clone,
@@ -28,11 +28,8 @@ pub const RESOLVED: &str = "waybill.alert.resolved";
 )]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectKind {
-    /// An endpoint.
     Endpoint,
-    /// A flow.
     Flow,
-    /// A source.
     Source,
     /// The server or its machine.
     Server,
@@ -49,16 +46,15 @@ impl SubjectKind {
     }
 }
 
-/// The thing that an alert is about.
+/// The subject of an alert: an endpoint, a flow, a source or the server.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
 pub struct AlertSubject {
-    /// The kind of thing.
     pub kind: SubjectKind,
-    /// The id of the thing. For the server it is `server`.
+    /// Id of the subject. For the server it is `server`.
     pub id: String,
-    /// The name of the thing. For the server it names the part, such as a folder.
+    /// Name of the subject. For the server it names the part, such as a folder.
     pub name: String,
 }
 
@@ -70,17 +66,17 @@ pub enum AlertState {
     Pending,
     /// The value has been at or beyond its limit for long enough.
     Firing,
-    /// The value is clear again, or the rule does not look at the thing any more.
+    /// The value is clear again, or the rule no longer covers the subject.
     Resolved,
 }
 
-/// A value that was measured for a rule.
+/// The measured value of a rule for one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertMeasurement {
     pub metric: AlertMetric,
     pub subject: AlertSubject,
     pub value: i64,
-    /// The limit that was learnt. It counts if the rule sets none.
+    /// The learnt limit. It applies if the rule sets none.
     pub learnt: Option<i64>,
     /// Further information about the value, in a few words.
     pub detail: String,
@@ -89,19 +85,19 @@ pub struct AlertMeasurement {
     pub is_floor: bool,
 }
 
-/// What a rule found about one thing. Only the evaluation of rules changes it.
+/// A rule's finding about one subject. Only the evaluation of rules changes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertFinding {
     pub metric: AlertMetric,
     pub subject: AlertSubject,
     pub severity: AlertSeverity,
     pub state: AlertState,
-    /// When the value reached its limit, or the alert was resolved.
+    /// Time at which the value reached its limit or the alert was resolved.
     pub since: Timestamp,
     pub value: i64,
     pub limit: i64,
     pub detail: String,
-    /// Since when the value has been clear while the alert still fires.
+    /// Time since which the value has been clear while the alert still fires.
     #[serde(default)]
     pub clear_since: Option<Timestamp>,
     /// The time of the last notice, and the value that it reported.
@@ -109,11 +105,11 @@ pub struct AlertFinding {
     pub notified: Option<(Timestamp, i64)>,
 }
 
-/// What people did about an alert.
+/// The reactions of people to an alert.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlertReaction {
     pub acknowledged_at: Option<Timestamp>,
-    /// The name of the token that acknowledged the alert.
+    /// Name of the token that acknowledged the alert.
     pub acknowledged_by: Option<String>,
     pub silenced_until: Option<Timestamp>,
 }
@@ -124,6 +120,6 @@ pub struct StoredAlert {
     pub id: AlertId,
     pub finding: AlertFinding,
     pub reaction: AlertReaction,
-    /// The notice that has still to be sent to the last-resort webhook, as JSON.
+    /// The notice that still has to go to the last-resort webhook, as JSON.
     pub unsent: Option<String>,
 }

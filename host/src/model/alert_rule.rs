@@ -1,4 +1,4 @@
-//! The rules of alerts: what is measured, and which values make an alert.
+//! The rules of alerts: the measured values and their limits.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -81,9 +81,9 @@ pub struct AlertRule {
     /// How long the value must be clear before the alert is resolved.
     pub keep: Duration,
     pub severity: AlertSeverity,
-    /// Limits for single things, by name.
+    /// Limits of single subjects, by name.
     pub limits: BTreeMap<String, i64>,
-    /// Names of things that the rule ignores.
+    /// Names of subjects that the rule ignores.
     pub except: Vec<String>,
 }
 
@@ -188,12 +188,12 @@ impl AlertMetric {
 }
 
 impl AlertRule {
-    /// Whether the rule looks at a thing with this name.
+    /// Whether the rule covers a subject with this name.
     pub fn looks_at(&self, name: &str) -> bool {
         self.enabled && !self.except.iter().any(|other| other == name)
     }
 
-    /// Returns the limit for a thing: its own, or the rule's, or the learnt one.
+    /// Returns the limit for a subject: its own, or the rule's, or the learnt one.
     pub fn limit_for(&self, name: &str, learnt: Option<i64>) -> Option<i64> {
         self.limits.get(name).copied().or(self.limit).or(learnt)
     }
@@ -204,7 +204,7 @@ impl AlertRule {
     }
 
     /// Whether a value is far enough from the limit to end a firing alert. Between that value and
-    /// the limit the alert stays, so that a value that swings around the limit does not fire
+    /// the limit the alert stays, so that a value that oscillates around the limit does not fire
     /// repeatedly.
     pub fn is_clear(&self, value: i64, limit: i64) -> bool {
         if self.metric.fires_below() {

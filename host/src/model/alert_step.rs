@@ -1,4 +1,4 @@
-//! Decides what a measured value does to an alert: it may begin, fire, send a reminder or end.
+//! Decides the effect of a measured value on an alert: begin, fire, remind or end.
 
 use super::alert::{AlertFinding, AlertMeasurement, AlertState, FIRING, RESOLVED, StoredAlert};
 use super::alert_rule::{AlertRule, AlertUnit};
@@ -83,7 +83,7 @@ pub fn step_alert(
     AlertStep::Keep { finding, notice: None }
 }
 
-/// Keeps an open alert about whose value too little is known. Only reminders go on.
+/// Keeps an open alert if too little is known about its value. Only reminders continue.
 fn keep_open(open: &StoredAlert, rule: &AlertRule, remind: Duration, now: Timestamp) -> AlertStep {
     if open.finding.state == AlertState::Pending {
         return AlertStep::Nothing;
@@ -147,9 +147,8 @@ fn go_on(
     AlertStep::Keep { finding, notice }
 }
 
-/// Ends an open alert, because its value is clear, its subject no longer exists, or the rule does
-/// not look at the subject any more. If a notice said that the alert fires, another says that it is
-/// over.
+/// Ends an open alert, because its value is clear, its subject no longer exists, or the rule no
+/// longer covers the subject. If a notice said that the alert fires, another says that it is over.
 pub fn end_alert(known: &StoredAlert, now: Timestamp) -> AlertStep {
     if known.finding.state != AlertState::Firing {
         return AlertStep::Forget;

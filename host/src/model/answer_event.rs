@@ -1,4 +1,4 @@
-//! What a receiver answered, where that becomes an event.
+//! Events that receivers' answers become.
 
 use super::attributes::{CAUSED_BY, HOPS};
 use super::id::DeliveryId;
@@ -9,22 +9,23 @@ use serde_json::value::{RawValue, to_raw_value};
 #[derive(Debug)]
 pub struct AnswerEvent {
     pub event_type: String,
-    /// The name of the endpoint that was answered.
+    /// Name of the endpoint that got the answer.
     pub source: String,
-    /// The kind of record that it is about; that of its type where it is `None`.
+    /// Kind of record that the event is about. `None` for the first segment of the type.
     pub resource: Option<String>,
-    /// The id that the receiver gave, if the answer holds one.
+    /// Id of the record in the receiver, if the answer holds one.
     pub resource_id: Option<String>,
-    /// `request_id`, `status`, `id`, `body` and `repeated`.
+    /// A JSON object with `request_id`, `status`, `id`, `body` and `repeated`.
     pub data: Box<RawValue>,
-    /// The delivery that was answered.
+    /// The delivery that got the answer.
     pub caused_by: DeliveryId,
-    /// How often the first event of the chain was delivered and captured again, this time included.
+    /// Number of times that the first event of the chain was delivered and captured again, this
+    /// time included.
     pub hops: u32,
 }
 
 impl AnswerEvent {
-    /// Its attributes, as a JSON object.
+    /// Returns the attributes of the event as a JSON object.
     pub fn attributes(&self) -> Option<Box<RawValue>> {
         to_raw_value(&json!({ HOPS: self.hops, CAUSED_BY: self.caused_by })).ok()
     }

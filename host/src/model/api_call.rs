@@ -5,7 +5,8 @@ use crate::time::timestamp::Timestamp;
 use core::net::IpAddr;
 use std::time::Duration;
 
-/// Records who called which route, from where, and the result. It never holds what was sent.
+/// Records who called which route, from where, and the result. It never holds the content of the
+/// request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiCall {
     /// The request's id, as the answer carried it. It also contains the time.
@@ -14,13 +15,11 @@ pub struct ApiCall {
     pub token: Option<TokenId>,
     /// The address of the caller.
     pub address: IpAddr,
-    /// The HTTP method.
     pub method: String,
     /// The route with the names of its parameters, not their values.
     pub route: String,
-    /// The status of the answer.
     pub status: u16,
-    /// How long the answer took.
+    /// Time from the request to the answer.
     pub duration: Duration,
     /// The number of calls. It exceeds 1 if the row stands for all unauthenticated calls of an
     /// address within a minute.
@@ -31,10 +30,8 @@ pub struct ApiCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenUsage {
     pub token: TokenId,
-    /// When the present window of calls began, in seconds since 1970.
+    /// Start of the present window of calls, in seconds since 1970.
     pub window_began: i64,
-    /// The number of calls in that window.
     pub calls: u32,
-    /// When the token was last used.
     pub last_used_at: Timestamp,
 }

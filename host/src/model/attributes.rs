@@ -1,5 +1,5 @@
-//! Attributes of an event that have a meaning for Waybill: what a sender said beside the data. They
-//! are stored so that a relay can send them again.
+//! Attributes of an event that have a meaning for Waybill: properties that a sender states beside
+//! the data. They are stored so that a relay can send them again.
 //!
 //! They are stored among the CloudEvents extensions of an event. Their names are lower-case letters
 //! and digits.
@@ -23,9 +23,9 @@ pub const SENT_TYPE: &str = "senttype";
 /// The number of times the event was delivered and captured again.
 pub const HOPS: &str = "waybillhops";
 
-/// The id of what caused the event: the delivery whose answer became the event, or the event during
-/// whose planning a module emitted it. The name has a `-`, which no extension of CloudEvents may have,
-/// so no receiver gets it as an extension.
+/// Id of the cause of the event: the delivery whose answer became the event, or the event during
+/// whose planning a module emitted it. The name has a `-`, which no extension of CloudEvents may
+/// have, so no receiver gets it as an extension.
 pub const CAUSED_BY: &str = "waybill-caused-by";
 /// The operation of an endpoint of kind `api` that a delivery runs. The host sets it if a module's
 /// dispatch or a call names the operation.
@@ -40,8 +40,8 @@ pub const RESERVED: [&str; 6] = [SUBJECT, CONTENT_TYPE, SCHEMA, ENCODING, SENT_T
 
 /// The prefix of attribute names that only the host sets.
 const HOST_PREFIX: &str = "waybill-";
-/// How many events lead from the first one to this one. [`HOPS`] says the same and counts deliveries
-/// that were captured again, too.
+/// The number of events that lead from the first one to this one. Unlike [`HOPS`], it does not
+/// count deliveries.
 pub const MODULE_HOPS: &str = "waybill-hops";
 
 /// Whether only the host sets an attribute of this name.
@@ -49,7 +49,7 @@ pub fn is_reserved_for_host(name: &str) -> bool {
     name.get(..HOST_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(HOST_PREFIX))
 }
 
-/// Most times an event may be delivered and captured again. Chains of systems are shorter than
+/// Most times that an event may be delivered and captured again. Chains of systems are shorter than
 /// this; loops are not.
 pub const MAX_HOPS: u32 = 8;
 

@@ -5,7 +5,7 @@ use crate::time::timestamp::Timestamp;
 /// Longest name of a row and longest description of its fault, in characters.
 const LONGEST: (usize, usize) = (255, 2_000);
 
-/// Why a row is set aside.
+/// The reason why a row is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadRowReason {
     /// The database or the API returned a form that cannot be read.
@@ -15,7 +15,7 @@ pub enum BadRowReason {
 }
 
 impl BadRowReason {
-    /// Returns the reason's word in a dead letter.
+    /// Returns the word for dead letters.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unreadable => "row_unreadable",
@@ -23,7 +23,7 @@ impl BadRowReason {
         }
     }
 
-    /// Returns the reason with a word.
+    /// Returns the reason with this word.
     pub fn named(word: &str) -> Option<Self> {
         [Self::Unreadable, Self::Invalid].into_iter().find(|reason| reason.as_str() == word)
     }
@@ -32,7 +32,7 @@ impl BadRowReason {
 /// A row that was set aside so that it does not stop the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRow {
-    /// The row's key, or its position if the key cannot be read.
+    /// Key of the row, or its position if the key cannot be read.
     pub row_id: String,
     /// The reason as a word.
     pub reason: BadRowReason,

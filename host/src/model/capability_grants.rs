@@ -1,51 +1,51 @@
-//! What a module may call besides its log and its configuration. Nothing is granted unless the module
-//! asks for it and an operator approved it.
+//! The functions that a module may call besides its log and its configuration. A capability is
+//! granted only if the module asks for it and an operator approved it.
 
 use crate::model::type_pattern::TypePattern;
 use serde::{Deserialize, Serialize};
 
-/// What one module may call.
+/// The capabilities of one module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CapabilityGrants {
     /// Memory between events.
     pub state: Option<StateGrant>,
-    /// Look-up in the record store.
+    /// Look-ups in the record store.
     pub records: Option<RecordsGrant>,
-    /// Hosts that requests may go to.
+    /// Hosts that the module may send requests to.
     pub http: Vec<String>,
-    /// Names of secrets that it may use.
+    /// Names of secrets that the module may use.
     pub secrets: Vec<String>,
-    /// Kinds of events that it may hand in, as in the `events` of a flow.
+    /// Event types that the module may emit, as in the `events` of a flow.
     pub emit: Vec<TypePattern>,
-    /// Whether it may cancel deliveries of its flow that wait.
+    /// Whether the module may cancel waiting deliveries of its flow.
     pub deliveries: bool,
-    /// Names of its counters.
+    /// Names of counters that the module may increment.
     pub counters: Vec<String>,
 }
 
-/// How a module may remember.
+/// The memory of a module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StateGrant {
-    /// What its keys belong to.
+    /// Owner of the keys: the flow, or each record in it.
     pub scope: StateScope,
-    /// How many keys a flow may have, all of its scopes together.
+    /// Most keys of a flow, over all of its scopes.
     pub keys: u32,
 }
 
-/// What keys of `state` belong to; in JSON `flow` and `record`.
+/// The owner of keys of `state`. In JSON `flow` or `record`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StateScope {
-    /// The flow: all its events see the same keys.
+    /// The flow. All its events use the same keys.
     #[default]
     Flow,
-    /// The record that the event is about: each has keys of its own in the flow.
+    /// The record that the event is about. Each record has keys of its own in the flow.
     Record,
 }
 
-/// Keys of a flow, unless its manifest asks for another number.
+/// Default for the most keys of a flow, if its manifest does not ask for another number.
 pub const STATE_KEYS: u32 = 10_000;
 
 impl Default for StateGrant {
@@ -54,25 +54,25 @@ impl Default for StateGrant {
     }
 }
 
-/// What a module may look up.
+/// The look-ups of a module in the record store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordsGrant {
-    /// Fields by which records can be found.
+    /// Fields by which the module may find records.
     pub indexes: Vec<RecordIndex>,
 }
 
-/// A field of a resource, by which its records can be found.
+/// A field by which records of a resource can be found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordIndex {
-    /// The resource, such as `contact`.
+    /// Resource, such as `contact`.
     pub resource: String,
-    /// The field; a dot leads into an object.
+    /// Field. A dot leads into an object.
     pub field: String,
 }
 
-/// Something that a module may call if it is granted.
+/// A capability that a module needs a grant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleCapability {
     State,
@@ -85,7 +85,7 @@ pub enum ModuleCapability {
 }
 
 impl ModuleCapability {
-    /// Its name, as the interface package and manifests have it.
+    /// Returns the name in the interface package and in manifests.
     pub const fn name(self) -> &'static str {
         match self {
             Self::State => "state",
@@ -98,7 +98,7 @@ impl ModuleCapability {
         }
     }
 
-    /// What a manifest writes under `capabilities` to ask for it.
+    /// Returns the entry under `capabilities` with which a manifest asks for it.
     pub const fn manifest_entry(self) -> &'static str {
         match self {
             Self::State => r#""state": {}"#,
@@ -111,7 +111,7 @@ impl ModuleCapability {
         }
     }
 
-    /// What a module is told that was not granted this.
+    /// Returns the error that a module without the grant gets.
     pub fn denial(self) -> String {
         format!(
             "`{}` is not granted to this module: its manifest must ask for it (`{}` under `capabilities`), and an \
@@ -123,12 +123,10 @@ impl ModuleCapability {
 }
 
 impl CapabilityGrants {
-    /// Whether nothing is granted.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether this is granted.
     pub const fn allows(&self, capability: ModuleCapability) -> bool {
         match capability {
             ModuleCapability::State => self.state.is_some(),

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// Failed cases that are kept with their results.
+/// Most failed cases whose results are stored.
 const MOST_FAILED: usize = 10;
 /// Reason in the result of a case that the host did not run.
 pub const NOT_RUN: &str = "not_run";
-/// Bytes of a case's result, as JSON, that are kept.
+/// Most bytes of a case's result that are stored, as JSON.
 const LONGEST_RESULT: usize = 4 << 10;
 
 /// A case whose result differs from the expectation.
@@ -54,8 +54,8 @@ impl CasesReport {
         self.failed == 0
     }
 
-    /// Returns whether every case was decided. A case that the host could not run, such as on a busy
-    /// server, says nothing about the module.
+    /// Returns whether every case was decided. A case that the host could not run, for example
+    /// because it was busy, says nothing about the module.
     pub fn has_verdict(&self) -> bool {
         let is_open = |case: &FailedCase| case.got["reason"] == NOT_RUN;
         !self.failures.iter().any(is_open)
@@ -74,7 +74,7 @@ impl CasesReport {
         }
     }
 
-    /// Says what was expected and what came in the first failed case.
+    /// Describes the first failed case: the expected and the actual result.
     pub fn tell_failure(&self) -> Option<String> {
         let first = self.failures.first()?;
         let more = match self.failed.saturating_sub(1) {
@@ -86,14 +86,14 @@ impl CasesReport {
 }
 
 impl FailedCase {
-    /// Says what was expected and what came, at the place where they differ.
+    /// Describes the expected and the actual result at the place where they differ.
     pub fn tell(&self) -> String {
-        // Of a long result only the beginning is kept, so there is no place to point to.
+        // Only the beginning of a long result is stored, so it has no place to point to.
         let cut = self.got.get("cut");
         let got = cut.or_else(|| self.got.pointer(&self.at)).unwrap_or(&Value::Null);
         let place = if self.at.is_empty() { String::new() } else { format!(" at `{}`", self.at) };
         match &self.expected {
-            None => format!("should run, and came to {got}"),
+            None => format!("should run without a failure, but returned {got}"),
             Some(expected) => {
                 let expected = expected.pointer(&self.at).unwrap_or(&Value::Null);
                 format!("differs{place}: expected {expected}, got {got}")

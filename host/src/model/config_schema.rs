@@ -1,9 +1,9 @@
-//! The configuration of a module, and the JSON Schema that its manifest gives for it.
+//! The configuration of a module, and the JSON Schema for it in the module's manifest.
 //!
-//! Checked by `jsonschema` as draft 2020-12. A schema comes from a stranger, so it may not refer to
-//! anything (`$ref` could lead in a circle), and its patterns run on an engine without
-//! backtracking. An object that lists its `properties` takes no others unless it says so by
-//! `additionalProperties` or `patternProperties`.
+//! `jsonschema` checks it as draft 2020-12. The author of a schema is not trusted, so a schema may
+//! not use references (`$ref` could form a circle), and its patterns run on an engine without
+//! backtracking. An object that lists its `properties` allows no others unless
+//! `additionalProperties` or `patternProperties` permits them.
 
 use super::fault::InputFault;
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 
 /// Most memory that a pattern may take when it is compiled, in bytes.
 const PATTERN_BYTES: usize = 64 << 10;
-/// Faults that are told at once.
+/// Most faults that one answer lists.
 const MOST_FAULTS: usize = 20;
-/// Keywords that lead elsewhere.
+/// Keywords that refer to other schemas.
 const REFERENCES: [&str; 5] = ["$ref", "$dynamicRef", "$recursiveRef", "$id", "$vocabulary"];
 
 /// A JSON Schema.
@@ -24,12 +24,12 @@ const REFERENCES: [&str; 5] = ["$ref", "$dynamicRef", "$recursiveRef", "$id", "$
 pub struct ConfigSchema(pub Value);
 
 impl ConfigSchema {
-    /// Whether the schema can be used.
+    /// Checks that the schema can be used.
     pub fn check(&self) -> Result<(), InputFault> {
         self.compile().map(drop)
     }
 
-    /// What is wrong with a configuration, if anything. No message quotes a value: it may be a
+    /// Returns the faults of a configuration. No message quotes a value, because it may be a
     /// secret.
     pub fn check_config(&self, config: &BTreeMap<String, Value>) -> Vec<InputFault> {
         let validator = match self.compile() {
@@ -45,7 +45,7 @@ impl ConfigSchema {
         faults
     }
 
-    /// The configuration with the schema's defaults in the place of what is left out.
+    /// Returns the configuration with the schema's defaults for absent keys.
     pub fn fill_defaults(&self, config: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
         let mut filled: Map<String, Value> = config.clone().into_iter().collect();
         fill_object(&self.0, &mut filled);
@@ -54,8 +54,9 @@ impl ConfigSchema {
 
     fn compile(&self) -> Result<Validator, InputFault> {
         if let Some(keyword) = find_reference(&self.0) {
-            let message =
-                format!("`{keyword}` is not taken here: write what it refers to in its place");
+            let message = format!(
+                "`{keyword}` is not supported here: write the referenced schema in its place"
+            );
             return Err(InputFault::new("", message));
         }
         let mut schema = self.0.clone();
@@ -74,8 +75,8 @@ impl ConfigSchema {
     }
 }
 
-/// A reference, wherever it stands. An object of `properties` may have a member of that name too,
-/// and nobody needs one.
+/// Finds a reference at any depth. A property may have the name of such a keyword too, but that is
+/// not worth a finer check.
 fn find_reference(schema: &Value) -> Option<&'static str> {
     match schema {
         Value::Object(members) => {
@@ -87,7 +88,7 @@ fn find_reference(schema: &Value) -> Option<&'static str> {
     }
 }
 
-/// An unknown key is told by [`find_unknown_keys`], with the nearest one.
+/// Unknown keys are reported by [`find_unknown_keys`], which suggests the nearest known one.
 fn read_error(error: &ValidationError<'_>) -> Option<InputFault> {
     use jsonschema::error::ValidationErrorKind;
     if matches!(error.kind(), ValidationErrorKind::AdditionalProperties { .. }) {
@@ -117,9 +118,9 @@ fn unknown_key(key: &str, properties: &Map<String, Value>) -> String {
     let scored = properties.keys().map(|known| (strsim::jaro_winkler(known, key), known));
     match scored.max_by(|(one, _), (other, _)| one.total_cmp(other)) {
         Some((_, nearest)) => {
-            format!("the module knows no such key; the nearest known one is `{nearest}`")
+            format!("the module does not know this key; the nearest known one is `{nearest}`")
         }
-        None => "the module takes no configuration".to_owned(),
+        None => "the module has no configuration".to_owned(),
     }
 }
 
@@ -138,7 +139,7 @@ fn fill_object(schema: &Value, members: &mut Map<String, Value>) {
     }
 }
 
-/// Writes a JSON Pointer in the way of the paths of faults: `poll.lists[0].path`.
+/// Converts a JSON Pointer to the form of faults' paths: `poll.lists[0].path`.
 pub fn dotted_path(pointer: &str) -> String {
     let parts = pointer.split('/').skip(1);
     let mut path = String::new();
@@ -223,7 +224,7 @@ mod tests {
     fn a_schema_that_refers_or_backtracks_is_refused_or_harmless() {
         for refers in [json!({"$ref": "#"}), json!({"properties": {"a": {"$dynamicRef": "#x"}}})] {
             let fault = ConfigSchema(refers).check().unwrap_err();
-            assert!(fault.message.contains("is not taken"), "{fault:?}");
+            assert!(fault.message.contains("is not supported"), "{fault:?}");
         }
         let slow = ConfigSchema(json!({"properties": {"a": {"pattern": "^(x+x+)+y$"}}}));
         let faults = slow.check_config(&config(json!({"a": "x".repeat(20_000)})));

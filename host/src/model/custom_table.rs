@@ -15,14 +15,14 @@ const MAX_NAME: usize = 64;
 /// A table to read that is not one of the CRM's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct OwnTable {
-    /// The table's name as the database stores it, with or without a schema: `orders` or
+    /// Name of the table as the database stores it, with or without a schema: `orders` or
     /// `sales.orders`.
     #[schema(example = "orders")]
     pub table: String,
-    /// The column that identifies a row. If left out, the primary key.
+    /// Column that identifies a row. Default: the primary key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// What a row is, such as `order`. If left out, the table's name.
+    /// Kind of record in a row, such as `order`. Default: the name of the table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// Columns that are never read.
@@ -75,11 +75,12 @@ impl OwnTable {
             let message = "write a table's name as the database stores it, without quotes, such as `orders` or `sales.orders`";
             fault("table", message);
         } else if !is_event_type(&format!("{}.created", self.resource())) {
-            let message = "name what a row is, in letters, digits, `_` and `-`, such as `order`";
+            let message =
+                "write the kind of record in letters, digits, `_` and `-`, such as `order`";
             fault("resource", message);
         }
         if self.key.as_deref().is_some_and(|key| !is_name(key)) {
-            fault("key", "the name of a column");
+            fault("key", "must be the name of a column");
         }
         if self.exclude.len() > MAX_EXCLUDED {
             fault("exclude", &format!("at most {MAX_EXCLUDED} columns"));
@@ -87,7 +88,7 @@ impl OwnTable {
         for (n, column) in self.exclude.iter().enumerate() {
             let place = format!("exclude[{n}]");
             if !is_name(column) {
-                fault(&place, "the name of a column");
+                fault(&place, "must be the name of a column");
             } else if Some(column) == self.key.as_ref() {
                 fault(&place, "the key cannot be excluded, because it identifies a row");
             }

@@ -21,27 +21,27 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where a delivery stands.
+/// Status of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Status)]
 pub enum DeliveryStatus {
-    /// Waiting; its due time says for what.
+    /// Waiting until its due time.
     Pending,
     /// Being sent.
     Leased,
     /// Answered with a 2xx.
     Delivered,
-    /// Will not be tried again by itself.
+    /// Failed for good. Sent again only by a replay.
     Dead,
-    /// Collapsed into a newer one.
+    /// Collapsed into a newer delivery.
     Superseded,
-    /// Called off by an operator, or its endpoint was deleted.
+    /// Cancelled by an operator or a module, or because its endpoint was deleted.
     Cancelled,
 }
 
 impl DeliveryStatus {
-    /// Every status, in the order of their codes.
+    /// All statuses, in the order of their codes.
     pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Leased,
@@ -51,7 +51,7 @@ impl DeliveryStatus {
         Self::Cancelled,
     ];
 
-    /// What the journal stores.
+    /// Returns the code that the store uses.
     pub const fn code(self) -> i16 {
         match self {
             Self::Pending => 0,
@@ -63,12 +63,12 @@ impl DeliveryStatus {
         }
     }
 
-    /// The status behind a stored code.
+    /// Returns the status with this code.
     pub fn from_code(code: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.code() == code)
     }
 
-    /// The word for it.
+    /// Returns the name of the status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -81,132 +81,125 @@ impl DeliveryStatus {
     }
 }
 
-/// The right to settle one delivery or one planning, until it runs out. Compared in the SQL.
+/// The right to settle one delivery or one planning until it expires. The statements compare it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkLease {
-    /// Which claim it is.
+    /// Number of the claim.
     pub token: i64,
-    /// Until when it holds.
+    /// Time at which the lease expires.
     pub until: Timestamp,
 }
 
-/// A delivery as a plan makes it.
+/// A planned delivery.
 #[derive(Debug, Clone)]
 pub struct NewDelivery {
-    /// Its id.
     pub id: DeliveryId,
-    /// The event.
     pub event_id: EventId,
-    /// Where it goes.
     pub endpoint_id: EndpointId,
-    /// The flow that planned it; `None` for an endpoint's own `events`.
+    /// The flow that planned it. `None` for an endpoint's own `events`.
     pub flow_id: Option<FlowId>,
-    /// The event type as it will be sent.
+    /// The event type to send.
     pub event_type: String,
-    /// When it may be sent.
+    /// The time from which it may be sent.
     pub due_at: Timestamp,
-    /// The record it belongs to, where its endpoint keeps order.
+    /// The record of the delivery, if its endpoint keeps order.
     pub order_key: Option<String>,
-    /// How it collapses with others, in mode `smart`.
+    /// The key for collapsing in mode `smart`.
     pub collapse: Option<CollapseKey>,
-    /// Makes it unique at its endpoint for a while, where a route asks for that.
+    /// Makes the delivery unique at its endpoint for a while, if a route asks for that.
     pub dedupe: Option<DedupeKey>,
-    /// A name under which modules of its flow can cancel it while it waits.
+    /// The name under which modules of its flow can cancel it while it waits.
     pub cancel_key: Option<String>,
-    /// What to send, if not the event as captured.
+    /// The message to send, if it is not the event as captured.
     pub message: Option<Arc<super::event::DeliveryMessage>>,
-    /// The lease it is born with, if it is.
+    /// The lease of a delivery that is inserted leased.
     pub lease: Option<WorkLease>,
 }
 
-/// How a `smart` delivery collapses.
+/// The key by which `smart` deliveries collapse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollapseKey {
     /// The record whose deliveries collapse.
     pub key: String,
-    /// The latest time it may wait for, if it is the first of its row.
+    /// The latest due time of the first delivery of its row.
     pub latest: Timestamp,
 }
 
-/// A key that only one delivery to an endpoint has at a time.
+/// A key that only one delivery to an endpoint may have at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DedupeKey {
-    /// The key: the flow's id, a space, and what the module gave.
+    /// The key: the flow's id, a space, and the module's key.
     pub key: String,
-    /// Until when the delivery holds it, if it neither dies nor is cancelled.
+    /// End of the time for which the delivery holds the key, unless it dies or is cancelled.
     pub until: Timestamp,
 }
 
-/// What became of one attempt.
+/// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// A 2xx.
+    /// Answered with a 2xx.
     Delivered,
-    /// Failed; to be tried again then.
+    /// The attempt failed and will be repeated.
     Retry {
-        /// When.
+        /// Time of the next attempt.
         at: Timestamp,
     },
-    /// The receiver asked for time (`429`, or `503` with `Retry-After`): to be tried again then,
-    /// without a step of the schedule being used up.
+    /// The receiver asked for a wait (`429`, or `503` with `Retry-After`). The attempt will be
+    /// repeated without using up a step of the schedule.
     HeldBack {
-        /// When.
+        /// Time of the next attempt.
         at: Timestamp,
-        /// When the receiver asked for the first time in this round of the schedule.
+        /// Time at which the receiver first asked for a wait in this step of the schedule.
         since: Timestamp,
     },
-    /// Failed, and not to be tried again.
+    /// The attempt failed and will not be repeated.
     Dead {
-        /// Why, in a word: `retries_exhausted`, `gone`, `rejected` or `template`.
+        /// The reason as a word: `retries_exhausted`, `gone`, `rejected` or `template`.
         reason: &'static str,
     },
 }
 
-/// One try of one delivery, as it is recorded.
+/// The record of one attempt.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// 1, 2, …
+    /// Number of the attempt, from 1.
     pub number: i32,
-    /// When it began.
+    /// Time at which it began.
     pub at: Timestamp,
-    /// How long it took.
     pub duration: Duration,
-    /// The status of the answer, if one came.
+    /// HTTP status of the answer, if there was one.
     pub response_status: Option<u16>,
-    /// The class of the failure, if it failed.
+    /// Class of the failure, if it failed.
     pub error_class: Option<&'static str>,
-    /// The failure in words.
+    /// Description of the failure.
     pub error: Option<String>,
-    /// What was sent: a JSON object of header values, secrets masked.
+    /// Request headers as a JSON object, with secrets masked.
     pub request_headers: String,
-    /// What came back: a JSON object of header values.
+    /// Headers of the answer as a JSON object.
     pub response_headers: Option<String>,
     /// The first 16 KiB of the answer's body.
     pub response_body: Option<bytes::Bytes>,
 }
 
-/// Why something is in the dead-letter store.
+/// A dead letter: a delivery, or an event in a flow, that failed for good.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// Its id.
     pub id: DeadLetterId,
-    /// The event.
     pub event_id: EventId,
-    /// The event type.
     pub event_type: String,
-    /// The delivery that died; `None` where the event's modules failed.
+    /// The delivery that died. `None` if the event's modules failed.
     pub delivery_id: Option<DeliveryId>,
-    /// Its endpoint.
+    /// The endpoint of the delivery.
     pub endpoint_id: Option<EndpointId>,
     /// The flow whose modules failed.
     pub flow_id: Option<FlowId>,
-    /// Why, in a word: `retries_exhausted`, `gone`, `rejected`, `template`, `module_trap`, `module_timeout`,
-    /// `module_memory`, `module_output`, `module_failure`, `module_missing`, `module_open`,
-    /// `refused_by_database`.
+    /// The reason as a word: `retries_exhausted`, `gone`, `rejected`, `template`, `module_trap`,
+    /// `module_timeout`, `module_memory`, `module_output`, `module_failure`, `module_missing`,
+    /// `module_open`, `refused_by_database`.
     pub reason: String,
-    /// Why, in a sentence.
+    /// The reason in a sentence.
     pub detail: String,
-    /// When it died.
+    /// Time at which it died.
     pub created_at: Timestamp,
 }
 

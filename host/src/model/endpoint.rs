@@ -22,12 +22,12 @@ use std::time::Duration;
 #[serde(rename_all = "snake_case")]
 #[schema(as = Mode)]
 pub enum DeliveryMode {
-    /// At once. The capturing request waits for the first attempt.
+    /// Immediately. The capturing request waits for the first attempt.
     Immediate,
     /// After a pause. While deliveries for the same record keep coming they collapse, and only the
     /// last state is sent.
     Smart,
-    /// At once, in the background.
+    /// Immediately, in the background.
     #[default]
     Async,
 }
@@ -44,7 +44,7 @@ pub enum OnGone {
     Disable,
 }
 
-/// When failed deliveries are retried. A field that is left out has the configured value.
+/// Schedule of retries. A field that is left out has the configured value.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetrySettings {
@@ -122,8 +122,8 @@ pub struct EndpointSettings {
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     #[schema(example = "double(data.total) >= 1000.0")]
     pub condition: Option<String>,
-    /// When deliveries are sent: `async` (at once, in the background), `immediate` (the capturing
-    /// request waits for the first attempt) or `smart` (changes of a record collapse).
+    /// When deliveries are sent: `async` (immediately, in the background), `immediate` (the
+    /// capturing request waits for the first attempt) or `smart` (changes of a record collapse).
     #[serde(default)]
     pub mode: DeliveryMode,
     /// Which fields of the data are sent, and under which names.
@@ -170,14 +170,13 @@ pub struct EndpointSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "30s")]
     pub timeout: Option<TimeSpan>,
-    /// When failed deliveries are retried.
+    /// Schedule of retries for failed deliveries.
     #[serde(default)]
     pub retry: RetrySettings,
     /// A limit on the requests per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
-    /// Most requests in flight at once, 1 to 1,000. If left out, the configured
-    /// `delivery.max_in_flight`.
+    /// Most concurrent requests, 1 to 1,000. If left out, the configured `delivery.max_in_flight`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
     /// How long deliveries of one record collapse, in mode `smart`.
@@ -190,7 +189,7 @@ pub struct EndpointSettings {
     /// endpoint.
     #[serde(default)]
     pub on_gone: OnGone,
-    /// Whether the endpoint takes events and gets deliveries. While it is `false`, waiting
+    /// Whether the endpoint accepts events and gets deliveries. While it is `false`, waiting
     /// deliveries are kept, and events captured meanwhile are not delivered to it.
     #[serde(default = "yes")]
     pub enabled: bool,
@@ -215,7 +214,7 @@ fn default_schemes() -> Vec<SignatureScheme> {
 const MAX_URL: usize = 2_048;
 /// Most headers that an endpoint adds.
 const MAX_HEADERS: usize = 32;
-/// Most requests in flight at once.
+/// Most concurrent requests.
 const MAX_IN_FLIGHT: u32 = 1_000;
 /// Longest time-out of an attempt.
 const MAX_TIMEOUT: Duration = Duration::from_mins(5);

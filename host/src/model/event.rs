@@ -1,4 +1,4 @@
-//! Events: captured facts, immutable from then on.
+//! Events: captured facts, which never change.
 
 use super::alert::NOTICE_SOURCE;
 use super::id::{EndpointId, EventId};
@@ -10,68 +10,67 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// The longest source name, external id, resource name or resource id, in bytes.
+/// Longest source name, external id, resource name or resource id, in bytes.
 pub const MAX_KEY: usize = 255;
 
-/// What a source calls itself when a caller names none.
+/// Name of the source of events that name none.
 pub const DEFAULT_SOURCE: &str = "api";
 
-/// One captured fact.
+/// A captured event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its id here.
     pub id: EventId,
-    /// The name of the source it came from.
+    /// Name of the source.
     pub source: String,
-    /// The event type, a dotted name such as `invoice.paid`.
+    /// Type of the event, a dotted name such as `invoice.paid`.
     pub event_type: String,
-    /// What kind of thing it is about, such as `invoice`.
+    /// Kind of record that the event is about, such as `invoice`.
     pub resource: Option<String>,
-    /// Which one, as the source numbers them.
+    /// Id of that record in the source.
     pub resource_id: Option<String>,
-    /// The id the source gave it, by which repeats are recognised.
+    /// Id that the source gave the event. Repeats are recognised by it.
     pub external_id: Option<String>,
-    /// When it happened, as the source says.
+    /// Time of the event, as the source states it.
     pub occurred_at: Option<Timestamp>,
-    /// When it was captured.
+    /// Time of the capture.
     pub received_at: Timestamp,
-    /// What the source says beside the data, such as CloudEvents extension attributes: a JSON
-    /// object.
+    /// Properties that the source states beside the data, such as CloudEvents extension attributes:
+    /// a JSON object.
     pub attributes: Option<Box<RawValue>>,
-    /// What changed, where the source tells: a [`EventChanges`] as JSON.
+    /// Changed fields, if the source states them: an [`EventChanges`] as JSON.
     pub changes: Option<Box<RawValue>>,
-    /// The data, byte for byte as it was captured: any JSON value.
+    /// Data, byte for byte as captured: any JSON value.
     pub data: Box<RawValue>,
 }
 
 impl Event {
-    /// Names the record this event is about, for collapsing and ordering; `None` when the event
-    /// does not say which one.
+    /// Returns a key of the record that this event is about, for collapsing and ordering. `None` if
+    /// the event has no record.
     pub fn record_key(&self) -> Option<String> {
         record_key(&self.source, self.resource.as_deref(), self.resource_id.as_deref())
     }
 
-    /// Whether it is a notice about an endpoint, which must not get it: what is broken cannot carry
-    /// the news of it, and each failure would make more.
+    /// Whether it is a notice about this endpoint. Such a notice must not go to the endpoint: it is
+    /// broken and cannot deliver the notice, and each failure would cause further notices.
     pub fn is_notice_about(&self, endpoint: EndpointId) -> bool {
         self.is_notice()
             && self.resource.as_deref() == Some("endpoint")
             && self.resource_id.as_ref().is_some_and(|id| *id == endpoint.to_string())
     }
 
-    /// Whether it comes from Waybill itself.
+    /// Whether the event is a notice of Waybill itself.
     pub fn is_notice(&self) -> bool {
         self.source == NOTICE_SOURCE && self.event_type.starts_with(OWN_TYPES)
     }
 
-    /// What its payload takes in memory, in bytes.
+    /// Returns the size of the payload in memory, in bytes.
     pub fn size(&self) -> usize {
         let length =
             |json: &Option<Box<RawValue>>| json.as_ref().map_or(0, |json| json.get().len());
         self.data.get().len() + length(&self.attributes) + length(&self.changes)
     }
 
-    /// The event as expressions see it.
+    /// Returns the event as expressions see it.
     pub fn subject(&self) -> EventSubject<'_> {
         EventSubject {
             event_type: &self.event_type,
@@ -85,26 +84,26 @@ impl Event {
         }
     }
 
-    /// When it happened: as the source says, else when it was captured.
+    /// Returns the time of the event, or the time of its capture if the source states none.
     pub fn time(&self) -> Timestamp {
         self.occurred_at.unwrap_or(self.received_at)
     }
 }
 
-/// What an update changed.
+/// The changes of an update.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct EventChanges {
-    /// The fields with another content; a dot leads into an object of the data.
+    /// Names of the changed fields. A dot leads into an object of the data.
     pub changed: Vec<String>,
-    /// The old values of those, as far as they were kept, and as they were written: no number loses
-    /// a digit.
+    /// Old values of those fields, as far as they are known. They stay as written, so that no
+    /// number loses a digit.
     pub previous: IndexMap<String, Box<RawValue>>,
 }
 
-/// What an event changed, as modules read it.
+/// The changes of an event, as modules read them.
 #[derive(Debug, serde::Deserialize)]
 pub struct ReadChanges<'a> {
-    /// The fields with another content.
+    /// Names of the changed fields.
     #[serde(borrow)]
     pub changed: Vec<Cow<'a, str>>,
     /// Their old values, a JSON object.
@@ -113,13 +112,13 @@ pub struct ReadChanges<'a> {
 }
 
 impl ReadChanges<'_> {
-    /// The names of the fields.
+    /// Returns the names of the fields.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.changed.iter().map(|name| &**name)
     }
 }
 
-/// One text for one resource record of one source. The separator cannot stand in its parts.
+/// Returns one text for one record of one source. The separator cannot be part of a name.
 pub fn record_key(
     source: &str,
     resource: Option<&str>,
@@ -128,31 +127,30 @@ pub fn record_key(
     resource_id.map(|id| format!("{source}\u{1f}{}\u{1f}{id}", resource.unwrap_or("")))
 }
 
-/// What a delivery sends when that is not the event as captured: a module's draft, or a route's
+/// The message of a delivery, if it is not the event as captured: a module's draft, or a route's
 /// own payload.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct DeliveryMessage {
-    /// The id of the draft, or of the delivery's own payload; the captured event's where it is
-    /// `None`.
+    /// Id of the draft or of the delivery's own payload. `None` for the captured event's id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub event_id: Option<EventId>,
-    /// The event type to send; the captured event's where it is `None`.
+    /// Event type to send. `None` for the captured event's type.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub event_type: Option<String>,
-    /// The resource id to send; the captured event's where it is `None`.
+    /// Record id to send. `None` for the captured event's record id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub resource_id: Option<String>,
-    /// Attributes the module set, in its order.
+    /// Attributes that the module set, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub attributes: Vec<(String, String)>,
-    /// The data to send: any JSON value; the captured event's where it is `None`.
+    /// Data to send: any JSON value. `None` for the captured event's data.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub data: Option<Box<RawValue>>,
 }
 
 impl DeliveryMessage {
-    /// The message as expressions see it: what it does not set is the event's. `attributes` are
-    /// those of [`Self::merged_attributes`].
+    /// Returns the message as expressions see it. Absent parts are those of the event. `attributes`
+    /// are those of [`Self::merged_attributes`].
     pub fn subject<'a>(
         &'a self,
         event: &'a Event,
@@ -170,8 +168,8 @@ impl DeliveryMessage {
         subject
     }
 
-    /// The event's attributes with those of the message over them, as a JSON object; `None` where
-    /// the message sets none.
+    /// Returns the event's attributes, replaced by those of the message, as a JSON object. `None`
+    /// if the message sets none.
     pub fn merged_attributes(&self, event: &Event) -> Option<String> {
         if self.attributes.is_empty() {
             return None;
@@ -185,15 +183,15 @@ impl DeliveryMessage {
         serde_json::to_string(&merged).ok()
     }
 
-    /// What it takes in memory and in the database, in bytes, roughly.
+    /// Returns the approximate size in memory and in the database, in bytes.
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
         self.data.as_ref().map_or(0, |data| data.get().len()) + attributes.sum::<usize>()
     }
 }
 
-/// An event's attributes as modules read them: a text as it is, any other value as its JSON text.
-/// Names whose value is null are left out, and so are all of an object that cannot be read.
+/// Returns an event's attributes as modules read them: strings unchanged, other values as JSON
+/// text. Leaves out null values. Returns nothing if the object cannot be read.
 pub fn attribute_texts(attributes: &RawValue) -> Vec<(String, String)> {
     use serde_json::Value;
     let object: IndexMap<String, Value> =

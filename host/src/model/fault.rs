@@ -7,10 +7,10 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = Fault)]
 pub struct InputFault {
-    /// The place in the input, with dots between names and `[n]` for positions in lists:
+    /// Place in the input, with dots between names and `[n]` for positions in lists:
     /// `events[2].type`.
     pub path: String,
-    /// What is wrong there, and what would be right.
+    /// The fault and its correction.
     pub message: String,
 }
 

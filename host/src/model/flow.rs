@@ -1,4 +1,4 @@
-//! Flows: which events pass which modules to which endpoints.
+//! Flows: connect events with modules and endpoints.
 
 use super::config_schema::ConfigSchema;
 use super::id::FlowId;
@@ -9,40 +9,40 @@ use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Most modules in a flow, and most endpoints.
+/// Most modules of a flow.
 pub const MAX_MODULES: usize = 16;
-/// Most endpoints a flow names.
+/// Most endpoints of a flow.
 pub const MAX_ENDPOINTS: usize = 100;
 
 /// One module in a flow.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FlowModule {
-    /// The module's name.
+    /// Name of the module.
     pub name: String,
-    /// A version to stay on; the active one where it is left out.
+    /// Version to run. Default: the active version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// What the module reads through its `config` interface. Values that are no strings reach it
-    /// as JSON text.
+    /// Configuration that the module reads through its `config` interface. Values that are not
+    /// strings reach it as JSON text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub config: BTreeMap<String, serde_json::Value>,
-    /// Effect on the flow's events while the module's breaker is open, after repeated traps or exceeded
-    /// limits: `dead_letter`, `pass` (they go on without the module, which must not route) or `park`
-    /// (they wait).
+    /// Effect on the flow's events while the module's breaker is open, after repeated traps or
+    /// exceeded limits: `dead_letter`, `pass` (they continue without the module, which must not
+    /// route) or `park` (they wait).
     #[serde(default, skip_serializing_if = "OpenBreakerAction::is_default")]
     pub when_open: OpenBreakerAction,
 }
 
 impl FlowModule {
-    /// The configuration as the module sees it: text by key.
+    /// Returns the configuration as the module reads it: text by key.
     pub fn texts(&self) -> BTreeMap<String, String> {
         config_texts(&self.config)
     }
 
-    /// The configuration in both forms that a module can ask for, with the defaults of a schema in
-    /// the place of what is left out.
+    /// Returns the configuration in both forms that a module can read, with the defaults of a
+    /// schema for absent keys.
     pub fn readable_config(&self, schema: Option<&ConfigSchema>) -> ModuleConfig {
         let filled = schema.map(|schema| schema.fill_defaults(&self.config));
         let config = filled.as_ref().unwrap_or(&self.config);
@@ -60,9 +60,8 @@ fn config_texts(config: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String
 /// The configuration of a module, as the module reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleConfig {
-    /// Text by key.
     pub texts: BTreeMap<String, String>,
-    /// All of it, as a JSON object.
+    /// The whole configuration as a JSON object.
     pub object: String,
 }
 
@@ -72,31 +71,31 @@ impl Default for ModuleConfig {
     }
 }
 
-/// What an operator sets of a flow.
+/// The settings of a flow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FlowSettings {
-    /// Its name.
+    /// Name of the flow.
     pub name: String,
-    /// Names of the sources whose events it takes; empty for all.
+    /// Names of the sources whose events the flow accepts. Empty for all sources.
     #[serde(default)]
     pub sources: Vec<String>,
-    /// Event types it takes: exact names, `invoice.*` or `*`.
+    /// Event types that the flow accepts: exact names, `invoice.*` or `*`.
     #[serde(default = "every_type")]
     #[schema(value_type = Vec<String>)]
     pub events: Vec<TypePattern>,
-    /// Which of those it takes, before any module runs: an expression in CEL over `type`, `source`,
-    /// `resource`, `id`, `data`, `changed`, `previous` and `attributes`.
+    /// Condition that events must meet before any module runs: a CEL expression over `type`,
+    /// `source`, `resource`, `id`, `data`, `changed`, `previous` and `attributes`.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     #[schema(example = "data.status == \"2\"")]
     pub condition: Option<String>,
-    /// The modules its events pass, in order.
+    /// Modules that events pass, in order.
     #[serde(default)]
     pub modules: Vec<FlowModule>,
-    /// Names of the endpoints its events go to, unless a module routes among them.
+    /// Names of the endpoints that get the results, unless a module routes among them.
     #[serde(default)]
     pub endpoints: Vec<String>,
-    /// Whether it takes events.
+    /// Whether the flow accepts events.
     #[serde(default = "super::endpoint::yes")]
     pub enabled: bool,
 }
@@ -106,18 +105,18 @@ fn every_type() -> Vec<TypePattern> {
 }
 
 impl FlowSettings {
-    /// What is wrong with it, if anything; whether the things it names exist is not known here.
+    /// Returns the faults of the settings. Whether named objects exist is not checked here.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         faults.extend(check_condition(self.condition.as_deref()));
         if self.events.is_empty() {
             faults.push(InputFault::new(
                 "events",
-                "name at least one event type, or leave it out for all",
+                "set at least one event type, or leave `events` out for all",
             ));
         }
         if self.endpoints.is_empty() {
-            faults.push(InputFault::new("endpoints", "name at least one endpoint"));
+            faults.push(InputFault::new("endpoints", "set at least one endpoint"));
         }
         if self.endpoints.len() > MAX_ENDPOINTS {
             faults.push(InputFault::new("endpoints", format!("at most {MAX_ENDPOINTS} endpoints")));
@@ -128,7 +127,8 @@ impl FlowSettings {
         faults
     }
 
-    /// Whether it takes an event of this source and of a type that its patterns are asked for, once it is enabled.
+    /// Whether the flow, if it is enabled, accepts events of this source and of a type for which
+    /// `wanted` accepts one of its patterns.
     pub fn wants(&self, source: &str, wanted: impl Fn(&TypePattern) -> bool) -> bool {
         (self.sources.is_empty() || self.sources.iter().any(|name| name == source))
             && self.events.iter().any(wanted)
@@ -138,16 +138,12 @@ impl FlowSettings {
 /// A stored flow.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Flow {
-    /// Its id.
     #[schema(value_type = String)]
     pub id: FlowId,
-    /// What the operator set.
     #[serde(flatten)]
     pub settings: FlowSettings,
-    /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }

@@ -1,7 +1,8 @@
-//! What becomes of what a manifest asks for: what the operator's policy says, and what was approved.
+//! Decides which capabilities a module gets, from its manifest, the operator's policy and the
+//! approvals.
 //!
-//! A grant is written as a word for people to read and approve: `state`, or `http:api.example.com`.
-//! Approving one host or secret says nothing of another.
+//! A grant is written as a word that people read and approve: `state`, or `http:api.example.com`.
+//! Approving one host or secret does not approve another.
 
 use super::capability_grants::{CapabilityGrants, RecordsGrant};
 use super::fault::InputFault;
@@ -12,22 +13,22 @@ use std::collections::BTreeSet;
 const MOST_NAMES: usize = 64;
 /// Most keys of `state` that a manifest may ask for.
 const MOST_KEYS: u32 = 1_000_000;
-/// The longest name of a secret, a field or a counter, in bytes.
+/// Longest name of a secret, a field or a counter, in bytes.
 const LONGEST_NAME: usize = 100;
 
-/// What the operator says of one capability.
+/// The operator's rule for one capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantRule {
-    /// Every module that asks for it has it.
+    /// Every module that asks for it gets it.
     Allow,
-    /// Whoever activates a version approves it.
+    /// A person approves it when activating a version.
     Approve,
-    /// No module has it.
+    /// No module gets it.
     Deny,
 }
 
-/// What the operator says of all capabilities.
+/// The operator's rules for all capabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrantPolicy {
@@ -41,7 +42,8 @@ pub struct GrantPolicy {
 }
 
 impl Default for GrantPolicy {
-    /// What stays inside of Waybill is allowed; what reaches others is approved.
+    /// Capabilities that stay inside of Waybill are allowed. Those that reach other systems need
+    /// approval.
     fn default() -> Self {
         let allow = GrantRule::Allow;
         Self {
@@ -57,7 +59,7 @@ impl Default for GrantPolicy {
 }
 
 impl GrantPolicy {
-    /// The rule for a grant, by the word before its colon.
+    /// Returns the rule for a grant, by the word before its colon.
     fn rule_of(self, item: &str) -> GrantRule {
         match item.split(':').next().unwrap_or_default() {
             "state" => self.state,
@@ -72,19 +74,19 @@ impl GrantPolicy {
     }
 }
 
-/// What becomes of what a module asks for.
+/// The decision about the requested capabilities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GrantDecision {
-    /// What it may call.
+    /// The granted capabilities.
     pub granted: CapabilityGrants,
-    /// What somebody has to approve first.
+    /// Grants that need approval first.
     pub pending: Vec<String>,
-    /// What the operator's policy refuses.
+    /// Grants that the operator's policy refuses.
     pub denied: Vec<String>,
 }
 
 impl CapabilityGrants {
-    /// Each thing that is asked for, as a word to approve.
+    /// Returns each requested grant as a word to approve.
     pub fn items(&self) -> Vec<String> {
         let mut items = Vec::new();
         items.extend(self.state.as_ref().map(|_| "state".to_owned()));
@@ -97,7 +99,7 @@ impl CapabilityGrants {
         items
     }
 
-    /// Decides what a module gets of what it asks for.
+    /// Decides which of the requested capabilities a module gets.
     pub fn decide(&self, policy: GrantPolicy, approved: &BTreeSet<String>) -> GrantDecision {
         let mut decision = GrantDecision::default();
         let mut kept = BTreeSet::new();
@@ -112,7 +114,7 @@ impl CapabilityGrants {
         decision
     }
 
-    /// The part that these words name.
+    /// Returns the grants that these words name.
     fn only(&self, kept: &BTreeSet<String>) -> Self {
         let has = |item: &str| kept.contains(item);
         let some = |kind: &str, names: &[String]| -> Vec<String> {
@@ -129,8 +131,8 @@ impl CapabilityGrants {
         }
     }
 
-    /// The words that a list of approvals means: `http` stands for every host that is asked for.
-    /// `Err` names a word that means nothing here.
+    /// Returns the grants that a list of approvals names: `http` stands for every requested host.
+    /// The error is the first word that names no requested grant.
     pub fn read_approvals(&self, given: &[String]) -> Result<BTreeSet<String>, String> {
         let items = self.items();
         let mut read = BTreeSet::new();
@@ -145,7 +147,7 @@ impl CapabilityGrants {
         Ok(read)
     }
 
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the capabilities.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         let indexes = self.records.as_ref().map(|RecordsGrant { indexes }| indexes.as_slice());
@@ -182,28 +184,28 @@ fn check_names<'n>(
         if !fits(name) {
             let message = match place {
                 "http" => {
-                    "a host such as `api.example.com` or `api.example.com:8443`: lower case, no scheme, no path, no wildcard"
+                    "must be a host such as `api.example.com` or `api.example.com:8443`: lower case, no scheme, no path, no wildcard"
                 }
-                "secrets" => "a name of 1 to 100 letters, digits, `.`, `_` or `-`",
-                _ => "a name of 1 to 100 letters, digits, `_` or `-`; dots lead into an object",
+                "secrets" => "must have 1 to 100 letters, digits, `.`, `_` or `-`",
+                _ => "must have 1 to 100 letters, digits, `_` or `-`; dots lead into an object",
             };
             faults.push(InputFault::new(format!("{place}[{n}]"), message));
         }
     }
 }
 
-/// Letters, digits, `_` and `-`.
+/// Whether a text has only letters, digits, `_` and `-`.
 fn is_word(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(fits)
 }
 
-/// Words with dots between them.
+/// Whether a text consists of such words with dots between them.
 pub fn is_name(text: &str) -> bool {
     text.len() <= LONGEST_NAME && text.split('.').all(is_word)
 }
 
-/// A host as a manifest or a secret names it: lower case, with an optional port.
+/// Whether a text is a host as manifests and secrets name it: lower case, with an optional port.
 pub fn is_host(text: &str) -> bool {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) => (name, Some(port)),
@@ -217,7 +219,7 @@ pub fn is_host(text: &str) -> bool {
     text.len() <= 253 && name.split('.').all(is_label) && port.is_none_or(is_port)
 }
 
-/// Whether two names of hosts mean the same: the port of HTTPS may be left out.
+/// Whether two hosts are the same. The port of HTTPS may be left out.
 pub fn is_same_host(one: &str, other: &str) -> bool {
     one.strip_suffix(":443").unwrap_or(one) == other.strip_suffix(":443").unwrap_or(other)
 }

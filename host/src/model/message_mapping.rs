@@ -1,4 +1,4 @@
-//! How a message of another system becomes an event.
+//! Maps messages of another system to events.
 
 use crate::model::fault::InputFault;
 use crate::model::type_pattern::is_event_type;
@@ -7,31 +7,32 @@ use serde::{Deserialize, Serialize};
 /// Longest text with places, in bytes.
 const MAX_TEXT: usize = 500;
 
-/// Where the parts of an event stand in a message. Each is a text in which a place in braces stands
+/// Places of the parts of an event in a message. Each is a text in which a place in braces stands
 /// for a value: a JSON pointer into the body (`{/order/id}`), a header (`{header:Kind}`), or the
 /// subject or routing key (`{subject}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MessageMapping {
-    /// The event type.
+    /// Type of the event.
     #[serde(rename = "type")]
     #[schema(example = "order.{/action}", max_length = 500)]
     pub event_type: String,
-    /// The event's id, by which a repeat is recognised; the message's id if left out or empty.
+    /// Id of the event, by which a repeat is recognised. If left out or empty, the id of the
+    /// message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "{/event_id}")]
     pub id: Option<String>,
-    /// What kind of record the event is about; the first part of the type if left out.
+    /// Kind of record that the event is about. If left out, the first segment of the type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
-    /// Which record it is about; the member `id` of the data if left out.
+    /// Id of that record. If left out, the member `id` of the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "{/order/id}")]
     pub resource_id: Option<String>,
-    /// When it happened: RFC 3339, or seconds since 1970.
+    /// Time of the event: RFC 3339, or seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
-    /// The data, as a JSON pointer without braces; the whole body if left out.
+    /// Place of the data, as a JSON pointer without braces. If left out, the whole body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "/order")]
     pub data: Option<String>,
@@ -79,7 +80,7 @@ impl MessageMapping {
             faults.push(InputFault::new("type", message));
         }
         if self.data.as_ref().is_some_and(|data| !data.is_empty() && !data.starts_with('/')) {
-            faults.push(InputFault::new("data", "a JSON pointer such as `/order`"));
+            faults.push(InputFault::new("data", "must be a JSON pointer such as `/order`"));
         }
         faults
     }

@@ -15,10 +15,10 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OpenBreakerAction {
-    /// Each event becomes a dead letter at once, and the module does not run on it.
+    /// Each event becomes a dead letter immediately, without running the module.
     #[default]
     DeadLetter,
-    /// Each event goes on without this module. Refused for a module that routes.
+    /// Each event continues without this module. Refused for a module that routes.
     Pass,
     /// The events wait until the breaker is closed.
     Park,
@@ -166,7 +166,7 @@ impl BreakerState {
         }
     }
 
-    /// Returns whether the module would not run at once on an event that arrives now.
+    /// Returns whether the module would not run immediately on an event that arrives now.
     pub fn holds_back(&self, now: Timestamp) -> bool {
         match self {
             Self::Closed { .. } => false,

@@ -1,7 +1,7 @@
-//! The manifest of a module: what its author says of it, read without running it.
+//! The manifest of a module: its author's description, read without running the module.
 //!
-//! It is JSON in the custom section [`SECTION`] of the component. A component without one works, with
-//! the host's limits, no capabilities and a configuration that nobody checks.
+//! It is JSON in the custom section [`SECTION`] of the component. A component without one works,
+//! with the host's limits, no capabilities and an unchecked configuration.
 
 use super::capability_grants::CapabilityGrants;
 use super::config_schema::ConfigSchema;
@@ -10,59 +10,60 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The custom section that holds it.
+/// Name of the custom section with the manifest.
 pub const SECTION: &str = "waybill:manifest";
-/// The longest manifest, in bytes: every change of settings reads those of all versions.
+/// Longest manifest, in bytes. Every change of settings reads those of all versions.
 pub const MAX_MANIFEST: usize = 64 << 10;
-/// The most that `modules.max_component` may say, in bytes: what Python and `StarlingMonkey` need.
+/// Highest value of `modules.max_component`, in bytes. Components of Python and `StarlingMonkey`
+/// need this much.
 pub const HARD_COMPONENT: usize = 24 << 20;
-/// The most that `modules.max_memory` may say, in bytes.
+/// Highest value of `modules.max_memory`, in bytes.
 pub const HARD_MEMORY: usize = 256 << 20;
-/// The most that `modules.max_time` may say.
+/// Highest value of `modules.max_time`.
 pub const HARD_TIME: Duration = Duration::from_secs(1);
-/// The most that `modules.max_output` may say, in bytes.
+/// Highest value of `modules.max_output`, in bytes.
 pub const HARD_OUTPUT: usize = 8 << 20;
-/// The most that `modules.max_log` may say, in bytes.
+/// Highest value of `modules.max_log`, in bytes.
 pub const HARD_LOG: usize = 1 << 20;
 
-/// How deep its JSON may go.
+/// Deepest nesting of the JSON.
 const MAX_DEPTH: usize = 32;
 /// Most sample cases.
 const MOST_CASES: usize = 50;
-/// The longest description, in bytes.
+/// Longest description, in bytes.
 const LONGEST_TEXT: usize = 2_000;
 
-/// What the author of a module says of it.
+/// The manifest of a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleManifest {
-    /// What the author calls it; the server goes by the name that it is uploaded under.
+    /// Author's name of the module. The server uses the name of the upload.
     pub name: String,
-    /// The author's version, such as `1.2.0`; the server counts its own.
+    /// Author's version, such as `1.2.0`. The server counts its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What it does, in a sentence or two.
+    /// Purpose of the module, in a sentence or two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The roles that it exports; they are found in the component where this is left out.
+    /// Exported roles. If left out, they are read from the component.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// What it asks to call.
+    /// Capabilities that the module asks for.
     #[serde(default, skip_serializing_if = "is_default")]
     pub capabilities: CapabilityGrants,
-    /// The JSON Schema of its configuration.
+    /// JSON Schema of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigSchema>,
-    /// What it needs where that is not what every module has.
+    /// Limits that differ from those of every module.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: ManifestLimits,
-    /// Events to try it on.
+    /// Sample events to try the module on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<SampleCase>,
 }
 
-/// The limits that a module asks for. Each may be less or more than what every module has, and at
-/// most what the operator allows.
+/// The limits that a module asks for. Each may be less or more than the default, and at most the
+/// operator's maximum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ManifestLimits {
@@ -72,7 +73,7 @@ pub struct ManifestLimits {
     /// Processor time of one call, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_ms: Option<u32>,
-    /// What one call may return, in KiB.
+    /// Result of one call, in KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_kib: Option<u32>,
     /// The log of one call, in KiB.
@@ -80,20 +81,20 @@ pub struct ManifestLimits {
     pub log_kib: Option<u32>,
 }
 
-/// An event to try a module on, and what should come of it.
+/// An event to try a module on, with the expected result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleCase {
-    /// What the case shows.
+    /// Name of the case: what it shows.
     pub name: String,
-    /// An event as `POST /events` takes it.
+    /// Event in the form of `POST /events`.
     pub event: Value,
-    /// The module's configuration.
+    /// Configuration of the module for this case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Value>,
-    /// The expected result: `end` (`out`, `dropped`, `failed`), `reason`, and `out`, a list with
-    /// `draft` and `dispatches`. Members that it does not name may have any value. If this is left
-    /// out, the case must only run without a failure.
+    /// Expected result: `end` (`out`, `dropped`, `failed`), `reason`, and `out`, a list with
+    /// `draft` and `dispatches`. Members that it does not name may have any value. If left out, the
+    /// case only has to run without a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Value>,
 }
@@ -103,22 +104,22 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl ManifestLimits {
-    /// Linear memory, in bytes.
+    /// Returns the linear memory, in bytes.
     pub fn memory_bytes(self) -> Option<usize> {
         self.memory_mib.map(|mib| (mib as usize).saturating_mul(1 << 20))
     }
 
-    /// Processor time of one call.
+    /// Returns the processor time of one call.
     pub fn time(self) -> Option<Duration> {
         self.time_ms.map(|millis| Duration::from_millis(millis.into()))
     }
 
-    /// What one call may return, in bytes.
+    /// Returns the size of a call's result, in bytes.
     pub fn output_bytes(self) -> Option<usize> {
         self.output_kib.map(|kib| (kib as usize).saturating_mul(1 << 10))
     }
 
-    /// The log of one call, in bytes.
+    /// Returns the log of one call, in bytes.
     pub fn log_bytes(self) -> Option<usize> {
         self.log_kib.map(|kib| (kib as usize).saturating_mul(1 << 10))
     }
@@ -136,21 +137,23 @@ impl ManifestLimits {
 }
 
 impl ModuleManifest {
-    /// Reads a manifest, and checks it in full. The faults say where, in the manifest.
+    /// Reads and checks a manifest. The faults name places in the manifest.
     pub fn read(text: &[u8]) -> Result<Self, Vec<InputFault>> {
         if text.len() > MAX_MANIFEST {
-            let message = format!("it has {} bytes, the limit is {MAX_MANIFEST}", text.len());
+            let message =
+                format!("the manifest has {} bytes, the limit is {MAX_MANIFEST}", text.len());
             return Err(vec![InputFault::new("", message)]);
         }
-        let value: Value = serde_json::from_slice(text)
-            .map_err(|error| vec![InputFault::new("", format!("it is not JSON: {error}"))])?;
+        let value: Value = serde_json::from_slice(text).map_err(|error| {
+            vec![InputFault::new("", format!("the manifest is not JSON: {error}"))]
+        })?;
         Self::from_value(&value)
     }
 
-    /// Reads a manifest that was parsed.
+    /// Reads a parsed manifest.
     pub fn from_value(value: &Value) -> Result<Self, Vec<InputFault>> {
         if is_deeper(value, MAX_DEPTH) {
-            let message = format!("it is nested deeper than {MAX_DEPTH} levels");
+            let message = format!("the manifest is nested deeper than {MAX_DEPTH} levels");
             return Err(vec![InputFault::new("", message)]);
         }
         let manifest: Self = serde_path_to_error::deserialize(value).map_err(|error| {
@@ -184,13 +187,13 @@ impl ModuleManifest {
         };
         let without = self.cases.iter().position(|case| !has_event(case));
         faults.extend(without.map(|n| {
-            InputFault::new(format!("cases[{n}].event"), "an event has `type` and `data`")
+            InputFault::new(format!("cases[{n}].event"), "an event needs `type` and `data`")
         }));
         faults
     }
 }
 
-/// Whether a value is nested deeper than so many levels.
+/// Whether a value is nested deeper than this many levels.
 fn is_deeper(value: &Value, levels: usize) -> bool {
     let Some(left) = levels.checked_sub(1) else { return true };
     match value {
@@ -263,7 +266,7 @@ mod tests {
         assert!(ModuleManifest::read(endless.as_bytes()).is_err());
     }
 
-    /// Any bytes are read or refused, without a panic: a manifest that was changed in one place.
+    /// A manifest with one changed byte is read or refused, and never causes a panic.
     #[test]
     fn a_mutated_manifest_is_read_or_refused() {
         let text = json!({

@@ -1,4 +1,4 @@
-//! Secrets that modules use by name and never see: where each goes, and to which hosts it may go.
+//! Secrets that modules use by name and never see, with the places and hosts that they may go to.
 
 use super::fault::InputFault;
 use super::grant_policy::{is_host, is_name, is_same_host};
@@ -9,29 +9,29 @@ use serde::{Deserialize, Serialize};
 
 /// Most hosts of a secret.
 const MOST_HOSTS: usize = 32;
-/// The longest text before a secret in its header, and the longest name of a query parameter, in
-/// bytes.
+/// Longest prefix of a secret in its header, and longest name of a query parameter, in bytes.
 const LONGEST_TEXT: usize = 100;
-/// Headers that say how a request is sent; a secret in one of them would break it.
+/// Headers that control the transfer. A secret in one of them would break the request.
 const RESERVED: [&str; 5] =
     ["host", "content-length", "connection", "transfer-encoding", "content-type"];
 
-/// What an operator sets of a secret, beside its value.
+/// The settings of a secret, without its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleSecretSettings {
-    /// The name that modules use.
+    /// Name that modules use.
     pub name: String,
-    /// Hosts that it may be sent to, such as `api.example.com`; none for one that only signs.
+    /// Hosts that the secret may be sent to, such as `api.example.com`. Empty for a secret that
+    /// only signs.
     #[serde(default)]
     pub hosts: Vec<String>,
-    /// The header that it goes into, such as `authorization`.
+    /// Header that holds the secret, such as `authorization`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
-    /// What stands before it in the header, such as `Bearer ` with its space.
+    /// Text before the secret in the header, such as `Bearer ` with its space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// The query parameter that it goes into instead.
+    /// Query parameter that holds the secret, instead of a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
 }
@@ -39,27 +39,23 @@ pub struct ModuleSecretSettings {
 /// A stored secret, without its value.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct ModuleSecret {
-    /// Its id.
     #[schema(value_type = String)]
     pub id: ModuleSecretId,
-    /// What the operator set.
     #[serde(flatten)]
     pub settings: ModuleSecretSettings,
-    /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }
 
 impl ModuleSecretSettings {
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         let mut fault = |place: &str, message: &str| faults.push(InputFault::new(place, message));
         if !is_name(&self.name) {
-            fault("name", "1 to 100 letters, digits, `.`, `_` or `-`, as manifests name it");
+            fault("name", "must have 1 to 100 letters, digits, `.`, `_` or `-`, as in manifests");
         }
         if self.hosts.len() > MOST_HOSTS {
             fault("hosts", "at most 32 hosts");
@@ -67,7 +63,7 @@ impl ModuleSecretSettings {
         if self.hosts.iter().any(|host| !is_host(host)) {
             fault(
                 "hosts",
-                "each is a host such as `api.example.com`: lower case, no scheme, no path",
+                "must be hosts such as `api.example.com`: lower case, no scheme, no path",
             );
         }
         match (&self.header, &self.query) {
@@ -75,43 +71,40 @@ impl ModuleSecretSettings {
                 fault("query", "a secret goes into a header or the query, not both");
             }
             (None, None) if !self.hosts.is_empty() => {
-                fault("header", "say where it goes: a `header` or a `query` parameter");
+                fault("header", "set `header` or `query`, where the secret is sent");
             }
             _ => {}
         }
         if (self.header.is_some() || self.query.is_some()) && self.hosts.is_empty() {
-            fault("hosts", "name the hosts that it may be sent to");
+            fault("hosts", "set the hosts that the secret may be sent to");
         }
         if let Some(header) = &self.header {
             let known = HeaderName::from_bytes(header.as_bytes()).ok();
             if known.is_none_or(|name| RESERVED.contains(&name.as_str())) {
-                fault(
-                    "header",
-                    "the name of a header that a secret can go into, such as `authorization`",
-                );
+                fault("header", "must be a header that may hold a secret, such as `authorization`");
             }
         }
         if self.prefix.is_some() && self.header.is_none() {
-            fault("prefix", "goes with `header`");
+            fault("prefix", "can only be used with `header`");
         }
         let texts = [("prefix", &self.prefix), ("query", &self.query)];
         for (place, text) in texts.into_iter().filter_map(|(p, text)| Some((p, text.as_ref()?))) {
             let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
             if text.is_empty() || text.len() > LONGEST_TEXT || !is_plain {
-                fault(place, "1 to 100 characters of ASCII");
+                fault(place, "must have 1 to 100 ASCII characters");
             }
         }
         faults
     }
 
-    /// Whether it may be sent to a host, which is given as `HOST` or `HOST:PORT`.
+    /// Whether the secret may be sent to a host, given as `HOST` or `HOST:PORT`.
     pub fn may_go_to(&self, host: &str) -> bool {
         (self.header.is_some() || self.query.is_some())
             && self.hosts.iter().any(|own| is_same_host(own, host))
     }
 
-    /// Whether these settings send it nowhere that others did not: only then the value may stay
-    /// while they take their place.
+    /// Whether these settings send the secret only to places to which the previous ones sent it.
+    /// Only then may the stored value stay.
     pub fn goes_no_further_than(&self, before: &Self) -> bool {
         self.hosts.iter().all(|host| before.hosts.contains(host))
             && (self.header == before.header || self.header.is_none())

@@ -187,7 +187,7 @@ impl OauthSettings {
             }
         }
         if self.scheme.is_empty() || !self.scheme.bytes().all(|byte| byte.is_ascii_graphic()) {
-            faults.push(InputFault::new("scheme", "one word of ASCII, such as `Bearer`"));
+            faults.push(InputFault::new("scheme", "must be one word of ASCII, such as `Bearer`"));
         }
         let texts = [&self.client_id, &self.scope, &self.audience, &self.issuer, &self.subject];
         let is_long = |text: &&String| text.len() > MAX_TEXT;

@@ -1,55 +1,56 @@
-//! What the modules of a flow change besides the deliveries that they make. It is collected while they
-//! run and committed with their plan: once, or not at all.
+//! Effects of a flow's modules besides their deliveries. They are collected while the modules run
+//! and committed with the plan, so they happen once or not at all.
 
 use super::id::EventId;
 use crate::time::timestamp::Timestamp;
 use std::collections::BTreeMap;
 
-/// What the modules of a flow did with one event.
+/// The effects of a flow's modules on one event.
 #[derive(Debug, Default)]
 pub struct PlanEffects {
-    /// What they read and wrote in the flow's state.
+    /// Values that the modules read and wrote in the flow's state.
     pub state: BTreeMap<StateAddress, StateCell>,
-    /// Events that they handed in, in their order.
+    /// Events that the modules emitted, in order.
     pub facts: Vec<EmittedFact>,
-    /// Cancel keys; what waits under them is cancelled.
+    /// Cancel keys. Deliveries that wait under them are cancelled.
     pub cancelled: Vec<String>,
-    /// What they counted: module, counter, how many.
+    /// Increments of counters, by module and counter.
     pub counts: BTreeMap<(String, String), u64>,
 }
 
 /// The place of a value in the state of a flow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateAddress {
-    /// The record's key; empty for what belongs to the flow itself.
+    /// Key of the record. Empty for values of the flow itself.
     pub scope: String,
     pub key: String,
 }
 
-/// A value that is kept.
+/// A stored value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateValue {
-    /// A JSON text.
+    /// The value as JSON text.
     pub text: String,
     pub expires_at: Option<Timestamp>,
 }
 
-/// What was read from a place in the state, and what is to stand there.
+/// The value that was read from a place in the state, and its new value.
 #[derive(Debug, Clone)]
 pub struct StateCell {
-    /// What stood there. The plan holds only if it still does when it is recorded.
+    /// The value that was read. The plan holds only if the store still has it when the plan is
+    /// recorded.
     pub before: Option<StateValue>,
     pub now: Option<StateValue>,
 }
 
 impl StateCell {
-    /// Whether something is to be written.
+    /// Whether the value has to be written.
     pub fn is_changed(&self) -> bool {
         self.before != self.now
     }
 }
 
-/// An event that a module handed in.
+/// An event that a module emitted.
 #[derive(Debug, Clone)]
 pub struct EmittedFact {
     pub id: EventId,
@@ -57,17 +58,17 @@ pub struct EmittedFact {
     pub resource: Option<String>,
     pub subject: Option<String>,
     pub time: Option<Timestamp>,
-    /// By what a repeat is recognised, if the module says so.
+    /// Key by which a repeat is recognised, if the module sets one.
     pub key: Option<String>,
-    /// What it changed, as the JSON of event changes.
+    /// Changed fields, as the JSON of event changes.
     pub changes: Option<String>,
     pub attributes: Vec<(String, String)>,
-    /// A JSON text.
+    /// Data as JSON text.
     pub data: String,
 }
 
 impl EmittedFact {
-    /// Bytes that it holds.
+    /// Returns the size in bytes.
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
         self.data.len() + self.changes.as_ref().map_or(0, String::len) + attributes.sum::<usize>()

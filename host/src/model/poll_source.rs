@@ -42,7 +42,7 @@ pub enum ApiPreset {
     Custom,
 }
 
-/// From when on rows become events.
+/// The time from which on rows become events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PollStart {
     /// From now on.
@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for PollStart {
     }
 }
 
-/// The format of the `since` parameter.
+/// Format of the `since` parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SinceFormat {
@@ -200,10 +200,10 @@ pub struct PollSettings {
     /// The header with the secret. If left out, the preset's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthHeader>,
-    /// How the API is asked for new rows. If left out, as the preset does it.
+    /// Parameter that limits an answer to new rows. If left out, the preset's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<SinceParameter>,
-    /// How the API divides long lists. If left out, as the preset does it.
+    /// Paging of long lists. If left out, the preset's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paging: Option<PagingParameters>,
 }
@@ -231,7 +231,7 @@ impl PollSettings {
             faults.push(InputFault::new("overlap", "at most `31d`"));
         }
         if self.lists.is_empty() || self.lists.len() > MAX_LISTS {
-            let message = format!("name 1 to {MAX_LISTS} lists, such as `invoices`");
+            let message = format!("must have 1 to {MAX_LISTS} lists, such as `invoices`");
             faults.push(InputFault::new("lists", message));
         }
         for (n, list) in self.lists.iter().enumerate() {
@@ -249,19 +249,20 @@ impl PollSettings {
         let is_name = !list.path.is_empty()
             && list.path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         let message = match self.preset {
-            ApiPreset::Custom => (!is_path).then(|| "a path such as `/orders`".to_owned()),
+            ApiPreset::Custom => (!is_path).then(|| "must be a path such as `/orders`".to_owned()),
             ApiPreset::Themesic if !THEMESIC.contains(&list.path.as_str()) => Some(format!(
                 "Themesic's API does not have this list; it has {}",
                 THEMESIC.join(", ")
             )),
             ApiPreset::DataBuilder | ApiPreset::PerfexApi | ApiPreset::Themesic => {
-                (!is_name).then(|| "a name such as `invoices`".to_owned())
+                (!is_name).then(|| "must be a name such as `invoices`".to_owned())
             }
         };
         faults.extend(message.map(|message| InputFault::new("path", message)));
         let named = list.resource.as_deref().unwrap_or_else(|| list.name());
         if !is_event_type(&format!("{named}.created")) {
-            let message = "name what a row is, in letters, digits, `_` and `-`, such as `order`";
+            let message =
+                "write the kind of record in letters, digits, `_` and `-`, such as `order`";
             faults.push(InputFault::new("resource", message));
         }
         if self.lists.iter().take(n).any(|other| other.path == list.path) {
@@ -269,11 +270,12 @@ impl PollSettings {
         }
         for (field, event_type) in [("created", &list.created), ("updated", &list.updated)] {
             if event_type.as_ref().is_some_and(|name| !is_event_type(name)) {
-                faults.push(InputFault::new(field, "an event type such as `order.created`"));
+                faults
+                    .push(InputFault::new(field, "must be an event type such as `order.created`"));
             }
         }
         if list.rows.as_ref().is_some_and(|rows| !rows.is_empty() && !rows.starts_with('/')) {
-            faults.push(InputFault::new("rows", "a JSON pointer such as `/data`"));
+            faults.push(InputFault::new("rows", "must be a JSON pointer such as `/data`"));
         }
         faults
     }
@@ -286,25 +288,25 @@ impl PollSettings {
         {
             faults.push(InputFault::new(
                 "auth.header",
-                "the name of a header, such as `Authorization`",
+                "must be the name of a header, such as `Authorization`",
             ));
         }
         let parameter = |name: &str| name.len() <= 100 && !name.contains(['&', '=', '#', ' ']);
         if self.since.as_ref().is_some_and(|s| s.parameter.is_empty() || !parameter(&s.parameter)) {
             faults.push(InputFault::new(
                 "since.parameter",
-                "the name of a parameter, such as `since`",
+                "must be the name of a parameter, such as `since`",
             ));
         }
         if let Some(paging) = &self.paging {
             if !parameter(&paging.page) || !parameter(&paging.size) {
                 faults.push(InputFault::new(
                     "paging",
-                    "names of parameters, such as `page` and `per_page`",
+                    "must be names of parameters, such as `page` and `per_page`",
                 ));
             }
             if paging.rows == 0 || paging.rows > 10_000 {
-                faults.push(InputFault::new("paging.rows", "1 to 10000 rows"));
+                faults.push(InputFault::new("paging.rows", "must be 1 to 10000 rows"));
             }
         }
         faults
@@ -318,7 +320,7 @@ impl PollSettings {
 
 fn check_url(url: &str) -> Result<(), InputFault> {
     let uri = read_http_url(url).map_err(|why| InputFault::new("url", why))?;
-    let message = "an address such as `https://crm.example.com`, without a query";
+    let message = "must be an address such as `https://crm.example.com`, without a query";
     if uri.query().is_none() { Ok(()) } else { Err(InputFault::new("url", message)) }
 }
 

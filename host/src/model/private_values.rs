@@ -30,14 +30,10 @@ pub const SECRET_SETTINGS: [&str; 6] =
 /// Private values by their place in the settings, a JSON pointer (RFC 6901).
 pub type PrivateValues = BTreeMap<String, String>;
 
-/// What the settings belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsKind {
-    /// An endpoint.
     Endpoint,
-    /// A source.
     Source,
-    /// A flow.
     Flow,
 }
 
@@ -227,7 +223,7 @@ fn url_authority(url: &str) -> Option<&str> {
     rest.split(['/', '?', '#', '\\']).next()
 }
 
-/// Returns scheme, host and port of a URL, which decide who sees what is sent there.
+/// Returns scheme, host and port of a URL, which decide who sees the values sent there.
 pub fn url_origin(url: &str) -> String {
     let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
     let authority = url_authority(url).unwrap_or_default();

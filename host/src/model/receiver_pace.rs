@@ -34,10 +34,10 @@ const REST: Duration = Duration::from_secs(2);
 /// How early a turn may begin because the one before was late. Timers wake up late by up to this.
 const SLACK: Duration = Duration::from_millis(10);
 
-/// What is known about how fast one receiver accepts requests.
+/// The learnt pace of one receiver.
 #[derive(Debug, Default)]
 pub struct ReceiverPace {
-    /// Since when requests go to this receiver, if they went to another one before.
+    /// Time since which requests go to this receiver, if they went to another one before.
     since: Option<Instant>,
     held_until: Option<Instant>,
     /// When the receiver refused. A refusal of a request that was sent before this time tells
@@ -58,7 +58,7 @@ pub struct ReceiverPace {
     unstated: u32,
 }
 
-/// The state of knowledge at a refusal.
+/// The counts at a refusal.
 #[derive(Debug, Clone, Copy)]
 struct PaceLearning {
     rate_before: Option<f64>,
@@ -164,8 +164,8 @@ impl ReceiverPace {
     }
 
     /// Holds the endpoint back for a time that another process, or an earlier one, was asked to
-    /// wait. If the hold was read before this receiver replaced another one, it belongs to the
-    /// other one and is ignored.
+    /// wait. A hold that was read before this receiver replaced another one belongs to the other
+    /// one and is ignored.
     pub fn hold_for(&mut self, read_from: Instant, now: Instant, left: Duration) {
         if self.since.is_none_or(|since| read_from >= since) {
             self.hold_until(now + left.min(MAX_RETRY_AFTER));

@@ -34,7 +34,7 @@ const ARGUMENTS: [&str; 17] = [
     "with_contact",
 ];
 
-/// The change of a record that an event reports.
+/// The change of a record in an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordChange {
     /// The id as a number, or 0 if it is not a number.
@@ -46,7 +46,7 @@ pub struct RecordChange {
 }
 
 impl RecordChange {
-    /// Reads what an event of a catalogued type says about its record. Returns `None` if the event
+    /// Reads the change of the record in an event of a catalogued type. Returns `None` if the event
     /// has no record id or its data is not an object. `holds_record` is false if the data is known
     /// to be only about the record.
     pub fn of(event: &Event, holds_record: bool) -> Option<Self> {
@@ -74,7 +74,7 @@ fn is_whole_text(data: &str) -> bool {
     JsonMembers::read(data).is_ok_and(|members| is_whole(&members))
 }
 
-/// Whether an object holds a whole record: it has enough members that are not arguments of a hook.
+/// Whether an object holds a whole record, that is enough members that are not arguments of a hook.
 pub fn is_whole(members: &JsonMembers<'_>) -> bool {
     members.names().filter(|name| !ARGUMENTS.contains(name)).nth(WHOLE - 1).is_some()
 }
@@ -88,9 +88,9 @@ pub struct Record {
     pub source: String,
     /// The id as a number, or 0 if it is not a number.
     pub ordinal: i64,
-    /// When the first event about the record came.
+    /// Time of the first event about the record.
     pub created_at: Timestamp,
-    /// When the last event about the record came.
+    /// Time of the last event about the record.
     pub updated_at: Timestamp,
     /// The state, a JSON object.
     pub data: Box<RawValue>,

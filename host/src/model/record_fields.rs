@@ -5,15 +5,15 @@ use crate::json::pointer::take_step;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The longest value that is indexed, in bytes.
+/// Longest value that is indexed, in bytes.
 pub const MAX_INDEXED: usize = 255;
 
-/// The fields that are indexed, by resource.
+/// The indexed fields, by resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IndexedFields(BTreeMap<String, BTreeSet<String>>);
 
 impl IndexedFields {
-    /// The fields that any of these ask for.
+    /// Returns the fields that any of these grants use.
     pub fn of<'g>(grants: impl Iterator<Item = &'g CapabilityGrants>) -> Self {
         let mut fields = Self::default();
         for RecordIndex { resource, field } in
@@ -24,7 +24,7 @@ impl IndexedFields {
         fields
     }
 
-    /// All of them.
+    /// Returns all indexed fields.
     pub fn pairs(&self) -> BTreeSet<RecordIndex> {
         let pair = |resource: &String, field: &String| RecordIndex {
             resource: resource.clone(),
@@ -36,7 +36,8 @@ impl IndexedFields {
         self.0.iter().flat_map(of_one).collect()
     }
 
-    /// The indexed fields of a record of a resource, with their values. Costs nothing where none is.
+    /// Returns the indexed fields of a record with their values. Costs nothing if the resource has
+    /// no indexed field.
     pub fn find_values(&self, resource: Option<&str>, data: &RawValue) -> Vec<(String, String)> {
         if self.0.is_empty() {
             return Vec::new();
@@ -49,8 +50,8 @@ impl IndexedFields {
     }
 }
 
-/// The value of a field as it is compared: a string as it is, anything else as its JSON text. `None` where it
-/// is null, too long, or not there.
+/// Returns the value of a field in the form for comparisons: a string unchanged, any other value as
+/// JSON text. `None` if it is absent, null or too long.
 pub fn read_field(data: &RawValue, field: &str) -> Option<String> {
     let found = field.split('.').try_fold(data, take_step)?.get();
     if found == "null" {

@@ -1,4 +1,4 @@
-//! Masks secrets in what other servers answer. A server that echoes a request sends its secrets
+//! Masks secrets in answers of other servers. A server that echoes a request sends its secrets
 //! back, and answers are stored, shown and given to modules.
 
 use crate::model::private_values::MASK;

@@ -55,7 +55,7 @@ impl DeliveryMethod {
 /// An endpoint's method and templates, parsed once.
 #[derive(Debug)]
 pub struct RequestTemplate {
-    /// Whether there is no body where no template makes one.
+    /// Whether the request has no body unless a template makes one.
     is_bodiless: bool,
     path: Option<PathTemplate>,
     query: Vec<(String, QueryValue)>,
@@ -185,7 +185,7 @@ fn read_query(
     let mut query = Vec::new();
     for (name, text) in written {
         if name.is_empty() {
-            faults.push(InputFault::new("query", "a name is empty"));
+            faults.push(InputFault::new("query", "a parameter has an empty name"));
             continue;
         }
         match TemplateValue::read_marked(text, &format!("query.{name}")) {

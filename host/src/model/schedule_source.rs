@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Default for how late a time may be used. A server restarts in less.
 const GRACE: Duration = Duration::from_mins(1);
 
-/// What happens with times that were missed because the server did not run.
+/// The handling of times that were missed because the server did not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Missed)]
@@ -35,15 +35,15 @@ pub struct ScheduleSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "Europe/Athens")]
     pub time_zone: Option<String>,
-    /// The type of the events.
+    /// Type of the events.
     #[serde(default = "event")]
     pub event: String,
     /// Members of the events' data, beside `scheduled_at` and `missed`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub data: Map<String, Value>,
-    /// What happens with times that were missed because the server did not run: `skip` drops them,
-    /// `once` captures one event for all of them.
+    /// Handling of times that were missed because the server did not run: `skip` drops them, `once`
+    /// captures one event for all of them.
     #[serde(default)]
     pub missed: MissedTimes,
     /// How late a time may be used without counting as missed.

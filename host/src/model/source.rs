@@ -12,29 +12,29 @@ use crate::model::webhook_source::WebhookSettings;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// How events of a source reach Waybill.
+/// The way in which events of a source reach Waybill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// Pushed to `POST /api/v1/events`.
     #[default]
     Http,
-    /// Received at `POST /in/{source}`, signed.
+    /// Signed requests to `POST /in/{source}`.
     Webhook,
-    /// Asked for at a REST API.
+    /// Polled from a REST API.
     Poll,
     /// Read from a database: a CRM's, or any other.
     Database,
-    /// Made at certain times.
+    /// Captured at scheduled times.
     Schedule,
-    /// Taken from a stream of NATS JetStream.
+    /// Consumed from a stream of NATS JetStream.
     Nats,
-    /// Taken from a queue of AMQP 0-9-1, such as RabbitMQ's.
+    /// Consumed from a queue of AMQP 0-9-1, such as RabbitMQ's.
     Amqp,
 }
 
 impl SourceKind {
-    /// The word for it, which is also the name of its settings.
+    /// Returns the name of the kind, which is also the name of its settings.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -47,7 +47,7 @@ impl SourceKind {
         }
     }
 
-    /// The least that its settings say.
+    /// Returns the shortest valid settings.
     const fn example(self) -> &'static str {
         match self {
             Self::Http => "{}",
@@ -65,47 +65,47 @@ impl SourceKind {
     }
 }
 
-/// What an operator sets of a source.
+/// The settings of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSettings {
-    /// Its name, as events carry it in `source`.
+    /// Name of the source, as in `source` of its events.
     pub name: String,
-    /// How its events come.
+    /// Way in which events reach Waybill.
     #[serde(default)]
     pub kind: SourceKind,
-    /// Who sends its webhooks, and how they are read; of kind `webhook` only.
+    /// Settings of the kind `webhook`: the sender, and how its requests are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSettings>,
-    /// What is asked for and where; of kind `poll` only.
+    /// Settings of the kind `poll`: the API and its lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll: Option<PollSettings>,
-    /// Which database is read; of kind `database` only.
+    /// Settings of the kind `database`: the database and its tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseSettings>,
-    /// When events are made; of kind `schedule` only.
+    /// Settings of the kind `schedule`: the times and the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleSettings>,
-    /// Which stream messages are taken from; of kind `nats` only.
+    /// Settings of the kind `nats`: the server and the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nats: Option<NatsStreamSettings>,
-    /// Which queue messages are taken from; of kind `amqp` only.
+    /// Settings of the kind `amqp`: the broker and the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amqp: Option<AmqpQueueSettings>,
     /// Whether event types that are not in the catalogue are refused.
     #[serde(default)]
     pub strict: bool,
-    /// Whether its events are accepted; `false` while it is paused.
+    /// Whether events of the source are accepted. `false` while it is paused.
     #[serde(default = "super::endpoint::yes")]
     pub enabled: bool,
 }
 
 impl SourceSettings {
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the settings.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         if self.name == NOTICE_SOURCE {
-            let message = format!("`{NOTICE_SOURCE}` is the source of Waybill's own notices");
+            let message = format!("`{NOTICE_SOURCE}` is reserved for Waybill's own notices");
             faults.push(InputFault::new("name", message));
         }
         let parts = [
@@ -123,10 +123,13 @@ impl SourceSettings {
                     faults.extend(found.into_iter().map(|fault| fault.within(name)));
                 }
                 Some(_) => {
-                    faults.push(InputFault::new(name, format!("goes with the kind `{name}` only")));
+                    faults.push(InputFault::new(
+                        name,
+                        format!("only the kind `{name}` uses this; leave it out"),
+                    ));
                 }
                 None if kind == self.kind => {
-                    let message = format!("say at least `{}`", kind.example());
+                    let message = format!("set at least `{}`", kind.example());
                     faults.push(InputFault::new(name, message));
                 }
                 None => {}
@@ -135,7 +138,8 @@ impl SourceSettings {
         faults
     }
 
-    /// Whether it has a secret: one that others sign with, or one that it shows others.
+    /// Whether the source has a secret: one with which senders sign, or one that Waybill shows to
+    /// others.
     pub fn has_secret(&self) -> bool {
         self.webhook.as_ref().is_some_and(|webhook| webhook.scheme.has_secret())
             || matches!(
@@ -144,7 +148,7 @@ impl SourceSettings {
             )
     }
 
-    /// The address that gets to see its secret, if there is one.
+    /// Returns the address that the secret is sent to, if there is one.
     pub fn asked(&self) -> Option<&str> {
         let polled = self.poll.as_ref().map(|poll| poll.url.as_str());
         let read = self.database.as_ref().map(|database| database.url.as_str());
@@ -153,7 +157,8 @@ impl SourceSettings {
         polled.or(read).or(stream).or(queue)
     }
 
-    /// When it runs, if Waybill runs it. A clock that is not set right has said so before.
+    /// Returns the timing of a source that Waybill runs. A schedule that cannot be read has been
+    /// reported before.
     pub fn timing(&self) -> Option<SourceTiming> {
         let polled = self.poll.as_ref().map(PollSettings::timing);
         let read = self.database.as_ref().map(DatabaseSettings::timing);
@@ -168,16 +173,12 @@ impl SourceSettings {
 /// A stored source.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Source {
-    /// Its id.
     #[schema(value_type = String)]
     pub id: SourceId,
-    /// What the operator set.
     #[serde(flatten)]
     pub settings: SourceSettings,
-    /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }

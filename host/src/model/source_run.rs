@@ -24,9 +24,9 @@ pub struct RunReport {
     pub warnings: Vec<String>,
     /// The progress of the present run.
     pub progress: Option<RunProgress>,
-    /// Where a source that takes messages stands in its stream or queue.
+    /// Position of a source that consumes messages in its stream or queue.
     pub stream: Option<StreamPosition>,
-    /// Runs that failed one after the other. Only sources that run all the time count them.
+    /// Consecutive failed runs. Only sources that run all the time count them.
     #[serde(skip_serializing_if = "is_zero")]
     pub failures: u32,
 }
@@ -36,16 +36,16 @@ const fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// Where a source stands in its stream or queue.
+/// The position of a source in its stream or queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct StreamPosition {
-    /// Messages that wait at the broker; null where it did not say.
+    /// Messages that wait at the broker. Null if the broker did not say.
     pub waiting: Option<u64>,
-    /// The last message that was captured or set aside: its sequence in a stream of NATS; in a queue
-    /// its `message-id`, or a digest of it.
+    /// The last message that was captured or set aside: its sequence in a stream of NATS. In a
+    /// queue, its `message-id` or a digest of it.
     pub last: Option<String>,
-    /// When that message was published, as far as the broker says.
+    /// Time at which that message was published, if the broker states it.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_at: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! What an operator sets of a source that takes messages from a stream or a queue.
+//! Settings of a source that consumes messages from a stream or a queue.
 
 use crate::model::fault::InputFault;
 use crate::model::message_mapping::MessageMapping;
@@ -9,103 +9,103 @@ use serde::{Deserialize, Serialize};
 const MAX_NAME: usize = 255;
 /// Most subjects of one source.
 const MAX_SUBJECTS: usize = 50;
-/// Messages that a broker may have handed out without an acknowledgement: where nothing else is set,
-/// and at most.
+/// Default and highest number of messages that a broker may have handed out without an
+/// acknowledgement.
 const UNACKNOWLEDGED: (u32, u32) = (200, 1_000);
 /// Most bytes of messages without an acknowledgement, which a run holds in memory.
 const MAX_HELD: u64 = 256 * 1_048_576;
-/// The largest message in bytes: where nothing else is set, at least and at most.
+/// Default, least and largest size of a message, in bytes.
 const MESSAGE_BYTES: (u32, u32, u32) = (1_048_576, 1_024, 8_388_608);
 
-/// With what a source shows a NATS server who it is. The value is the source's `secret`.
+/// The way to log in to a NATS server. The credential is the source's `secret`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NatsLoginKind {
-    /// With a token; with nothing if the source has no secret.
+    /// A token. If the source has no secret, no log-in.
     #[default]
     Token,
-    /// With the password of `user`.
+    /// The password of `user`.
     Password,
-    /// With the seed of a user's key (`SU…`), or the contents of a `.creds` file.
+    /// The seed of a user's key (`SU…`), or the contents of a `.creds` file.
     Key,
 }
 
-/// Where a new consumer begins in its stream.
+/// Position at which a new consumer begins in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamStart {
-    /// With the oldest message that the stream holds.
+    /// At the oldest message that the stream holds.
     #[default]
     All,
-    /// With what is published after the consumer is made.
+    /// At messages that are published after the consumer is created.
     New,
 }
 
-/// What an operator sets of a source that takes messages from a stream of NATS JetStream.
+/// The settings of a source that consumes messages from a stream of NATS JetStream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NatsStreamSettings {
-    /// The server: `tls://HOST:4222`, or `nats://HOST:4222`, which does not encrypt.
+    /// Address of the server: `tls://HOST:4222`, or `nats://HOST:4222`, which does not encrypt.
     #[schema(example = "tls://nats.example.com:4222")]
     pub url: String,
-    /// The stream. It must exist.
+    /// Name of the stream. It must exist.
     #[schema(example = "CRM", max_length = 255)]
     pub stream: String,
-    /// Only messages of these subjects, such as `crm.>`; all of the stream if empty. Two or more need
-    /// NATS 2.10.
+    /// Subjects whose messages to consume, such as `crm.>`. Empty for the whole stream. Two or more
+    /// need NATS 2.10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(example = json!(["crm.>"]))]
     pub subjects: Vec<String>,
-    /// The durable pull consumer. Waybill makes it if it is not there. It must be this source's alone.
+    /// Name of the durable pull consumer. Waybill creates it if it does not exist. No other program
+    /// may use it.
     #[serde(default = "consumer")]
     #[schema(max_length = 255)]
     pub consumer: String,
-    /// What the source's `secret` is.
+    /// Kind of credential in the source's `secret`.
     #[serde(default)]
     pub login: NatsLoginKind,
-    /// The user to log in as; with the login `password` only.
+    /// The user to log in as. Only with the login `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Where a new consumer begins.
+    /// Position at which a new consumer begins.
     #[serde(default)]
     pub start: StreamStart,
-    /// Most messages that are taken and not acknowledged yet, 1 to 1000; times `max_bytes` at most
-    /// 256 MiB.
+    /// Most messages without an acknowledgement, 1 to 1000. Their number times `max_bytes` may be
+    /// at most 256 MiB.
     #[serde(default = "unacknowledged")]
     pub max_unacknowledged: u32,
-    /// The largest message in bytes, 1024 to 8388608. A larger one is set aside.
+    /// Largest message in bytes, 1024 to 8388608. A larger one is set aside.
     #[serde(default = "message_bytes")]
     pub max_bytes: u32,
-    /// How a message becomes an event. Left out, a message is an event as `/api/v1/events` takes it, or
-    /// an event of CloudEvents.
+    /// Mapping of a message to an event. If left out, a message is an event in the form of
+    /// `/api/v1/events`, or a CloudEvent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<MessageMapping>,
 }
 
-/// What an operator sets of a source that takes messages from a queue of AMQP 0-9-1, such as
-/// RabbitMQ's.
+/// The settings of a source that consumes messages from a queue of AMQP 0-9-1, such as RabbitMQ's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AmqpQueueSettings {
-    /// The broker and its virtual host: `amqps://HOST:5671/VHOST`, or `amqp://…`, which does not
-    /// encrypt. Without a path the virtual host is `/`.
+    /// Address of the broker and its virtual host: `amqps://HOST:5671/VHOST`, or `amqp://…`, which
+    /// does not encrypt. Without a path the virtual host is `/`.
     #[schema(example = "amqps://mq.example.com:5671/crm")]
     pub url: String,
-    /// The queue. It must exist. The source is its only consumer.
+    /// Name of the queue. It must exist. The source is its only consumer.
     #[schema(example = "waybill", max_length = 255)]
     pub queue: String,
-    /// The user to log in as; the password is the source's `secret`.
+    /// The user to log in as. The password is the source's `secret`.
     #[schema(example = "waybill", max_length = 255)]
     pub user: String,
-    /// Most messages that are taken and not acknowledged yet, 1 to 1000; times `max_bytes` at most
-    /// 256 MiB.
+    /// Most messages without an acknowledgement, 1 to 1000. Their number times `max_bytes` may be
+    /// at most 256 MiB.
     #[serde(default = "unacknowledged")]
     pub max_unacknowledged: u32,
-    /// The largest message in bytes, 1024 to 8388608. A larger one is set aside.
+    /// Largest message in bytes, 1024 to 8388608. A larger one is set aside.
     #[serde(default = "message_bytes")]
     pub max_bytes: u32,
-    /// How a message becomes an event. Left out, a message is an event as `/api/v1/events` takes it, or
-    /// an event of CloudEvents.
+    /// Mapping of a message to an event. If left out, a message is an event in the form of
+    /// `/api/v1/events`, or a CloudEvent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<MessageMapping>,
 }
@@ -128,8 +128,7 @@ impl NatsStreamSettings {
         let mut faults = check_url(&self.url, &["tls", "nats"], false);
         for (field, name) in [("stream", &self.stream), ("consumer", &self.consumer)] {
             if !is_plain_name(name) {
-                let message =
-                    "1 to 255 characters without white space, `.`, `*`, `>`, `/` and `\\`";
+                let message = "must have 1 to 255 characters without white space, `.`, `*`, `>`, `/` and `\\`";
                 faults.push(InputFault::new(field, message));
             }
         }
@@ -142,7 +141,7 @@ impl NatsStreamSettings {
             faults.push(InputFault::new(format!("subjects[{n}]"), message));
         }
         if (self.login == NatsLoginKind::Password) != self.user.is_some() {
-            faults.push(InputFault::new("user", "goes with `login: password`, which needs it"));
+            faults.push(InputFault::new("user", "set it if `login` is `password`, and only then"));
         }
         faults.extend(check_bounds(self.max_unacknowledged, self.max_bytes));
         faults.extend(check_mapping(self.event.as_ref()));
@@ -156,7 +155,7 @@ impl AmqpQueueSettings {
         let mut faults = check_url(&self.url, &["amqps", "amqp"], true);
         for (field, name) in [("queue", &self.queue), ("user", &self.user)] {
             if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-                let message = format!("1 to {MAX_NAME} bytes without control characters");
+                let message = format!("must have 1 to {MAX_NAME} bytes without control characters");
                 faults.push(InputFault::new(field, message));
             }
         }
@@ -173,7 +172,9 @@ fn check_url(url: &str, schemes: &[&str], may_have_path: bool) -> Vec<InputFault
         Ok(url) if !may_have_path && !matches!(url.path(), "" | "/") => {
             Some("no path may follow the host".to_owned())
         }
-        Ok(url) if url.host_str().is_none_or(str::is_empty) => Some("it names no host".to_owned()),
+        Ok(url) if url.host_str().is_none_or(str::is_empty) => {
+            Some("the URL has no host".to_owned())
+        }
         Ok(_) => None,
     };
     fault.into_iter().map(|why| InputFault::new("url", why)).collect()
@@ -197,15 +198,15 @@ fn is_subject(subject: &str) -> bool {
 fn check_bounds(unacknowledged: u32, bytes: u32) -> Vec<InputFault> {
     let mut faults = Vec::new();
     if !(1..=UNACKNOWLEDGED.1).contains(&unacknowledged) {
-        let message = format!("1 to {} messages", UNACKNOWLEDGED.1);
+        let message = format!("must be 1 to {} messages", UNACKNOWLEDGED.1);
         faults.push(InputFault::new("max_unacknowledged", message));
     }
     if u64::from(unacknowledged) * u64::from(bytes) > MAX_HELD {
-        let message = "`max_unacknowledged` times `max_bytes` may be 256 MiB at most";
+        let message = "`max_unacknowledged` times `max_bytes` must be at most 256 MiB";
         faults.push(InputFault::new("max_unacknowledged", message));
     }
     if !(MESSAGE_BYTES.1..=MESSAGE_BYTES.2).contains(&bytes) {
-        let message = format!("{} to {} bytes", MESSAGE_BYTES.1, MESSAGE_BYTES.2);
+        let message = format!("must be {} to {} bytes", MESSAGE_BYTES.1, MESSAGE_BYTES.2);
         faults.push(InputFault::new("max_bytes", message));
     }
     faults

@@ -1,4 +1,4 @@
-//! The memory about the health of an endpoint, a flow or a source between two evaluations.
+//! The stored health of an endpoint, a flow or a source between two evaluations of the alerts.
 
 use super::alert::SubjectKind;
 use crate::time::timestamp::Timestamp;
@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The number of silences of a source that must be known before they say anything about the next
-/// one.
+/// Number of known silences from which on a source's rhythm is used.
 const ENOUGH_GAPS: u64 = 50;
-/// The factor by which a source must be silent for longer than its longest usual silence.
+/// A silence is too long if it exceeds the longest usual one by this factor.
 const TOLERANCE: u64 = 3;
 /// Shortest time, in seconds, after which a source counts as silent.
 const SHORTEST_SILENCE: u64 = 3_600;
@@ -18,11 +17,11 @@ const HOUR: i64 = 3_600;
 /// here.
 const WEEK: i64 = 168;
 
-/// The memory about one thing.
+/// The stored health of one subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HealthMemory {
-    /// Since when the thing has been failing.
+    /// Time since which the subject has been failing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
     /// The reason in a few words.
@@ -33,7 +32,7 @@ pub struct HealthMemory {
     pub rhythm: Option<SourceRhythm>,
 }
 
-/// A memory with the thing that it is about.
+/// Stored health with its subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptHealth {
     pub kind: SubjectKind,
@@ -42,14 +41,14 @@ pub struct KeptHealth {
     pub memory: HealthMemory,
 }
 
-/// How often a source sends, as far as was seen: for each hour of the week the longest silence that
-/// began in it, in seconds. The silence of a night begins in the evening and is long every evening,
-/// so it raises no alert.
+/// The rhythm of a source: for each hour of the week the longest silence that began in it, in
+/// seconds. The silence of a night begins in the evening and is long every evening, so it raises no
+/// alert.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceRhythm {
     pub last_event_at: Option<Timestamp>,
-    /// The number of silences that were seen.
+    /// Number of known silences.
     gaps: u64,
     longest: BTreeMap<u8, u64>,
 }
@@ -67,7 +66,7 @@ impl SourceRhythm {
             let gap = first.since(before).as_secs();
             let known = self.longest.entry(hour_of_week(before)).or_default();
             // An eighth is forgotten each week, with the one silence that leads out of the hour. So
-            // one long outage does not blind the rule for ever.
+            // one long outage does not blind the rule forever.
             let leaves_hour = hour_of_week(first) != hour_of_week(before) || gap >= 3_600;
             let kept = if leaves_hour { *known - *known / 8 } else { *known };
             *known = gap.max(kept);

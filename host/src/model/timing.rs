@@ -10,14 +10,14 @@ use std::time::Duration;
 /// The shortest and the longest time between two runs.
 const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24 * 31));
 
-/// When a source runs.
+/// The times at which a source runs.
 #[derive(Debug, Clone)]
 pub enum SourceTiming {
-    /// This long after the last run began.
+    /// At this interval, counted from the start of the last run.
     Every(Duration),
     /// At the times of a schedule.
     Cron(Box<CronSchedule>),
-    /// All the time: a run goes on until it fails or is told to stop.
+    /// Continuously: a run lasts until it fails or is told to stop.
     Always,
 }
 
@@ -41,7 +41,7 @@ impl SourceTiming {
             (every, None) => {
                 let every = every.map_or(usual, TimeSpan::get);
                 let fits = (BOUNDS.0..=BOUNDS.1).contains(&every);
-                let message = "at least `1s` and at most `31d`";
+                let message = "must be at least `1s` and at most `31d`";
                 if fits { Ok(Self::Every(every)) } else { Err(InputFault::new("every", message)) }
             }
         }

@@ -66,7 +66,7 @@ impl WebhookPlaces {
             None => text.is_empty() || text.starts_with('/'),
         };
         let wrong = all.into_iter().filter(|(_, place)| place.as_ref().is_some_and(|p| !fits(p)));
-        let message = "a JSON pointer such as `/payload`, or `header:NAME`";
+        let message = "must be a JSON pointer such as `/payload`, or `header:NAME`";
         wrong.map(|(name, _)| InputFault::new(name, message)).collect()
     }
 }
@@ -217,7 +217,7 @@ impl WebhookSettings {
             (None, _) => {}
         }
         if name == "ip" && self.from.is_empty() {
-            faults.push(InputFault::new("from", "name the networks that requests may come from"));
+            faults.push(InputFault::new("from", "set the networks that requests may come from"));
         }
         if self.from.len() > MAX_NETWORKS {
             faults.push(InputFault::new("from", format!("at most {MAX_NETWORKS} networks")));
@@ -225,7 +225,7 @@ impl WebhookSettings {
         if self.url.as_deref().is_some_and(|url| !is_address(url)) {
             faults.push(InputFault::new(
                 "url",
-                "an address such as `https://waybill.example/in/crm`",
+                "must be an address such as `https://waybill.example/in/crm`",
             ));
         }
     }

@@ -14,7 +14,7 @@ const LIST_DIGEST: usize = 6;
 pub struct ListSettings {
     /// The list's name in the preset, or its path below `url`.
     pub path: String,
-    /// What a row is, such as `invoice`. If left out, it follows from the path.
+    /// Kind of record in a row, such as `invoice`. If left out, it follows from the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// The event type for a new row. If left out, `RESOURCE.created`.

@@ -8,24 +8,24 @@ use crate::model::signature_rule::{
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
-/// How the requests of a sender are verified.
+/// The verification of a sender's requests.
 #[derive(Debug, Clone, Copy)]
 pub enum SenderProof {
-    /// Not at all.
+    /// None.
     Nothing,
-    /// By an HMAC over the request. The first rule with a header in the request applies.
+    /// An HMAC over the request. The first rule with a header in the request applies.
     Hmac(&'static [HmacRule<'static>]),
-    /// By HTTP Basic authentication.
+    /// HTTP Basic authentication.
     Basic,
-    /// By the secret itself.
+    /// The secret itself.
     Token(TokenPlace<'static>),
-    /// By PayPal's certificate.
+    /// PayPal's certificate.
     PayPal,
-    /// As the source's settings say.
+    /// The verification in the source's settings.
     AsSet,
 }
 
-/// Where a request carries the secret itself.
+/// The place of the secret in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenPlace<'a> {
     /// In a header, after a prefix such as `Bearer `.
@@ -115,10 +115,10 @@ impl HmacSettings {
         let mut fault = |path: &str, message: &str| faults.push(InputFault::new(path, message));
         let is_header = |name: &str| name.parse::<HeaderName>().is_ok();
         if !is_header(&self.header) {
-            fault("header", "the name of a header, such as `X-Signature`");
+            fault("header", "must be the name of a header, such as `X-Signature`");
         }
         if self.id.as_deref().is_some_and(|name| !is_header(name)) {
-            fault("id", "the name of a header, such as `X-Delivery-Id`");
+            fault("id", "must be the name of a header, such as `X-Delivery-Id`");
         }
         let is_time =
             |place: &str| match (place.strip_prefix("header:"), place.strip_prefix("part:")) {
@@ -127,7 +127,7 @@ impl HmacSettings {
                 (None, None) => false,
             };
         if self.timestamp.as_deref().is_some_and(|place| !is_time(place)) {
-            fault("timestamp", "`header:NAME`, or with `part` also `part:NAME`");
+            fault("timestamp", "must be `header:NAME`, or with `part` also `part:NAME`");
         }
         match template::parse_template(&self.signed) {
             Err(message) => fault("signed", &message),
@@ -143,9 +143,9 @@ impl HmacSettings {
                     (TemplatePiece::Id, "id", self.id.is_some()),
                 ] {
                     match (pieces.contains(&piece), is_set) {
-                        (true, false) => fault(name, "name its place, because it is signed"),
+                        (true, false) => fault(name, "set its place, because it is signed"),
                         (false, true) => {
-                            fault(name, "this is not signed, so it proves nothing; leave it out");
+                            fault(name, "this is not part of the signature; leave it out");
                         }
                         (true, true) | (false, false) => {}
                     }
@@ -170,7 +170,7 @@ impl BasicSettings {
     pub fn check(&self) -> Vec<InputFault> {
         let is_wrong = |name: &String| name.is_empty() || name.contains(':');
         let wrong = self.username.as_ref().filter(|name| is_wrong(name));
-        wrong.map(|_| InputFault::new("username", "a text without `:`")).into_iter().collect()
+        wrong.map(|_| InputFault::new("username", "must not contain `:`")).into_iter().collect()
     }
 }
 
@@ -211,15 +211,15 @@ impl WebhookTokenSettings {
             None => Some("set exactly one of `header`, `query` and `body`"),
             Some(TokenPlace::Header { name, .. }) => {
                 let is_wrong = name.parse::<HeaderName>().is_err();
-                is_wrong.then_some("`header` is the name of a header, such as `X-Token`")
+                is_wrong.then_some("`header` must be the name of a header, such as `X-Token`")
             }
-            Some(TokenPlace::Query(name)) => {
-                name.is_empty().then_some("`query` is the name of a parameter, such as `token`")
-            }
+            Some(TokenPlace::Query(name)) => name
+                .is_empty()
+                .then_some("`query` must be the name of a parameter, such as `token`"),
             Some(TokenPlace::Body(pointer)) => {
                 let name = pointer.strip_prefix('/').filter(|name| !name.is_empty());
                 let is_member = name.is_some_and(|name| !name.contains(['/', '~']));
-                (!is_member).then_some("`body` is a member of the body, such as `/token`")
+                (!is_member).then_some("`body` must be a member of the body, such as `/token`")
             }
         };
         let prefix = match self.place() {
