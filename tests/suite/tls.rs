@@ -218,7 +218,7 @@ async fn keep_asking(stream: TlsStream<TcpStream>, stop: Arc<AtomicBool>) -> u32
 /// Waits until the server has refused that many certificates.
 async fn refused(world: &World, times: usize) {
     let deadline = Instant::now() + LIMIT;
-    while world.server().output().matches("certificate is not taken up").count() < times {
+    while world.server().output().matches("changed certificate was not loaded").count() < times {
         assert!(Instant::now() < deadline, "a key that does not fit is told");
         sleep(PACE).await;
     }
@@ -241,7 +241,7 @@ async fn a_renewed_certificate_is_shown_without_a_request_lost() {
         assert_eq!(ask(fresh).await, StatusCode::OK);
         sleep(PACE).await;
     }
-    let times = world.server().output().matches("certificate is not taken up").count();
+    let times = world.server().output().matches("changed certificate was not loaded").count();
     write(world.folder(), &other, &old);
     refused(&world, times + 1).await;
     assert_eq!(shown(&world, &all).await, *new.cert.der());

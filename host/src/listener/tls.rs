@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// How often the files are checked for changes.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// The TLS files cannot be used. Whoever runs the server has to correct them.
+/// The TLS files cannot be used. The operator has to correct them.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFilesError {
     /// A file cannot be read.
@@ -133,7 +133,10 @@ impl ServedCertificates {
                 }
                 Err(error) => {
                     let error = error_chain(&error);
-                    tracing::warn!(error, "the changed certificate is not taken up");
+                    tracing::warn!(
+                        error,
+                        "the changed certificate was not loaded; the old one stays in use"
+                    );
                 }
             }
             seen = Some(files);
