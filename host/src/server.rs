@@ -75,8 +75,8 @@ pub enum ServerError {
     Seal(#[from] seal::SealError),
     /// A running node uses the same database with another key.
     #[error(
-        "the node at {} uses the same database with another secret key, so neither can read the secrets \
-         that the other stores: start all nodes with the same WAYBILL_SECRET_KEY, or the same file waybill.key in \
+        "the node at {} uses the same database with another secret key, so neither could send what the \
+         other stores: start all nodes with the same WAYBILL_SECRET_KEY, or the same file waybill.key in \
          server.data_dir",
         .0.address.as_deref().unwrap_or("an unknown address")
     )]
