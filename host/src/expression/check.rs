@@ -288,7 +288,7 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let nearest = known.iter().copied().min_by_key(distance);
     match nearest.filter(|nearest| distance(nearest) <= MAX_DISTANCE) {
         Some(nearest) => format!("{what}; did you mean `{nearest}`?"),
-        None => format!("{what}; there are {}", known.join(", ")),
+        None => format!("{what}; the known ones are {}", known.join(", ")),
     }
 }
 

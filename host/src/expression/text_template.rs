@@ -99,7 +99,7 @@ fn read_member(name: &str) -> Result<TextPart, String> {
     let first = names.next().unwrap_or_default();
     let Some(variable) = EventVariable::named(first) else {
         let known: Vec<&str> = EventVariable::ALL.iter().map(|(name, _)| *name).collect();
-        return Err(format!("`{first}` is not known; there are {}", known.join(", ")));
+        return Err(format!("`{first}` is not known; the variables are {}", known.join(", ")));
     };
     let fields: Vec<String> = names.map(str::to_owned).collect();
     let is_name = |field: &String| {

@@ -13,7 +13,7 @@ const MAX_VALUE: usize = 60;
 /// Most values in a message.
 const MAX_VALUES: usize = 8;
 
-/// Whether an event meets a condition. If not, the sentence for its trace.
+/// Whether an event meets a condition. If not, holds the sentence for its trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhereVerdict {
     Met,

@@ -1,4 +1,4 @@
-//! Secrets of modules, ready to be used: put into requests, and keys of HMACs.
+//! Secrets of modules, prepared for use in requests and as keys of HMACs.
 
 use crate::model::module_secret::ModuleSecret;
 use crate::model::secrets::SigningSecrets;
@@ -7,19 +7,19 @@ use ring::hmac;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Secrets by their name.
+/// Secrets by name.
 pub type UsableSecrets = BTreeMap<String, Arc<UsableSecret>>;
 
-/// A secret that modules may name.
+/// A secret that modules use by name.
 #[derive(Debug)]
 pub struct UsableSecret {
     pub secret: ModuleSecret,
-    /// Its value, and the one before it in its time of grace; none where the present key does not
-    /// open it.
+    /// The present value, and the previous one in its time of grace. `None` if the present key does
+    /// not decrypt them.
     pub secrets: Option<SigningSecrets>,
 }
 
-/// The hash under an HMAC.
+/// The hash function of an HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MacHash {
     Sha1,
@@ -38,19 +38,19 @@ impl MacHash {
 }
 
 impl UsableSecret {
-    /// Whether its value cannot be read with the present key.
+    /// Whether the value cannot be decrypted with the present key.
     pub const fn is_locked(&self) -> bool {
         self.secrets.is_none()
     }
 
-    /// The HMAC of a message under the present value.
+    /// Computes the HMAC of a message with the present value.
     pub fn sign(&self, hash: MacHash, message: &[u8]) -> Option<Vec<u8>> {
         let key = hmac::Key::new(hash.algorithm(), self.secrets.as_ref()?.current.as_bytes());
         Some(hmac::sign(&key, message).as_ref().to_vec())
     }
 
-    /// Whether this is the HMAC of a message, in constant time; also under the value before, as
-    /// long as its grace lasts.
+    /// Whether a text is the HMAC of a message, compared in constant time. The previous value
+    /// counts too until its time of grace ends.
     pub fn verify(
         &self,
         hash: MacHash,
@@ -65,7 +65,7 @@ impl UsableSecret {
             let key = hmac::Key::new(hash.algorithm(), value.as_bytes());
             hmac::verify(&key, message, code).is_ok()
         });
-        // Each is compared, so that the time does not tell which one fits.
+        // Both are compared, so that the time does not reveal which one matches.
         Some(fits.fold(false, |any, fits| any | fits))
     }
 }
@@ -97,7 +97,7 @@ mod tests {
     fn the_old_value_verifies_until_its_grace_ends_and_never_signs() {
         let message = b"The quick brown fox jumps over the lazy dog";
         let signed = secret().sign(MacHash::Sha256, message).unwrap();
-        // The example of Wikipedia's "HMAC".
+        // The example of Wikipedia's article "HMAC".
         let expected = "f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8";
         assert_eq!(hex::encode(&signed), expected);
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"old");

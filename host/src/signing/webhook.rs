@@ -1,14 +1,14 @@
-//! Verifies that a webhook request comes from the system that its source is set to.
+//! Verifies that a webhook request comes from the sender that its source is set to.
 //!
-//! Each system proves that in its own way ([`crate::model::webhook_source::senders`]). A
-//! [`WebhookVerifier`] checks exactly the proof that its source is set to, in constant time.
+//! Each sender proves that in its own way ([`crate::model::webhook_source::senders`]). A
+//! [`WebhookVerifier`] checks exactly the proof that its source requires, in constant time.
 //!
 //! A signature covers the body as it arrived. If it does not match and the body is compressed, the
 //! decompressed body is tried, because some senders sign before they compress.
 //!
 //! A signed time must be within the source's tolerance of now, in either direction. If a scheme has
 //! no signed time, an intercepted request could be sent again at any time.
-//! [`crate::ingest::repeats`] says how a repeat is recognised.
+//! [`crate::ingest::repeats`] explains how a repeat is recognised.
 
 pub mod form;
 pub mod paypal;
@@ -51,7 +51,7 @@ impl std::fmt::Debug for WebhookVerifier {
     }
 }
 
-/// How the requests of a source are checked.
+/// The check of a source's requests.
 enum WebhookCheck {
     Nothing,
     Hmac(Vec<PreparedRule>),
@@ -93,7 +93,7 @@ pub struct VerifiedWebhook {
     pub signature: Option<Vec<u8>>,
 }
 
-/// Why a request was refused.
+/// The reason why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookRefusal {
     /// The request comes from an address that the source does not accept.

@@ -136,7 +136,7 @@ impl SignedContent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyChange {
     /// A line break was added.
-    #[error("the body without the line break at its end, which an editor or `echo` has added")]
+    #[error("the body without the line break at its end, which an editor or `echo` added")]
     LineBreakAdded,
     /// The line break was lost.
     #[error("the body with a line break at its end, which was lost on the way")]
@@ -147,10 +147,10 @@ pub enum BodyChange {
     )]
     Reserialised,
     /// Its line ends were converted.
-    #[error("the body with LF line ends, which have been converted to CRLF")]
+    #[error("the body with LF line ends, which were converted to CRLF")]
     LineEnds,
     /// A byte order mark was added.
-    #[error("the body without the byte order mark at its start, which an editor has added")]
+    #[error("the body without the byte order mark at its start, which an editor added")]
     ByteOrderMark,
     /// An empty body was signed.
     #[error("an empty body: the body was already consumed when it was signed or checked")]
