@@ -503,13 +503,13 @@ async fn a_token_makes_none_that_may_more_than_itself() {
     ] {
         let wide = merged(within.clone(), &json!({field: value}));
         let answer = office.post("/api/v1/tokens", &wide).await.unwrap();
-        assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+        assert_problem(&answer, StatusCode::FORBIDDEN, "more rights than it has itself");
         assert_eq!(answer.json()["errors"][0]["path"], field);
     }
     let made = office.post("/api/v1/tokens", &within).await.unwrap();
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
     let answer = office.patch("/api/v1/tokens/desk", &json!({"rate": null})).await.unwrap();
-    assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+    assert_problem(&answer, StatusCode::FORBIDDEN, "more rights than it has itself");
     // A token that already has more may be reduced.
     let wide = json!({"name": "wide", "scopes": ["admin"]});
     world.post("/api/v1/tokens", &wide).await;

@@ -104,7 +104,7 @@ async fn a_dry_run_tries_a_version_that_is_not_active() {
         assert_problem(&refused, StatusCode::UNPROCESSABLE_ENTITY, detail);
     }
     for (request, detail) in [
-        (json!({}), "give an `event`"),
+        (json!({}), "set `event`"),
         (json!({"event": {"type": "x"}}), "event"),
         (json!({"event": event, "event_id": "evt_1"}), "not both"),
     ] {

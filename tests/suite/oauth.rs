@@ -159,11 +159,11 @@ async fn a_short_lived_token_makes_none_that_outlives_it() {
     let (caller, _) = ops.caller(&world, "").await;
     let made = json!({"name": "mine", "scopes": ["admin"]});
     let answer = caller.post("/api/v1/tokens", &made).await.unwrap();
-    assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+    assert_problem(&answer, StatusCode::FORBIDDEN, "more rights than it has itself");
     assert_eq!(answer.json()["errors"][0]["path"], "expires_at");
     let document = json!({"tokens": [made]});
     let answer = caller.put("/api/v1/config", &document).await.unwrap();
-    assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+    assert_problem(&answer, StatusCode::FORBIDDEN, "more rights than it has itself");
     // It does not extend the lifetime of its own client either.
     let ending =
         json!({"name": "guest", "scopes": ["admin"], "expires_at": "2099-01-01T00:00:00Z"});
@@ -171,7 +171,7 @@ async fn a_short_lived_token_makes_none_that_outlives_it() {
     let (caller, _) = guest.caller(&world, "").await;
     let path = format!("/api/v1/tokens/{}", guest.id);
     let answer = caller.patch(&path, &json!({"expires_at": null})).await.unwrap();
-    assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+    assert_problem(&answer, StatusCode::FORBIDDEN, "more rights than it has itself");
     let answer = caller.patch(&path, &json!({"name": "visitor"})).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
 }

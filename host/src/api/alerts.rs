@@ -195,7 +195,7 @@ impl SilenceRequest {
                 Ok(Some(until).filter(|until| *until > now))
             }
             (None, None) | (Some(_), Some(_)) => {
-                Err(ApiProblem::fault("for", "give `for` or `until`, one of the two"))
+                Err(ApiProblem::fault("for", "set either `for` or `until`"))
             }
         }
     }

@@ -34,8 +34,8 @@ use std::sync::Arc;
 /// Name of the token that the first start makes.
 pub const ADMIN: &str = "admin";
 
-/// Who is calling, and may: [`admit_caller`] made it. A handler that asks for one which was not
-/// made is answered in its place.
+/// An admitted caller. [`admit_caller`] creates it. If a handler asks for one that was not created,
+/// the call is refused.
 #[derive(Debug, Clone)]
 pub struct CallPrincipal {
     token: Arc<ApiToken>,
@@ -151,8 +151,8 @@ impl CallOrigin {
     }
 }
 
-/// Decides about a request as [`identify_caller`] does, after this node took calls of the token
-/// where several nodes share them.
+/// Admits a request as [`identify_caller`] does. If several nodes share the calls of its token,
+/// this node first reserves some of them.
 pub async fn admit_caller(
     app: &AppState,
     request: &mut Request,
@@ -165,8 +165,8 @@ pub async fn admit_caller(
     identify_caller(app, request, route, from)
 }
 
-/// The token that a request shows, or the client of a short-lived one, if other nodes may answer
-/// calls of it too.
+/// Returns the token of a request, or the client of a short-lived one, if other nodes may answer
+/// its calls too.
 fn find_shared_token(app: &AppState, request: &Request, now: Timestamp) -> Option<Arc<ApiToken>> {
     let shown = presented_token(request.headers()).filter(|_| app.journal.has_others())?;
     if let Some(shown) = ShownGrant::read(shown) {
@@ -176,8 +176,8 @@ fn find_shared_token(app: &AppState, request: &Request, now: Timestamp) -> Optio
     shown_digest(shown).and_then(|digest| snapshot.find_token(&digest).cloned())
 }
 
-/// Takes calls of a token for this node, if several nodes share them and this node's part is used
-/// up. While the database is away, the rest of the part must be enough.
+/// Reserves calls of a token for this node, if several nodes share them and this node has used up
+/// its part. While the database does not answer, calls already reserved can still be used.
 pub async fn take_shared_calls(app: &AppState, token: &ApiToken, now: Timestamp) {
     let Some(limit) = token.settings.rate.filter(|_| app.journal.has_others()) else { return };
     let Some(whole) = token.wanted_calls(now) else { return };
@@ -191,14 +191,14 @@ pub async fn take_shared_calls(app: &AppState, token: &ApiToken, now: Timestamp)
                 }
             }
             Err(error) => {
-                tracing::warn!(error = %error_chain(&error), "cannot take calls of a token");
+                tracing::warn!(error = %error_chain(&error), "cannot reserve calls of a token");
                 return;
             }
         }
     }
 }
 
-/// Decides about a request to a guarded route; what is left of its token's calls, if they are
+/// Admits a request to a guarded route. Returns the calls that its token has left, if they are
 /// limited.
 fn identify_caller(
     app: &AppState,

@@ -60,7 +60,7 @@ pub async fn read_body(
     limit: usize,
 ) -> Result<Bytes, ApiProblem> {
     let patience = app.config.server.body_timeout;
-    let late = |_| ApiProblem::timed_out(format!("the body did not come within {patience}"));
+    let late = |_| ApiProblem::timed_out(format!("the body did not arrive within {patience}"));
     tokio::time::timeout(patience.get(), read_all(app, request, limit)).await.map_err(late)?
 }
 

@@ -287,7 +287,7 @@ pub async fn replay_dead_letter(
 ) -> Result<(StatusCode, Json<DataAnswer<DeadLetterView>>), ApiProblem> {
     let stored = find_dead_letter(&app, &text).await?;
     if stored.replayed_at.is_some() {
-        return Err(ApiProblem::conflict("a replay of it is under way"));
+        return Err(ApiProblem::conflict("it is already being replayed"));
     }
     let snapshot = app.live.current_settings();
     check_query(&snapshot, &stored)?;

@@ -282,7 +282,7 @@ pub async fn cancel_deliveries(
 ) -> Result<Json<DataAnswer<CancelAnswer>>, ApiProblem> {
     let CancelFilter { endpoint, event_type, since, until } = request.filter;
     if [&endpoint, &event_type, &since, &until].iter().all(|condition| condition.is_none()) {
-        let message = "name at least one of `endpoint`, `event_type`, `since` and `until`";
+        let message = "set at least one of `endpoint`, `event_type`, `since` and `until`";
         return Err(ApiProblem::fault("filter", message));
     }
     let status = Some(DeliveryStatus::Pending);

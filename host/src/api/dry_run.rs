@@ -146,7 +146,7 @@ pub struct DryDispatch {
     params(("id" = String, Path)), request_body = DryRunRequest,
     responses((status = 200, body = DataAnswer<DryRunAnswer>), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
         (status = 409, body = ApiProblem, description = "The event's payload was pruned."), (status = 422, body = ApiProblem),
-        (status = 503, body = ApiProblem, description = "Too many dry runs are under way.")))]
+        (status = 503, body = ApiProblem, description = "Too many dry runs are in progress.")))]
 pub async fn run_flow(
     State(app): State<AppState>,
     principal: CallPrincipal,
@@ -171,7 +171,7 @@ pub async fn try_flow(
     let given = request.event.as_ref().map(|event| event.get().as_bytes());
     let event = pick_trial_event(app, principal, request.event_id.as_deref(), given).await?;
     let event = event.ok_or_else(|| {
-        ApiProblem::fault("event", "give an `event`, or the `event_id` of a stored one")
+        ApiProblem::fault("event", "set `event`, or the `event_id` of a stored event")
     })?;
     let place = app.trials.place(principal.token().id).await?;
     let snapshot = app.live.current_settings();

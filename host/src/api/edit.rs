@@ -142,7 +142,7 @@ impl KnownModules {
             }
             (None, None) => {
                 let message = format!(
-                    "no version of module `{name}` is active; activate one first, or name a `version`"
+                    "no version of module `{name}` is active; activate one first, or set `version`"
                 );
                 Err(InputFault::new("name", message))
             }
@@ -172,7 +172,7 @@ pub fn check_flow(
 ) -> Vec<InputFault> {
     let mut faults = settings.check();
     for (n, name) in settings.endpoints.iter().enumerate().filter(|(_, name)| !has_endpoint(name)) {
-        let message = format!("there is no endpoint `{name}`; make it first");
+        let message = format!("there is no endpoint `{name}`; create it first");
         faults.push(InputFault::new(format!("endpoints[{n}]"), message));
     }
     for (n, module) in settings.modules.iter().enumerate() {

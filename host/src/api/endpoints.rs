@@ -47,7 +47,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Warning for an endpoint whose secrets the present key does not decrypt.
-pub const LOCKED: &str = "its secrets cannot be read with this server's key; deliveries wait until `secret`, the values of `headers`, the secrets of `auth` and `tls` and a `url` with a query are given again";
+pub const LOCKED: &str = "its secrets cannot be read with this server's key; deliveries wait until `secret`, the values of `headers`, the secrets of `auth` and `tls` and a `url` with a query are entered again";
 
 /// An endpoint.
 #[derive(Debug, Serialize, ToSchema)]
@@ -381,7 +381,7 @@ fn check_rename(snapshot: &SettingsSnapshot, old: &str, new: &str) -> Result<(),
     if users.is_empty() {
         return Ok(());
     }
-    let message = format!("flows name it `{old}`: {}; change them first", users.join(", "));
+    let message = format!("flows use the name `{old}`: {}; change them first", users.join(", "));
     Err(ApiProblem::fault("name", message))
 }
 
@@ -391,7 +391,7 @@ pub fn check_unused(snapshot: &SettingsSnapshot, name: &str) -> Result<(), ApiPr
     if users.is_empty() {
         return Ok(());
     }
-    let detail = format!("flows still name it: {}; change or delete them first", users.join(", "));
+    let detail = format!("flows still use it: {}; change or delete them first", users.join(", "));
     Err(ApiProblem::conflict(detail))
 }
 

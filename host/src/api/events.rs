@@ -428,8 +428,7 @@ async fn resend_event(
         }
     }
     if resent == 0 {
-        let detail =
-            "no delivery of this event fits, or those that do are being sent at this moment";
+        let detail = "no delivery of this event matches, or the matching ones are being sent now";
         return Err(ApiProblem::conflict(detail));
     }
     Ok(resent)

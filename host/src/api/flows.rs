@@ -27,7 +27,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Warning for a flow whose configuration the present key does not decrypt.
-const LOCKED: &str = "the configuration of its modules cannot be read with this server's key; its events become dead letters until it is given again";
+const LOCKED: &str = "the configuration of its modules cannot be read with this server's key; its events become dead letters until it is entered again";
 
 /// A flow.
 #[derive(Debug, Serialize, ToSchema)]

@@ -90,7 +90,7 @@ pub async fn find_healths(app: &AppState, principal: &CallPrincipal) -> Option<A
     let read = match reading {
         Ok(Ok(read)) => Some(Arc::new(read)),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "answers go without health");
+            tracing::debug!(%error, "cannot read the health of objects; answers omit it");
             None
         }
         Err(_late) => None,

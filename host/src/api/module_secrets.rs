@@ -30,7 +30,7 @@ use uuid::Uuid;
 const MAX_VALUE: usize = 4_096;
 
 /// Warning for a secret that the present key does not decrypt.
-const LOCKED: &str = "its value cannot be read with this server's key; modules that use it fail until `secret` is given again";
+const LOCKED: &str = "its value cannot be read with this server's key; modules that use it fail until `secret` is entered again";
 
 /// A secret of modules, without its value.
 #[derive(Debug, Serialize, ToSchema)]
@@ -63,7 +63,7 @@ pub struct NewModuleSecret {
     /// The value: 1 to 4,096 characters that a header can hold. It is never shown again.
     #[expect(dead_code, reason = "only described; split off before the settings are read")]
     secret: String,
-    /// Where it may be sent.
+    /// The places that the secret may be sent to.
     #[serde(flatten)]
     #[expect(
         dead_code,
@@ -122,9 +122,9 @@ impl SettingsResource for ModuleSecretResource {
         let kept = carried.or(before.filter(|_| old.is_some_and(|old| stays(&old))));
         if value.is_none() && kept.is_none() {
             let message = match old {
-                None => "give its value",
+                None => "enter its value",
                 Some(old) if old.is_locked() => LOCKED,
-                Some(_) => "enter it again: it would be sent to another place than before",
+                Some(_) => "enter it again: with these settings it would be sent to another place",
             };
             return Err(ApiProblem::fault("secret", message));
         }
@@ -219,7 +219,7 @@ pub async fn rotate_secret(
     let found = ModuleSecretResource::find(&app.live.current_settings(), &id)?;
     let old = found.secrets.as_ref().ok_or_else(|| ApiProblem::conflict(LOCKED))?;
     if !rotation.has_secret() {
-        return Err(ApiProblem::fault("secret", "give the new value"));
+        return Err(ApiProblem::fault("secret", "enter the new value"));
     }
     let secrets = rotation.of(old, app.journal.clock().now(), check_value)?;
     let settings = found.secret.settings.clone();

@@ -92,7 +92,7 @@ pub fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<Stri
     let lost: Vec<String> = lost.map(|role| format!("`{}`", role.name())).collect();
     (!lost.is_empty()).then(|| {
         format!(
-            "version {} does not export {}, which version {} does: flows go on without",
+            "version {} does not export {}, unlike version {}: flows continue without",
             wanted.version,
             lost.join(" and "),
             active.version

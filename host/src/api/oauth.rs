@@ -184,7 +184,7 @@ fn asked_scopes(client: &ApiToken, asked: Option<&str>) -> Result<ScopeSet, OAut
     let names = || asked.split_ascii_whitespace();
     let refused = |detail: String| OAuthError::new("invalid_scope", detail);
     if let Some(unknown) = names().find(|name| Scope::named(name).is_empty()) {
-        return Err(refused(format!("there is no scope `{unknown}`")));
+        return Err(refused(format!("unknown scope `{unknown}`")));
     }
     let scopes = ScopeSet::named(names());
     if !client.scopes.covers_all(scopes) {

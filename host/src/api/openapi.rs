@@ -158,7 +158,7 @@ fn finish_document(mut document: OpenApi) -> Value {
         .build();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     let key = ApiKey::Header(ApiKeyValue::new("X-API-KEY"));
-    let scopes = SCOPES.map(|(_, name)| (name, format!("What `{name}` allows.")));
+    let scopes = SCOPES.map(|(_, name)| (name, format!("Permits calls that need `{name}`.")));
     let scopes = scopes.iter().map(|(name, allows)| (*name, allows.as_str()));
     let flow = ClientCredentials::new("/oauth/token", scopes.collect::<Scopes>());
     let oauth = OAuth2::new([Flow::ClientCredentials(flow)]);

@@ -136,7 +136,7 @@ pub async fn list_operations(
 /// does not become an event.
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/operations/{name}", tag = "endpoints", operation_id = "run_operation",
     params(("id" = String, Path), ("name" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key makes the same `Idempotency-Key` of the request, and asks first whether it was done already where the operation says how.")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Calls with the same key send the same `Idempotency-Key` to the API. If the operation has `again`, it is first asked whether an earlier call succeeded.")),
     request_body = OperationRun,
     responses((status = 200, body = DataAnswer<OperationOutcome>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn run_operation(

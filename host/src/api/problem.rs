@@ -169,7 +169,7 @@ impl ApiProblem {
 
     /// The body is larger than `limit` bytes.
     pub fn too_large(limit: usize) -> Self {
-        let detail = format!("the body has more than {limit} bytes; send less at once");
+        let detail = format!("the body has more than {limit} bytes; send less in one request");
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "urn:waybill:problem:too-large",
@@ -184,8 +184,8 @@ impl ApiProblem {
         if self.status == StatusCode::PAYLOAD_TOO_LARGE.as_u16() {
             self.detail = format!(
                 "the component has more than {limit} bytes: build it in release mode with `opt-level = \"s\"` \
-                 and `strip = true`, or have whoever runs the server raise `modules.max_component` in its \
-                 configuration, to {HARD_COMPONENT} at most"
+                 and `strip = true`, or ask the server's operator to raise `modules.max_component` in its \
+                 configuration, to at most {HARD_COMPONENT}"
             );
         }
         self
@@ -226,9 +226,9 @@ impl ApiProblem {
     /// The event was delivered and captured again too often.
     pub fn looped(hops: u32) -> Self {
         let detail = format!(
-            "this event was delivered and captured again {hops} times, and {MAX_HOPS} are the most: an \
-             endpoint feeds the source that it gets its events from. Let the endpoint take other event \
-             types, or let its receiver not send deliveries back here"
+            "this event was delivered and captured again {hops} times, more than the limit of {MAX_HOPS}: an \
+             endpoint feeds the source that it gets its events from. Limit the endpoint to other event \
+             types, or stop its receiver from sending deliveries back here"
         );
         let kind = "urn:waybill:problem:loop";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, kind, "Event goes round in a loop", detail)
@@ -282,7 +282,7 @@ impl ApiProblem {
 
     /// The server is busy.
     pub fn busy() -> Self {
-        let detail = "too many requests are under way here; nothing was stored, send it again";
+        let detail = "too many requests are in progress; nothing was stored, send it again";
         let kind = "urn:waybill:problem:busy";
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, "Busy", detail);
         Self { retry_after: Some(1), ..problem }.with(header::RETRY_AFTER, "1")
@@ -379,7 +379,7 @@ impl From<store::StoreError> for ApiProblem {
             }
             store::StoreError::Refused(ref cause) => {
                 tracing::error!(error = %error_chain(&error), "the database refused the data");
-                Self::fault("", format!("the database cannot hold this: {cause}"))
+                Self::fault("", format!("the database cannot store this: {cause}"))
             }
             store::StoreError::Corrupt { .. }
             | store::StoreError::Migration(_)

@@ -74,8 +74,9 @@ impl From<CodingError> for ApiProblem {
     fn from(error: CodingError) -> Self {
         match error {
             CodingError::Unknown(coding) => {
-                let detail =
-                    format!("the content encoding `{coding}` cannot be read; there are {CODINGS}");
+                let detail = format!(
+                    "the content encoding `{coding}` is not supported; the supported ones are {CODINGS}"
+                );
                 let accepted = HeaderValue::from_static(CODINGS);
                 Self::media_type(detail).with_value(header::ACCEPT_ENCODING, accepted)
             }
@@ -123,7 +124,7 @@ pub fn routes_with_slash() -> Router<AppState> {
     request_body(content = Object, description = "The body as the system sends it: JSON or a form, of at most `server.max_body` \
         bytes, also after decompression (gzip, deflate, br)."),
     responses((status = 202, body = DataAnswer<EventReceipt>, description = "One receipt, or for a list of events a list of receipts in their order."),
-        (status = 200, description = "A question was answered, or the sender takes only an empty answer."),
+        (status = 200, description = "A handshake was answered, or the sender accepts only an empty answer."),
         (status = 400, body = ApiProblem), (status = 401, body = ApiProblem), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
         (status = 413, body = ApiProblem), (status = 415, body = ApiProblem), (status = 422, body = ApiProblem), (status = 503, body = ApiProblem)))]
 pub async fn receive_webhook(
@@ -144,9 +145,9 @@ pub async fn receive_webhook(
 /// Answers a sender's handshake: Meta's and Okta's challenge, and whether the address exists.
 #[utoipa::path(get, path = "/in/{source}", tag = "receive", operation_id = "ask_receiver",
     params(("source" = String, Path, description = "The source's name.")),
-    responses((status = 200, description = "The answer that the sender waits for; nothing to HEAD."),
+    responses((status = 200, description = "The answer to the handshake. Empty for HEAD."),
         (status = 401, body = ApiProblem), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
-        (status = 405, body = ApiProblem, description = "A GET that asks nothing.")))]
+        (status = 405, body = ApiProblem, description = "A GET that is not a handshake.")))]
 pub async fn ask_receiver(
     State(app): State<AppState>,
     Path(name): Path<String>,
@@ -173,7 +174,7 @@ pub async fn ask_receiver(
 /// Answers the abuse protection of CloudEvents: whether the asking origin may send webhooks here.
 #[utoipa::path(options, path = "/in/{source}", tag = "receive", operation_id = "permit_origin",
     params(("source" = String, Path, description = "The source's name.")),
-    responses((status = 200, description = "`WebHook-Allowed-Origin` and `WebHook-Allowed-Rate` say that it may."),
+    responses((status = 200, description = "The origin may send: `WebHook-Allowed-Origin` and `WebHook-Allowed-Rate` say so."),
         (status = 404, body = ApiProblem)))]
 pub async fn permit_origin(
     State(app): State<AppState>,

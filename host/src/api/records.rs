@@ -120,14 +120,14 @@ fn resource(path: &str) -> Result<&'static str, ApiProblem> {
 /// and `waybill_updated_at`, the times of its first and last event.
 #[utoipa::path(get, path = "/api/v1/{resource}", tag = "records", operation_id = "list_records",
     params(("resource" = String, Path, description = "`invoices`, `customers`, `credit-notes`, …"),
-        ("since" = Option<String>, Query, description = "Only those heard of then or later: ISO 8601 or Unix seconds."),
-        ("page" = Option<u32>, Query, description = "From 1."), ("per_page" = Option<u32>, Query, description = "At most 100; 25 where left out."),
+        ("since" = Option<String>, Query, description = "Records with an event at this time or later: ISO 8601 or Unix seconds."),
+        ("page" = Option<u32>, Query, description = "Number of the page, from 1."), ("per_page" = Option<u32>, Query, description = "Number of records on a page, at most 100. Default: 25."),
         ("limit" = Option<u32>, Query, description = "The same as `per_page`."),
-        ("cursor" = Option<String>, Query, description = "Where to go on: `meta.next_cursor` of the page before, with the same `sort`."),
-        ("sort" = Option<String>, Query, description = "Fields with commas between, `-` before those that descend. `-updated_at`: last heard of first."),
-        ("fields" = Option<String>, Query, description = "Only these fields, with commas between; `id` and `waybill_key` always."),
-        ("filter" = Option<String>, Query, description = "Conditions such as `status:2`, with commas between."),
-        ("source" = Option<String>, Query, description = "Only from this source.")),
+        ("cursor" = Option<String>, Query, description = "The `meta.next_cursor` of the previous page, with the same `sort`."),
+        ("sort" = Option<String>, Query, description = "Fields separated by commas, with `-` before descending ones. `-updated_at`: latest event first."),
+        ("fields" = Option<String>, Query, description = "Fields to return, separated by commas. `id` and `waybill_key` are always returned."),
+        ("filter" = Option<String>, Query, description = "Conditions such as `status:2`, separated by commas."),
+        ("source" = Option<String>, Query, description = "Records of this source.")),
     responses((status = 200, body = RecordList), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn list_records(
     State(app): State<AppState>,
@@ -214,7 +214,7 @@ async fn place(
 /// If several sources have a record with this id, `source` selects one.
 #[utoipa::path(get, path = "/api/v1/{resource}/{id}", tag = "records", operation_id = "show_record",
     params(("resource" = String, Path), ("id" = String, Path),
-        ("source" = Option<String>, Query, description = "The source that numbers it so, where several do.")),
+        ("source" = Option<String>, Query, description = "Name of the source, if several sources have a record with this id.")),
     responses((status = 200, body = RecordAnswer), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn show_record(
     State(app): State<AppState>,
@@ -256,7 +256,7 @@ fn check_one_source<'s>(
     }
     let names = sources.join("`, `");
     let message =
-        format!("several sources have a {resource} `{id}`; say which with ?source=: `{names}`");
+        format!("several sources have a {resource} `{id}`; select one with ?source=: `{names}`");
     Err(ApiProblem::fault("source", message))
 }
 
@@ -311,7 +311,7 @@ async fn looked_into(
 const PAGE_BYTES: usize = 8 << 20;
 
 fn too_large() -> ApiProblem {
-    let message = "the records of this page have more than 8 MiB; ask for fewer";
+    let message = "the records of this page have more than 8 MiB; request fewer";
     ApiProblem::fault("per_page", message)
 }
 

@@ -67,7 +67,7 @@ fn database_families(app: &AppState) -> Vec<SampledFamily> {
     let journal = &app.journal;
     let held: usize = journal.prefetch().lanes().iter().map(|lane| lane.room.count_used()).sum();
     let alerts = app.alerts.board();
-    let mut firing = gauge("waybill_alerts_firing", "Alerts that fire, by rule and severity.");
+    let mut firing = gauge("waybill_alerts_firing", "Firing alerts, by rule and severity.");
     for ((rule, severity), count) in alerts.count_firing() {
         let labels = [("rule", rule), ("severity", severity)];
         firing = firing.with_value(&labels, count);
@@ -115,8 +115,7 @@ fn source_families(app: &AppState) -> Vec<SampledFamily> {
         }
     }
     let unknown = app.unknown_sources.load(Ordering::Relaxed);
-    let unknown =
-        counter("waybill_source_unknown_total", "Webhooks for sources that there are not.")
-            .with_value(&[], unknown);
+    let unknown = counter("waybill_source_unknown_total", "Webhooks to sources that do not exist.")
+        .with_value(&[], unknown);
     vec![captured, repeats, refused, unknown]
 }

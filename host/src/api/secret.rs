@@ -72,6 +72,8 @@ pub fn split_secret(
     match object.remove("secret") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(secret)) => check(&secret).map(|()| Some(secret)),
-        Some(_) => Err(ApiProblem::fault("secret", "give a text, or leave it out and one is made")),
+        Some(_) => {
+            Err(ApiProblem::fault("secret", "must be a text; leave it out for a new secret"))
+        }
     }
 }

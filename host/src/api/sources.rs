@@ -1,5 +1,5 @@
-//! `/sources`: the systems that send events. A pushed event may name a source that is not set here.
-//! A source that is set can be strict or paused.
+//! `/sources`: the systems that send events. A pushed event may name a source without settings
+//! here. A source with settings can be strict or paused.
 
 pub mod run;
 
@@ -71,7 +71,7 @@ pub struct SourceView {
 }
 
 /// Warning for a source whose secret the present key does not decrypt.
-const LOCKED: &str = "its secret cannot be read with this server's key; nothing is taken from it until `secret` is given again";
+const LOCKED: &str = "its secret cannot be read with this server's key; it accepts and reads nothing until `secret` is entered again";
 
 impl SourceView {
     fn new(
@@ -123,10 +123,10 @@ fn tell_health(
 fn warning(scheme: SenderScheme) -> Option<&'static str> {
     match scheme.as_str() {
         "none" => Some(
-            "nothing is verified: whoever knows the address can send events; choose a scheme with a signature",
+            "nothing is verified: anyone who knows the address can send events; choose a scheme with a signature",
         ),
         "ip" => Some(
-            "only the network is checked: whoever can send from it can send events; choose a scheme with a signature",
+            "only the network is checked: anyone in it can send events; choose a scheme with a signature",
         ),
         _ => None,
     }
@@ -273,7 +273,7 @@ fn read_settings(
     let unknown = tables.filter(|(_, table)| crate::crm::tables::find_table(table).is_none());
     let fault = |(n, table): (usize, &String)| {
         let message = format!(
-            "no rule is about a table `{table}`; give names without prefix, such as `invoices`"
+            "there are no rules for a table `{table}`; write names without prefix, such as `invoices`"
         );
         InputFault::new(format!("database.tables[{n}]"), message)
     };
@@ -295,7 +295,7 @@ fn check_key(
     if webhook::is_key(hmac.key, &secrets.current) {
         return Ok(());
     }
-    Err(ApiProblem::fault("secret", "give it in the form that `webhook.hmac.key` names"))
+    Err(ApiProblem::fault("secret", "must have the form that `webhook.hmac.key` names"))
 }
 
 /// Checks a change: a source keeps its kind, because its memory depends on it; an address must not
@@ -309,7 +309,7 @@ fn check_change(
     let settings = &old.source.settings;
     if settings.kind != new.kind {
         let kind = settings.kind.as_str();
-        let message = format!("it is of the kind `{kind}`; make another source");
+        let message = format!("its kind is `{kind}` and cannot be changed; create another source");
         return Err(ApiProblem::fault("kind", message));
     }
     if old.locked && new.has_secret() && !brings_secret {
@@ -378,7 +378,8 @@ async fn save_source(
     resource::answer_with::<SourceResource>(app, principal, runtime, StatusCode::OK, shown).await
 }
 
-/// Pauses a source: Waybill takes nothing more from it, and its senders are told to come again.
+/// Pauses a source. Waybill reads nothing from it, and answers its senders with 503 and
+/// `Retry-After`.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/pause", tag = "sources", operation_id = "pause_source",
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem)))]
 pub async fn pause_source(
@@ -429,7 +430,7 @@ pub async fn rotate_source_secret(
     let _turn = app.live.take_edit_turn().await?;
     let runtime = find_source(&app.live.current_settings(), &id)?;
     if runtime.verifier.is_none() {
-        let message = "its secret is another system's; give the new one by PATCH, as `secret`";
+        let message = "its secret comes from another system; set the new one as `secret` by PATCH";
         return Err(ApiProblem::conflict(message));
     }
     if runtime.locked {

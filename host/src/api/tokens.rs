@@ -112,7 +112,7 @@ impl SettingsResource for TokenResource {
         let (digest, made) = match (old, carried) {
             (Some((digest, _)), _) => (*digest, None),
             (None, Some(digest)) if context.snapshot.find_token(&digest).is_some() => {
-                let message = "this very token is here already, under another name";
+                let message = "this token already exists under another name";
                 return Err(ApiProblem::fault("name", message));
             }
             (None, Some(digest)) => (digest, None),
@@ -202,7 +202,7 @@ fn check_ceiling(
     if exceeded.is_empty() {
         return Ok(());
     }
-    let detail = "a token cannot make or change another into one that has more than itself";
+    let detail = "a token cannot give another token more rights than it has itself";
     Err(ApiProblem::forbidden_fields(detail, exceeded))
 }
 

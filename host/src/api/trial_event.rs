@@ -25,7 +25,7 @@ pub async fn pick_trial_event(
             Err(ApiProblem::forbidden(detail))
         }
         (Some(_), Some(_)) => {
-            Err(ApiProblem::fault("event", "give `event` or `event_id`, not both"))
+            Err(ApiProblem::fault("event", "set `event` or `event_id`, not both"))
         }
         (Some(text), None) => {
             let stored = find_visible_event(app, principal, text).await?;

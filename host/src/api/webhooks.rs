@@ -147,7 +147,7 @@ impl FlagText {
                 _ => None,
             },
         };
-        set.ok_or_else(|| ApiProblem::fault("is_active", "give 1 or true, or 0 or false"))
+        set.ok_or_else(|| ApiProblem::fault("is_active", "must be 1, true, 0 or false"))
     }
 }
 
@@ -238,7 +238,7 @@ fn same(
 /// (same name, URL and events) is the existing one, which takes over the given secret, `is_active`
 /// and `on_gone`.
 #[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "subscribe", request_body = WebhookSubscription,
-    responses((status = 201, body = WebhookSubscribed), (status = 200, body = WebhookSubscribed, description = "It was there already."),
+    responses((status = 201, body = WebhookSubscribed), (status = 200, body = WebhookSubscribed, description = "The subscription already existed."),
         (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn subscribe_events(
     State(app): State<AppState>,

@@ -178,7 +178,8 @@ fn find_writer(
                     format!("{source} (endpoint `{}`)", target.endpoint.settings.name)
                 })
                 .collect();
-            let message = format!("several endpoints write: {}; name one source", names.join(", "));
+            let message =
+                format!("several endpoints write: {}; select one with `source`", names.join(", "));
             return Err(ApiProblem::fault("source", message));
         }
     }
@@ -197,7 +198,7 @@ fn read_data(body: &[u8]) -> Result<Option<Box<RawValue>>, ApiProblem> {
 fn pass_on(made: MadeAttempt, endpoint: &str) -> Result<Response, ApiProblem> {
     let attempt = made.attempt;
     let status = attempt.response_status.and_then(|code| StatusCode::from_u16(code).ok());
-    let why = attempt.error.as_deref().unwrap_or("no answer came");
+    let why = attempt.error.as_deref().unwrap_or("no answer");
     let status = match status {
         None => return Err(ApiProblem::unavailable_endpoint(endpoint, why)),
         Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {

@@ -77,9 +77,10 @@ impl CarriedSecrets {
     /// Returns the secrets of a document. Empty if it carries none.
     pub async fn of_document(document: &ConfigDocument) -> Result<Self, ApiProblem> {
         let Some(text) = document.secrets.clone() else { return Ok(Self::default()) };
-        let passphrase = document.passphrase.clone().ok_or_else(|| {
-            ApiProblem::fault("passphrase", "give the passphrase that opens `secrets`")
-        })?;
+        let passphrase = document
+            .passphrase
+            .clone()
+            .ok_or_else(|| ApiProblem::fault("passphrase", "enter the passphrase of `secrets`"))?;
         let passphrase = SecretString::from(passphrase);
         let opened = derive(move || transport::decrypt_text(&text, &passphrase)).await?;
         let plain = opened.map_err(|why| refused(&why))?;

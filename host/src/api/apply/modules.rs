@@ -31,7 +31,7 @@ pub fn choose_versions<'v>(
     for (n, choice) in choices.iter().enumerate() {
         let twice = choices.iter().take(n).any(|c| c.active && c.name == choice.name);
         if choice.active && twice {
-            let message = "another version of this module is chosen to run already; say `active: false` of one";
+            let message = "another version of this module is already chosen as the active one; set `active: false` for one of them";
             return Err(ApiProblem::fault(format!("modules[{n}]"), message));
         }
         let by_number = choice.sha256.is_none()

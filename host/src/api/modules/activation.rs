@@ -158,7 +158,7 @@ pub async fn activate_module(
     JsonInput(request): JsonInput<ApprovalRequest>,
 ) -> Result<(Option<Extension<ForcedNote>>, Json<DataAnswer<ModuleView>>), ApiProblem> {
     let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
-    // Before the turn: cases may run for seconds.
+    // Before taking the turn, because cases may run for seconds.
     check_activation(&app, &found, request.force).await?;
     let _turn = app.live.take_edit_turn().await?;
     let before = versions(&app, &name).await?.into_iter().find(|v| v.active);

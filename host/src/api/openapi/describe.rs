@@ -1,15 +1,15 @@
-//! What the handlers' macros cannot say of the API, said for all operations in one place: the
-//! answers that the guard and the reading of a body or a query can give, the media type of
-//! problems, bounds that the code keeps.
+//! Completes the parts of the description that the handlers' macros cannot express, for all
+//! operations in one place: answers of the guard and of the reading of bodies and queries, the
+//! media type of problems, and bounds that the code enforces.
 //!
-//! `cargo xtask contract` holds the server to the result.
+//! `cargo xtask contract` checks the server against the result.
 
 use crate::settings::module_logs::MOST_LINES;
 use serde_json::{Map, Value, json};
 
-/// Where the reasons of problems are described.
+/// Reference to the schema of problems.
 const PROBLEM: &str = "#/components/schemas/Problem";
-/// The longest name that an operator gives.
+/// Longest name that an operator may choose.
 const NAME: usize = crate::model::fault::MAX_NAME;
 
 /// Completes a description.
@@ -61,27 +61,27 @@ fn describe_operation(path: &str, operation: &mut Map<String, Value>) {
     };
     if !path.starts_with("/oauth/") {
         may("401", "The token, or the signature, is missing, unknown, expired or revoked.");
-        may("403", "The token may not do this, or not from here.");
-        may("429", "Too many calls; `retry_after` says when to come again.");
-        may("503", "The database is away, or the source is paused; try again later.");
+        may("403", "The token does not permit this call, or not from this address.");
+        may("429", "Too many calls; `retry_after` says when to call again.");
+        may("503", "The database does not answer, or the source is paused; try again later.");
         if has_query || has_body {
-            may("422", "Something in it is wrong; `errors` names each place.");
+            may("422", "The input has faults; `errors` names each place.");
         }
         if names_object {
-            may("404", "There is no endpoint, or no source, of this name.");
+            may("404", "No endpoint or source has this name.");
         }
         if has_condition {
             may("400", "`If-Match` is not a list of entity tags.");
         }
         if has_body {
             may("400", "The body is not JSON.");
-            may("408", "The body did not come in time.");
-            may("413", "The body is too long.");
+            may("408", "The body did not arrive in time.");
+            may("413", "The body is too large.");
         }
     }
 }
 
-/// Problems have a media type of their own (RFC 9457, section 3).
+/// Sets the media type of problems (RFC 9457, section 3).
 fn name_problem(response: &mut Value) {
     let Some(content) = response.get_mut("content").and_then(Value::as_object_mut) else { return };
     let is_problem = content.get("application/json").and_then(|json| json.pointer("/schema/$ref"));
@@ -101,7 +101,7 @@ fn describe_parameter(path: &str, parameter: &mut Value) {
             let most = if path.ends_with("/logs") { MOST_LINES } else { 200 };
             parameter["schema"] = json!({"type": "integer", "minimum": 1, "maximum": most});
         }
-        // Any unsigned number of 64 bits, which is more than `int64` says.
+        // Any unsigned 64-bit number, which `int64` cannot express.
         Some("after") if path.ends_with("/logs") => {
             parameter["schema"] = json!({"type": "integer", "minimum": 0, "maximum": u64::MAX});
         }
@@ -113,8 +113,8 @@ fn describe_parameter(path: &str, parameter: &mut Value) {
     }
 }
 
-/// A schema that others extend by `allOf` must not itself refuse what they add (JSON Schema
-/// 2020-12, section 10.3.2.3).
+/// Opens schemas that others extend by `allOf`: such a schema must not itself refuse the added
+/// properties (JSON Schema 2020-12, section 10.3.2.3).
 fn open_what_is_extended(schemas: &mut Map<String, Value>) {
     let parts = schemas.values().filter_map(|schema| schema["allOf"].as_array()).flatten();
     let extended: Vec<String> = parts
@@ -128,7 +128,7 @@ fn open_what_is_extended(schemas: &mut Map<String, Value>) {
     }
 }
 
-/// Bounds that the code keeps.
+/// Adds bounds that the code enforces.
 fn bound(schemas: &mut Map<String, Value>) {
     let mut set = |schema: &str, property: &str, key: &str, value: Value| {
         let place = schemas.get_mut(schema).and_then(|schema| schema.get_mut("properties"));
@@ -162,7 +162,7 @@ fn bound(schemas: &mut Map<String, Value>) {
     set("PollSettings", "lists", "items", list);
 }
 
-/// What one operation alone has.
+/// Adds the particulars of single operations.
 fn special(document: &mut Value) {
     let mut set = |place: &str, value: Value| {
         if let Some(found) = document.pointer_mut(place) {
@@ -170,7 +170,7 @@ fn special(document: &mut Value) {
         }
     };
     let api = "/paths/~1api~1v1~1";
-    // The signature's header is the scheme's, and the id of a client may stand in the form.
+    // Each scheme has its own header for the signature, and a client's id may be in the form.
     for method in ["post", "get", "options"] {
         let place = format!("/paths/~1in~1{{source}}/{method}/security");
         set(&place, json!([{ "signature": [] }, {}]));
@@ -226,7 +226,7 @@ fn special(document: &mut Value) {
     may_be_empty(document);
 }
 
-/// Bodies that are objects without a field that must be there may be left out.
+/// Makes a body optional if it is an object without required fields.
 fn may_be_empty(document: &mut Value) {
     let schemas = document.pointer("/components/schemas").cloned().unwrap_or_default();
     let paths = document.pointer_mut("/paths").and_then(Value::as_object_mut);

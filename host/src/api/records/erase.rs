@@ -77,8 +77,8 @@ pub struct ErasedView {
     params(("resource" = String, Path, description = "`invoices`, `customers`, …, or the `resource` of its events."),
         ("id" = String, Path), EraseQuery),
     responses((status = 200, body = DataAnswer<ErasedView>),
-        (status = 409, body = ApiProblem, description = "Deliveries of it are being sent. Part of it may be erased; ask again."),
-        (status = 422, body = ApiProblem, description = "Several sources have such a record; `source` says whose.")))]
+        (status = 409, body = ApiProblem, description = "Deliveries of it are being sent. Part of it may be erased; repeat the call."),
+        (status = 422, body = ApiProblem, description = "Several sources have such a record; select one with `source`.")))]
 pub async fn erase_record(
     State(app): State<AppState>,
     principal: CallPrincipal,
@@ -122,7 +122,7 @@ async fn until_sent(app: &AppState, events: &[EventId]) -> Result<(), ApiProblem
 
 fn being_sent() -> ApiProblem {
     ApiProblem::conflict(
-        "deliveries of this record are being sent, so only a part of it may be erased; ask again when they have ended",
+        "deliveries of this record are being sent, so only a part of it may be erased; repeat the call when they have ended",
     )
 }
 

@@ -81,7 +81,7 @@ impl RecordQuery {
                 return Err(ApiProblem::fault("cursor", "belongs to a list with another `sort`"));
             }
             None if read.offset() > FURTHEST => {
-                return Err(ApiProblem::fault("page", "too far; go on with `meta.next_cursor`"));
+                return Err(ApiProblem::fault("page", "too far; continue with `meta.next_cursor`"));
             }
             Some(_) | None => {}
         }
@@ -190,7 +190,7 @@ fn names(path: &str, value: &str) -> Result<Vec<String>, ApiProblem> {
         .map(str::to_owned)
         .collect();
     if names.len() > MOST || !names.iter().all(|name| is_name(name)) {
-        let message = format!("at most {MOST} names of fields with commas between");
+        let message = format!("at most {MOST} field names separated by commas");
         return Err(ApiProblem::fault(path, message));
     }
     Ok(names)
@@ -212,7 +212,7 @@ fn sort(value: &str) -> Result<SortOrder, ApiProblem> {
     if keys.len() > MOST || !keys.iter().all(|(field, _)| is_name(field)) {
         return Err(ApiProblem::fault(
             "sort",
-            "names of fields with commas between, `-` before those that descend",
+            "field names separated by commas, with `-` before descending ones",
         ));
     }
     Ok(match keys.as_slice() {

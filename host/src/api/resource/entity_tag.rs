@@ -113,7 +113,7 @@ impl IfMatch {
             .collect();
         let accepts_any = texts.is_empty() || texts.iter().any(|text| text == "*");
         if !accepts_any && !texts.iter().all(|text| is_tag(text)) {
-            let detail = "`If-Match` is not a list of entity tags: give the `ETag` of an answer as it is, or `*`";
+            let detail = "`If-Match` is not a list of entity tags: send the `ETag` of an answer unchanged, or `*`";
             return Err(ApiProblem::malformed_request(detail));
         }
         Ok(Self { tags: (!accepts_any).then_some(texts) })

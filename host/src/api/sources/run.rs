@@ -180,7 +180,7 @@ pub async fn test_source(
     }
     let incoming = match runtime.source.settings.kind {
         SourceKind::Http => {
-            let message = "pushed events are taken as given: there is nothing to try";
+            let message = "pushed events are captured as they are: there is nothing to try";
             return Err(ApiProblem::conflict(message));
         }
         SourceKind::Webhook => received(&app, &runtime, &given)?,
@@ -222,7 +222,7 @@ fn received(
     let settings = &runtime.source.settings;
     let webhook = settings.webhook.as_ref().ok_or_else(ApiProblem::internal)?;
     if given.body.is_null() {
-        return Err(ApiProblem::fault("body", "give the body as the system sends it"));
+        return Err(ApiProblem::fault("body", "set the body that the system sends"));
     }
     let headers: HeaderMap = given.headers.iter().filter_map(header).collect();
     // A form, or any other body that is not JSON, is given as a text.
