@@ -136,7 +136,7 @@ pub async fn run_sources(context: Arc<SourceContext>) {
         }
         if let Err(error) = look_for_due(&context).await {
             let error = error_chain(&error);
-            tracing::warn!(error, "cannot see which sources are due");
+            tracing::warn!(error, "cannot read which sources are due");
         }
     }
 }

@@ -384,7 +384,10 @@ impl SourceRun {
                 self.note_bad(BadRow::new(&found.row_id, BadRowReason::Invalid, why), aside)
             }
             RowToStore::Nothing(_) => {
-                self.add_warning(format!("that row {:?} is gone is left out: {why}", found.row_id));
+                self.add_warning(format!(
+                    "the deletion of row {:?} was not reported: {why}",
+                    found.row_id
+                ));
                 NotedLetter::Known
             }
         }

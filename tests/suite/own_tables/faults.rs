@@ -50,13 +50,13 @@ async fn a_table_that_cannot_be_read_keeps_no_other_from_being_read(
     let run = first_run(&world, &legacy.settings(&tables, &json!({}))).await;
     complains(&run, &["pairs: its primary key has 2 columns (a, b)", "`key`"]);
     complains(&run, &["plain: it has no primary key", "nullable: its column `id` may be NULL"]);
-    complains(&run, &["seen: there is no such table", "views are not read"]);
-    complains(&run, &["missing: there is no such table", "Good: there is no such table"]);
+    complains(&run, &["seen: the table does not exist", "views are not supported"]);
+    complains(&run, &["missing: the table does not exist", "Good: the table does not exist"]);
     assert!(!run["error"].as_str().unwrap().contains("good:"), "{run:#}");
 
     legacy.change("DROP TABLE gone; INSERT INTO good VALUES (7, 7);").await;
     let run = poll::run(&world, SOURCE).await;
-    complains(&run, &["gone: there is no such table"]);
+    complains(&run, &["gone: the table does not exist"]);
     assert_eq!(happened(&world).await, ["good.created#7"], "what is dropped is not emptied");
     legacy
         .change("CREATE TABLE gone (id INT PRIMARY KEY, v INT); INSERT INTO gone VALUES (1, 1), (3, 3);")

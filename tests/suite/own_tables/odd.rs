@@ -158,5 +158,5 @@ async fn a_trial_looks_at_every_table() {
     let call = Call::new(Method::POST, &format!("/api/v1/sources/{SOURCE}/test"));
     let answer = world.client().send(call).await.unwrap();
     problem(&answer, 502);
-    assert!(answer.text().contains("missing: there is no such table"), "{}", answer.text());
+    assert!(answer.text().contains("missing: the table does not exist"), "{}", answer.text());
 }

@@ -59,20 +59,18 @@ impl ListFetch<'_> {
                 Some(wait) if !self.waits => {
                     let wait = TimeSpan::new(wait);
                     return Err(RunFailed::new(format!(
-                        "the API wants to be left alone for {wait}; try again then"
+                        "the API asks for a pause of {wait}; try again then"
                     )));
                 }
                 Some(wait) => {
                     let list = &self.plan.list;
-                    tracing::info!(list, seconds = wait.as_secs(), "an API wants to be left alone");
+                    tracing::info!(list, seconds = wait.as_secs(), "the API asked for a pause");
                     tokio::time::sleep(wait).await;
                 }
                 None => return self.read(reply),
             }
         }
-        Err(RunFailed::new(
-            "the API goes on saying that there are too many requests; ask it more rarely",
-        ))
+        Err(RunFailed::new("the API still answers 429; poll less often"))
     }
 
     fn read(&self, reply: ClientReply) -> Result<PolledPage, RunFailed> {
@@ -177,7 +175,7 @@ fn refusal(status: StatusCode) -> String {
         401 | 403 => "the API refused the secret; give the source the right one",
         404 => "the API has no such list; look at the source's `url` and the list's name",
         300..=399 => {
-            "the API sends elsewhere, and redirects are not followed; set the source's `url` to where it is"
+            "the API redirects, and redirects are not followed; set the source's `url` to the new address"
         }
         400..=499 => "the API did not take the request; look at the list's settings",
         _ => "the API failed; it is asked again at the next run",

@@ -58,7 +58,7 @@ impl ReadableTable {
         let DescribedTable { from, columns, uniques, has_heirs } = found;
         if columns.is_empty() {
             return Err(RunFailed::new(
-                "there is no such table, or the user may not read it; its name counts as the database keeps it, capital letters too, and views are not read",
+                "the table does not exist, or the user may not read it; write its name as the database stores it, with capital letters; views are not supported",
             ));
         }
         if has_heirs {
@@ -194,7 +194,7 @@ mod tests {
         let primary = || described(&[(&["id"], true)]);
         let heirs = DescribedTable { has_heirs: true, ..primary() };
         for (own, found, words) in [
-            (json!("orders"), DescribedTable::default(), "no such table"),
+            (json!("orders"), DescribedTable::default(), "the table does not exist"),
             (json!("orders"), heirs, "inherit"),
             (json!("orders"), described(&[]), "no primary key"),
             (json!("orders"), described(&[(&["id", "code"], true)]), "2 columns (id, code)"),
