@@ -28,7 +28,7 @@ pub fn tell_alert(finding: &AlertFinding) -> String {
         AlertMetric::SourceSilent => format!("source `{name}` has sent nothing for {value}"),
         AlertMetric::SourceDown => format!("source `{name}` has been down for {value}"),
         AlertMetric::ModuleFailures => {
-            format!("the modules of flow `{name}` failed lately, events: {value}")
+            format!("the modules of flow `{name}` recently failed on {value} events")
         }
         AlertMetric::ModuleOpen => {
             format!("the breaker of a module of flow `{name}` has been open for {value}")

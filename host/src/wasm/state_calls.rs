@@ -60,7 +60,7 @@ impl Host for GuestState {
             let key = clip(&key, MAX_KEY);
             permanent(
                 "invalid",
-                format!("`{key}`: it and what is added must be whole numbers within ±2^53"),
+                format!("`{key}`: the value and the increment must be whole numbers within ±2^53"),
             )
         })?;
         // Removes the sign of a negative zero.
