@@ -39,16 +39,17 @@ const BACKLOG: u32 = 4_096;
 const OTHER_FILES: u64 = 160;
 /// Most outgoing connections. A machine has about 28,000 ports for them.
 const MOST_OUTGOING: usize = 16_384;
-/// How long the listener waits after the system refused to accept a connection, and between two
-/// attempts to make room.
+/// Pause of the listener after the system refused to accept a connection, and between two attempts
+/// to make room.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The limits of a listener's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionBounds {
-    /// Most connections at once.
+    /// Most concurrent connections.
     pub connections: usize,
-    /// How long a connection may take for a handshake or a request's headers, or stay idle.
+    /// Longest time that a connection may take for a handshake or a request's headers, or stay
+    /// idle.
     pub header_timeout: Duration,
 }
 
@@ -143,7 +144,7 @@ impl BoundListener {
         place: Option<OwnedSemaphorePermit>,
         router: Router,
     ) {
-        // Send answers at once instead of waiting for more data to join them.
+        // Send answers immediately instead of waiting for more data to join them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot switch off Nagle's algorithm");
         }
@@ -174,7 +175,7 @@ fn bind_listener(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// How many connections the limit of open files permits.
+/// The number of connections that the limit of open files permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionRoom {
     /// Connections from callers.

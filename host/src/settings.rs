@@ -84,12 +84,12 @@ pub struct ModuleStage {
     pub config: Arc<ModuleConfig>,
     /// Further capabilities of the module. `None` if it has none.
     pub grants: Option<Arc<CapabilityGrants>>,
-    /// Those of its granted secrets that exist.
+    /// The granted secrets that exist.
     pub secrets: Arc<UsableSecrets>,
     /// The running version, or why none runs.
     pub module: Result<(u32, LoadedModule), ModuleUnusable>,
-    /// Number of the flow's events that may be in the module, or wait for it, at once. This lets
-    /// events of another flow with the same module come in between.
+    /// Most events of the flow that may be in the module, or wait for it, at the same time. This
+    /// lets events of another flow with the same module come in between.
     pub share: Semaphore,
     pub figures: Arc<ModuleFigures>,
     /// The breaker of the version. `None` if no version runs.
@@ -98,7 +98,7 @@ pub struct ModuleStage {
     pub log: Arc<ModuleLog>,
 }
 
-/// Why a module does not run.
+/// The reason why a module does not run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleUnusable {
     /// The version does not exist or cannot be used. The operator has to act.

@@ -231,7 +231,7 @@ impl ScopeSet {
     }
 }
 
-/// What a call must present to be admitted.
+/// The credential that a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteNeed {
     /// The signature of the source that the call is for. The handler checks it.

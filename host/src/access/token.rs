@@ -51,16 +51,14 @@ pub struct ApiToken {
     pub id: TokenId,
     /// The settings of the token.
     pub settings: TokenSettings,
-    /// When the token was made.
     pub created_at: Timestamp,
-    /// When the token was last changed.
     pub updated_at: Timestamp,
     /// The scopes of the token.
     pub scopes: ScopeSet,
     usage: Arc<TokenActivity>,
 }
 
-/// How a token is being used. The activity survives changes of the token's settings.
+/// The use of a token. It survives changes of the token's settings.
 #[derive(Debug, Default)]
 pub struct TokenActivity(Mutex<RateWindow>);
 

@@ -22,7 +22,7 @@ const MAX_RATE: u32 = 1_000_000;
 pub struct TokenSettings {
     /// The name of the token.
     pub name: String,
-    /// What the token may do: names of scopes, or `read-only` for all reading except the audit.
+    /// Rights of the token: names of scopes, or `read-only` for all reading except the audit.
     pub scopes: Vec<String>,
     /// The resources to which the token is limited, such as `invoice`. Empty: all resources.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

@@ -20,7 +20,7 @@ const NONCE: usize = 24;
 /// Cost of the key derivation: KiB of memory, passes, lanes.
 const COST: (u32, u32, u32) = (64 * 1024, 3, 4);
 
-/// Why encryption or decryption failed.
+/// The reason why encryption or decryption failed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// The passphrase is too short.

@@ -159,7 +159,7 @@ pub async fn list_calls(
     Ok(list_page(&uri, found, |call| CallView::new(&snapshot, call)))
 }
 
-/// Number of calls that are read at once.
+/// Number of calls in one read.
 const CHUNK: u32 = 1_000;
 
 /// Exports calls, one JSON object a line, newest first.

@@ -1,9 +1,9 @@
 //! Identifies the caller by a token, as `Authorization: Bearer …` or `X-API-KEY: …`, and checks its
 //! rights.
 //!
-//! [`admit_caller`] runs before every handler: it looks the token up and lets
-//! [`ApiToken::admit`] decide by what [`route_need`] says of the route. A route that [`route_need`]
-//! does not name is refused, whoever asks. The handler asks for the [`CallPrincipal`] that was
+//! [`admit_caller`] runs before every handler: it looks the token up, and [`ApiToken::admit`]
+//! decides by the needs that [`route_need`] states for the route. A route that [`route_need`] does
+//! not name is refused for every caller. The handler asks for the [`CallPrincipal`] that was
 //! admitted.
 //!
 //! A short-lived token ([`crate::access::grant`]) stands for its client, with the scopes that it

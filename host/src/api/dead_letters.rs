@@ -585,7 +585,7 @@ async fn event(app: &AppState, stored: &StoredDeadLetter) -> Result<Option<Event
     }
 }
 
-/// Largest size of events that are exported at once, in bytes, unless a single one has more.
+/// Largest size of events in one piece of an export, in bytes, unless a single event has more.
 const PIECE: usize = 2 << 20;
 
 /// Returns as many dead letters with their events as fit into a piece, and the id after which to

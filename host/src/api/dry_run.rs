@@ -81,8 +81,8 @@ pub struct DryRunAnswer {
     pub event: EventView,
     /// `planned`: there are dispatches; `dropped`: there are none; or `failed`.
     pub end: &'static str,
-    /// Why the flow would not accept the event: it is disabled, or its sources or events do not
-    /// match.
+    /// Reason why the flow would not accept the event: it is disabled, or its sources or events do
+    /// not match.
     pub not_taken: Option<String>,
     /// The failure of the modules.
     pub failure: Option<DryRunFailure>,
@@ -112,7 +112,7 @@ pub struct DryDispatch {
     pub endpoint: String,
     /// Whether it would be sent.
     pub would_send: bool,
-    /// Why it would not be sent.
+    /// Reason why it would not be sent.
     pub reason: Option<String>,
     /// The event type to send.
     #[serde(rename = "type")]

@@ -68,8 +68,8 @@ pub struct EndpointView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub grace_until: Option<Timestamp>,
-    /// Why nothing is sent to it at present: its secrets cannot be read, or this version or its
-    /// configuration does not support the settings.
+    /// Reason why nothing is sent to the endpoint at present: its secrets cannot be read, or this
+    /// version or its configuration does not support the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
     /// The rate that its receiver accepts, as far as this node has learnt it from refusals.

@@ -36,7 +36,7 @@ pub struct FlowView {
     /// masked.
     #[serde(flatten)]
     flow: Flow,
-    /// Why its modules do not run at present, if their configuration cannot be read.
+    /// Reason why its modules do not run at present, if their configuration cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
     /// Health of the flow, for callers who may read deliveries. Absent for a flow without modules.

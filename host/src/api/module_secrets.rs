@@ -205,7 +205,7 @@ pub async fn update_secret(
 }
 
 /// Gives a secret of modules a new value. The old value still verifies HMACs for a while; requests
-/// and new HMACs use the new value at once.
+/// and new HMACs use the new value immediately.
 #[utoipa::path(post, path = "/api/v1/secrets/{id}/rotate", tag = "modules", operation_id = "rotate_module_secret",
     params(("id" = String, Path)), request_body = SecretRotation,
     responses((status = 200, body = DataAnswer<ModuleSecretView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]

@@ -324,7 +324,7 @@ pub struct RunAnswer {
     pub version: u32,
     /// `out`, `dropped` or `failed`.
     pub end: &'static str,
-    /// Why it was dropped, or how it failed.
+    /// Reason why the event was dropped, or the failure.
     pub reason: Option<String>,
     /// The step of each role.
     #[schema(value_type = Vec<Object>)]

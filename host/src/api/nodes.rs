@@ -18,7 +18,7 @@ pub struct NodeView {
     pub id: String,
     /// The address and port on which it listens.
     pub address: Option<String>,
-    /// Its version of Waybill.
+    /// Version of Waybill on the node.
     pub version: Option<String>,
     /// Start time.
     #[schema(value_type = Option<String>, format = DateTime)]

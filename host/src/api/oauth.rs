@@ -58,7 +58,7 @@ pub struct AccessToken {
     token_type: &'static str,
     /// Seconds until it expires.
     expires_in: i64,
-    /// Its scopes, separated by spaces.
+    /// Scopes of the token, separated by spaces.
     scope: String,
 }
 

@@ -41,7 +41,7 @@ pub struct OperationView {
     name: String,
     /// Whether the endpoint defines at least part of it. Otherwise it comes from the preset.
     is_own: bool,
-    /// Its request, and the use of its answer. Secrets are masked.
+    /// Request of the operation, and the use of its answer. Secrets are masked.
     #[serde(flatten)]
     settings: OperationSettings,
 }
@@ -258,7 +258,7 @@ impl<'a> OperationCall<'a> {
         })
     }
 
-    /// Runs the operation. If it fails and a repetition is safe, runs it once more at once.
+    /// Runs the operation. If it fails and a repetition is safe, runs it once more immediately.
     pub async fn run_call(&self, app: &AppState) -> Result<MadeAttempt, ApiProblem> {
         let first = self.run_once(app, self.may_be_repeat).await?;
         match first.judgement.error_class {

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct ReadingShares {
     places: Arc<Semaphore>,
-    /// Number of calls of one token that read at once.
+    /// Number of concurrent reading calls of one token.
     token_places: usize,
     answers: Arc<Semaphore>,
     tokens: Mutex<HashMap<TokenId, Arc<TokenShare>>>,

@@ -30,7 +30,7 @@ use shown::{ShownRecord, written};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// Number of records that are read at once if their contents must be examined.
+/// Number of records in one read if their contents must be examined.
 const CHUNK: u32 = 500;
 /// Largest number of records that one request examines.
 const LOOKED_INTO: u32 = 20_000;

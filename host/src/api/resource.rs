@@ -324,7 +324,7 @@ async fn draft_one<R: SettingsResource>(
     R::draft(&context, given, old)
 }
 
-/// Stores a draft in the place of `old`, or as a new object, and returns the resulting object.
+/// Stores a draft in place of `old`, or as a new object, and returns the resulting object.
 pub async fn store<R: SettingsResource>(
     app: &AppState,
     draft: &ObjectDraft<R::Settings>,
@@ -336,7 +336,7 @@ pub async fn store<R: SettingsResource>(
         .ok_or_else(|| ApiProblem::missing(R::KIND.as_str(), R::name(&draft.settings)))
 }
 
-/// Builds the change that stores a draft in the place of `old`, or as a new object. It fails if the
+/// Builds the change that stores a draft in place of `old`, or as a new object. It fails if the
 /// object has another state by then.
 pub fn put_over<R: SettingsResource>(
     app: &AppState,

@@ -104,7 +104,7 @@ impl SourceView {
     }
 }
 
-/// Judges the health of a source by its runs or by what it sent.
+/// Judges the health of a source by its runs or its events.
 fn tell_health(
     runtime: &SourceRuntime,
     states: &[SourceState],

@@ -37,7 +37,7 @@ pub struct EventTrace {
     pub steps: Vec<TraceLine>,
     /// Flows that have not planned it yet.
     pub waiting: Vec<WaitingFlow>,
-    /// Its deliveries, each with its attempts.
+    /// Deliveries of the event, each with its attempts.
     pub deliveries: Vec<DeliveryTrace>,
 }
 
@@ -68,7 +68,7 @@ pub struct DeliveryTrace {
     /// The delivery.
     #[serde(flatten)]
     pub delivery: DeliveryView,
-    /// Its attempts, in order.
+    /// Attempts of the delivery, in order.
     pub attempts: Vec<AttemptView>,
 }
 

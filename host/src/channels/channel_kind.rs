@@ -46,11 +46,11 @@ pub struct ChannelDescription {
     /// The schemes that the `url` of an endpoint may have.
     #[schema(value_type = Vec<String>)]
     pub url_schemes: &'static [&'static str],
-    /// What the `url` of an endpoint names, with an example.
+    /// Meaning of the endpoint's `url`, with an example.
     pub url_hint: &'static str,
-    /// When a delivery counts as delivered.
+    /// Condition for a delivery to count as delivered.
     pub delivered_when: &'static str,
-    /// Which answers make a delivery a dead letter at once. All others are retried.
+    /// Answers that make a delivery a dead letter immediately. All others are retried.
     pub dead_when: &'static str,
     /// How a receiver recognises a repeated delivery.
     pub repeat_known_by: &'static str,

@@ -36,7 +36,7 @@ pub struct ChannelCall<'a> {
     pub body: Option<RenderedBody>,
     /// The number of the attempt, from 1.
     pub number: i32,
-    /// When the attempt began.
+    /// Time at which the attempt began.
     pub at: Timestamp,
     /// Longest time for the whole attempt.
     pub timeout: Duration,
@@ -82,7 +82,7 @@ pub struct ChannelReply {
     pub outcome: ChannelOutcome,
     /// The status code of the answer, of HTTP or SMTP, 100 to 999. `None` if the answer has none.
     pub status: Option<u16>,
-    /// What the trace shows of the request: names and values, without secrets.
+    /// The request as the trace shows it: names and values, without secrets.
     pub request: Vec<(&'static str, String)>,
     /// The headers of the answer. `None` if the answer has none.
     pub headers: Option<HeaderMap>,
@@ -122,7 +122,7 @@ impl ChannelReply {
         Self::failed(outcome, error.detail, error.duration)
     }
 
-    /// Adds what the trace shows of the request.
+    /// Adds the request as the trace shows it.
     #[must_use]
     pub fn with_request(mut self, request: Vec<(&'static str, String)>) -> Self {
         self.request = request;

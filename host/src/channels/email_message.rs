@@ -44,7 +44,7 @@ pub struct WrittenEmail {
 }
 
 impl WrittenEmail {
-    /// Returns what the trace shows of the message.
+    /// Returns the message as the trace shows it.
     pub fn shown(&self) -> Vec<(&'static str, String)> {
         let recipients: Vec<&str> = self.envelope.to().iter().map(AsRef::as_ref).collect();
         vec![

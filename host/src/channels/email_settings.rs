@@ -7,7 +7,7 @@ use crate::model::fault::InputFault;
 use lettre::message::Mailbox;
 use serde::Deserialize;
 
-/// How the connection to a mail server is encrypted.
+/// Encryption of the connection to a mail server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SmtpSecurity {
@@ -58,12 +58,12 @@ pub struct EmailSettings {
     #[serde(default)]
     #[schema(max_length = 16_384)]
     pub html: Option<String>,
-    /// Where a recipient can unsubscribe: an https or a mailto address, with fields of the event in
-    /// braces. It is sent as `List-Unsubscribe`.
+    /// Address for unsubscribing: an https or a mailto address, with fields of the event in braces.
+    /// It is sent as `List-Unsubscribe`.
     #[serde(default)]
     #[schema(max_length = 2_048)]
     pub unsubscribe: Option<String>,
-    /// How the connection is encrypted.
+    /// Encryption of the connection.
     #[serde(default)]
     #[schema(inline, default = "starttls")]
     pub tls: SmtpSecurity,

@@ -16,7 +16,7 @@ pub enum EventPlace {
     Source,
     Resource,
     RecordId,
-    /// When the event happened.
+    /// The time of the event.
     Time,
     /// The field names that lead to a value in the data. Empty for the whole data.
     Data(Vec<String>),

@@ -54,7 +54,7 @@ impl PublishOutcome {
     }
 }
 
-/// Why an attempt failed.
+/// The failure of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct PublishError {
@@ -97,7 +97,7 @@ impl From<SendError> for PublishError {
     }
 }
 
-/// How long an attempt may take, and when it must not begin any more.
+/// The time limits of an attempt.
 pub struct AttemptTime<'a> {
     /// Longest time for the whole attempt.
     pub limit: Duration,

@@ -39,7 +39,7 @@ pub trait MessageQueue: Debug + Send + Sync + 'static {
         body: &RenderedBody,
     ) -> impl Future<Output = PublishOutcome> + Send;
 
-    /// Returns what the trace of an attempt shows before the place.
+    /// Returns the part of an attempt's trace before the place.
     fn trace(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }

@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// A connection that several deliveries use at once.
+/// A connection that several concurrent deliveries share.
 pub trait QueueSession {
     /// Whether the session can still be used. A session that has ended stays ended.
     fn is_open(&self) -> bool;

@@ -25,8 +25,8 @@ use tokio::time::Instant;
 
 /// Most idle connections that are kept for the next message.
 const MOST_KEPT: usize = 4;
-/// How long an idle connection is kept. Servers close theirs after five minutes (RFC 5321, section
-/// 4.5.3.2.7), and many after less than one.
+/// Time for which an idle connection is kept. Servers close theirs after five minutes (RFC 5321,
+/// section 4.5.3.2.7), and many after less than one.
 const KEPT_FOR: Duration = Duration::from_secs(20);
 /// Longest reply before TLS, in bytes.
 const MAX_REPLY: usize = 8_192;
@@ -41,7 +41,7 @@ pub struct SmtpPlace {
     pub hello: ClientId,
 }
 
-/// Why a message was not sent.
+/// The reason why a message was not sent.
 #[derive(Debug)]
 pub struct SmtpFailure {
     pub class: ErrorClass,

@@ -35,7 +35,7 @@ const MYSQL: [(&str, u16); 2] = [("mysql", 3306), ("mariadb", 3306)];
 #[derive(Debug)]
 pub struct SqlChannel;
 
-/// How a connection is encrypted.
+/// Encryption of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SqlTls {
@@ -58,7 +58,7 @@ pub struct SqlSettings {
     /// The user's password.
     #[schema(write_only, value_type = String)]
     password: SettingSecret,
-    /// How the connection is encrypted: `verify`, `require` or `off`.
+    /// Encryption of the connection: `verify`, `require` or `off`.
     #[serde(default)]
     #[schema(value_type = String, default = "verify")]
     tls: SqlTls,

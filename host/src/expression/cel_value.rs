@@ -80,7 +80,7 @@ impl WorkBudget {
 #[derive(Clone, Copy)]
 struct ValueSeed<'s> {
     budget: &'s WorkBudget,
-    /// How many more levels the value may be nested.
+    /// Number of further levels of nesting that are allowed.
     levels: u8,
 }
 

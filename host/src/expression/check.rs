@@ -26,7 +26,7 @@ const MACROS: [&str; 5] = ["all", "exists", "exists_one", "filter", "has"];
 const TYPES: [&str; 9] =
     ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "uint"];
 
-/// How an expression uses one path of the event.
+/// The use of one path of the event in an expression.
 #[derive(Debug, Default)]
 pub struct PathUse {
     /// Whether the whole value may be read.
@@ -54,7 +54,7 @@ pub struct EventPath {
 pub struct RefusedPart {
     /// The id of the part in the syntax tree.
     pub id: u64,
-    /// What is wrong with the part.
+    /// The fault of the part.
     pub what: String,
 }
 

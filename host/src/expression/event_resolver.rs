@@ -29,7 +29,7 @@ pub struct EventResolver<'a, 'e> {
 pub struct EvaluationProgress {
     /// The remaining work.
     pub left: usize,
-    /// Why the evaluation was stopped, if it was.
+    /// The reason why the evaluation was stopped, if it was.
     pub refusal: Option<&'static str>,
     /// The paths that were read, as indexes into the list of paths.
     pub seen: Vec<usize>,

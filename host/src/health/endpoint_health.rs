@@ -1,4 +1,4 @@
-//! How endpoints are doing, from a bounded number of the newest rows.
+//! The health of endpoints, from a bounded number of the newest rows.
 
 use crate::model::alert::SubjectKind;
 use crate::model::delivery::DeliveryStatus;
@@ -18,9 +18,9 @@ pub const MOST_LETTERS: u32 = 10_000;
 /// Most deliveries that are read, newest first. With a million stored deliveries, the list of
 /// endpoints took 25 ms (unoptimised build).
 pub const MOST_DELIVERIES: u32 = 10_000;
-/// How far back deliveries are read.
+/// Age up to which deliveries are read.
 pub const SPAN: Duration = Duration::from_hours(24);
-/// How far back the failure rate looks.
+/// Age up to which deliveries count for the failure rate.
 pub const RATE_SPAN: Duration = Duration::from_mins(15);
 /// Fewest attempts for which a failure rate is given.
 const FEWEST_ATTEMPTS: u64 = 20;
@@ -52,7 +52,7 @@ pub struct EndpointHealth {
     pub waiting: u64,
     pub retrying: u64,
     pub oldest_at: Option<Timestamp>,
-    /// When the oldest delivery was made that waits for a retry.
+    /// Time at which the oldest delivery that waits for a retry was made.
     pub oldest_retry_at: Option<Timestamp>,
     pub due_at: Option<Timestamp>,
     /// Dead letters that are not being replayed.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Most plans that are read, newest first. Their rows are wide.
 const MOST_PLANS: u32 = 2_000;
-/// How far back events count on which the modules failed.
+/// Age up to which failed events count as recent failures of the modules.
 pub const FAILURE_SPAN: Duration = Duration::from_mins(15);
 
 /// The health of one flow.
@@ -20,11 +20,11 @@ pub struct FlowHealth {
     pub waiting: u64,
     /// The events among them on which the modules have failed before.
     pub retrying: u64,
-    /// When the oldest waiting event was captured.
+    /// Capture time of the oldest waiting event.
     pub oldest_at: Option<Timestamp>,
-    /// When the modules run on the next waiting event.
+    /// Time at which the modules run on the next waiting event.
     pub due_at: Option<Timestamp>,
-    /// When the flow last planned an event, within a day.
+    /// Time at which the flow last planned an event, within a day.
     pub last_plan_at: Option<Timestamp>,
     /// Events on which the modules failed for good within [`FAILURE_SPAN`].
     pub deaths: u64,

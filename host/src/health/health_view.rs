@@ -44,7 +44,7 @@ pub struct HealthView {
     /// planning to delivery. For a module: the upper bound of a histogram's bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50_ms: Option<f64>,
-    /// The same for 95 % of them.
+    /// The time within which 95 % of them were done, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p95_ms: Option<f64>,
 }

@@ -39,7 +39,7 @@ const MAX_STREAMS: u32 = 256;
 /// Bytes that an HTTP/2 client may send on a connection before they are read. These bytes are in
 /// memory before the budget for bodies counts them.
 const WINDOW: u32 = 256 * 1024;
-/// How long a connection must be idle before it is closed to make room for others.
+/// Idle time after which a connection may be closed to make room for others.
 const REST: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
@@ -141,8 +141,8 @@ impl ConnectionActivity {
         (!works).then(|| self.moved.load(Ordering::Relaxed))
     }
 
-    /// The same while other clients wait for a connection: a request that waits for its body does
-    /// not count as being worked on.
+    /// Returns the progress counter while other clients wait for a connection: then a request that
+    /// waits for its body does not count as being worked on.
     fn seen_in_need(&self) -> Option<u32> {
         let working = self.working.load(Ordering::Relaxed);
         let works = working > self.awaiting.load(Ordering::Relaxed);

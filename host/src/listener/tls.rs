@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often the files are checked for changes.
+/// Interval at which the files are checked for changes.
 const WATCH: Duration = Duration::from_secs(2);
 
 /// The TLS files cannot be used. The operator has to correct them.

@@ -51,6 +51,7 @@ impl SubjectKind {
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
 pub struct AlertSubject {
+    /// Kind of the subject.
     pub kind: SubjectKind,
     /// Id of the subject. For the server it is `server`.
     pub id: String,

@@ -27,17 +27,17 @@ pub enum AlertMetric {
     DeadLetters,
     /// Percentage of failed attempts among an endpoint's newest deliveries.
     FailureRate,
-    /// How long an endpoint's oldest delivery has been waiting.
+    /// Time for which an endpoint's oldest delivery has been waiting.
     OldestWaiting,
-    /// How long no attempt at an endpoint has succeeded.
+    /// Time for which no attempt at an endpoint has succeeded.
     EndpointFailing,
-    /// How long a source has sent nothing.
+    /// Time for which a source has sent nothing.
     SourceSilent,
-    /// How long a source that Waybill runs has not completed a run.
+    /// Time for which a source that Waybill runs has not completed a run.
     SourceDown,
     /// Number of a flow's recent events whose modules failed.
     ModuleFailures,
-    /// How long the breaker of one of a flow's modules has been open.
+    /// Time for which the breaker of one of a flow's modules has been open.
     ModuleOpen,
     /// Percentage of free space on the disk of the data folder.
     DiskFree,
@@ -45,7 +45,7 @@ pub enum AlertMetric {
     CertificateDays,
 }
 
-/// How urgent an alert is.
+/// The urgency of an alert.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
@@ -76,9 +76,9 @@ pub struct AlertRule {
     pub limit: Option<i64>,
     /// The value at which the alert clears. If `None`, any value before the limit clears it.
     pub clear: Option<i64>,
-    /// How long the value must be at its limit before the alert fires.
+    /// Time for which the value must be at its limit before the alert fires.
     pub wait: Duration,
-    /// How long the value must be clear before the alert is resolved.
+    /// Time for which the value must be clear before the alert is resolved.
     pub keep: Duration,
     pub severity: AlertSeverity,
     /// Limits of single subjects, by name.

@@ -1,4 +1,4 @@
-//! The names of CloudEvents 1.0.2, and the extensions that Waybill adds to what it sends.
+//! The names of CloudEvents 1.0.2, and the extensions that Waybill adds to deliveries.
 
 /// Most attributes of a received event, and most extensions of a sent one. A header map panics
 /// above 24,576 entries, which 225 KB of short members reach.

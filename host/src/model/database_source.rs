@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Default interval between two runs.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// What the first run does with existing rows.
+/// The treatment of existing rows in the first run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Beginning)]
@@ -74,7 +74,7 @@ pub struct DatabaseSettings {
     /// `orders`, or objects. If set, none of the CRM's tables are read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub own_tables: Vec<OwnTable>,
-    /// How often the tables are read. If neither this nor `cron` is set, every `30s`.
+    /// Interval at which the tables are read. If neither this nor `cron` is set, `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub every: Option<TimeSpan>,
@@ -84,7 +84,7 @@ pub struct DatabaseSettings {
     /// The time zone of the CRM's times. If left out, the one in the CRM's own settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// What the first run does with existing rows.
+    /// Treatment of existing rows in the first run.
     #[serde(default)]
     pub start: BackfillStart,
     /// The pause after each thousand rows. If left out, as long as reading them took.

@@ -1,19 +1,19 @@
 //! Deliveries: one event for one endpoint, and the attempts to make it.
 //!
 //! ```text
-//!              ┌──────────── superseded   (a newer one of the same record took its place)
+//!              ┌──────────── superseded   (replaced by a newer one of the same record)
 //!              │
 //!   plan ──► pending ──► leased ──► delivered
 //!              ▲  │         │
-//!              │  │         ├─ failed, schedule goes on ──► pending (due later)
+//!              │  │         ├─ failed, steps are left ──► pending (due later)
 //!              │  │         ├─ held back by the receiver ──► pending (due later, no step used)
 //!              │  │         └─ failed, schedule is over ──► dead ──► replay ──► pending
 //!              │  └──────► cancelled
-//!              └── lease ran out (its holder died)
+//!              └── lease expired (its holder died)
 //! ```
 //!
-//! A lease is made by a claim, or with the row itself ("born leased"), and ended by one settle that
-//! names it: a worker whose lease ran out can change nothing.
+//! A claim makes a lease, or the insert of the row does ("born leased"). One settle that names the
+//! lease ends it, so a worker whose lease has expired can change nothing.
 
 use super::id::{DeadLetterId, DeliveryId, EndpointId, EventId, FlowId};
 use crate::time::timestamp::Timestamp;

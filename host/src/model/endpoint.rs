@@ -32,7 +32,7 @@ pub enum DeliveryMode {
     Async,
 }
 
-/// What happens after a `410 Gone`.
+/// The effect of a `410 Gone`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnGone {
@@ -64,16 +64,16 @@ pub struct RetrySettings {
 pub struct RateLimit {
     /// Requests per second on average: above 0, at most 1,000,000.
     pub per_second: f64,
-    /// Requests that may be sent at once before the rate applies. If left out, 1.
+    /// Requests that may be sent together before the rate applies. If left out, 1.
     #[serde(default = "one")]
     pub burst: u32,
 }
 
-/// How long deliveries of one record collapse in mode `smart`.
+/// The time for which deliveries of one record collapse in mode `smart`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SmartSettings {
-    /// How long a record must not change before its last state is sent.
+    /// Time for which a record must not change before its last state is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "2s")]
     pub window: Option<TimeSpan>,
@@ -126,7 +126,7 @@ pub struct EndpointSettings {
     /// capturing request waits for the first attempt) or `smart` (changes of a record collapse).
     #[serde(default)]
     pub mode: DeliveryMode,
-    /// Which fields of the data are sent, and under which names.
+    /// Fields of the data to send, and their names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub field_map: Option<FieldMap>,
@@ -142,7 +142,7 @@ pub struct EndpointSettings {
     #[serde(default)]
     #[schema(value_type = String)]
     pub envelope: EnvelopeForm,
-    /// How Waybill authenticates to the receiver. The secrets are never shown again.
+    /// Authentication to the receiver. The secrets are never shown again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<EndpointAuth>,
     /// TLS settings for connections to the receiver.
@@ -179,14 +179,13 @@ pub struct EndpointSettings {
     /// Most concurrent requests, 1 to 1,000. If left out, the configured `delivery.max_in_flight`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
-    /// How long deliveries of one record collapse, in mode `smart`.
+    /// Time for which deliveries of one record collapse, in mode `smart`.
     #[serde(default)]
     pub smart: SmartSettings,
     /// Whether deliveries of one record are made one after the other, in the order of capture.
     #[serde(default)]
     pub ordered: bool,
-    /// What happens after a `410 Gone`: `retry` treats it as any failure, `disable` disables the
-    /// endpoint.
+    /// Effect of a `410 Gone`: `retry` treats it as any failure, `disable` disables the endpoint.
     #[serde(default)]
     pub on_gone: OnGone,
     /// Whether the endpoint accepts events and gets deliveries. While it is `false`, waiting
@@ -339,9 +338,7 @@ fn is_reserved(name: &str) -> bool {
 pub struct Endpoint {
     pub id: EndpointId,
     pub settings: EndpointSettings,
-    /// When the endpoint was created.
     pub created_at: Timestamp,
-    /// When the endpoint was last changed.
     pub updated_at: Timestamp,
 }
 

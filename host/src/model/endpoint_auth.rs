@@ -1,4 +1,4 @@
-//! How Waybill authenticates to a receiver.
+//! Authentication to a receiver.
 
 use crate::model::endpoint::check_header;
 use crate::model::fault::InputFault;
@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How Waybill authenticates to the receiver. The secrets are stored encrypted and never shown
-/// again.
+/// Authentication to the receiver. The secrets are stored encrypted and never shown again.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum EndpointAuth {
@@ -27,7 +26,7 @@ pub enum EndpointAuth {
     Bearer { token: String },
     /// An API key in a header or in the query of the URL.
     ApiKey {
-        /// Where the key is sent: `header` or `query`.
+        /// Place of the key: `header` or `query`.
         #[serde(rename = "in", default)]
         place: KeyPlace,
         /// The name of the header or the query parameter.
@@ -41,7 +40,7 @@ pub enum EndpointAuth {
     Mtls(ClientCertificate),
 }
 
-/// Where an API key is sent.
+/// The place of an API key in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPlace {

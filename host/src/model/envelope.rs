@@ -54,7 +54,7 @@ pub struct EnvelopeMessage<'a> {
     /// The id of the captured event, if a module made this event of it.
     pub parent_id: Option<&'a str>,
     pub event_type: &'a str,
-    /// When the event happened, in RFC 3339.
+    /// Time of the event, in RFC 3339.
     pub timestamp: &'a str,
     /// The source's name.
     pub source: &'a str,

@@ -138,12 +138,15 @@ impl FlowSettings {
 /// A stored flow.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Flow {
+    /// Id of the flow.
     #[schema(value_type = String)]
     pub id: FlowId,
     #[serde(flatten)]
     pub settings: FlowSettings,
+    /// Creation time.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// Time of the last change.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }

@@ -11,7 +11,7 @@ use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What happens to the events of a flow while the breaker of one of its modules is open.
+/// The treatment of a flow's events while the breaker of one of its modules is open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OpenBreakerAction {
@@ -81,7 +81,7 @@ pub enum BreakerAdmission {
     Refused { retry_at: Timestamp },
 }
 
-/// How a report changed the state, for the log.
+/// The change of state after a report, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerChange {
     Unchanged,

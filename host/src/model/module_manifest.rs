@@ -85,7 +85,7 @@ pub struct ManifestLimits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleCase {
-    /// Name of the case: what it shows.
+    /// Name of the case, which says what it shows.
     pub name: String,
     /// Event in the form of `POST /events`.
     pub event: Value,

@@ -39,12 +39,15 @@ pub struct ModuleSecretSettings {
 /// A stored secret, without its value.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct ModuleSecret {
+    /// Id of the secret.
     #[schema(value_type = String)]
     pub id: ModuleSecretId,
     #[serde(flatten)]
     pub settings: ModuleSecretSettings,
+    /// Creation time.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// Time of the last change.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }

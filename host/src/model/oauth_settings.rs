@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How to request a token from a token server.
+/// Settings of requests to a token server.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OauthSettings {
@@ -22,7 +22,7 @@ pub struct OauthSettings {
     /// The client's secret. Never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
-    /// How the client authenticates to the token server. If left out, `basic`, or `none` for
+    /// Authentication of the client to the token server. If left out, `basic`, or `none` for
     /// `jwt_bearer` without a `client_secret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<ClientAuth>,
@@ -57,7 +57,7 @@ pub struct OauthSettings {
     /// The word before the token in `Authorization`. If left out, `Bearer`.
     #[serde(default = "bearer", skip_serializing_if = "is_bearer")]
     pub scheme: String,
-    /// Where to find the token in the answer.
+    /// Places of the token and its lifetime in the answer.
     #[serde(default, skip_serializing_if = "TokenPlaces::is_usual")]
     pub response: TokenPlaces,
 }
@@ -81,7 +81,7 @@ pub enum OauthGrant {
     RefreshToken,
 }
 
-/// How a client authenticates to a token server.
+/// The authentication of a client to a token server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
@@ -95,7 +95,7 @@ pub enum ClientAuth {
     None,
 }
 
-/// Where to find the parts of a token server's answer, as JSON pointers (RFC 6901).
+/// Places of the parts of a token server's answer, as JSON pointers (RFC 6901).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenPlaces {

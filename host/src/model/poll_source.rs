@@ -138,7 +138,7 @@ fn since() -> String {
     "since".to_owned()
 }
 
-/// How the API divides long lists into pages.
+/// The parameters by which the API divides long lists into pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Paging)]
@@ -178,7 +178,7 @@ pub struct PollSettings {
     pub url: String,
     /// The lists to poll: names such as `invoices`, or objects.
     pub lists: Vec<ListSettings>,
-    /// How often the lists are polled. If neither this nor `cron` is set, every `1m`.
+    /// Interval at which the lists are polled. If neither this nor `cron` is set, `1m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub every: Option<TimeSpan>,
@@ -192,8 +192,8 @@ pub struct PollSettings {
     #[serde(default)]
     #[schema(value_type = String)]
     pub start: PollStart,
-    /// How far before the newest known row a run begins, to find rows that appear late. At most
-    /// `31d`.
+    /// Time by which a run goes back before the newest known row, to find rows that appear late. At
+    /// most `31d`.
     #[serde(default = "overlap")]
     #[schema(value_type = String)]
     pub overlap: TimeSpan,

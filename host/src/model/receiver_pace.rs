@@ -21,17 +21,18 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_secs(1);
 /// Longest hold that the receiver did not ask for.
 const LONGEST: Duration = Duration::from_mins(1);
-/// How long the learnt rate stays constant after a hold.
+/// Time for which the learnt rate stays constant after a hold.
 const STEADY: Duration = Duration::from_secs(10);
 /// The share by which the rate grows in each second after that.
 const GROWTH: f64 = 0.05;
 /// The shortest time that a hold counts for, so that `Retry-After: 0` leads to a rate too.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// How long a learnt rate applies after the last refusal.
+/// Time for which a learnt rate applies after the last refusal.
 const FORGOTTEN: Duration = Duration::from_hours(1);
-/// The pause between two requests after which counting starts anew.
+/// Pause between two requests after which counting starts again.
 const REST: Duration = Duration::from_secs(2);
-/// How early a turn may begin because the one before was late. Timers wake up late by up to this.
+/// Time by which a turn may begin early because the previous one was late. Timers wake up late by
+/// up to this.
 const SLACK: Duration = Duration::from_millis(10);
 
 /// The learnt pace of one receiver.
@@ -40,8 +41,7 @@ pub struct ReceiverPace {
     /// Time since which requests go to this receiver, if they went to another one before.
     since: Option<Instant>,
     held_until: Option<Instant>,
-    /// When the receiver refused. A refusal of a request that was sent before this time tells
-    /// nothing new.
+    /// Time of the refusal. A refusal of a request that was sent before it tells nothing new.
     refused_at: Option<Instant>,
     /// The rate in requests per second, including growth up to `grown_at`.
     rate: Option<f64>,
@@ -214,7 +214,8 @@ mod tests {
     }
 
     /// Simulates a receiver that accepts `limit` requests in each second and answers the others
-    /// with 429 and `Retry-After: 1`, for `seconds`, with a sender of that many requests at once.
+    /// with 429 and `Retry-After: 1`, for `seconds`, with a sender of `at_once` concurrent
+    /// requests.
     fn taken_and_refused(limit: u32, at_once: u32, seconds: u64) -> (u32, u32, ReceiverPace) {
         let start = Instant::now();
         let (mut pace, mut taken, mut refused) = (ReceiverPace::default(), 0, 0);

@@ -1,4 +1,4 @@
-//! The request that an endpoint defines: its method, what is appended to the URL, and its body.
+//! The request that an endpoint defines: its method, additions to the URL, and its body.
 
 use crate::expression::event_subject::EventSubject;
 use crate::expression::value_expression::ValueBudget;

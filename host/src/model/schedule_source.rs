@@ -46,7 +46,7 @@ pub struct ScheduleSettings {
     /// captures one event for all of them.
     #[serde(default)]
     pub missed: MissedTimes,
-    /// How late a time may be used without counting as missed.
+    /// Time by which an event may be late without counting as missed.
     #[serde(default = "grace")]
     #[schema(value_type = String)]
     pub grace: TimeSpan,

@@ -18,7 +18,7 @@ pub struct SigningSecrets {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GracedSecret {
     pub secret: String,
-    /// When the time of grace ends.
+    /// End of the time of grace.
     pub until: Timestamp,
 }
 

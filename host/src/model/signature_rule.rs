@@ -35,7 +35,7 @@ pub enum SignatureEncoding {
     Base64,
 }
 
-/// How the bytes of the key are read from the secret.
+/// The way in which the bytes of the key are read from the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyForm {
@@ -70,7 +70,6 @@ pub struct HmacRule<'a> {
     /// The signed text, in the syntax of
     /// [`parse_template`](super::webhook_source::template::parse_template).
     pub signed: &'a str,
-    /// How the bytes of the key are read from the secret.
     pub key: KeyForm,
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// How a delivery is signed.
+/// A scheme by which deliveries are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, utoipa::ToSchema)]
 #[schema(as = Scheme, rename_all = "lowercase")]
 pub enum SignatureScheme {

@@ -173,12 +173,15 @@ impl SourceSettings {
 /// A stored source.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Source {
+    /// Id of the source.
     #[schema(value_type = String)]
     pub id: SourceId,
     #[serde(flatten)]
     pub settings: SourceSettings,
+    /// Creation time.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// Time of the last change.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }

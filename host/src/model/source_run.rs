@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 #[schema(as = Report)]
 pub struct RunReport {
-    /// When the last run ended, whether it succeeded or failed.
+    /// Time at which the last run ended, whether it succeeded or failed.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
-    /// When the last successful run began. All changes before that time are captured.
+    /// Time at which the last successful run began. All changes before that time are captured.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub complete_until: Option<Timestamp>,
     /// The number of rows that this run has read.
     pub rows: u64,
     /// The number of events that this run has captured.
     pub events: u64,
-    /// Why the last run failed, and what to do.
+    /// Failure of the last run, and the next step.
     pub error: Option<String>,
     /// Problems that do not stop the source but should be known.
     pub warnings: Vec<String>,

@@ -78,7 +78,7 @@ pub struct NatsStreamSettings {
     #[serde(default = "message_bytes")]
     pub max_bytes: u32,
     /// Mapping of a message to an event. If left out, a message is an event in the form of
-    /// `/api/v1/events`, or a CloudEvent.
+    /// `/api/v1/events`, or an event of CloudEvents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<MessageMapping>,
 }
@@ -105,7 +105,7 @@ pub struct AmqpQueueSettings {
     #[serde(default = "message_bytes")]
     pub max_bytes: u32,
     /// Mapping of a message to an event. If left out, a message is an event in the form of
-    /// `/api/v1/events`, or a CloudEvent.
+    /// `/api/v1/events`, or an event of CloudEvents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<MessageMapping>,
 }

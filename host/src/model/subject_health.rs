@@ -27,7 +27,7 @@ pub struct HealthMemory {
     /// The reason in a few words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How often the source sends.
+    /// The rhythm in which the source sends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rhythm: Option<SourceRhythm>,
 }

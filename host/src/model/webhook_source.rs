@@ -29,7 +29,7 @@ const MAX_RENAMES: usize = 500;
 /// Most networks that a source can be limited to.
 const MAX_NETWORKS: usize = 200;
 
-/// Where to find the parts of an event: JSON pointers (RFC 6901) into the body, or `header:NAME`. A
+/// Places of the parts of an event: JSON pointers (RFC 6901) into the body, or `header:NAME`. A
 /// place that is left out is the one that the scheme's senders use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -77,16 +77,16 @@ impl WebhookPlaces {
 pub struct WebhookSettings {
     /// The sender, which decides how requests are verified and read.
     pub scheme: SenderScheme,
-    /// How requests are signed, for the scheme `hmac`.
+    /// Signature of the requests, for the scheme `hmac`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hmac: Option<HmacSettings>,
     /// The login, for the schemes `basic` and `pipedrive`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<BasicSettings>,
-    /// Where to look for the secret, for the scheme `token`.
+    /// Place of the secret, for the scheme `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<WebhookTokenSettings>,
-    /// How to verify PayPal's signatures, for the scheme `paypal`.
+    /// Verification of PayPal's signatures, for the scheme `paypal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paypal: Option<PayPalSettings>,
     /// Networks that requests may come from, such as `192.0.2.0/24`. If empty, any. The scheme `ip`
@@ -103,7 +103,7 @@ pub struct WebhookSettings {
     #[serde(default = "tolerance")]
     #[schema(value_type = String)]
     pub tolerance: TimeSpan,
-    /// Where to find the parts of an event.
+    /// Places of the parts of an event.
     #[serde(default)]
     pub places: WebhookPlaces,
     /// How a repeated request is recognised: by `id`, `header:NAME` or `signature`, or not at all

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-/// Why an attempt failed, for operators and statistics.
+/// The cause of a failed attempt, for operators and statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {

@@ -56,12 +56,13 @@ const MAX_REPLY_HEADERS: usize = 1_000;
 /// Longest wait for a reply's body after its headers.
 pub const BODY_WAIT: Duration = Duration::from_secs(5);
 
-/// How long an unused connection stays open. Many servers close theirs after 60 s, so this is less.
+/// Time for which an unused connection stays open. Many servers close theirs after 60 s, so this is
+/// less.
 const IDLE: Duration = Duration::from_secs(50);
 
-/// How long an HTTP/2 connection with open requests may be silent before a PING is sent, and how
-/// long its answer may take. Without PINGs, every delivery on a connection that a firewall silently
-/// dropped fails until the system gives up its retransmissions after 15 minutes.
+/// Silence of an HTTP/2 connection with open requests after which a PING is sent, and longest wait
+/// for its answer. Without PINGs, every delivery on a connection that a firewall silently dropped
+/// fails until the system gives up its retransmissions after 15 minutes.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// The settings of a client.

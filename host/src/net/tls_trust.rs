@@ -17,7 +17,8 @@ use rustls::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Why certificates or a key cannot be used. The operator has to correct the file or the setting.
+/// The reason why certificates or a key cannot be used. The operator has to correct the file or the
+/// setting.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The further certificates are not PEM.

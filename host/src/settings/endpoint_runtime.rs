@@ -216,7 +216,7 @@ impl EndpointRuntime {
         self.timeout + LEASE_MARGIN
     }
 
-    /// Makes a delivery of an event to this endpoint. It is leased at once if it is due now and
+    /// Makes a delivery of an event to this endpoint. It is leased immediately if it is due now and
     /// there is room in memory.
     pub fn draft(
         &self,

@@ -128,7 +128,7 @@ pub struct EditTurn {
     _here: OwnedMutexGuard<()>,
 }
 
-/// Why the settings cannot be loaded or stored.
+/// The reason why the settings cannot be loaded or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The store cannot be read.

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Duration of the lease for running an event's modules.
 pub const PLANNING_HOLD: Duration = Duration::from_mins(2);
 
-/// Why an endpoint does not receive a notice.
+/// Reason in the trace of a notice that an endpoint does not receive.
 pub const NOTICE_REFUSAL: &str = "a notice about an endpoint does not go to that endpoint";
 
 /// Capacity of the cache of matches. Further kinds of events are matched each time.

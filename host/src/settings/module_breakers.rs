@@ -78,7 +78,7 @@ impl ModuleBreaker {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides about an event at once.
+    /// Decides about an event without waiting.
     pub fn admit(&self, now: Timestamp) -> BreakerVerdict<'_> {
         let admission = self.lock().state.admit(now);
         self.judge(admission)
@@ -293,7 +293,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(0);
 
-    /// A breaker that opens at the first fault and is tried at once.
+    /// Returns a breaker that opens at the first fault and is tried immediately.
     fn breaker(metrics: &ServerMetrics) -> ModuleBreaker {
         let limits = BreakerLimits { faults: 1, wait: Duration::ZERO };
         ModuleBreaker::new("m", 1, limits, metrics.find_module("m"))

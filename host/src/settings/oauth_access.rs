@@ -19,7 +19,7 @@ const UNSTATED_LIFE: Duration = Duration::from_hours(1);
 /// requested.
 const LONGEST_LIFE: Duration = Duration::from_hours(24);
 
-/// How an endpoint gets its tokens.
+/// The settings of an endpoint's token requests.
 #[derive(Debug)]
 pub struct OauthAccess {
     pub settings: OauthSettings,

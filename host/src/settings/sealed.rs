@@ -1,4 +1,4 @@
-//! How settings are stored: public values as JSON, private values encrypted beside it.
+//! The stored form of settings: public values as JSON, private values encrypted beside it.
 
 use crate::crypto::seal;
 use crate::crypto::seal::SecretSealer;
@@ -33,7 +33,7 @@ pub struct OpenedSettings<S> {
     pub locked: bool,
 }
 
-/// Why settings cannot be stored.
+/// The reason why settings cannot be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SealSettingsError {
     /// The settings cannot be written as JSON.

@@ -18,7 +18,7 @@ const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Allowed length of a secret without a known prefix, in characters.
 const TEXT_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
 
-/// Why a text cannot be a secret. The message never holds the text.
+/// The reason why a text cannot be a secret. The message never holds the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// A secret without a known prefix is too short or too long.

@@ -117,8 +117,8 @@ impl<'v> WantedVersion<'v> {
     }
 }
 
-/// Returns the approved capabilities of an upload. An upload that becomes active at once is refused
-/// under the same conditions as an activation.
+/// Returns the approved capabilities of an upload. An upload that becomes active immediately is
+/// refused under the same conditions as an activation.
 pub fn approve_upload(
     app: &AppState,
     name: &str,

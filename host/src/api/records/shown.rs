@@ -54,7 +54,7 @@ impl<'r> RecordKnowledge<'r> {
 /// A record with its parsed state.
 pub struct ShownRecord {
     pub fields: Map<String, Value>,
-    /// Its position in the list, if the list uses cursors.
+    /// Position of the record in the list, if the list uses cursors.
     pub position: Option<RecordPosition>,
 }
 

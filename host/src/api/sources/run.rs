@@ -48,7 +48,7 @@ pub struct RunView {
     rows: u64,
     /// Events captured in that run.
     events: u64,
-    /// Why the last run failed, and the next step.
+    /// Failure of the last run, and the next step.
     error: Option<String>,
     /// Warnings that do not stop the run.
     warnings: Vec<String>,

@@ -40,7 +40,7 @@ pub enum ServerFrame {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerMessage {
     pub subject: String,
-    /// Where an answer goes, such as the acknowledgement of a message from a stream.
+    /// Subject for an answer, such as the acknowledgement of a message from a stream.
     pub reply: Option<String>,
     /// The block of headers; empty without headers.
     pub head: Bytes,

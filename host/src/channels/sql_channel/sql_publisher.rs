@@ -43,7 +43,7 @@ pub struct CommittedRow {
     pub is_repeat: bool,
 }
 
-/// Why a write failed. Nothing was committed, as far as is known.
+/// The reason why a write failed. As far as is known, nothing was committed.
 #[derive(Debug)]
 pub struct WriteFailure {
     pub outcome: PublishOutcome,

@@ -1,4 +1,4 @@
-//! How a sender proves that a request is from it.
+//! The ways in which senders prove that a request is from them.
 
 use super::template::{self, TemplatePiece};
 use crate::model::fault::InputFault;
@@ -51,7 +51,7 @@ impl<'a> TokenPlace<'a> {
     }
 }
 
-/// How requests are signed, for the scheme `hmac`.
+/// Signature of the requests, for the scheme `hmac`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HmacSettings {
@@ -84,7 +84,7 @@ pub struct HmacSettings {
     #[serde(default = "signed")]
     #[schema(example = "{timestamp}.{body}")]
     pub signed: String,
-    /// How the bytes of the key are read from the secret.
+    /// The way in which the bytes of the key are read from the secret.
     #[serde(default)]
     pub key: KeyForm,
 }
@@ -174,8 +174,7 @@ impl BasicSettings {
     }
 }
 
-/// Where to look for the secret, for the scheme `token`: in exactly one of `header`, `query` and
-/// `body`.
+/// Place of the secret, for the scheme `token`: exactly one of `header`, `query` and `body`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookTokenSettings {
@@ -231,7 +230,7 @@ impl WebhookTokenSettings {
     }
 }
 
-/// How to verify PayPal's signatures.
+/// Settings for verifying PayPal's signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PayPalSettings {

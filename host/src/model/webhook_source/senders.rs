@@ -27,7 +27,7 @@ pub struct WebhookSender {
     pub name: &'static str,
     /// The sender's name and features, for descriptions.
     pub title: &'static str,
-    /// How requests are verified.
+    /// The verification of requests.
     pub proof: SenderProof,
     /// Whether the events have the names of a CRM's catalogue. Otherwise their types begin with the
     /// scheme's name.
@@ -40,7 +40,7 @@ pub struct WebhookSender {
     /// The sender's id of the event or the delivery. Several pointers with spaces between them form
     /// one id.
     pub id: &'static [&'static str],
-    /// When the event happened.
+    /// The time of the event.
     pub occurred_at: &'static [&'static str],
     /// The id of the record that the event is about.
     pub resource_id: &'static [&'static str],

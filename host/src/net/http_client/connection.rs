@@ -26,9 +26,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tower_service::Service;
 
-/// How often another idle connection is closed while there is no free place.
+/// Interval at which another idle connection is closed while no place is free.
 const PRESS: Duration = Duration::from_millis(50);
-/// How long a connection must have been idle before it may be closed for another one.
+/// Idle time after which a connection may be closed for another one.
 const AT_REST: Duration = Duration::from_millis(100);
 
 type TlsOrPlainStream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
@@ -37,7 +37,8 @@ type TlsOrPlainStream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
 #[derive(Debug)]
 struct ConnectionProgress {
     born: Instant,
-    /// How often writing began after reading. Over HTTP/1 this is the number of requests.
+    /// Number of times that writing began after reading. Over HTTP/1 this is the number of
+    /// requests.
     turns: AtomicU64,
     /// Whether the last traffic was a write. Over HTTP/1 this means that no byte of an answer has
     /// arrived yet.

@@ -24,12 +24,12 @@ use tower_service::Service;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time without traffic after which the system probes whether the other side still exists.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long sent data may stay unacknowledged before the system closes the connection. Linux's
-/// default is about 15 minutes (`tcp_retries2`).
+/// Longest time for which sent data may stay unacknowledged before the system closes the
+/// connection. Linux's default is about 15 minutes (`tcp_retries2`).
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// The host only has addresses that deliveries must not go to.

@@ -37,7 +37,7 @@ const KEPT_FOR: Duration = Duration::from_mins(5);
 /// Longest time that a missing name is cached. It is short, because somebody may be adding the
 /// name.
 const MISSING_FOR: Duration = Duration::from_secs(10);
-/// How often the system's files are checked for changes.
+/// Interval at which the system's files are checked for changes.
 const LOOK: Duration = Duration::from_secs(5);
 /// The files that configure the resolution of names.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];

@@ -132,7 +132,7 @@ impl SignedContent {
     }
 }
 
-/// How the received body differs from the one that was signed.
+/// The difference between the received body and the one that was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyChange {
     /// A line break was added.
@@ -146,7 +146,7 @@ pub enum BodyChange {
         "the body in its compact form: the received body was parsed and written again; verify the raw bytes, before any JSON parser"
     )]
     Reserialised,
-    /// Its line ends were converted.
+    /// The line ends were converted.
     #[error("the body with LF line ends, which were converted to CRLF")]
     LineEnds,
     /// A byte order mark was added.

@@ -22,7 +22,7 @@ pub struct SignedSubject<'a> {
 
 /// A variation that matches.
 pub struct SearchMatch {
-    /// How the variation differs from the scheme's rule.
+    /// The differences from the scheme's rule.
     pub problems: Vec<SignatureProblem>,
     /// Whether the previous secret matched.
     pub previous: bool,

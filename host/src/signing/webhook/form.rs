@@ -4,7 +4,7 @@
 /// of compressed body could hold half a million fields.
 const MAX_FIELDS: usize = 1_000;
 
-/// Why a form cannot be read.
+/// The reason why a form cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FormError {
     #[error("the form has more than {MAX_FIELDS} fields; send fewer")]

@@ -36,7 +36,7 @@ pub struct PreparedRule {
     key: KeyForm,
 }
 
-/// Where the request states its signed time.
+/// The place of the signed time in a request.
 enum TimePlace {
     Header(String),
     Part(String),

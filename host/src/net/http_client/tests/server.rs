@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// What a receiver does with each request.
+/// The reaction of a receiver to each request.
 #[derive(Debug, Clone, Copy)]
 pub enum Script {
     /// Answers with this text and keeps the connection open.
