@@ -18,17 +18,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Period of the check for other nodes' changes that this node was not notified of, and of the
+/// Interval of the check for other nodes' changes that this node was not notified of, and of the
 /// write of audited calls.
 const WATCH: Duration = Duration::from_secs(1);
-/// Period of the check which indexes of record fields the modules need.
+/// Interval at which the indexes of record fields are matched with the modules' needs.
 const INDEX: Duration = Duration::from_secs(5);
-/// Period of the deletion of expired keys and other short-lived rows.
+/// Interval of the deletion of expired keys and other short-lived rows.
 const FORGET: Duration = Duration::from_mins(10);
 
 /// Data newer than this is never pruned for `retention.max_size`.
 const NEWEST: Duration = Duration::from_hours(1);
-/// Period of a pass over all payloads, including those that an earlier pass had to keep.
+/// Interval of a pass over all payloads, including those that an earlier pass had to keep.
 const EVERYTHING: Duration = Duration::from_hours(24);
 
 /// The data that housekeeping works on.
@@ -46,7 +46,7 @@ pub struct MaintenanceContext {
     pub pruned: Mutex<PrunedSoFar>,
 }
 
-/// The last pruned event. Earlier payloads are skipped until the next full pass.
+/// The event up to which payloads are pruned. They are skipped until the next full pass.
 #[derive(Debug, Default)]
 pub struct PrunedSoFar {
     to: Option<EventId>,
@@ -124,8 +124,8 @@ impl MaintenanceContext {
         Ok(self.journal.watch_processes().await?)
     }
 
-    /// Returns the period of pruning: ten minutes, or less if anything is kept for less than an
-    /// hour.
+    /// Returns the interval of pruning: a sixth of the shortest retention, from a second to ten
+    /// minutes.
     fn pruning_period(&self) -> Duration {
         let keep = &self.retention;
         let kinds = [
@@ -201,7 +201,7 @@ impl MaintenanceContext {
         if now.since(so_far.all_at) >= again { (None, now) } else { (so_far.to, so_far.all_at) }
     }
 
-    /// Deletes expired rows that need no retention setting.
+    /// Deletes expired keys, module state and audited calls, and cleans up after deleted objects.
     async fn forget_expired(&self) -> Result<(), live::SettingsError> {
         let now = self.journal.clock().now();
         let keys = self.journal.forget_capture_keys().await?;
@@ -221,7 +221,7 @@ impl MaintenanceContext {
             sources,
             "deleted expired deduplication keys, module state, record fields, audited calls and deleted sources, and cancelled deliveries of deleted endpoints"
         );
-        // A revoked token that has expired is refused anyway.
+        // An expired token is refused anyway, so its revocation is not needed.
         let revoked: Vec<StoredObject<IgnoredAny>> =
             self.journal.list_objects(ObjectKind::RevokedGrant).await?;
         let over = revoked.iter().filter(|object| object.created_at.after(LIFETIME) < now);
