@@ -155,7 +155,7 @@ fn draw_head(causes: &[DeathCause]) -> Markup {
                 }
             }
             p class="lead s" {
-                @if letters == 0 { "Everything that was due has arrived or is still being tried. What no retry can mend appears here." }
+                @if letters == 0 { "Every due delivery has arrived or is still being tried. Deliveries that no retry can fix appear here." }
                 @else {
                     "These are not retried automatically. Mend the cause, then replay them."
                 }

@@ -8,8 +8,8 @@ use crate::admin::deliveries::status_sign;
 use crate::admin::module_address;
 use crate::admin::signs::StateSign;
 use crate::admin::texts::{
-    draw_age, draw_clock, draw_code, draw_due, draw_id, draw_prose, draw_time, indent_json, tell_millis,
-    tell_number,
+    draw_age, draw_clock, draw_code, draw_due, draw_id, draw_prose, draw_time, indent_json,
+    tell_millis, tell_number,
 };
 use crate::api::deliveries::AttemptView;
 use crate::api::events::EventView;

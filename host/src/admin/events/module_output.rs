@@ -161,7 +161,10 @@ mod tests {
         ]));
         let input = |n| find_input(&steps, n, &captured).cloned();
         assert_eq!(input(0), Some(captured.clone()));
-        assert_eq!([input(1), input(2)], [Some(json!({"total": "2"})), Some(json!({"total": "2"}))]);
+        assert_eq!(
+            [input(1), input(2)],
+            [Some(json!({"total": "2"})), Some(json!({"total": "2"}))]
+        );
         let drawn = draw_output(&steps, 2, &captured).into_string();
         assert!(drawn.contains("&quot;2&quot;") && drawn.contains("&quot;3&quot;"), "{drawn}");
         let drawn = draw_output(&steps, 1, &captured).into_string();
