@@ -1,8 +1,8 @@
 //! Statements for the settings that operators make.
 
 statements! {
-    TOPOLOGY_VERSION = "SELECT version AS value FROM snapshot";
-    GROW_TOPOLOGY = "UPDATE snapshot SET version = version + 1";
+    TOPOLOGY_VERSION = "SELECT version AS value FROM topology";
+    GROW_TOPOLOGY = "UPDATE topology SET version = version + 1";
     SELECT_OBJECTS = "SELECT id, name, body, sealed, created_at, updated_at FROM object \
         WHERE kind = $1 ORDER BY name";
     UPSERT_OBJECT = "INSERT INTO object (kind, id, name, body, sealed, created_at, updated_at) \
