@@ -8,7 +8,7 @@ use crate::admin::layout::draw_form_key;
 use crate::admin::signs::StateSign;
 use crate::admin::texts::{tell_count, tell_number};
 use crate::api::body::JsonInput;
-use crate::api::dead_letters::{StopRequest, stop_replays};
+use crate::api::dead_letters::bulk_replay::{StopRequest, stop_replays};
 use crate::store::DeathCause;
 use axum::Json;
 use maud::{Markup, html};

@@ -7,10 +7,8 @@ use crate::admin::forms::FormFields;
 use crate::admin::layout::draw_form_key;
 use crate::admin::texts::{encode_query, tell_count, tell_number};
 use crate::api::body::JsonInput;
-use crate::api::dead_letters::{
-    DeadLetterKind, DeadLetterQuery, ReplayFilter, ReplayNeeds, ReplayRequest, check_needs,
-    replay_dead_letters,
-};
+use crate::api::dead_letters::bulk_replay::{ReplayFilter, ReplayRequest, replay_dead_letters};
+use crate::api::dead_letters::{DeadLetterKind, DeadLetterQuery, ReplayNeeds, check_needs};
 use crate::api::problem::ApiProblem;
 use crate::settings::SettingsSnapshot;
 use crate::store::LetterCount;
