@@ -22,12 +22,14 @@ mod email_settings;
 mod event_digest;
 mod event_value;
 mod file_channel;
+mod line_form;
 mod mqtt_channel;
 pub mod nats_channel;
 pub mod pipe;
 mod place_template;
 pub mod publish;
 mod queue_publisher;
+mod s3_channel;
 mod session;
 pub mod setting_secret;
 mod slack_channel;
@@ -40,7 +42,7 @@ pub use channel_kind::{EndpointChannel, RegisteredChannel};
 pub use delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
 
 /// All kinds, in the order in which they are listed.
-pub static CHANNELS: [RegisteredChannel; 11] = [
+pub static CHANNELS: [RegisteredChannel; 12] = [
     RegisteredChannel::of::<webhook_channel::WebhookChannel>(),
     RegisteredChannel::of::<api_channel::ApiChannel>(),
     RegisteredChannel::of::<slack_channel::SlackChannel>(),
@@ -51,6 +53,7 @@ pub static CHANNELS: [RegisteredChannel; 11] = [
     RegisteredChannel::of::<file_channel::FileChannel>(),
     RegisteredChannel::of::<mqtt_channel::MqttChannel>(),
     RegisteredChannel::of::<nats_channel::NatsChannel>(),
+    RegisteredChannel::of::<s3_channel::S3Channel>(),
     RegisteredChannel::of::<sql_channel::SqlChannel>(),
 ];
 

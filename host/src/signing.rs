@@ -24,6 +24,7 @@
 //!
 //! The table in code, with its sources, is [`signature_rule`](crate::model::signature_rule).
 
+pub mod aws_signature;
 pub mod key;
 pub mod secret;
 pub mod usable_secret;

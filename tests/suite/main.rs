@@ -47,6 +47,7 @@ mod module_logs;
 mod modules;
 mod nodes;
 mod oauth;
+mod objects;
 mod operations;
 mod outage;
 mod own_tables;

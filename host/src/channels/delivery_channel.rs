@@ -38,6 +38,8 @@ pub struct ChannelCall<'a> {
     pub number: i32,
     /// Time at which the attempt began.
     pub at: Timestamp,
+    /// The time of day that signatures carry.
+    pub signed_at: Timestamp,
     /// Longest time for the whole attempt.
     pub timeout: Duration,
     /// Completes when the delivery must not begin any more. Drop it when the delivery begins.
@@ -76,7 +78,7 @@ pub enum ChannelOutcome {
 }
 
 /// The result of an attempt, and what its record shows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChannelReply {
     /// The outcome for the delivery.
     pub outcome: ChannelOutcome,

@@ -5,12 +5,11 @@
 //! when it is finished; see [`segment`].
 
 mod appender;
-mod line;
 mod segment;
 
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
-use super::event_value::EventPlace;
+use super::line_form::{CsvColumn, LineForm, LineFormat, check_columns};
 use super::publish::{AttemptTime, PublishOutcome, make_publish_attempt};
 use crate::config::ChannelsSection;
 use crate::model::endpoint::EndpointSettings;
@@ -20,14 +19,11 @@ use crate::net::http_url::read_url;
 use crate::time::span::TimeSpan;
 use appender::{FileAppender, FileRules};
 use futures_util::future::BoxFuture;
-use line::LineForm;
 use serde::Deserialize;
 use std::path::{Component, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Most columns of a CSV file.
-const MAX_COLUMNS: usize = 200;
 /// Default longest time for which a file grows.
 const AGE: Duration = Duration::from_mins(5);
 /// Highest setting for the time for which a file grows.
@@ -39,30 +35,6 @@ const BYTES: u64 = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct FileChannel;
 
-/// The format of the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileFormat {
-    /// The body of each delivery as JSON on one line.
-    #[default]
-    Ndjson,
-    /// Comma-separated values (RFC 4180).
-    Csv,
-}
-
-/// A column of a CSV file.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CsvColumn {
-    /// The column's name, written in the first line of each file.
-    #[schema(min_length = 1, max_length = 255)]
-    name: String,
-    /// The value of the column: `type`, `source`, `resource`, `id`, `time`, `event_id`, `data` or
-    /// `data.FIELD`.
-    #[schema(max_length = 255)]
-    value: String,
-}
-
 /// The settings of an endpoint of kind `file`, beside its `url`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +42,7 @@ pub struct FileSettings {
     /// The format of the files: `ndjson` or `csv`.
     #[serde(default)]
     #[schema(value_type = String, default = "ndjson")]
-    format: FileFormat,
+    format: LineFormat,
     /// The beginning of the files' names. The id of the first delivery in the file follows.
     #[serde(default = "file_name")]
     #[schema(default = "events", max_length = 64)]
@@ -139,16 +111,7 @@ impl ChannelKind for FileChannel {
         if !(Duration::from_secs(1)..=MAX_AGE).contains(&settings.max_age.get()) {
             faults.push(InputFault::new("max_age", "from 1s to 24h"));
         }
-        let is_csv = settings.format == FileFormat::Csv;
-        if is_csv == settings.columns.is_empty() || settings.columns.len() > MAX_COLUMNS {
-            let message =
-                format!("a CSV file has 1 to {MAX_COLUMNS} columns; other formats have none");
-            faults.push(InputFault::new("columns", message));
-        }
-        for (n, column) in settings.columns.iter().enumerate() {
-            let why = EventPlace::parse(&column.value).err();
-            faults.extend(why.map(|why| InputFault::new(format!("columns[{n}].value"), why)));
-        }
+        faults.extend(check_columns(settings.format, &settings.columns));
         faults
     }
 
@@ -165,17 +128,8 @@ impl ChannelKind for FileChannel {
                 folder.display()
             ));
         }
-        let form = match settings.format {
-            FileFormat::Ndjson => LineForm::Ndjson,
-            FileFormat::Csv => {
-                let columns = settings.columns.into_iter();
-                let read =
-                    columns.map(|column| Ok((column.name, EventPlace::parse(&column.value)?)));
-                let columns = read.collect::<Result<_, String>>()?;
-                LineForm::Csv { columns, keep_formulas: settings.keep_formulas }
-            }
-        };
-        let FileSettings { name, max_bytes, max_age, .. } = settings;
+        let FileSettings { format, name, columns, keep_formulas, max_bytes, max_age } = settings;
+        let form = LineForm::read(format, columns, keep_formulas)?;
         let rules = FileRules { folder, permitted, name, form, max_bytes, max_age: max_age.get() };
         let publisher = FilePublisher { rules: Arc::new(rules), appender: OnceLock::new() };
         Ok(EndpointChannel::Other(Arc::new(publisher)))
@@ -232,10 +186,7 @@ impl DeliveryChannel for FilePublisher {
         body: Option<RenderedBody>,
     ) -> Result<RenderedBody, String> {
         let line = self.rules.form.render(message, body.as_ref())?;
-        let content_type = match &self.rules.form {
-            LineForm::Ndjson => "application/x-ndjson",
-            LineForm::Csv { .. } => "text/csv",
-        };
+        let content_type = self.rules.form.content_type();
         Ok(RenderedBody { body: line, content_type: content_type.into(), headers: Vec::new() })
     }
 }

@@ -38,6 +38,10 @@ enum PlaceValue {
     Source,
     Resource,
     RecordId,
+    /// The day on which the event happened, in UTC.
+    Date,
+    /// The hour of that day, `00` to `23`.
+    Hour,
 }
 
 impl PlaceValue {
@@ -47,6 +51,8 @@ impl PlaceValue {
             "source" => Some(Self::Source),
             "resource" => Some(Self::Resource),
             "id" => Some(Self::RecordId),
+            "date" => Some(Self::Date),
+            "hour" => Some(Self::Hour),
             _ => None,
         }
     }
@@ -57,6 +63,8 @@ impl PlaceValue {
             Self::Source => (Some(message.source), ONE_PART),
             Self::Resource => (message.resource, ONE_PART),
             Self::RecordId => (message.resource_id, ONE_PART),
+            Self::Date => (message.timestamp.get(..10), ONE_PART),
+            Self::Hour => (message.timestamp.get(11..13), ONE_PART),
         };
         let value = value.filter(|value| !value.is_empty()).unwrap_or(ABSENT);
         place.extend(utf8_percent_encode(value, kept));
@@ -75,7 +83,7 @@ impl PlaceTemplate {
             push_literal(&mut parts, literal)?;
             let (name, after) = after.split_once('}').ok_or("a `{` is not closed")?;
             let value = PlaceValue::named(name).ok_or_else(|| {
-                format!("`{{{name}}}` is not a placeholder; the placeholders are {{type}}, {{source}}, {{resource}} and {{id}}")
+                format!("`{{{name}}}` is not a placeholder; the placeholders are {{type}}, {{source}}, {{resource}}, {{id}}, {{date}} and {{hour}}")
             })?;
             parts.push(PlacePart::Value(value));
             rest = after;
@@ -126,6 +134,7 @@ mod tests {
             source: "my crm",
             resource: Some("invoice"),
             resource_id: Some("a.b/*>#+ %ü"),
+            timestamp: "2026-03-01T09:30:00.123Z",
             ..EnvelopeMessage::default()
         }
     }
@@ -139,6 +148,7 @@ mod tests {
         assert_eq!(place("crm.{type}").unwrap(), "crm.invoice.paid");
         assert_eq!(place("{source}/{resource}").unwrap(), "my%20crm/invoice");
         assert_eq!(place("x.{id}").unwrap(), "x.a%2Eb%2F%2A%3E%23%2B%20%25%C3%BC");
+        assert_eq!(place("{date}/{hour}").unwrap(), "2026-03-01/09");
         assert_eq!(place("plain").unwrap(), "plain");
         let without = EnvelopeMessage { resource_id: None, ..message() };
         assert_eq!(PlaceTemplate::parse("x.{id}").unwrap().render(&without).unwrap(), "x.-");

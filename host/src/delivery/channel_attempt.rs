@@ -48,6 +48,7 @@ pub async fn make_channel_attempt(
                 body,
                 number: parcel.number,
                 at,
+                signed_at: parcel.signed_at,
                 timeout: target.timeout,
                 withdrawn,
             };

@@ -32,6 +32,14 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// Returns this time in the basic form of ISO 8601, in UTC and whole seconds:
+    /// `20260301T093000Z`.
+    pub fn basic_text(self) -> String {
+        let text = self.to_string();
+        let seconds = text.split('.').next().unwrap_or_default();
+        seconds.chars().filter(|c| !"-:".contains(*c)).chain(['Z']).collect()
+    }
+
     /// Returns this time plus `span`. An overflow returns the last possible time.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
@@ -168,6 +176,7 @@ mod tests {
         let time = Timestamp::parse("2026-03-01T10:30:00.123456+01:00").unwrap();
         assert_eq!(time.to_string(), "2026-03-01T09:30:00.123Z");
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(time.basic_text(), "20260301T093000Z");
         assert!(Timestamp::parse("yesterday").is_err());
     }
 

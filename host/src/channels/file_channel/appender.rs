@@ -1,8 +1,8 @@
 //! The one task that writes the files of an endpoint. Lines that arrive while it waits for the disk
 //! share the next wait.
 
-use super::line::LineForm;
 use super::segment::{FileSegment, finish_left_files};
+use crate::channels::line_form::LineForm;
 use crate::channels::publish::{PublishError, PublishOutcome};
 use crate::net::error_class::ErrorClass;
 use std::io;

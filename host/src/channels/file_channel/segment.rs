@@ -4,7 +4,7 @@
 //! the folder see only complete files. A file that a killed process left is cut after its last
 //! complete line and finished.
 
-use super::line::LineForm;
+use crate::channels::line_form::LineForm;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};

@@ -1,8 +1,37 @@
-//! Writes a delivery as one line of a file.
+//! Writes deliveries as lines of NDJSON or CSV: what the kinds `file` and `s3` share.
 
-use crate::channels::event_value::{EventPlace, EventValue};
+use super::event_value::{EventPlace, EventValue};
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
+use crate::model::fault::InputFault;
+use serde::Deserialize;
 use serde_json::value::RawValue;
+
+/// Most columns of a CSV file.
+const MAX_COLUMNS: usize = 200;
+
+/// The format of the lines, as in the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineFormat {
+    /// The body of each delivery as JSON on one line.
+    #[default]
+    Ndjson,
+    /// Comma-separated values (RFC 4180).
+    Csv,
+}
+
+/// A column of a CSV file.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CsvColumn {
+    /// The column's name, written in the first line of each file.
+    #[schema(min_length = 1, max_length = 255)]
+    name: String,
+    /// The value of the column: `type`, `source`, `resource`, `id`, `time`, `event_id`, `data` or
+    /// `data.FIELD`.
+    #[schema(max_length = 255)]
+    value: String,
+}
 
 /// The format of a file's lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +49,44 @@ pub enum LineForm {
 /// The first column of every CSV file, by which a reader recognises a repeat.
 const DELIVERY_ID: &str = "delivery_id";
 
+/// Returns the faults of the columns of a format.
+pub fn check_columns(format: LineFormat, columns: &[CsvColumn]) -> Vec<InputFault> {
+    let mut faults = Vec::new();
+    let is_csv = format == LineFormat::Csv;
+    if is_csv == columns.is_empty() || columns.len() > MAX_COLUMNS {
+        let message = format!("a CSV file has 1 to {MAX_COLUMNS} columns; other formats have none");
+        faults.push(InputFault::new("columns", message));
+    }
+    for (n, column) in columns.iter().enumerate() {
+        let why = EventPlace::parse(&column.value).err();
+        faults.extend(why.map(|why| InputFault::new(format!("columns[{n}].value"), why)));
+    }
+    faults
+}
+
 impl LineForm {
+    /// Reads a form from settings. The error says which column cannot be read.
+    pub fn read(
+        format: LineFormat,
+        columns: Vec<CsvColumn>,
+        keep_formulas: bool,
+    ) -> Result<Self, String> {
+        if format == LineFormat::Ndjson {
+            return Ok(Self::Ndjson);
+        }
+        let read = |column: CsvColumn| Ok((column.name, EventPlace::parse(&column.value)?));
+        let columns = columns.into_iter().map(read).collect::<Result<_, String>>()?;
+        Ok(Self::Csv { columns, keep_formulas })
+    }
+
+    /// Returns the content type of the files.
+    pub const fn content_type(&self) -> &'static str {
+        match self {
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv { .. } => "text/csv",
+        }
+    }
+
     /// Returns the extension of the files.
     pub const fn extension(&self) -> &'static str {
         match self {
