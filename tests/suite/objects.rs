@@ -15,7 +15,7 @@ use waybill_tests::server::ADMIN_TOKEN;
 use waybill_tests::world::{binary, text};
 
 use crate::libraries::{Language, program};
-use crate::support::{invoice, merged, problem};
+use crate::support::{endpoint_with, invoice, merged, problem};
 
 /// The bucket that the server of `tests/libraries` has.
 const BUCKET: &str = "crm-events";
@@ -279,6 +279,32 @@ async fn settings_are_refused_with_their_places() {
     let answer = world.client().post("/api/v1/endpoints", &endpoint).await.unwrap();
     let places: Vec<String> = problem(&answer, 422).into_iter().map(|(place, _)| place).collect();
     assert_eq!(places, ["settings.bucket"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_is_signed_for_a_service_of_amazon() {
+    let Some(server) = ObjectServer::start().await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    let url = format!("{}/{BUCKET}/last.json", server.url());
+    let session = &server.told["session"];
+    let auth = json!({"kind": "aws_sigv4", "access_key": session["access_key"],
+        "secret_key": session["secret_key"], "token": session["token"],
+        "region": "us-east-1", "service": "s3"});
+    let hook = json!({"method": "PUT", "auth": auth, "headers": {"X-Team": "crm"},
+        "retry": {"schedule": []}});
+    let made = world.endpoint(&endpoint_with("hook", &url, &hook)).await;
+    for secret in ["access_key", "secret_key", "token"] {
+        assert_eq!(made["auth"][secret], "***", "{made}");
+    }
+    capture(&world, 0..1).await;
+    let delivered = newest(&world, "delivered").await;
+    assert!(!delivered.to_string().contains(&text(session, "secret_key")), "{delivered}");
+    assert_eq!(server.read_ids().await, [text(&delivered, "id")]);
+    let wrong = json!({"auth": merged(auth, &json!({"secret_key": "wrong"}))});
+    world.client().patch("/api/v1/endpoints/hook", &wrong).await.unwrap();
+    capture(&world, 1..2).await;
+    let dead = newest(&world, "dead").await;
+    assert_eq!(dead["attempts"][0]["status"], 403, "{dead:#}");
 }
 
 /// Applies a file of `examples/destinations` as it is written.

@@ -1,5 +1,5 @@
-//! Sends requests to endpoints that need a token from a token server, or TLS settings of their own.
-//! No request is sent without its token.
+//! Sends requests to endpoints that need a token from a token server, a signature of Amazon Web
+//! Services, or TLS settings of their own. No request is sent without its token or signature.
 
 use super::token_request::TokenAsk;
 use super::token_source::{ObtainedToken, obtain_token};
@@ -8,6 +8,7 @@ use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendEr
 use crate::settings::endpoint_access::EndpointAccess;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::oauth_access::OauthAccess;
+use crate::signing::aws_signature::{AwsSigner, UnsignedRequest};
 use crate::time::timestamp::Timestamp;
 use http::{StatusCode, header};
 use std::future::pending;
@@ -35,11 +36,17 @@ pub async fn send_authorized(
     client: &DeliveryClient,
     target: &EndpointRuntime,
     access: &EndpointAccess,
-    request: ClientRequest,
+    mut request: ClientRequest,
     timeout: Duration,
     wall: Timestamp,
     withdrawn: impl Future<Output = ()>,
 ) -> Option<AuthorizedReply> {
+    if let Some(Err(why)) =
+        access.aws_signer.as_ref().map(|aws| sign_request(aws, &mut request, wall))
+    {
+        let detail = format!("the request cannot be signed: {why}");
+        return Some(AuthorizedReply::failed(ErrorClass::Auth, detail, Duration::ZERO));
+    }
     let clients =
         access.delivery_client(client).and_then(|own| Ok((own, access.token_client(client)?)));
     let (own, token_client) = match clients {
@@ -63,6 +70,15 @@ pub async fn send_authorized(
         Err(error) => error.duration = started.elapsed(),
     }
     Some(reply)
+}
+
+fn sign_request(
+    signer: &AwsSigner,
+    request: &mut ClientRequest,
+    wall: Timestamp,
+) -> Result<(), header::InvalidHeaderValue> {
+    let ClientRequest { method, uri, body, headers, .. } = request;
+    signer.sign(UnsignedRequest { method, uri, body }, wall, headers)
 }
 
 struct TokenSender<'a> {

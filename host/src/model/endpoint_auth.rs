@@ -38,6 +38,25 @@ pub enum EndpointAuth {
     Oauth2(Box<OauthSettings>),
     /// A client certificate that is shown in the TLS handshake.
     Mtls(ClientCertificate),
+    /// A signature of Amazon Web Services (Signature Version 4).
+    AwsSigv4(AwsKeys),
+}
+
+/// The keys of an account of Amazon Web Services, and what its signatures are for.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AwsKeys {
+    /// The id of the access key. Never shown.
+    pub access_key: String,
+    /// The secret access key. Never shown.
+    pub secret_key: String,
+    /// The session token of temporary credentials. Never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The region of the service, such as `eu-central-1`.
+    pub region: String,
+    /// The name of the service in signatures, such as `execute-api`, `lambda`, `sqs` or `events`.
+    pub service: String,
 }
 
 /// The place of an API key in a request.
@@ -71,6 +90,31 @@ impl fmt::Debug for EndpointAuth {
     }
 }
 
+impl fmt::Debug for AwsKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AwsKeys(hidden)")
+    }
+}
+
+impl AwsKeys {
+    fn check(&self) -> Vec<InputFault> {
+        let is_name = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        let is_odd = |text: &str| text.is_empty() || http::HeaderValue::from_str(text).is_err();
+        let token = self.token.as_deref().unwrap_or("none");
+        let checks = [
+            ("region", is_name(&self.region), "a name such as `eu-central-1`"),
+            ("service", is_name(&self.service), "a name such as `execute-api`"),
+            ("access_key", !is_odd(&self.access_key), "visible characters"),
+            ("secret_key", !self.secret_key.is_empty(), "is empty"),
+            ("token", !is_odd(token), "visible characters"),
+        ];
+        let failed = checks.into_iter().filter(|(_, holds, _)| !holds);
+        failed.map(|(path, _, why)| InputFault::new(path, why)).collect()
+    }
+}
+
 impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientCertificate(hidden)")
@@ -89,6 +133,7 @@ impl EndpointAuth {
             Self::ApiKey { .. } => "api_key",
             Self::Oauth2(_) => "oauth2",
             Self::Mtls(_) => "mtls",
+            Self::AwsSigv4(_) => "aws_sigv4",
         }
     }
 
@@ -115,6 +160,7 @@ impl EndpointAuth {
             }
             Self::Oauth2(settings) => faults.extend(settings.check()),
             Self::Mtls(_) => {}
+            Self::AwsSigv4(keys) => faults.extend(keys.check()),
         }
         for (place, secret) in self.clone().secrets_mut() {
             if secret.len() > MAX_SECRET {
@@ -136,14 +182,17 @@ impl EndpointAuth {
             Self::ApiKey { place: KeyPlace::Header, name, value } => {
                 Some((name.clone(), value.clone()))
             }
-            Self::ApiKey { place: KeyPlace::Query, .. } | Self::Oauth2(_) | Self::Mtls(_) => None,
+            Self::ApiKey { place: KeyPlace::Query, .. }
+            | Self::Oauth2(_)
+            | Self::Mtls(_)
+            | Self::AwsSigv4(_) => None,
         }
     }
 
     /// Returns the name of the header that authentication sets, in lower case.
     pub fn header_name(&self) -> Option<String> {
         match self {
-            Self::Oauth2(_) => Some("authorization".to_owned()),
+            Self::Oauth2(_) | Self::AwsSigv4(_) => Some("authorization".to_owned()),
             Self::Basic { .. } | Self::Bearer { .. } | Self::ApiKey { .. } | Self::Mtls(_) => {
                 self.fixed_header().map(|(name, _)| name.to_ascii_lowercase())
             }
@@ -154,7 +203,11 @@ impl EndpointAuth {
     pub fn extra(&self) -> Option<&BTreeMap<String, String>> {
         match self {
             Self::Oauth2(oauth) => Some(&oauth.extra),
-            Self::Basic { .. } | Self::Bearer { .. } | Self::ApiKey { .. } | Self::Mtls(_) => None,
+            Self::Basic { .. }
+            | Self::Bearer { .. }
+            | Self::ApiKey { .. }
+            | Self::Mtls(_)
+            | Self::AwsSigv4(_) => None,
         }
     }
 
@@ -178,13 +231,18 @@ impl EndpointAuth {
             Self::ApiKey { value, .. } => vec![("value".to_owned(), value)],
             Self::Oauth2(settings) => settings.secrets_mut(),
             Self::Mtls(certificate) => vec![("key".to_owned(), &mut certificate.key)],
+            Self::AwsSigv4(AwsKeys { access_key, secret_key, token, .. }) => {
+                let keys = [("access_key", access_key), ("secret_key", secret_key)];
+                let keys = keys.into_iter().chain(token.as_mut().map(|token| ("token", token)));
+                keys.map(|(place, secret)| (place.to_owned(), secret)).collect()
+            }
         }
     }
 }
 
 /// The places of all secrets in an endpoint's `auth` and `tls`, except those in `/auth/extra`, as
 /// JSON pointers into its settings.
-pub const SECRET_PLACES: [&str; 9] = [
+pub const SECRET_PLACES: [&str; 11] = [
     "/auth/username",
     "/auth/password",
     "/auth/token",
@@ -193,6 +251,8 @@ pub const SECRET_PLACES: [&str; 9] = [
     "/auth/private_key",
     "/auth/refresh_token",
     "/auth/key",
+    "/auth/access_key",
+    "/auth/secret_key",
     "/tls/key",
 ];
 
@@ -231,6 +291,8 @@ mod tests {
             json!({"kind": "oauth2", "token_url": "https://t.example/t", "client_id": "c",
                    "client_secret": "s", "private_key": "k", "refresh_token": "r"}),
             json!({"kind": "mtls", "certificate": "c", "key": "k"}),
+            json!({"kind": "aws_sigv4", "access_key": "a", "secret_key": "s", "token": "t",
+                   "region": "r", "service": "sqs"}),
         ] {
             let mut auth = auth(settings);
             assert!(!format!("{auth:?}").contains('"'));

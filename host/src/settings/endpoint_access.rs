@@ -1,12 +1,13 @@
 //! Credentials of an endpoint's requests, except headers with constant values.
 
 use crate::model::endpoint::EndpointSettings;
-use crate::model::endpoint_auth::{EndpointAuth, KeyPlace};
+use crate::model::endpoint_auth::{AwsKeys, EndpointAuth, KeyPlace};
 use crate::model::path_template::encode_component;
 use crate::model::private_values::url_origin;
 use crate::net::http_client::DeliveryClient;
 use crate::net::tls_profile::TlsProfile;
 use crate::settings::oauth_access::OauthAccess;
+use crate::signing::aws_signature::AwsSigner;
 use std::sync::{Arc, OnceLock};
 
 /// An endpoint's API key in the query, its tokens and its TLS settings. It survives changes of
@@ -17,6 +18,8 @@ pub struct EndpointAccess {
     /// `name=key`, percent-encoded, for the query of the URL.
     pub query: Option<String>,
     pub tokens: Option<OauthAccess>,
+    /// Signs each request for a service of Amazon.
+    pub aws_signer: Option<AwsSigner>,
     clients: OnceLock<Result<AccessClients, String>>,
 }
 
@@ -51,7 +54,12 @@ impl EndpointAccess {
             Some(_) | None => (None, None),
         };
         let made_for = AccessSettings::of(settings);
-        if query.is_none() && tokens.is_none() && made_for.profile.is_none() {
+        let aws_signer = match &settings.auth {
+            Some(EndpointAuth::AwsSigv4(keys)) => Some(make_signer(keys)),
+            Some(_) | None => None,
+        };
+        let is_needed = query.is_some() || tokens.is_some() || aws_signer.is_some();
+        if !is_needed && made_for.profile.is_none() {
             return None;
         }
         if let Some(previous) = previous.filter(|previous| previous.made_for == made_for) {
@@ -60,7 +68,7 @@ impl EndpointAccess {
             }
             return Some(Arc::clone(previous));
         }
-        Some(Arc::new(Self { made_for, query, tokens, clients: OnceLock::new() }))
+        Some(Arc::new(Self { made_for, query, tokens, aws_signer, clients: OnceLock::new() }))
     }
 
     /// Returns the client for its deliveries, or why there is none.
@@ -88,6 +96,11 @@ impl EndpointAccess {
         });
         made.as_ref().map(Some).map_err(String::as_str)
     }
+}
+
+fn make_signer(keys: &AwsKeys) -> AwsSigner {
+    let AwsKeys { access_key, secret_key, token, region, service } = keys.clone();
+    AwsSigner { access_key, secret_key, token, region, service }
 }
 
 impl AccessSettings {
