@@ -32,6 +32,7 @@ pub mod nodes;
 pub mod oauth;
 pub mod openapi;
 pub mod operations;
+pub mod pull;
 pub mod reading;
 pub mod receive;
 pub mod records;

@@ -28,6 +28,7 @@ pub mod nats_channel;
 pub mod pipe;
 mod place_template;
 pub mod publish;
+pub mod pull_channel;
 mod queue_publisher;
 mod s3_channel;
 mod session;
@@ -42,7 +43,7 @@ pub use channel_kind::{EndpointChannel, RegisteredChannel};
 pub use delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
 
 /// All kinds, in the order in which they are listed.
-pub static CHANNELS: [RegisteredChannel; 12] = [
+pub static CHANNELS: [RegisteredChannel; 13] = [
     RegisteredChannel::of::<webhook_channel::WebhookChannel>(),
     RegisteredChannel::of::<api_channel::ApiChannel>(),
     RegisteredChannel::of::<slack_channel::SlackChannel>(),
@@ -53,6 +54,7 @@ pub static CHANNELS: [RegisteredChannel; 12] = [
     RegisteredChannel::of::<file_channel::FileChannel>(),
     RegisteredChannel::of::<mqtt_channel::MqttChannel>(),
     RegisteredChannel::of::<nats_channel::NatsChannel>(),
+    RegisteredChannel::of::<pull_channel::PullChannel>(),
     RegisteredChannel::of::<s3_channel::S3Channel>(),
     RegisteredChannel::of::<sql_channel::SqlChannel>(),
 ];

@@ -6,7 +6,8 @@
 //! signs the request ([`crate::signing`]), sends it ([`crate::net::http_client`]), judges the
 //! answer ([`judge`]), and records the attempt and the new state in one transaction. Endpoints of
 //! other kinds than `webhook` are served by their channel ([`channel_attempt`],
-//! [`crate::channels`]), or by a request of one of their operations ([`api_attempt`]).
+//! [`crate::channels`]), or by a request of one of their operations ([`api_attempt`]). Consumers
+//! fetch those of kind `pull` ([`offers`]).
 //!
 //! Guarantees: a delivery that is recorded as sent was sent, and every due delivery is attempted,
 //! even after a crash. Delivery is at least once, not exactly once: after a crash between sending
@@ -26,6 +27,7 @@ pub mod judge;
 pub mod lane;
 pub mod leased_attempt;
 pub mod message_parts;
+pub mod offers;
 pub mod places;
 pub mod refresh_token;
 pub mod templated;

@@ -43,6 +43,7 @@ pub mod query;
 pub mod parking;
 pub mod alerts;
 pub mod claim;
+pub mod offers;
 pub mod erase;
 pub mod forget;
 pub mod module_answers;
@@ -69,6 +70,7 @@ pub use error::{PrunedPayload, StoreError};
 pub use event_store::EventStore;
 pub use module_state::{FoundRecord, RecordLookup};
 pub use node::{NOTABLE_SKEW, RunningNode};
+pub use offers::OfferedDelivery;
 pub use query::calls::CallFilter;
 pub use query::dead_letters::{
     DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, LetterCount, StoredDeadLetter,

@@ -56,6 +56,7 @@ mod planning;
 mod poll;
 mod pooler;
 mod program;
+mod pulled;
 mod queues;
 mod receive;
 mod records;

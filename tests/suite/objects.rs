@@ -335,9 +335,12 @@ async fn the_examples_of_destinations_work_as_they_are_written() {
         ("S3_SECRET_KEY", told("secret_key")),
     ];
     apply(&world, "archive-to-s3.yaml", &variables);
+    apply(&world, "warehouse-pulls.yaml", &[]);
     capture(&world, 0..20).await;
     let archived = "/api/v1/deliveries?endpoint=archive&status=delivered&limit=200";
     world.eventually(archived, |found| found.as_array().unwrap().len() == 20).await;
     let objects = server.read().await;
     assert!(objects.len() < 20, "{} objects", objects.len());
+    let page = world.client().get("/api/v1/pull/warehouse").await.unwrap();
+    assert_eq!(page.data().as_array().unwrap().len(), 20);
 }

@@ -85,11 +85,14 @@ pub enum Scope {
     /// Run operations of endpoints. An operation may do anything that its API permits.
     #[serde(rename = "operations:run")]
     OperationsRun,
+    /// Fetching and committing the deliveries of endpoints of kind `pull`.
+    #[serde(rename = "deliveries:pull")]
+    DeliveriesPull,
 }
 
 /// Every scope with its name. Append new scopes at the end, because short-lived tokens store a
 /// scope by its position.
-pub const SCOPES: [(Scope, &str); 21] = [
+pub const SCOPES: [(Scope, &str); 22] = [
     (Scope::Admin, "admin"),
     (Scope::EventsWrite, "events:write"),
     (Scope::EventsRead, "events:read"),
@@ -111,6 +114,7 @@ pub const SCOPES: [(Scope, &str); 21] = [
     (Scope::AlertsRead, "alerts:read"),
     (Scope::MetricsRead, "metrics:read"),
     (Scope::OperationsRun, "operations:run"),
+    (Scope::DeliveriesPull, "deliveries:pull"),
 ];
 
 /// A preset that [`Scope::named`] accepts beside single scopes: all reading except the audit.
@@ -166,7 +170,8 @@ impl Scope {
             | Self::NodesRead
             | Self::AlertsRead
             | Self::MetricsRead
-            | Self::OperationsRun => None,
+            | Self::OperationsRun
+            | Self::DeliveriesPull => None,
         }
     }
 
@@ -322,6 +327,8 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
             let scope = if reads { Scope::DeliveriesRead } else { Scope::DeliveriesReplay };
             Some(RouteNeed::AllTables(scope))
         }
+        // An endpoint may get deliveries of any table.
+        ("pull", _) => Some(RouteNeed::AllTables(Scope::DeliveriesPull)),
         ("audit", _) if reads => Some(RouteNeed::AllTables(Scope::AuditRead)),
         ("alerts", _) => {
             let scope = if reads { Scope::AlertsRead } else { Scope::AlertsWrite };

@@ -5,8 +5,8 @@ pub mod describe;
 
 use super::{
     AppState, alerts, apply, audit, channels, dead_letters, deliveries, dry_run, endpoints,
-    event_types, events, flows, health, module_secrets, modules, nodes, oauth, operations, receive,
-    records, samples, sources, tokens, webhooks, write_through,
+    event_types, events, flows, health, module_secrets, modules, nodes, oauth, operations, pull,
+    receive, records, samples, sources, tokens, webhooks, write_through,
 };
 use crate::access::scope::{RouteNeed, SCOPES, Scope, route_need};
 use http::Method;
@@ -82,6 +82,8 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::replay_delivery))
         .routes(routes!(deliveries::cancel_deliveries))
         .routes(routes!(deliveries::cancel_delivery))
+        .routes(routes!(pull::pull_deliveries))
+        .routes(routes!(pull::commit_pulled))
         .routes(routes!(dead_letters::list_dead_letters))
         .routes(routes!(dead_letters::bulk_replay::replay_dead_letters))
         .routes(routes!(dead_letters::bulk_replay::stop_replays))

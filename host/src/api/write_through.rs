@@ -158,7 +158,10 @@ fn find_writer(
         EndpointChannel::Api(operations) => {
             operations.writes_for.as_deref().map(|source| (source, target))
         }
-        EndpointChannel::Webhook | EndpointChannel::Other(_) | EndpointChannel::Unusable(_) => None,
+        EndpointChannel::Webhook
+        | EndpointChannel::Pulled
+        | EndpointChannel::Other(_)
+        | EndpointChannel::Unusable(_) => None,
     });
     let mut found: Vec<_> = match source {
         Some(wanted) => writers.filter(|(source, _)| *source == wanted).collect(),

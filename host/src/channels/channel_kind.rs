@@ -89,6 +89,8 @@ pub enum EndpointChannel {
     Webhook,
     /// As a request of one of these operations, by `delivery::api_attempt`.
     Api(Arc<ApiOperations>),
+    /// Not at all: consumers fetch them, by `delivery::offers`.
+    Pulled,
     /// By a channel of another kind.
     Other(Arc<dyn DeliveryChannel>),
     /// Nothing can be sent, for this reason. Another version of Waybill stored the endpoint, or the

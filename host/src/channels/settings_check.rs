@@ -2,10 +2,11 @@
 
 use super::api_channel::API;
 use super::channel_kind::{ChannelDescription, ChannelKind, RegisteredChannel};
+use super::pull_channel::PULL;
 use super::{CHANNELS, find_channel};
 use crate::config::ChannelsSection;
 use crate::model::config_schema::dotted_path;
-use crate::model::endpoint::{EndpointSettings, OnGone};
+use crate::model::endpoint::{DeliveryMode, EndpointSettings, OnGone};
 use crate::model::envelope::EnvelopeForm;
 use crate::model::fault::InputFault;
 use crate::model::signature_scheme::SignatureScheme;
@@ -27,6 +28,10 @@ pub fn check_channel(endpoint: &EndpointSettings, rules: &ChannelsSection) -> Ve
         faults.push(InputFault::new("url", why));
     }
     faults.extend(unused_fields(endpoint, description));
+    if endpoint.kind == PULL && endpoint.mode == DeliveryMode::Immediate {
+        let message = "a capture cannot wait for a consumer to fetch; choose `async` or `smart`";
+        faults.push(InputFault::new("mode", message));
+    }
     faults.extend(channel.check_settings(&endpoint.settings, rules));
     faults
 }
@@ -56,6 +61,8 @@ fn unused_fields(
         ("path", endpoint.path.is_some()),
         ("query", !endpoint.query.is_empty()),
         ("body", endpoint.body.is_some()),
+        ("timeout", endpoint.timeout.is_some()),
+        ("rate_limit", endpoint.rate_limit.is_some()),
     ];
     let kind = description.kind;
     let is_unused = move |(field, is_set): &(&str, bool)| *is_set && !is_used(description, field);
@@ -79,6 +86,8 @@ fn is_used(description: &ChannelDescription, field: &str) -> bool {
         "signing" => description.capabilities.signs,
         "envelope" => description.capabilities.envelope,
         "auth" | "tls" => is_webhook || description.kind == API,
+        // A consumer decides when it fetches, and how long it works on what it fetched.
+        "timeout" | "rate_limit" => description.kind != PULL,
         "on_gone" | "method" | "path" | "query" | "body" => is_webhook,
         _ => true,
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[derive(Debug)]
 pub struct WebhookChannel;
 
-/// The settings of a webhook: none beside the fields of an endpoint.
+/// The settings of the kinds `webhook` and `pull`: none beside the fields of an endpoint.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoSettings {}

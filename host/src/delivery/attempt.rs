@@ -36,6 +36,9 @@ pub const ATTEMPT: HeaderName = HeaderName::from_static("x-waybill-attempt");
 /// events above a limit, which stops loops.
 pub const HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
 
+/// Why nothing is sent to an endpoint of kind `pull`.
+const PULLED: &str = "its deliveries are fetched by their consumer at /api/v1/pull, and not sent";
+
 /// A delivery to send, with everything an attempt needs to know about it.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryParcel<'a> {
@@ -240,7 +243,9 @@ pub fn remake_request(
     target: &EndpointRuntime,
     parcel: DeliveryParcel<'_>,
 ) -> Result<RemadeRequest, String> {
-    if let EndpointChannel::Other(_) | EndpointChannel::Api(_) = &target.channel {
+    let is_sent_whole =
+        matches!(target.channel, EndpointChannel::Webhook | EndpointChannel::Unusable(_));
+    if !is_sent_whole {
         let kind = &target.endpoint.settings.kind;
         return Err(format!("a message of kind `{kind}` cannot be built again"));
     }
@@ -269,16 +274,26 @@ pub fn unsendable(why: &UnsendableReason) -> SendError {
     SendError { class, detail: why.to_string(), duration: Duration::ZERO }
 }
 
-fn build_request(
+/// A message with the signatures of one attempt.
+#[derive(Debug)]
+pub struct SignedMessage {
+    pub headers: HeaderMap,
+    /// The body, and what templates add to the URL.
+    pub request: RenderedRequest,
+}
+
+/// Renders and signs the message of an attempt.
+pub fn sign_message(
     target: &EndpointRuntime,
     parcel: DeliveryParcel<'_>,
-) -> Result<ClientRequest, UnsendableReason> {
+) -> Result<SignedMessage, UnsendableReason> {
     let id = parcel.id.to_string();
     let sent_with = SentWith::read(parcel.event.attributes.as_deref());
     // Each delivery counts one more, so an endpoint that feeds its own source stops eventually.
     let hops = sent_with.hops.saturating_add(1);
-    let request = render_request(target, parcel, &id, &sent_with)?;
-    let rendered = request.body;
+    let mut request = render_request(target, parcel, &id, &sent_with)?;
+    let described = std::mem::take(&mut request.body.headers);
+    let rendered = &request.body;
     let mut headers = HeaderMap::with_capacity(16);
     headers.extend(target.headers.clone());
     if !rendered.content_type.is_empty() {
@@ -288,11 +303,23 @@ fn build_request(
     headers.insert(EVENT, HeaderValue::try_from(parcel.event_type())?);
     headers.insert(ATTEMPT, HeaderValue::from(parcel.number));
     headers.insert(HOPS, HeaderValue::from(hops));
-    headers.extend(rendered.headers);
+    headers.extend(described);
     let signer = target.signer.as_ref().ok_or(UnsendableReason::Locked)?;
     signer.sign(&id, parcel.signed_at, &rendered.body, &mut headers)?;
-    if let EndpointChannel::Unusable(why) = &target.channel {
-        return Err(UnsendableReason::Channel(why.clone()));
+    Ok(SignedMessage { headers, request })
+}
+
+fn build_request(
+    target: &EndpointRuntime,
+    parcel: DeliveryParcel<'_>,
+) -> Result<ClientRequest, UnsendableReason> {
+    let SignedMessage { headers, request } = sign_message(target, parcel)?;
+    match &target.channel {
+        EndpointChannel::Unusable(why) => return Err(UnsendableReason::Channel(why.clone())),
+        EndpointChannel::Pulled => {
+            return Err(UnsendableReason::Channel(PULLED.to_owned()));
+        }
+        EndpointChannel::Webhook | EndpointChannel::Api(_) | EndpointChannel::Other(_) => {}
     }
     let mut uri = target.uri.clone().map_err(UnsendableReason::Url)?;
     let key = target.access.as_ref().and_then(|access| access.query.as_deref());
@@ -301,7 +328,7 @@ fn build_request(
     }
     let method = target.endpoint.settings.method.http_method();
     let header_case = target.header_case.clone();
-    let (body, permit) = (Bytes::from(rendered.body), parcel.permit.cloned());
+    let (body, permit) = (Bytes::from(request.body.body), parcel.permit.cloned());
     let is_sent_once = false;
     Ok(ClientRequest { method, uri, headers, header_case, body, permit, is_sent_once })
 }

@@ -53,7 +53,7 @@ pub async fn send_delivery(
         round_from: leased.round_from,
         held_since: leased.held_since,
         lease: leased.lease,
-        _slot: leased.slot,
+        _slot: Some(leased.slot),
         attempt: made.attempt,
         outcome,
         answer,

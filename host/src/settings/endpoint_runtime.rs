@@ -154,9 +154,14 @@ impl EndpointRuntime {
         self.secrets.is_none()
     }
 
-    /// Returns whether deliveries to it may be sent now.
+    /// Returns whether deliveries to it may be sent now. Those that consumers fetch never are.
     pub const fn may_send(&self) -> bool {
-        self.endpoint.settings.enabled && !self.is_locked()
+        self.endpoint.settings.enabled && !self.is_locked() && !self.is_pulled()
+    }
+
+    /// Returns whether consumers fetch its deliveries.
+    pub const fn is_pulled(&self) -> bool {
+        matches!(self.channel, EndpointChannel::Pulled)
     }
 
     /// Returns whether its limit of concurrent requests holds for all nodes together. The
@@ -180,7 +185,7 @@ impl EndpointRuntime {
         match &self.channel {
             EndpointChannel::Api(operations) => Ok(operations),
             EndpointChannel::Unusable(why) => Err(why.clone()),
-            EndpointChannel::Webhook | EndpointChannel::Other(_) => {
+            EndpointChannel::Webhook | EndpointChannel::Pulled | EndpointChannel::Other(_) => {
                 let kind = &self.endpoint.settings.kind;
                 Err(format!("an endpoint of kind `{kind}` has no operations; `api` has them"))
             }
@@ -200,7 +205,7 @@ impl EndpointRuntime {
             EndpointChannel::Webhook | EndpointChannel::Api(_) => {
                 self.uri.as_ref().err().map(String::as_str)
             }
-            EndpointChannel::Other(_) => None,
+            EndpointChannel::Other(_) | EndpointChannel::Pulled => None,
             EndpointChannel::Unusable(why) => Some(why),
         }
     }
@@ -238,6 +243,7 @@ impl EndpointRuntime {
         let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
         let order_key = record.filter(|_| settings.ordered);
         let at_once = !self.is_locked()
+            && !self.is_pulled()
             && self.has_share()
             && wait.is_zero()
             && plan.delay.is_zero()

@@ -82,9 +82,9 @@ impl FromStoredRow for PlanningRow {
     }
 }
 
-/// Takes as many places as memory allows, estimated from the size of recent work.
-fn take_permits(room: &Arc<LaneCapacity>) -> Vec<QueuePermit> {
-    let most = MOST.min(room.count_claimable());
+/// Takes as many places as memory allows, estimated from the size of recent work, at most `most`.
+fn take_permits(room: &Arc<LaneCapacity>, most: usize) -> Vec<QueuePermit> {
+    let most = most.min(room.count_claimable());
     std::iter::from_fn(|| room.take_claimed()).take(most).collect()
 }
 
@@ -141,8 +141,19 @@ impl EventStore {
         ordered: bool,
         hold: Duration,
     ) -> Result<Vec<LeasedDelivery>, StoreError> {
+        self.claim_under(lane, ordered, (self.next_lease_token(), hold), MOST).await
+    }
+
+    /// Claims at most `most` due deliveries under a token that no other claim has, for `hold`.
+    pub async fn claim_under(
+        &self,
+        lane: &EndpointLane,
+        ordered: bool,
+        (token, hold): (i64, Duration),
+        most: usize,
+    ) -> Result<Vec<LeasedDelivery>, StoreError> {
         let now = self.clock().now();
-        let slots = take_permits(&lane.room);
+        let slots = take_permits(&lane.room, most.min(MOST));
         if slots.is_empty() {
             // When memory of this lane is freed, the lane looks again.
             lane.room.note_claim(true);
@@ -151,8 +162,7 @@ impl EventStore {
         if ordered && lane.is_crowded() {
             self.park_blocked(lane.endpoint, now).await?;
         }
-        let (wanted, lease) =
-            (slots.len(), WorkLease { token: self.next_lease_token(), until: now.after(hold) });
+        let (wanted, lease) = (slots.len(), WorkLease { token, until: now.after(hold) });
         let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
         self.metrics().store.claimed.inc_by(claimed);
         let mut placed = PlacedRows::<ClaimedRow>::with_permits(slots);
@@ -307,7 +317,7 @@ impl EventStore {
             room.note_claim(false);
             return Ok(Vec::new());
         }
-        let slots = take_permits(room);
+        let slots = take_permits(room, MOST);
         if slots.is_empty() {
             room.note_claim(true);
             return Ok(Vec::new());

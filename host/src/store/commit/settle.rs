@@ -36,8 +36,9 @@ pub struct SettledAttempt {
     /// Time at which the receiver first asked for a pause in this round.
     pub held_since: Option<Timestamp>,
     pub lease: WorkLease,
-    /// The place in memory, which is freed after the commit.
-    pub _slot: QueuePermit,
+    /// The place in memory, which is freed after the commit. A delivery that its consumer commits
+    /// has none.
+    pub _slot: Option<QueuePermit>,
     pub attempt: Attempt,
     pub outcome: AttemptOutcome,
     /// The receiver's answer, if it becomes an event.

@@ -114,6 +114,17 @@ statements! {
         e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \
         JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
         WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
+    /// Marks the deliveries of an offer, so that [`EXPIRED_OFFERS`] finds them by the index of the
+    /// column. It means a hold only for pending deliveries.
+    MARK_OFFER = "UPDATE delivery SET held_until = due_at \
+        WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3";
+    /// The deliveries of an offer.
+    OFFERED = "SELECT id, event_id, event_type, attempts, round_from, held_since, lease, due_at \
+        FROM delivery WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3 ORDER BY id";
+    /// The deliveries of offers that ended without a commit. The token of an offer is negative.
+    EXPIRED_OFFERS = "SELECT id, event_id, event_type, attempts, round_from, held_since, lease, due_at \
+        FROM delivery WHERE endpoint_id = $1 AND held_until IS NOT NULL AND held_until <= $2 \
+        AND status = 1 /* leased */ AND lease < 0 ORDER BY held_until LIMIT $3";
     /// A released delivery no longer collapses, because another delivery of its record may be
     /// waiting by now, and only one may.
     RELEASE_REST = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $4, collapse_key = NULL \

@@ -40,7 +40,7 @@ pub(super) fn settled(
         round_from: 0,
         held_since: None,
         lease,
-        _slot: permit(store),
+        _slot: Some(permit(store)),
         attempt: attempt(store, 1),
         outcome,
         answer: None,
