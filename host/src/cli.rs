@@ -28,6 +28,7 @@ pub mod flow;
 pub mod input;
 pub mod key;
 pub mod listen;
+pub mod listen_remote;
 pub mod module;
 pub mod node;
 pub mod partial_id;

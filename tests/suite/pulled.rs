@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -10,10 +11,11 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::process::Command;
 use waybill_tests::Backend::{self, Postgres, Sqlite};
 use waybill_tests::server::ADMIN_TOKEN;
-use waybill_tests::world::{LIMIT, text};
-use waybill_tests::{Arrival, Client, Server, Settings, World};
+use waybill_tests::world::{LIMIT, binary, text};
+use waybill_tests::{Arrival, Client, Receiver, Reply, Server, Settings, World};
 
 use crate::support::{assert_problem, caller, invoice, merged, problem, verified};
 
@@ -370,4 +372,26 @@ async fn three_nodes_offer_each_delivery_to_one_consumer() {
     assert_eq!(all.len(), 300, "none is lost");
     assert!(all.values().all(|times| *times == 1), "{all:?}");
     assert!(first.ids().iter().all(|id| all.contains_key(id)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listen_forwards_the_deliveries_of_a_remote_server() {
+    let Some((world, secret)) = start(Sqlite, &json!({})).await else { return };
+    let receiver = Receiver::start().await;
+    receiver.script("/hook", [Reply::Status(500)]);
+    let consumer = json!({"name": "developer", "scopes": ["deliveries:pull"]});
+    let token = world.post("/api/v1/tokens", &consumer).await;
+    capture(&world, 0..1).await;
+    let mut listen = Command::new(binary());
+    listen.args(["listen", "--remote", world.server().address(), "--endpoint", "warehouse"]);
+    listen.args(["--forward", &receiver.url("/hook")]).env("WAYBILL_TOKEN", text(&token, "token"));
+    let listening = listen.stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let arrivals = receiver.wait_for("/hook", 2).await;
+    let ids: Vec<&str> = arrivals.iter().map(|arrival| arrival.header("webhook-id")).collect();
+    assert_eq!(ids[0], ids[1]);
+    assert!(verified(&arrivals[1], &secret));
+    let path = format!("/api/v1/deliveries/{}", ids[0]);
+    let delivered = world.eventually(&path, |found| found["status"] == "delivered").await;
+    assert_eq!(delivered["attempts"][0]["error"], "answered 500", "{delivered:#}");
+    drop(listening);
 }

@@ -64,6 +64,13 @@ impl RemoteServer {
         Self { server: server.to_owned(), token, ca: None, admin_token: None, json: false }
     }
 
+    /// Trusts the authority of a PEM file too.
+    #[must_use]
+    pub fn trusting(mut self, ca: Option<std::path::PathBuf>) -> Self {
+        self.ca = ca;
+        self
+    }
+
     /// Creates a client for the server. With `--json` it also switches the screen to JSON.
     pub fn connect(self, screen: &mut CommandScreen<'_>) -> Result<ServerClient, CliError> {
         screen.force_json(self.json);

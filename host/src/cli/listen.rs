@@ -1,4 +1,5 @@
-//! `waybill listen`: a receiver that prints each delivery and checks its signatures.
+//! `waybill listen`: a receiver that prints each delivery and checks its signatures. With `--remote`
+//! it fetches the deliveries of another server instead.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use super::listen_remote::{RemoteArgs, fetch_deliveries};
 use super::{CliError, CommandScreen, verify};
 use crate::time::clock::Clock;
 use crate::time::timestamp::Timestamp;
@@ -39,14 +41,17 @@ pub struct ListenArgs {
     /// Only answer the first N deliveries with --fail.
     #[arg(long, value_name = "N", requires = "fail")]
     times: Option<u32>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// A delivery that was received.
-struct ListenArrival {
-    at: Timestamp,
-    headers: HeaderMap,
-    body: Bytes,
-    answered: StatusCode,
+pub struct ListenArrival {
+    pub at: Timestamp,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// What became of it, such as `answered 204`.
+    pub outcome: String,
 }
 
 /// State for every request.
@@ -58,17 +63,22 @@ struct ListenReceiver {
 }
 
 pub async fn run_listen(args: ListenArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+    if args.remote.is_used() {
+        let stop = wait_for_interrupt();
+        return fetch_deliveries(args.remote, args.secret, Clock::System, stop, screen).await;
+    }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let listener = TcpListener::bind(address).await.map_err(|error| {
         CliError::with_next(format!("cannot listen on {address}: {error}"), "choose another --port")
     })?;
-    let stop = async {
-        // If signals are not available, the process is ended from outside.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    serve_requests(listener, args, Clock::System, stop, screen).await
+    serve_requests(listener, args, Clock::System, wait_for_interrupt(), screen).await
+}
+
+async fn wait_for_interrupt() {
+    // If signals are not available, the process is ended from outside.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Receives on `listener` until `stop`, and prints.
@@ -114,7 +124,8 @@ async fn receive_delivery(
     let (head, body) = request.into_parts();
     let Some(body) = read_whole(body).await else { return StatusCode::PAYLOAD_TOO_LARGE };
     let answered = receiver.next_status();
-    let arrival = ListenArrival { at, headers: head.headers, body, answered };
+    let outcome = format!("answered {}", answered.as_u16());
+    let arrival = ListenArrival { at, headers: head.headers, body, outcome };
     // If nobody prints any more, the program is ending.
     drop(receiver.to_print.send(arrival).await);
     answered
@@ -141,7 +152,8 @@ impl ListenReceiver {
     }
 }
 
-fn print_arrival(
+/// Prints a delivery, and with a secret what its signatures say.
+pub fn print_arrival(
     arrival: &ListenArrival,
     secret: Option<&SecretString>,
     screen: &mut CommandScreen<'_>,
@@ -150,13 +162,13 @@ fn print_arrival(
         arrival.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
     };
     screen.print_line(format!(
-        "\n{}  {}  attempt {}  {}  {} bytes  answered {}",
+        "\n{}  {}  attempt {}  {}  {} bytes  {}",
         arrival.at,
         header("x-waybill-event"),
         header("x-waybill-attempt"),
         header("webhook-id"),
         arrival.body.len(),
-        arrival.answered.as_u16(),
+        arrival.outcome,
     ))?;
     if let Some(secret) = secret {
         let secret = secret.expose_secret();
