@@ -116,7 +116,8 @@ async fn each_delivery_is_an_object_with_its_id() {
     for object in &objects {
         let body: Value = serde_json::from_str(&text(object, "body")).unwrap();
         assert_eq!(body["event"], "invoice.paid");
-        let day = text(&body, "timestamp")[..10].to_owned();
+        let time = text(&body, "timestamp");
+        let day = time.split_once('T').unwrap().0;
         let begin = format!("crm/invoice.paid/{day}/{}-", text(&body, "delivery_id"));
         assert!(text(object, "key").starts_with(&begin), "{object}");
         assert_eq!(object["encryption"], "AES256");

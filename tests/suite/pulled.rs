@@ -249,7 +249,9 @@ async fn who_may_not_fetch_is_told_why() {
     }
     let refused = consumer.post(COMMIT, &json!({"cursor": "x"})).await.unwrap();
     assert_eq!(problem(&refused, 422)[0].0, "cursor");
-    for (field, value) in [("timeout", "5s"), ("mode", "immediate")] {
+    for (field, value) in
+        [("timeout", json!("5s")), ("mode", json!("immediate")), ("max_in_flight", json!(1))]
+    {
         let slow = json!({"name": "slow", "kind": "pull", "url": "pull://slow", field: value});
         let refused = world.client().post("/api/v1/endpoints", &slow).await.unwrap();
         assert_eq!(problem(&refused, 422)[0].0, field);

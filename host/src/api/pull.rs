@@ -227,7 +227,7 @@ pub async fn commit_pulled(
     }
     let mut returned = BTreeMap::new();
     for (id, reason) in commit.failed {
-        let read: DeliveryId = id.parse().map_err(|_| {
+        let read: DeliveryId = id.parse().map_err(|_invalid| {
             ApiProblem::fault(format!("failed.{id}"), "is not the id of a delivery")
         })?;
         returned.insert(read, reason);

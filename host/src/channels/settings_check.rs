@@ -63,6 +63,7 @@ fn unused_fields(
         ("body", endpoint.body.is_some()),
         ("timeout", endpoint.timeout.is_some()),
         ("rate_limit", endpoint.rate_limit.is_some()),
+        ("max_in_flight", endpoint.max_in_flight.is_some()),
     ];
     let kind = description.kind;
     let is_unused = move |(field, is_set): &(&str, bool)| *is_set && !is_used(description, field);
@@ -86,8 +87,8 @@ fn is_used(description: &ChannelDescription, field: &str) -> bool {
         "signing" => description.capabilities.signs,
         "envelope" => description.capabilities.envelope,
         "auth" | "tls" => is_webhook || description.kind == API,
-        // A consumer decides when it fetches, and how long it works on what it fetched.
-        "timeout" | "rate_limit" => description.kind != PULL,
+        // A consumer decides when it fetches, how much, and how long it works on that.
+        "timeout" | "rate_limit" | "max_in_flight" => description.kind != PULL,
         "on_gone" | "method" | "path" | "query" | "body" => is_webhook,
         _ => true,
     }

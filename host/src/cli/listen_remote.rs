@@ -236,7 +236,7 @@ impl LocalForwarder {
         request.headers_mut().clone_from(headers);
         request.headers_mut().remove(header::HOST);
         let answered = timeout(PATIENCE, self.pool.request(request)).await;
-        let answer = answered.map_err(|_| format!("no answer from {} within 5 s", self.url))?;
+        let answer = answered.map_err(|_late| format!("no answer from {} within 5 s", self.url))?;
         let answer =
             answer.map_err(|why| format!("no answer from {}: {}", self.url, error_chain(&why)))?;
         let told = |status: StatusCode| format!("answered {}", status.as_u16());

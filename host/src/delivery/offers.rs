@@ -76,12 +76,17 @@ pub async fn offer_deliveries(
     for delivery in leased {
         match sign_offered(journal, target, &delivery) {
             Ok(message) => messages.push(message),
-            Err(failed) => unsendable.push((offered(&delivery), failed)),
+            Err(failed) => unsendable.push((offered(&delivery), Some(failed))),
         }
     }
+    let has_unsendable = !unsendable.is_empty();
     for (delivery, failed) in unsendable {
         let at = journal.clock().now();
         settle_offer(journal, target, delivery, OfferEnd { begun: at, ended: at, failed }).await?;
+    }
+    if has_unsendable {
+        // Otherwise the commit of the page could find them, and make them delivered.
+        journal.flush_writes().await;
     }
     Ok(DeliveryOffer { lease, messages })
 }
@@ -167,7 +172,7 @@ fn sign_offered(
     journal: &EventStore,
     target: &EndpointRuntime,
     delivery: &LeasedDelivery,
-) -> Result<OfferedMessage, Option<OfferFailure>> {
+) -> Result<OfferedMessage, OfferFailure> {
     let parcel = DeliveryParcel {
         id: delivery.id,
         event: &delivery.event,
@@ -184,7 +189,7 @@ fn sign_offered(
         }
         Err(why) => {
             let error = unsendable(&why);
-            Err(Some(OfferFailure { class: error.class, detail: make_storable(error.detail) }))
+            Err(OfferFailure { class: error.class, detail: make_storable(error.detail) })
         }
     }
 }

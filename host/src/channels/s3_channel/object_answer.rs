@@ -40,6 +40,7 @@ fn find_code(body: &[u8]) -> String {
 fn judge(status: StatusCode, code: &str, headers: &HeaderMap, now: Timestamp) -> ChannelOutcome {
     let Some(class) = ErrorClass::of_status(status) else { return ChannelOutcome::Delivered };
     let asked = retry_after(headers, now);
+    let is_passing = matches!(status.as_u16(), 408 | 409 | 425) || code == "RequestTimeout";
     match (status.as_u16(), code) {
         // The name of an object holds the digest of its content, so it is the same object.
         (412, _) => ChannelOutcome::Delivered,
@@ -49,10 +50,7 @@ fn judge(status: StatusCode, code: &str, headers: &HeaderMap, now: Timestamp) ->
         (_, "RequestTimeTooSkewed" | "ExpiredToken" | "TokenRefreshRequired") => {
             ChannelOutcome::Again { class: ErrorClass::Auth, after: asked }
         }
-        (408 | 409 | 425, _) | (_, "RequestTimeout") => {
-            ChannelOutcome::Again { class, after: asked }
-        }
-        (300..=499 | 501, _) => ChannelOutcome::Dead { class: ErrorClass::Rejected },
+        (300..=499 | 501, _) if !is_passing => ChannelOutcome::Dead { class: ErrorClass::Rejected },
         _ => ChannelOutcome::Again { class, after: asked },
     }
 }
