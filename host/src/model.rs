@@ -52,6 +52,7 @@ pub mod schedule_source;
 pub mod signature_rule;
 pub mod signature_scheme;
 pub mod secrets;
+pub mod skipped_route;
 pub mod source;
 pub mod source_run;
 pub mod stream_source;

@@ -265,7 +265,6 @@ pub fn capture_event(
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal, &event);
     journal.metrics().store.suppressed.inc_by(matches.skipped.len() as u64);
-    let skipped = matches.skipped.iter().map(|skip| (skip.flow, skip.reason.clone())).collect();
     let capture = EventCapture {
         matched: matches.len(),
         event,
@@ -274,7 +273,7 @@ pub fn capture_event(
         idempotency,
         deliveries,
         plannings,
-        skipped,
+        skipped: matches.skipped.clone(),
         record,
         indexed,
     };

@@ -43,7 +43,6 @@ impl EmittingEvent<'_> {
         let event = Arc::new(self.make_event(fact));
         let store = &context.journal;
         let matches = settings.matches(&event.source, &event.event_type).admit(&event);
-        let skipped = matches.skipped.iter().map(|skip| (skip.flow, skip.reason.clone()));
         EventCapture {
             matched: matches.len(),
             keys: keys.into_iter().collect(),
@@ -51,7 +50,7 @@ impl EmittingEvent<'_> {
             idempotency: None,
             deliveries: matches.drafts(store, &event),
             plannings: matches.plannings(store, &event),
-            skipped: skipped.collect(),
+            skipped: matches.skipped.clone(),
             record: None,
             indexed: Vec::new(),
             event,

@@ -110,6 +110,12 @@ pub struct TraceStep<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     duration_us: u32,
+    /// The endpoint, if the step is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_id: Option<EndpointId>,
+    /// Whether nothing was sent because the endpoint is disabled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
     /// The draft that the module received. Omitted if it received the event as captured.
     #[serde(skip_serializing_if = "Option::is_none")]
     draft: Option<EventId>,
@@ -211,6 +217,8 @@ impl<'a> TraceStep<'a> {
             verdict: step.verdict.name().to_owned(),
             reason: step.reason,
             duration_us: step.micros,
+            endpoint_id: None,
+            disabled: false,
             draft: label.draft,
             logs: step.logs,
         }
@@ -225,6 +233,8 @@ impl<'a> TraceStep<'a> {
             verdict: verdict.to_owned(),
             reason: Some(reason),
             duration_us: 0,
+            endpoint_id: None,
+            disabled: false,
             draft: None,
             logs: Vec::new(),
         }
@@ -240,7 +250,14 @@ impl<'a> TraceStep<'a> {
     /// Describes that nothing goes to a disabled endpoint.
     fn of_disabled(target: &EndpointRuntime) -> Self {
         let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
-        Self::of_host("endpoint", wasm::RoleVerdict::Dropped.name(), reason)
+        let verdict = wasm::RoleVerdict::Dropped.name();
+        Self { disabled: true, ..Self::of_endpoint(target, verdict, reason) }
+    }
+
+    /// Describes why nothing goes to one endpoint.
+    fn of_endpoint(target: &EndpointRuntime, verdict: &str, reason: String) -> Self {
+        let endpoint_id = Some(target.endpoint.id);
+        Self { endpoint_id, ..Self::of_host("endpoint", verdict, reason) }
     }
 
     /// Returns whether the step says why the event does not go on.
@@ -533,7 +550,7 @@ impl<'a> FlowPlanner<'a> {
                     continue;
                 }
                 if self.event.is_notice_about(target.endpoint.id) {
-                    let step = TraceStep::of_host("endpoint", SKIPPED, NOTICE_REFUSAL.to_owned());
+                    let step = TraceStep::of_endpoint(target, SKIPPED, NOTICE_REFUSAL.to_owned());
                     course.work.note_host(course.steps, step);
                     continue;
                 }
@@ -543,7 +560,7 @@ impl<'a> FlowPlanner<'a> {
                 match self.find_refusal(target, plan.message.as_deref()) {
                     None => chosen.push((target, plan)),
                     Some(reason) => {
-                        let step = TraceStep::of_host("endpoint", SKIPPED, reason);
+                        let step = TraceStep::of_endpoint(target, SKIPPED, reason);
                         course.work.note_host(course.steps, step);
                     }
                 }

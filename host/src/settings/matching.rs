@@ -6,6 +6,7 @@ use crate::expression::event_subject::EventSubject;
 use crate::model::delivery::WorkLease;
 use crate::model::event::Event;
 use crate::model::id::{EndpointId, FlowId};
+use crate::model::skipped_route::SkippedRoute;
 use crate::model::type_pattern::TypePattern;
 use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
 use crate::store::{DeliveryDraft, EventStore, NewPlanning};
@@ -31,26 +32,17 @@ pub struct EventMatches {
     pub flows: Vec<Arc<FlowRuntime>>,
     /// Flows and endpoints with a matching event type that are disabled, or whose `where` excludes
     /// the event.
-    pub skipped: Vec<SkippedMatch>,
+    pub skipped: Vec<SkippedRoute>,
     /// Whether one of them has a `where`. An endpoint may then be listed once for each flow that
     /// leads to it, because one flow may exclude an event that another accepts.
     has_where: bool,
 }
 
-/// A flow or an endpoint that is disabled, or whose `where` excludes the event.
-#[derive(Debug, Clone)]
-pub struct SkippedMatch {
-    /// The flow. `None` for an endpoint's own `events`.
-    pub flow: Option<FlowId>,
-    /// The reason in words.
-    pub reason: String,
-}
-
-impl SkippedMatch {
-    fn endpoint(flow: Option<&Arc<FlowRuntime>>, target: &EndpointRuntime) -> Self {
-        let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
-        Self { flow: flow.map(|route| route.flow.id), reason }
-    }
+/// Describes a disabled endpoint.
+fn skip_disabled(flow: Option<&Arc<FlowRuntime>>, target: &EndpointRuntime) -> SkippedRoute {
+    let flow = flow.map(|route| route.flow.id);
+    let endpoint = &target.endpoint;
+    SkippedRoute::disabled_endpoint(flow, endpoint.id, &endpoint.settings.name)
 }
 
 impl EventMatches {
@@ -99,8 +91,8 @@ impl SettingsSnapshot {
         let mut matches = EventMatches::default();
         for route in self.flows.iter().filter(|r| r.flow.settings.wants(source, &wanted)) {
             if !route.flow.settings.enabled {
-                let reason = format!("flow `{}` is disabled", route.flow.settings.name);
-                matches.skipped.push(SkippedMatch { flow: Some(route.flow.id), reason });
+                let flow = &route.flow;
+                matches.skipped.push(SkippedRoute::disabled_flow(flow.id, &flow.settings.name));
                 continue;
             }
             if !route.modules.is_empty() {
@@ -111,7 +103,7 @@ impl SettingsSnapshot {
                 if target.endpoint.settings.enabled {
                     matches.endpoints.push((Some(Arc::clone(route)), Arc::clone(target)));
                 } else {
-                    matches.skipped.push(SkippedMatch::endpoint(Some(route), target));
+                    matches.skipped.push(skip_disabled(Some(route), target));
                 }
             }
         }
@@ -123,7 +115,7 @@ impl SettingsSnapshot {
             if settings.enabled {
                 matches.endpoints.push((None, Arc::clone(target)));
             } else {
-                matches.skipped.push(SkippedMatch::endpoint(None, target));
+                matches.skipped.push(skip_disabled(None, target));
             }
         }
         matches.has_where = matches.flows.iter().any(|route| route.condition.is_some())
@@ -171,7 +163,9 @@ impl EventMatches {
             match refusal {
                 Some(reason) => {
                     let flow = route.as_ref().map(|route| route.flow.id);
-                    admitted.skipped.push(SkippedMatch { flow, reason });
+                    let endpoint = Some(target.endpoint.id);
+                    let skip = SkippedRoute { flow, endpoint, is_disabled: false, reason };
+                    admitted.skipped.push(skip);
                 }
                 None => admitted.endpoints.push((route.clone(), Arc::clone(target))),
             }
@@ -183,8 +177,8 @@ impl EventMatches {
     fn note_flow(&mut self, route: &FlowRuntime, subject: &EventSubject<'_>) -> bool {
         let reason = route.find_refusal(subject);
         let takes = reason.is_none();
-        let flow = Some(route.flow.id);
-        self.skipped.extend(reason.map(|reason| SkippedMatch { flow, reason }));
+        let skip = |reason| SkippedRoute::excluded_by_flow(route.flow.id, reason);
+        self.skipped.extend(reason.map(skip));
         takes
     }
 

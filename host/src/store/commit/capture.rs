@@ -8,6 +8,7 @@ use crate::model::delivery::WorkLease;
 use crate::model::event::Event;
 use crate::model::id::{EventId, FlowId};
 use crate::model::record::RecordChange;
+use crate::model::skipped_route::SkippedRoute;
 use crate::store::db::{BoundRow, DatabaseDialect, DatabasePool, SqlQuery, WriteTransaction};
 use crate::store::prefetch::{LeasedPlanning, QueuePermit, WorkPrefetch};
 use crate::store::{StoreError, statements};
@@ -32,8 +33,8 @@ pub struct EventCapture {
     /// Number of flows and endpoints that matched the event.
     pub matched: usize,
     /// Why flows and endpoints with a matching event type did not match: they are disabled, or
-    /// their `where` excluded the event. The flow is `None` for an endpoint's own `events`.
-    pub skipped: Vec<(Option<FlowId>, String)>,
+    /// their `where` excluded the event.
+    pub skipped: Vec<SkippedRoute>,
     /// The change of the event's record, if the catalogue knows the event type.
     pub record: Option<RecordChange>,
     /// The indexed fields of the record, with their values.
@@ -159,13 +160,9 @@ async fn write_skipped(
 ) -> Result<(), StoreError> {
     let mut notes = Vec::new();
     for capture in fresh {
-        for (flow, reason) in &capture.skipped {
-            let steps = serde_json::json!([{
-                "module": null, "version": null, "role": "endpoint", "verdict": "skipped", "reason": reason,
-                "duration_us": 0,
-            }]);
-            let flow = flow.map_or_else(Uuid::nil, FlowId::uuid);
-            notes.push((&capture.event, flow, steps.to_string()));
+        for skip in &capture.skipped {
+            let flow = skip.flow.map_or_else(Uuid::nil, FlowId::uuid);
+            notes.push((&capture.event, flow, skip.steps()));
         }
     }
     let rows = notes

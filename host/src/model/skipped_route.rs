@@ -1,0 +1,50 @@
+//! Flows and endpoints that take the type of an event, and still do not get the event.
+
+use super::id::{EndpointId, FlowId};
+
+/// A flow or an endpoint that is disabled, or whose `where` excludes the event.
+#[derive(Debug, Clone)]
+pub struct SkippedRoute {
+    /// The flow. `None` for an endpoint's own `events`.
+    pub flow: Option<FlowId>,
+    /// The endpoint. `None` if the whole flow is skipped.
+    pub endpoint: Option<EndpointId>,
+    /// Whether it is disabled. Otherwise a rule excludes the event.
+    pub is_disabled: bool,
+    /// The reason in words.
+    pub reason: String,
+}
+
+impl SkippedRoute {
+    /// Describes a flow whose `where` excludes the event.
+    pub const fn excluded_by_flow(flow: FlowId, reason: String) -> Self {
+        Self { flow: Some(flow), endpoint: None, is_disabled: false, reason }
+    }
+
+    /// Describes a disabled flow.
+    pub fn disabled_flow(flow: FlowId, name: &str) -> Self {
+        let reason = format!("flow `{name}` is disabled");
+        Self { flow: Some(flow), endpoint: None, is_disabled: true, reason }
+    }
+
+    /// Describes a disabled endpoint.
+    pub fn disabled_endpoint(flow: Option<FlowId>, endpoint: EndpointId, name: &str) -> Self {
+        let reason = format!("endpoint `{name}` is disabled");
+        Self { flow, endpoint: Some(endpoint), is_disabled: true, reason }
+    }
+
+    /// Returns the steps of the trace, as JSON.
+    pub fn steps(&self) -> String {
+        let mut step = serde_json::json!({
+            "module": null, "version": null, "role": "endpoint", "verdict": "skipped",
+            "reason": self.reason, "duration_us": 0,
+        });
+        if let Some(endpoint) = self.endpoint {
+            step["endpoint_id"] = endpoint.to_string().into();
+        }
+        if self.is_disabled {
+            step["disabled"] = true.into();
+        }
+        serde_json::json!([step]).to_string()
+    }
+}
