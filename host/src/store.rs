@@ -72,12 +72,13 @@ pub use module_state::{FoundRecord, RecordLookup};
 pub use node::{NOTABLE_SKEW, RunningNode};
 pub use offers::OfferedDelivery;
 pub use query::calls::CallFilter;
+pub use query::day_events::{DayEvent, EventSpan, ModuleCancel, PlanDeath, RecordKey};
 pub use query::dead_letters::{
     DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, LetterCount, StoredDeadLetter,
 };
 pub use query::deliveries::{DeliveryFilter, DeliveryProgress, RecordedAttempt, StoredDelivery};
 pub use query::events::EventFilter;
-pub use query::outcomes::{DeliveryGroup, EventDeath};
+pub use query::outcomes::{DeliveryGroup, EventDeath, EventSteps, WaitingEvent};
 pub use query::recent::{
     DeathCause, EndpointQueue, EventKind, FailedAttempt, MOST_CAUSES, RecentDelivery,
 };

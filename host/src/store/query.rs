@@ -1,6 +1,7 @@
 //! Reads lists, newest first, and everything about one event, delivery or dead letter.
 
 pub mod calls;
+pub mod day_events;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod events;

@@ -9,6 +9,7 @@ use super::db::{BoundRow, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::query::dead_letters::{DeadSubject, StoredDeadLetter};
 use super::query::deliveries::StoredDelivery;
 use super::{EventStore, PrunedPayload, StoreError, statements};
+use crate::crypto::digest::ShortDigest;
 use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId, FlowId};
 use crate::store::error::database_error::corrupt_value;
@@ -131,6 +132,25 @@ impl EventStore {
         Ok(has_begun)
     }
 
+    /// Sends settled deliveries again, each in a new round of its schedule and under its own id.
+    /// Skips those that are not settled any more, and those of events without a payload. Returns
+    /// the number of replays.
+    pub async fn replay_deliveries(
+        &self,
+        deliveries: &[StoredDelivery],
+    ) -> Result<usize, StoreError> {
+        let now = self.clock().now();
+        let deliveries = deliveries.to_vec();
+        let begun = self
+            .pool()
+            .write(move |tx| Box::pin(async move { replay_settled(tx, &deliveries, now).await }));
+        let begun = begun.await?;
+        for endpoint in &begun {
+            self.wake_lane(Some(*endpoint), None, now);
+        }
+        Ok(begun.len())
+    }
+
     /// Cancels those of the deliveries that are waiting. Returns how many. If this cancels a
     /// replay, its dead letter may be replayed again.
     pub async fn cancel_deliveries(&self, ids: &[DeliveryId]) -> Result<u64, StoreError> {
@@ -202,6 +222,41 @@ impl EventStore {
         Ok(())
     }
 
+    /// Inserts the delivery of an event that its endpoint never got. Returns `false` if there is one
+    /// by now, so that two requests at once make only one.
+    pub async fn add_missing_delivery(
+        &self,
+        event: &Event,
+        draft: DeliveryDraft,
+    ) -> Result<bool, StoreError> {
+        let (id, endpoint) = (event.id, draft.delivery.endpoint_id);
+        let (drafts, added) = self
+            .pool()
+            .transact(vec![draft], move |tx, drafts| {
+                Box::pin(async move {
+                    let own = missing_delivery_lock(id, endpoint);
+                    lock_rows(tx, drafts.iter(), std::iter::once(own)).await?;
+                    check_payload(tx, id).await?;
+                    let find = SqlQuery::new(statements::FIND_DELIVERY_OF).bind(id).bind(endpoint);
+                    if tx.fetch_optional::<()>(find).await?.is_some() {
+                        return Ok(false);
+                    }
+                    let mut rows: Vec<&mut DeliveryDraft> = drafts.iter_mut().collect();
+                    write_deliveries(tx, &mut rows).await?;
+                    Ok(true)
+                })
+            })
+            .await;
+        let is_added = added?;
+        if is_added {
+            let event = Arc::new(event.clone());
+            for draft in drafts {
+                draft.hand_over(self.prefetch(), &event);
+            }
+        }
+        Ok(is_added)
+    }
+
     fn wake_lane(&self, endpoint: Option<EndpointId>, flow: Option<FlowId>, due: Timestamp) {
         if let Some(lane) = endpoint.and_then(|id| self.prefetch().find_lane(id)) {
             lane.note_due(due);
@@ -230,6 +285,34 @@ async fn replay_letters(
             let end = SqlQuery::new(statements::END_LETTER_REPLAY).bind(stored.id);
             tx.execute(end).await?;
         }
+    }
+    Ok(begun)
+}
+
+/// Returns the lock for inserting the first delivery of an event to an endpoint.
+fn missing_delivery_lock(event: EventId, endpoint: EndpointId) -> i64 {
+    let (event, endpoint) = (event.uuid(), endpoint.uuid());
+    let digest = ShortDigest::of([event.as_bytes().as_slice(), endpoint.as_bytes().as_slice()]);
+    i64::from_be_bytes(digest.bytes().first_chunk().copied().unwrap_or_default())
+}
+
+/// Replays settled deliveries. Returns the endpoint of each.
+async fn replay_settled(
+    tx: &mut WriteTransaction<'_>,
+    deliveries: &[StoredDelivery],
+    now: Timestamp,
+) -> Result<Vec<EndpointId>, StoreError> {
+    let mut begun = Vec::new();
+    for delivery in deliveries {
+        match check_payload(tx, delivery.event_id).await {
+            Ok(()) => {}
+            Err(StoreError::PayloadPruned(_)) => continue,
+            Err(error) => return Err(error),
+        }
+        // The dead letter comes first, as in the replay of one delivery.
+        let mark = SqlQuery::new(statements::MARK_REPLAYED).bind(delivery.id).bind(now);
+        tx.execute(mark).await?;
+        begun.extend(replay_delivery(tx, delivery.id, now).await?);
     }
     Ok(begun)
 }

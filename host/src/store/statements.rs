@@ -18,6 +18,7 @@ macro_rules! statements {
 mod alerts;
 pub mod bulks;
 mod calls;
+mod completeness;
 mod dead_letters;
 mod deliveries;
 mod delivery_claims;
@@ -36,6 +37,7 @@ mod windows;
 pub use alerts::*;
 pub use bulks::*;
 pub use calls::*;
+pub use completeness::*;
 pub use dead_letters::*;
 pub use deliveries::*;
 pub use delivery_claims::*;
@@ -56,6 +58,7 @@ pub use windows::*;
 pub const ALL: &[&[(&str, &str)]] = &[
     alerts::ALL,
     calls::ALL,
+    completeness::ALL,
     dead_letters::ALL,
     deliveries::ALL,
     delivery_claims::ALL,

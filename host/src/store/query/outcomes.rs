@@ -8,6 +8,7 @@ use crate::store::error::database_error::corrupt_value;
 use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 /// The deliveries of one event to one endpoint that have the same status.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub struct EventDeath {
 #[derive(Debug, Clone)]
 pub struct EventSteps {
     pub event_id: EventId,
+    /// The flow. `None` if the entry is about an endpoint's own `events`.
+    pub flow_id: Option<FlowId>,
     pub steps: Box<RawValue>,
 }
 
@@ -86,13 +89,23 @@ impl FromStoredRow for EventDeath {
 
 impl FromStoredRow for EventSteps {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
-        Ok(Self { event_id: row.get("event_id")?, steps: read_raw(row, "plan", "steps")? })
+        let flow: FlowId = row.get("flow_id")?;
+        Ok(Self {
+            event_id: row.get("event_id")?,
+            flow_id: (!flow.uuid().is_nil()).then_some(flow),
+            steps: read_raw(row, "plan", "steps")?,
+        })
     }
 }
 
-/// Returns ids as a JSON list, which both databases can read.
-fn list_ids(events: &[EventId]) -> String {
-    let ids = events.iter().map(|event| event.uuid().simple().to_string());
+/// Returns ids of events as a JSON list, which both databases can read.
+pub fn list_ids(events: &[EventId]) -> String {
+    list_uuids(events.iter().map(|event| event.uuid()))
+}
+
+/// Returns ids as a JSON list.
+pub fn list_uuids(ids: impl Iterator<Item = Uuid>) -> String {
+    let ids = ids.map(|id| id.simple().to_string());
     serde_json::Value::from(ids.collect::<Vec<_>>()).to_string()
 }
 

@@ -48,7 +48,7 @@ macro_rules! event_deaths {
 macro_rules! event_steps {
     ($database:ident) => {
         of_events!(
-            "SELECT event_id, steps FROM plan WHERE ",
+            "SELECT event_id, flow_id, steps FROM plan WHERE ",
             " ORDER BY at DESC LIMIT $2",
             $database
         )
