@@ -53,6 +53,7 @@ pub(crate) mod delivery;
 pub(crate) mod crm;
 pub(crate) mod sources;
 pub(crate) mod health;
+pub(crate) mod completeness;
 pub(crate) mod alerts;
 pub(crate) mod maintenance;
 

@@ -16,6 +16,7 @@
 pub mod database;
 pub mod erase;
 pub mod letters;
+pub mod list_types;
 pub mod poll;
 pub mod rows;
 pub mod run;

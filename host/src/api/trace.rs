@@ -4,6 +4,7 @@ use super::AppState;
 use super::deliveries::{AttemptView, DeliveryView};
 use super::events::EventView;
 use super::problem::ApiProblem;
+use crate::completeness::trace_reading::tell_end;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::FlowId;
 use crate::settings::SettingsSnapshot;
@@ -32,7 +33,8 @@ pub struct EventTrace {
     /// the payload is pruned: a payload that was too long to store has `data_cut` instead of
     /// `data`, one that was passed on unchanged has `same_data`, and `left_out` counts omissions. A
     /// step without a module is Waybill's own, about a delivery, an endpoint or the flow. A
-    /// delivery with the verdict `suppressed` names the `holder` of its dedupe key.
+    /// step about one endpoint has its `endpoint_id`, and `disabled` if the endpoint or the flow was
+    /// disabled. A delivery with the verdict `suppressed` names the `holder` of its dedupe key.
     #[schema(value_type = Vec<Object>)]
     pub steps: Vec<TraceLine>,
     /// Flows that have not planned it yet.
@@ -222,15 +224,7 @@ pub fn why_unsent(step: &TraceLine) -> Option<String> {
         Ok(Value::String(text)) => Some(text),
         Ok(_) | Err(_) => None,
     };
-    let verdict = text("verdict").filter(|verdict| {
-        matches!(verdict.as_str(), "dropped" | "failed" | "suppressed" | "skipped")
-    })?;
-    let reason = text("reason").unwrap_or_else(|| "no reason was given".to_owned());
-    Some(match text("module") {
-        Some(module) if verdict == "failed" => format!("module `{module}` failed: {reason}"),
-        Some(module) => format!("module `{module}` dropped it: {reason}"),
-        None => reason,
-    })
+    tell_end(&text("verdict")?, text("module").as_deref(), text("reason").as_deref())
 }
 
 #[cfg(test)]

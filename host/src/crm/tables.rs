@@ -254,6 +254,13 @@ const fn custom_fields(of: &'static [(&'static str, &'static str)]) -> ChildList
     }
 }
 
+/// Whether events of this type are second names of others. They are captured only for those that
+/// name the type itself.
+pub fn is_second_name(event_type: &str) -> bool {
+    let mut rules = ALL.iter().flat_map(|table| table.rules);
+    rules.any(|rule| rule.event == event_type && rule.alias_of.is_some())
+}
+
 /// Returns the table with this name without prefix.
 pub fn find_table(name: &str) -> Option<&'static CrmTable> {
     ALL.iter().copied().find(|table| table.name == name)

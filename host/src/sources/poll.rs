@@ -90,6 +90,13 @@ pub fn lists_of(settings: &PollSettings, resource: &str) -> Vec<String> {
     plans.filter(|plan| plan.resource == resource).map(|plan| plan.list).collect()
 }
 
+/// Returns the event types that rows of the list with this name cause.
+pub fn event_types_of(settings: &PollSettings, name: &str) -> Vec<String> {
+    let mut plans = settings.lists.iter().filter_map(|list| ListPlan::of(settings, list).ok());
+    let plan = plans.find(|plan| plan.list == name);
+    plan.map(|plan| vec![plan.created, plan.updated]).unwrap_or_default()
+}
+
 /// Whether one of the source's lists has this name.
 pub fn reads_list(settings: &PollSettings, name: &str) -> bool {
     let mut plans = settings.lists.iter().filter_map(|list| ListPlan::of(settings, list).ok());

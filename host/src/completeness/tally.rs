@@ -1,0 +1,142 @@
+//! Counts outcomes.
+
+use super::event_outcome::{EventOutcome, GapKind};
+use super::outcome_reader::JudgedEvent;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Most resources and most reasons that are counted apart.
+const MOST_NAMES: usize = 50;
+
+/// The counts of one endpoint. All except `deliveries` and `unread_rows` count events, and each
+/// event is counted once beside `captured`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct OutcomeCounts {
+    /// Events that the endpoint takes, or to which it has a delivery.
+    pub captured: u64,
+    /// Deliveries that were made of them.
+    pub deliveries: u64,
+    /// Events that a receiver accepted with a 2xx, or what counts as that for the endpoint's kind.
+    pub delivered: u64,
+    /// Events that will be sent, or whose modules will run.
+    pub waiting: u64,
+    /// Events whose delivery was replaced by a newer one of the same record.
+    pub superseded: u64,
+    /// Events that a `where`, a module or a dedupe key kept back.
+    pub dropped: u64,
+    /// Events whose delivery was called off, while a newer state of the record reached the endpoint
+    /// or the module that planned it may have called it off.
+    pub cancelled: u64,
+    /// Events from before the last change of the endpoint's or the flow's settings, of which
+    /// nothing says that they were to be sent.
+    pub not_taken: u64,
+    /// Events so old that their deliveries may have been deleted.
+    pub unknown: u64,
+    /// Events that should have reached the endpoint and did not.
+    pub gaps: u64,
+    /// Rows of sources that could not be read or of which no event could be made. They are gaps
+    /// beside `gaps`.
+    pub unread_rows: u64,
+}
+
+impl OutcomeCounts {
+    /// Counts an event.
+    pub fn note(&mut self, judged: &JudgedEvent) {
+        self.captured += 1;
+        self.deliveries += judged.deliveries;
+        let count = match judged.outcome {
+            EventOutcome::Delivered => &mut self.delivered,
+            EventOutcome::Waiting => &mut self.waiting,
+            EventOutcome::Superseded => &mut self.superseded,
+            EventOutcome::Dropped(_) => &mut self.dropped,
+            EventOutcome::Cancelled => &mut self.cancelled,
+            EventOutcome::NotTaken => &mut self.not_taken,
+            EventOutcome::Unknown => &mut self.unknown,
+            EventOutcome::Gap(_) => &mut self.gaps,
+        };
+        *count += 1;
+    }
+
+    /// Returns the number of all gaps.
+    pub const fn all_gaps(&self) -> u64 {
+        self.gaps + self.unread_rows
+    }
+
+    /// Returns the state that the counts amount to.
+    pub const fn state(&self) -> CompletenessState {
+        if self.all_gaps() > 0 {
+            CompletenessState::Gaps
+        } else if self.waiting > 0 {
+            CompletenessState::Waiting
+        } else if self.unknown > 0 {
+            CompletenessState::Unknown
+        } else if self.captured == self.not_taken {
+            CompletenessState::Quiet
+        } else {
+            CompletenessState::Complete
+        }
+    }
+}
+
+/// What the counts amount to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompletenessState {
+    /// Every event that was to reach the endpoint did.
+    Complete,
+    /// There are no gaps, and some events have yet to be sent.
+    Waiting,
+    /// Something should have reached the endpoint and did not.
+    Gaps,
+    /// The endpoint took no event.
+    Quiet,
+    /// There are no gaps among what is still known; deliveries of that time may have been deleted.
+    Unknown,
+}
+
+/// Counts by resource, gaps by kind, and reasons of events that a rule kept back.
+#[derive(Debug, Clone, Default)]
+pub struct OutcomeTally {
+    pub counts: OutcomeCounts,
+    /// By resource; `None` holds events without one. Resources beyond the bound are not counted
+    /// apart.
+    pub by_resource: BTreeMap<Option<String>, OutcomeCounts>,
+    pub by_kind: BTreeMap<GapKind, u64>,
+    /// Number of dropped events by reason. Reasons beyond the bound are not counted apart.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+impl OutcomeTally {
+    /// Counts an event.
+    pub fn note(&mut self, judged: &JudgedEvent) {
+        self.counts.note(judged);
+        let resource = &judged.event.resource;
+        if self.by_resource.len() < MOST_NAMES || self.by_resource.contains_key(resource) {
+            self.by_resource.entry(resource.clone()).or_default().note(judged);
+        }
+        match &judged.outcome {
+            EventOutcome::Dropped(reason)
+                if self.reasons.len() < MOST_NAMES || self.reasons.contains_key(reason) =>
+            {
+                *self.reasons.entry(reason.clone()).or_default() += 1;
+            }
+            EventOutcome::Gap(gap) => *self.by_kind.entry(gap.kind).or_default() += 1,
+            EventOutcome::Dropped(_)
+            | EventOutcome::Delivered
+            | EventOutcome::Waiting
+            | EventOutcome::Superseded
+            | EventOutcome::Cancelled
+            | EventOutcome::NotTaken
+            | EventOutcome::Unknown => {}
+        }
+    }
+
+    /// Counts rows of sources that could not be read.
+    pub fn note_unread_rows(&mut self, rows: u64) {
+        if rows > 0 {
+            self.counts.unread_rows += rows;
+            *self.by_kind.entry(GapKind::UnreadRow).or_default() += rows;
+        }
+    }
+}
