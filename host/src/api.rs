@@ -15,6 +15,7 @@ pub mod alerts;
 pub mod apply;
 pub mod audit;
 pub mod channels;
+pub mod completeness;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod dry_run;

@@ -19,6 +19,7 @@ mod breaker;
 mod capabilities;
 mod capture;
 mod channels;
+mod completeness;
 mod configuration;
 mod connections;
 mod crash;

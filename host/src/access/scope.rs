@@ -323,7 +323,7 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         // The lines of a module may quote any event.
         ("modules", Some("{name}/logs")) if reads => Some(RouteNeed::AllTables(Scope::ModulesRead)),
         ("modules", _) => read_or_write(Scope::ModulesRead, Scope::ModulesWrite),
-        ("deliveries" | "dead-letters", _) => {
+        ("deliveries" | "dead-letters" | "completeness", _) => {
             let scope = if reads { Scope::DeliveriesRead } else { Scope::DeliveriesReplay };
             Some(RouteNeed::AllTables(scope))
         }

@@ -107,7 +107,8 @@ pub fn list_page<R, T: Serialize, I: Display>(
     Json(ListAnswer { data, meta, links: PageLinks { next } })
 }
 
-fn next_link(uri: &Uri, cursor: &str) -> String {
+/// Returns the address of the next page.
+pub fn next_link(uri: &Uri, cursor: &str) -> String {
     let kept = uri.query().unwrap_or_default().split('&');
     let kept = kept.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
     let mut query: Vec<&str> = kept.collect();

@@ -4,9 +4,9 @@
 pub mod describe;
 
 use super::{
-    AppState, alerts, apply, audit, channels, dead_letters, deliveries, dry_run, endpoints,
-    event_types, events, flows, health, module_secrets, modules, nodes, oauth, operations, pull,
-    receive, records, samples, sources, tokens, webhooks, write_through,
+    AppState, alerts, apply, audit, channels, completeness, dead_letters, deliveries, dry_run,
+    endpoints, event_types, events, flows, health, module_secrets, modules, nodes, oauth,
+    operations, pull, receive, records, samples, sources, tokens, webhooks, write_through,
 };
 use crate::access::scope::{RouteNeed, SCOPES, Scope, route_need};
 use http::Method;
@@ -90,6 +90,9 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(dead_letters::export_dead_letters))
         .routes(routes!(dead_letters::show_dead_letter, dead_letters::delete_dead_letter))
         .routes(routes!(dead_letters::replay_dead_letter))
+        .routes(routes!(completeness::show_completeness))
+        .routes(routes!(completeness::list_completeness_days))
+        .routes(routes!(completeness::send_gaps))
         .routes(routes!(apply::document::export_config, apply::apply_config))
         .routes(routes!(apply::document::export_config_with_secrets))
 }

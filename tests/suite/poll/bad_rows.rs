@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use waybill_tests::Backend::{self, Postgres, Sqlite};
 use waybill_tests::site::now;
 use waybill_tests::world::text;
-use waybill_tests::{Dialect, Fault, Site, World};
+use waybill_tests::{Dialect, Fault, Receiver, Site, World};
 
 use super::{SOURCE, happened, poll, put, row, run, run_well, source};
-use crate::support::{problem, texts};
+use crate::support::{endpoint, endpoint_with, problem, texts};
 
 const DEAD: &str = "/api/v1/dead-letters";
 
@@ -181,4 +181,42 @@ async fn rows_that_make_no_event_beyond_the_most_are_left_to_the_next_run() {
     let mut named = sorted(&world.get(&letters).await, "row");
     named.dedup();
     assert_eq!(named.len(), bad.len(), "each row has its dead letter: {named:?}");
+}
+
+/// A row that could not be read is a gap at each endpoint that takes events of its list.
+#[rstest]
+#[tokio::test]
+async fn a_row_that_is_set_aside_is_a_gap_until_it_is_read(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let Some(world) = World::start(backend).await else { return };
+    let site = Site::start(Dialect::DataBuilder).await;
+    let receiver = Receiver::start().await;
+    world.endpoint(&endpoint("erp", &receiver.url("/erp"))).await;
+    let leads = json!({"events": ["lead.*"]});
+    world.endpoint(&endpoint_with("leads", &receiver.url("/leads"), &leads)).await;
+    put(&site, [1], now());
+    source(&world, &poll(&site)).await;
+    let stamp = site.stamp(now());
+    let body = format!(r#"{{"data":[{{"id":"2","datecreated":"{stamp}","name":"\ud83d"}}]}}"#);
+    site.fail(usize::MAX, Fault::Exactly(body.into_bytes()));
+    run_well(&world).await;
+    let path = "/api/v1/completeness?endpoint=erp";
+    let found = world.get(path).await;
+    assert_eq!((&found["state"], &found["counts"]["unread_rows"]), (&json!("gaps"), &json!(1)));
+    let gap = &found["gaps"][0];
+    assert_eq!([&gap["kind"], &gap["list"], &gap["resource_id"]], ["unread_row", "invoices", "2"]);
+    assert_eq!([&found["sources"][0]["source"], &found["sources"][0]["kind"]], [SOURCE, "poll"]);
+    assert!(found["sources"][0]["read_until"].is_string(), "{found:#}");
+    let others = world.get("/api/v1/completeness?endpoint=leads").await;
+    assert_eq!(others["counts"]["unread_rows"], 0, "it takes no invoices");
+
+    site.heal();
+    site.put("invoices", 2, row(&site, 2, now(), "2.00"));
+    let send = json!({"endpoint": "erp", "day": found["day"], "count": found["sendable"]});
+    let sent = world.post("/api/v1/completeness/send", &send).await;
+    assert_eq!(sent["rows"], 1, "{sent:#}");
+    receiver.first("/erp").await;
+    world.eventually(path, |found| found["state"] == "complete").await;
+    assert_eq!(world.get(DEAD).await, json!([]));
 }
