@@ -15,6 +15,7 @@ pub mod backup;
 pub mod call;
 pub mod channel;
 pub mod client;
+pub mod completeness;
 pub mod completions;
 pub mod dead_letter;
 pub mod delivery;
@@ -130,6 +131,9 @@ pub enum CliCommand {
     /// List, replay and delete dead letters, which are not tried again automatically.
     #[command(subcommand)]
     DeadLetter(dead_letter::DeadLetterCommand),
+    /// Show which events of a day reached an endpoint, name every gap, and send just those. Exit
+    /// status 0: no gaps, 1: gaps.
+    Completeness(completeness::CompletenessArgs),
     /// Offer the server's tools over standard input and output to a program that speaks the Model
     /// Context Protocol.
     Mcp(tool_bridge::McpArgs),
@@ -221,6 +225,7 @@ pub async fn run_command(
         CliCommand::Event(command) => event::run_event(command, screen).await,
         CliCommand::Delivery(command) => delivery::run_delivery(command, screen).await,
         CliCommand::DeadLetter(command) => dead_letter::run_dead_letter(command, screen).await,
+        CliCommand::Completeness(args) => completeness::run_completeness(args, screen).await,
         CliCommand::Mcp(args) => tool_bridge::run_bridge(args, screen).await,
         CliCommand::EventType(command) => event_type::run_event_type(command, screen),
         CliCommand::Completions(args) => completions::print_completions(&args, screen),

@@ -72,7 +72,7 @@ impl ScreenTone {
     }
 }
 
-/// Returns a delivery's status with its sign, or `None` for an unknown status.
+/// Returns a delivery's status, or the kind of a gap, with its sign. `None` if it is unknown.
 pub fn delivery_state(
     status: &str,
     attempts: u64,
@@ -82,9 +82,12 @@ pub fn delivery_state(
         "delivered" => (ScreenTone::Good, ScreenTone::Good.signs()),
         "pending" if attempts > 0 => (ScreenTone::Warning, ("↻", "re")),
         "pending" | "leased" => (ScreenTone::Waiting, ScreenTone::Waiting.signs()),
-        "dead" => (ScreenTone::Bad, ScreenTone::Bad.signs()),
+        "dead" | "modules_failed" | "not_planned" | "unread_row" => {
+            (ScreenTone::Bad, ScreenTone::Bad.signs())
+        }
         "superseded" => (ScreenTone::Quiet, ("⋎", ">>")),
         "cancelled" => (ScreenTone::Quiet, ScreenTone::Quiet.signs()),
+        "disabled" => (ScreenTone::Warning, ScreenTone::Warning.signs()),
         _ => return None,
     };
     let sign = if look.has_signs { signs.0 } else { signs.1 };

@@ -424,6 +424,43 @@ async fn status_tells_a_quiet_server_from_one_with_a_failing_endpoint() {
 }
 
 #[tokio::test]
+async fn a_gap_is_shown_and_sent_and_decides_the_exit_status() {
+    let world = World::start().await;
+    let (address, mut written) = listening(&[]).await;
+    let url = format!("http://{address}/hook");
+    let create = ["endpoint", "create", "erp", "--url", &url, "--events", "invoice.*"];
+    world.typed(&create).await;
+    let set = async |enabled: &str| {
+        world.typed(&["endpoint", "update", "erp", "--set", &format!("enabled={enabled}")]).await
+    };
+    set("false").await;
+    world.typed(&["event", "send", "invoice.paid"]).await;
+    set("true").await;
+    let gap = world.typed_as(TOKEN, true, &["completeness", "erp"]).await.unwrap_err();
+    assert_eq!(gap.exit_code(), 1);
+    let sent = world.typed(&["completeness", "erp", "--send"]).await;
+    assert!(sent.contains("(UTC): XX 1 gap") && sent.contains("disabled"), "{sent}");
+    assert!(sent.contains("1 new ones are made"), "{sent}");
+    until(&mut written, "invoice.paid").await;
+    // The attempt is recorded a moment after its answer.
+    let complete = loop {
+        let found = world.piped(&["completeness", "erp"]).await;
+        if found["state"] != "waiting" {
+            break found;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(
+        (&complete["state"], &complete["gaps"]),
+        (&"complete".into(), &Value::Array(vec![]))
+    );
+    let human = world.typed(&["completeness", "erp", "--resource", "invoice"]).await;
+    assert!(human.contains("ok complete"), "{human}");
+    let wrong = world.typed_as(TOKEN, true, &["completeness", "erp", "--day", "today"]).await;
+    assert!(wrong.unwrap_err().to_string().contains("2026-11-30"), "an example is given");
+}
+
+#[tokio::test]
 async fn a_backup_of_a_running_server_opens_and_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::start().await;
