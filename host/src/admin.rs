@@ -12,6 +12,7 @@ pub mod alerts;
 pub mod assets;
 pub mod audit;
 pub mod call;
+pub mod completeness;
 pub mod payload_changes;
 pub mod dead_letters;
 pub mod deliveries;

@@ -184,7 +184,7 @@ async fn a_day_is_asked_for_by_resource_and_in_pages(#[values(Sqlite, Postgres)]
         ("cursor=x", "cursor"),
         ("limit=0", "limit"),
         ("resource=%00", "resource"),
-        ("dya=2026-01-01", "dya"),
+        ("dya=2026-01-01", "query"),
     ] {
         let answer = world.client().get(&format!("{PATH}?endpoint=erp&{query}")).await.unwrap();
         assert_eq!(problem(&answer, 422)[0].0, field, "{query}");

@@ -2,6 +2,7 @@
 
 mod actions;
 mod alert_page;
+mod completeness_page;
 mod content;
 mod editing;
 mod investigating;

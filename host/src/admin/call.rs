@@ -79,6 +79,7 @@ pub enum PageSection {
     Overview,
     Events,
     DeadLetters,
+    Completeness,
     Sources,
     Flows,
     Modules,

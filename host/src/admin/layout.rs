@@ -52,6 +52,12 @@ const PARTS: [(&str, &[PartLink]); 3] = [
     (
         "Look after",
         &[
+            (
+                PageSection::Completeness,
+                "Completeness",
+                "/admin/completeness",
+                "/api/v1/completeness",
+            ),
             (PageSection::Tokens, "Tokens", "/admin/tokens", "/api/v1/tokens"),
             (PageSection::Audit, "Audit", "/admin/audit", "/api/v1/audit"),
             (PageSection::Nodes, "Nodes", "/admin/nodes", "/api/v1/nodes"),
@@ -207,6 +213,7 @@ impl<'c> PageFrame<'c> {
             PageSection::Overview
             | PageSection::Events
             | PageSection::DeadLetters
+            | PageSection::Completeness
             | PageSection::Modules
             | PageSection::Tokens
             | PageSection::Audit

@@ -7,8 +7,8 @@ use super::endpoints::{actions, detail};
 use super::events::trace;
 use super::guard::{PageGuard, guard_page};
 use super::{
-    alerts, assets, audit, call, dead_letters, editor, endpoints, events, flows, history, modules,
-    news, nodes, overview, search, sign_in, sources, tokens,
+    alerts, assets, audit, call, completeness, dead_letters, editor, endpoints, events, flows,
+    history, modules, news, nodes, overview, search, sign_in, sources, tokens,
 };
 use crate::access::session::SessionStore;
 use crate::api::AppState;
@@ -232,7 +232,23 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
             trace::resend_delivery,
         )
         .guarded_form("/admin/sign-out", None, sign_in::sign_out);
-    add_alerts(guarded.letter_pages().editors()).router.with_state(pages)
+    let guarded = add_completeness(guarded.letter_pages().editors());
+    add_alerts(guarded).router.with_state(pages)
+}
+
+fn add_completeness(router: PageRouter) -> PageRouter {
+    router
+        .page(
+            completeness::COMPLETENESS,
+            Some("/api/v1/completeness/days"),
+            completeness::show_grid,
+        )
+        .page(
+            "/admin/completeness/{endpoint}/{day}",
+            Some("/api/v1/completeness"),
+            completeness::day::show_page,
+        )
+        .form("/admin/completeness/send", "/api/v1/completeness/send", completeness::day::send)
 }
 
 fn add_alerts(router: PageRouter) -> PageRouter {

@@ -80,6 +80,14 @@ state_signs! {
     PENDING = "wait" Run "Pending";
     RESOLVED = "ok" Ok "Resolved";
     WARNING = "warn" Warn "Wants a look";
+    COMPLETE = "ok" Ok "Complete";
+    GAPS = "bad" Bad "Gaps";
+    NO_EVENTS = "none" Idle "No events";
+    NOT_COUNTED = "none" Idle "Not looked at";
+    WAS_DISABLED = "pause" Warn "Was disabled";
+    MODULES_FAILED = "bad" Bad "Modules failed";
+    NOT_PLANNED = "bad" Bad "Not planned";
+    ROW_UNREAD = "bad" Bad "Row not read";
 }
 
 impl StateSign {

@@ -11,7 +11,7 @@ use crate::store::{
     DayEvent, DeliveryGroup, EventSteps, EventStore, PlanDeath, StoreError, WaitingEvent,
 };
 use crate::time::timestamp::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +119,7 @@ impl<'r> OutcomeReader<'r> {
         let mut judged: Vec<JudgedEvent> =
             concerned.iter().map(|one| self.judge(one, &rows)).collect();
         self.ask_conditions(&concerned, &mut judged).await?;
+        self.forget_pruned(&mut judged).await?;
         Ok(judged)
     }
 
@@ -220,6 +221,27 @@ impl<'r> OutcomeReader<'r> {
                     judged.outcome.narrow(&admitted, refusal);
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl OutcomeReader<'_> {
+    /// An event without a payload is so old that its deliveries may have been deleted too: a full
+    /// database deletes early.
+    async fn forget_pruned(&self, judged: &mut [JudgedEvent]) -> Result<(), StoreError> {
+        let is_unplanned = |one: &&mut JudgedEvent| {
+            matches!(one.outcome, EventOutcome::Gap(FoundGap { kind: GapKind::NotPlanned, .. }))
+        };
+        let unplanned: Vec<&mut JudgedEvent> = judged.iter_mut().filter(is_unplanned).collect();
+        if unplanned.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<EventId> = unplanned.iter().map(|one| one.event.id).collect();
+        let pruned = self.journal.list_pruned_events(&ids).await?;
+        let pruned: HashSet<EventId> = pruned.into_iter().collect();
+        for one in unplanned.into_iter().filter(|one| pruned.contains(&one.event.id)) {
+            one.outcome = EventOutcome::Unknown;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::ENDPOINTS;
 use super::health::{HealthReport, tell_waiting};
 use crate::admin::call::{PageCall, PageContent, PageResult, PageSection};
+use crate::admin::completeness::day_address;
 use crate::admin::deliveries::draw_deliveries;
 use crate::admin::editor::pages::draw_edit_button;
 use crate::admin::editor::removal::draw_delete_button;
@@ -20,6 +21,7 @@ use crate::api::endpoints::{EndpointResource, EndpointView, find_endpoint, show_
 use crate::api::resource::SettingsResource as _;
 use crate::catalog;
 use crate::channels::find_channel;
+use crate::completeness::utc_day::UtcDay;
 use crate::health::endpoint_health::{EndpointHealth, tell_failed};
 use crate::model::delivery::DeliveryStatus;
 use crate::model::private_values::mask_url;
@@ -315,6 +317,11 @@ fn draw_short(call: &PageCall, view: &EndpointView) -> Markup {
                         a href={ "/admin/dead-letters?endpoint=" (encode_query(name)) } {
                             "Show those of " (name)
                         }
+                    }
+                    @if call.may_read("/api/v1/completeness") {
+                        @let today = UtcDay::of(call.now).to_string();
+                        dt { "Completeness" }
+                        dd { a href=(day_address(name, &today, None)) { "Show the gaps of today" } }
                     }
                 }
             }
