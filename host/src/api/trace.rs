@@ -78,6 +78,8 @@ pub struct DeliveryTrace {
 pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTrace, ApiProblem> {
     let snapshot = app.live.current_settings();
     let id = stored.event.id;
+    // Read before the runs: a plan that is recorded in between is shown twice, and never not at all.
+    let waiting = app.journal.list_waiting_plans(id).await?;
     let mut steps = Vec::new();
     // Only the last run of each flow counts.
     let mut reasons: BTreeMap<Option<FlowId>, Vec<String>> = BTreeMap::new();
@@ -96,7 +98,6 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
             steps.push(own.chain(step).collect());
         }
     }
-    let waiting = app.journal.list_waiting_plans(id).await?;
     let waiting: Vec<WaitingFlow> = waiting
         .into_iter()
         .map(|plan| WaitingFlow {

@@ -209,7 +209,7 @@ async fn a_deletion_says_first_what_will_stop() {
     world.post("/api/v1/flows", &json!({"name": "books", "endpoints": ["erp"]})).await;
     let operator = Operator::sign_in(&world, ADMIN_TOKEN).await;
     let page = operator.page("/admin/endpoints/erp/delete").await;
-    assert!(page.contains("flows still name it: books"), "{page}");
+    assert!(page.contains("flows still use it: books"), "{page}");
     let page = operator.page("/admin/flows/books/delete").await;
     assert!(page.contains("do not go to erp through it any more"), "{page}");
     let tag = ("state_tag", plain(&page, "state_tag"));

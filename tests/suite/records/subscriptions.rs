@@ -1,6 +1,6 @@
 //! REST hooks: subscriptions of n8n, Zapier and Make, and samples of events.
 
-use super::{ids, invoice};
+use super::invoice;
 use crate::support::{assert_problem, caller, hex_signature, texts};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
