@@ -19,6 +19,7 @@ pub mod hops;
 pub mod incoming;
 pub mod message_body;
 pub mod repeats;
+pub mod trace_headers;
 pub mod webhook_body;
 
 pub mod attributes;

@@ -58,5 +58,6 @@ pub mod source_run;
 pub mod stream_source;
 pub mod subject_health;
 pub mod timing;
+pub mod trace_context;
 pub mod type_pattern;
 pub mod webhook_source;

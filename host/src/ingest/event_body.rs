@@ -7,6 +7,7 @@ use super::cloudevents;
 use super::diagnose::diagnose_body;
 use super::hops;
 use super::incoming::IncomingEvent;
+use super::trace_headers;
 use crate::json::members::JsonMembers;
 use crate::json::members::without_byte_order_mark;
 use crate::json::surrogates::replace_lone_surrogates;
@@ -79,8 +80,10 @@ pub fn read_events(
     };
     check_events(&events)?;
     let hops = hops::of_request(headers)?;
+    let context = trace_headers::of_request(headers);
     for event in &mut events.events {
         hops::note_hops(event, hops)?;
+        trace_headers::note_context(event, context.as_ref())?;
     }
     Ok(events)
 }

@@ -7,6 +7,7 @@
 use super::event_body::{BodyError, read_events};
 use super::hops;
 use super::incoming::IncomingEvent;
+use super::trace_headers;
 use crate::json::members::{scalar_text, without_byte_order_mark};
 use crate::json::pointer::find_value;
 use crate::json::surrogates::replace_lone_surrogates;
@@ -110,6 +111,7 @@ fn map_message(
         ..IncomingEvent::new(event_type, data.to_owned())
     };
     hops::note_hops(&mut event, hops::of_request(headers)?)?;
+    trace_headers::note_context(&mut event, trace_headers::of_request(headers).as_ref())?;
     Ok(event)
 }
 
@@ -197,6 +199,18 @@ mod tests {
         assert_eq!(event.resource_id.as_deref(), Some("17"));
         assert_eq!(event.occurred_at, Timestamp::parse("2026-01-02T03:04:05Z").ok());
         assert_eq!(event.data.get(), r#"{"id":17}"#);
+    }
+
+    #[test]
+    fn a_message_brings_the_context_of_its_headers() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let headers = [("traceparent", parent)];
+        let mapping = json!({"type": "a.b"});
+        for (body, mapping) in [(r#"{"type":"a.b","data":1}"#, None), ("{}", Some(mapping))] {
+            let event = read(&headers, body, mapping).unwrap().remove(0);
+            let attributes = format!(r#"{{"traceparent":"{parent}"}}"#);
+            assert_eq!(event.attributes.unwrap().get(), attributes);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use super::attributes::{AttributeSet, KeptHeader, kept_headers};
 use super::incoming::IncomingEvent;
-use super::{body, dialect, hops, items};
+use super::{body, dialect, hops, items, trace_headers};
 use crate::crypto::digest::ShortDigest;
 use crate::ingest::event_body::{BodyError, ReceivedEvents};
 use crate::json::members::{JsonMembers, scalar_text, without_byte_order_mark};
@@ -16,6 +16,7 @@ use crate::json::pointer;
 use crate::json::surrogates::replace_lone_surrogates;
 use crate::model::event::{EventChanges, MAX_KEY};
 use crate::model::fault::InputFault;
+use crate::model::trace_context::BroughtContext;
 use crate::model::webhook_source::senders::WebhookSender;
 use crate::model::webhook_source::{WebhookPlaces, WebhookSettings};
 use crate::time::timestamp::Timestamp;
@@ -61,7 +62,8 @@ pub fn read_webhook(
     // Each event of a list gets the headers.
     let room = received.max_body.saturating_mul(2).max(bytes);
     items::take_room(room, bytes, items.bodies.len())?;
-    let kept = KeptOfRequest { headers: &headers, hops };
+    let context = trace_headers::of_request(received.headers);
+    let kept = KeptOfRequest { headers: &headers, hops, context: context.as_ref() };
     let mut events = Vec::with_capacity(items.bodies.len());
     let mut faults = Vec::new();
     for (n, body) in items.bodies.iter().enumerate() {
@@ -86,6 +88,7 @@ pub fn read_webhook(
 struct KeptOfRequest<'a> {
     headers: &'a [KeptHeader<'a>],
     hops: u32,
+    context: Option<&'a BroughtContext>,
 }
 
 /// Reads one event.
@@ -128,6 +131,7 @@ fn one(
     // A CloudEvent that was relayed by another system may have lost the header.
     let of_body = parts.read_place("/waybillhops").and_then(|text| text.parse().ok());
     hops::note_hops(&mut incoming, kept.hops.max(of_body.unwrap_or_default()))?;
+    trace_headers::note_context(&mut incoming, kept.context)?;
     Ok(incoming)
 }
 

@@ -4,6 +4,7 @@
 //! They are stored among the CloudEvents extensions of an event. Their names are lower-case letters
 //! and digits.
 
+use super::trace_context::{BroughtContext, TRACE_PARENT, TRACE_STATE};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -67,6 +68,8 @@ pub struct SentWith {
     pub event_type: Option<String>,
     /// The number of times the event was delivered and captured again.
     pub hops: u32,
+    /// The trace context of the event.
+    pub trace: Option<BroughtContext>,
 }
 
 impl SentWith {
@@ -82,8 +85,10 @@ impl SentWith {
         let (subject, content_type, schema) = (text(SUBJECT), text(CONTENT_TYPE), text(SCHEMA));
         let is_base64 = text(ENCODING).as_deref() == Some(BASE64);
         let event_type = text(SENT_TYPE);
+        let (parent, state) = (text(TRACE_PARENT), text(TRACE_STATE));
+        let trace = parent.and_then(|parent| BroughtContext::parse(&parent, state.as_deref()));
         let hops = map.get(HOPS).and_then(hops).unwrap_or_default();
-        Self { subject, content_type, schema, is_base64, event_type, hops }
+        Self { subject, content_type, schema, is_base64, event_type, hops, trace }
     }
 }
 
