@@ -5,6 +5,7 @@
 //! ([`crate::access::audit`]). Bodies are bounded in size and time, configuration objects refuse
 //! unknown fields, and every answer carries `X-Request-Id`.
 
+mod access_line;
 pub mod answer;
 pub mod auth;
 pub mod body;
@@ -51,6 +52,7 @@ pub mod write_through;
 
 pub use openapi::document;
 
+use self::access_line::AccessLine;
 use self::modules::cases::ForcedNote;
 use crate::access::audit::CallAudit;
 use crate::access::grant::GrantIssuer;
@@ -63,6 +65,7 @@ use crate::model::id::RequestId;
 use crate::net::http_client::DeliveryClient;
 use crate::settings::live::LiveSettings;
 use crate::store::EventStore;
+use crate::telemetry::running_exports::RunningExports;
 use auth::{CallOrigin, CallPrincipal};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -122,6 +125,8 @@ pub struct SharedState {
     pub alerts: AlertDesk,
     /// The health of all objects, as it was last read.
     pub healths: health_answers::HealthCache,
+    /// The exports of traces and logs.
+    pub exports: RunningExports,
     /// Memory for request bodies.
     pub bodies: body_budget::BodyBudget,
     /// Cancelled when the server begins to stop, before it refuses further requests.
@@ -190,6 +195,7 @@ const CORS_AGE: Duration = Duration::from_mins(10);
 /// answer.
 async fn guard_call(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let id = RequestId::generate();
+    let access = app.config.log.access.then(|| AccessLine::begin(id, &request));
     let mut response = if names_its_host(&request) {
         let route = request.extensions().get::<MatchedPath>().cloned();
         if let Some(route) = route.filter(|route| is_guarded(route.as_str())) {
@@ -204,6 +210,9 @@ async fn guard_call(State(app): State<AppState>, mut request: Request, next: Nex
         ApiProblem::malformed_request(detail).into_response()
     };
     dress(&app, id, &mut response);
+    if let Some(access) = access {
+        access.write(&mut response);
+    }
     response
 }
 
@@ -285,6 +294,9 @@ async fn run_guarded(
         duration: began.elapsed(),
         calls: 1,
     };
+    if app.config.log.access {
+        response.extensions_mut().insert(caller);
+    }
     let is_free = caller.is_free || !(caller.token.is_some() || is_proven);
     record_call(app, call, is_free, &method, status).await;
     response

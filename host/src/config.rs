@@ -10,6 +10,7 @@ pub mod hidden_text;
 pub mod layers;
 pub mod secret;
 pub mod sections;
+mod telemetry_rules;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,12 +34,13 @@ pub use hidden_text::HiddenText;
 pub use layers::{EnvironmentPair, KeyOverride};
 pub use sections::{
     AlertsSection, AuditSection, ChannelsSection, DatabaseSection, DeliverySection,
-    ImmediateSection, MetricsSection, ModulesSection, RetentionSection, ServerSection,
-    ShutdownSection, SmartSection, TlsSection,
+    ImmediateSection, LogFormat, LogSection, MetricsSection, ModulesSection, RetentionSection,
+    ServerSection, ShutdownSection, SmartSection, TelemetrySection, TlsSection,
 };
+pub use telemetry_rules::TRACE_PLACE;
 
 /// Every key that the file and the environment may set.
-pub const KEYS: [&str; 65] = [
+pub const KEYS: [&str; 75] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -78,6 +80,16 @@ pub const KEYS: [&str; 65] = [
     "modules.dedupe_for",
     "metrics.listen",
     "metrics.require_token",
+    "log.format",
+    "log.access",
+    "telemetry.otlp_endpoint",
+    "telemetry.otlp_headers",
+    "telemetry.traces",
+    "telemetry.logs",
+    "telemetry.sample_ratio",
+    "telemetry.service_name",
+    "telemetry.max_queue",
+    "telemetry.trace_url",
     "alerts.enabled",
     "alerts.interval",
     "alerts.remind",
@@ -131,6 +143,10 @@ pub struct Config {
     pub modules: ModulesSection,
     /// Figures for Prometheus.
     pub metrics: MetricsSection,
+    /// The form of the log.
+    pub log: LogSection,
+    /// Traces and logs for OpenTelemetry.
+    pub telemetry: TelemetrySection,
     /// The alert rules.
     pub alerts: AlertsSection,
     /// The shutdown of the server.
@@ -142,7 +158,7 @@ pub struct Config {
     /// `WAYBILL_SECRET_KEY_NEXT`: also decrypts stored secrets while the key is being changed.
     pub next_secret_key: Option<SecretString>,
     /// `WAYBILL_LOG`: the log filter, in the syntax of `tracing_subscriber::EnvFilter`.
-    pub log: Option<String>,
+    pub log_filter: Option<String>,
 }
 
 /// A database URL: `sqlite:…`, `postgres://…` or `postgresql://…`. Displayed without its password.
@@ -255,6 +271,18 @@ impl Config {
             "shutdown.drain" => put(&mut self.shutdown.drain, value),
             "metrics.listen" => put(&mut self.metrics.listen, value),
             "metrics.require_token" => put(&mut self.metrics.require_token, value),
+            "log.format" => put(&mut self.log.format, value),
+            "log.access" => put(&mut self.log.access, value),
+            "telemetry.otlp_endpoint" => put(&mut self.telemetry.otlp_endpoint, value),
+            // The parser's message would repeat the secret.
+            "telemetry.otlp_headers" => put(&mut self.telemetry.otlp_headers, value)
+                .map_err(|_| telemetry_rules::HEADERS_FORM.to_owned()),
+            "telemetry.traces" => put(&mut self.telemetry.traces, value),
+            "telemetry.logs" => put(&mut self.telemetry.logs, value),
+            "telemetry.sample_ratio" => put(&mut self.telemetry.sample_ratio, value),
+            "telemetry.service_name" => put(&mut self.telemetry.service_name, value),
+            "telemetry.max_queue" => put(&mut self.telemetry.max_queue, value),
+            "telemetry.trace_url" => put(&mut self.telemetry.trace_url, value),
             "alerts.enabled" => put(&mut self.alerts.enabled, value),
             "alerts.interval" => put(&mut self.alerts.interval, value),
             "alerts.remind" => put(&mut self.alerts.remind, value),
@@ -278,7 +306,7 @@ impl Config {
         let rules = self.server_rules().into_iter().chain(self.delivery_rules());
         let rules = rules.chain(self.database_rules()).chain(self.retention_rules());
         let rules = rules.chain(self.alert_rules());
-        let rules = rules.chain(self.module_rules());
+        let rules = rules.chain(self.module_rules()).chain(self.telemetry_rules());
         for (_, key, message) in rules.filter(|(holds, _, _)| !holds) {
             faults.push(origins.fault(key, message.to_owned()));
         }

@@ -17,6 +17,7 @@ pub mod api_answer;
 pub mod api_attempt;
 pub mod api_request;
 pub mod attempt;
+pub mod attempt_spans;
 pub mod authorized;
 pub mod changes;
 pub mod channel_attempt;

@@ -40,6 +40,7 @@ pub(crate) mod config;
 
 // State: figures, the database, who may use it, and the settings as the stages use them.
 pub(crate) mod metrics;
+pub(crate) mod telemetry;
 pub(crate) mod store;
 pub(crate) mod access;
 pub(crate) mod wasm;
@@ -75,6 +76,7 @@ pub use cli::{
 pub use config::Config;
 pub use error_chain::error_messages;
 pub use server::{Server, ServerError};
+pub use telemetry::log_output::{start_command_log, start_server_log};
 pub use time::clock::Clock;
 pub use wasm::{ModuleLimits, compile_child};
 

@@ -3,11 +3,10 @@
 use clap::{CommandFactory as _, FromArgMatches as _};
 use std::io::{BufReader, ErrorKind, IsTerminal as _, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 use waybill::{
     CliCommand, CliError, Clock, CommandLine, CommandScreen, Config, ModuleLimits, ServeArgs,
     Server, ServerError, compile_child, error_messages, run_backup, run_command, run_demo,
-    run_doctor, run_key, wants_json,
+    run_doctor, run_key, start_command_log, start_server_log, wants_json,
 };
 
 #[global_allocator]
@@ -67,11 +66,11 @@ async fn client(command: CliCommand, screen: &mut CommandScreen<'_>) -> Result<(
         return run_backup(args, std::env::vars().collect(), screen).await;
     }
     if let CliCommand::Key(command) = &command {
-        log(Some("warn"));
+        start_command_log("warn");
         return run_key(command, std::env::vars().collect(), screen).await;
     }
     let CliCommand::Demo(args) = command else { return run_command(command, screen).await };
-    log(Some("warn"));
+    start_command_log("warn");
     run_demo(&args, std::env::current_exe()?, screen).await
 }
 
@@ -84,13 +83,14 @@ async fn serve(args: &ServeArgs) -> Result<(), ProgramFailure> {
     let environment: Vec<(String, String)> = std::env::vars().collect();
     let config = Config::load(args.config.as_deref(), environment, &args.overrides())
         .map_err(|error| ProgramFailure::Usage(error.into()))?;
-    log(config.log.as_deref());
+    let log_queue = start_server_log(&config);
     let program = std::env::current_exe().map_err(|error| ProgramFailure::Usage(error.into()))?;
     // Installed before the server announces itself, so that a signal during startup also stops it
     // in order.
     let ended = ended();
-    let server =
-        Server::open(config, Clock::System, program).await.map_err(ProgramFailure::Server)?;
+    let server = Server::open(config, Clock::System, program, log_queue)
+        .await
+        .map_err(ProgramFailure::Server)?;
     let mut out = stdout();
     // Standard output may be closed, so a failed write is ignored.
     drop(announce(&mut out, &server));
@@ -105,13 +105,6 @@ fn announce(out: &mut impl std::io::Write, server: &Server) -> std::io::Result<(
     let (version, scheme) = (env!("CARGO_PKG_VERSION"), server.scheme());
     writeln!(out, "waybill {version} on {scheme}://{}/admin, ready", server.address)?;
     out.flush()
-}
-
-fn log(filter: Option<&str>) {
-    let filter =
-        EnvFilter::try_new(filter.unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    subscriber.with_ansi(stderr().is_terminal()).init();
 }
 
 /// Listens for SIGTERM and SIGINT from now on. The future ends at the first signal.

@@ -16,12 +16,15 @@
 pub mod bounds;
 pub mod contents;
 pub mod emitted;
+pub mod plan_spans;
 pub mod planner;
 
 use crate::metrics::flow_figures::PlanResult;
 use crate::model::plan_effects::PlanEffects;
+use crate::model::trace_context::TraceId;
 use crate::pipeline::contents::ContentsRoom;
 use crate::pipeline::emitted::EmittingEvent;
+use crate::pipeline::plan_spans::PlanTrace;
 use crate::pipeline::planner::{FlowPlanner, ModulesFailed};
 use crate::settings::FlowRuntime;
 use crate::settings::live::LiveSettings;
@@ -116,7 +119,8 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
     while let Some(planning) = queue.recv().await {
         let now = context.journal.clock().now();
         if let Err(error) = context.journal.release_planning(&planning, now).await {
-            tracing::warn!(event = %planning.event.id, %error, "cannot release an event; its lease will run out");
+            let trace_id = TraceId::of_event(&planning.event);
+            tracing::warn!(event = %planning.event.id, %trace_id, %error, "cannot release an event; its lease will run out");
         }
     }
 }
@@ -215,7 +219,8 @@ async fn plan_once(
     let snapshot = context.live.current_settings();
     let at = context.journal.clock().now();
     if planning.lease.until < at.after(LEAST_LEASE) {
-        tracing::info!(event = %planning.event.id, "an event waited too long in memory; it is claimed again");
+        let trace_id = TraceId::of_event(&planning.event);
+        tracing::info!(event = %planning.event.id, %trace_id, "an event waited too long in memory; it is claimed again");
         return None;
     }
     let route = snapshot.find_flow(planning.flow).map(|route| &**route);
@@ -239,6 +244,7 @@ async fn plan_once(
     let (attempts, deaths) = (planning.attempts, planning.deaths);
     let parent = EmittingEvent { event: &planning.event, flow: planning.flow };
     let emitted = parent.capture_facts(context, &snapshot, std::mem::take(&mut effects.facts));
+    let trace = PlanTrace::begin(context.journal.span_recorder(), outcome.calls, attempts + 1);
     let planned = RecordedPlan {
         event: planning.event,
         flow: planning.flow,
@@ -254,7 +260,7 @@ async fn plan_once(
         emitted,
         receipts: Vec::new(),
     };
-    let recorded = store_plan(context, route, planned).await;
+    let recorded = store_plan(context, route, planned, trace).await;
     drop(held);
     recorded.map(|plan| LeasedPlanning {
         claimed: plan.replayed,
@@ -276,7 +282,8 @@ async fn run_modules(
     let Some(route) = route else { return planner::FlowOutcome::gone() };
     if planning.deaths >= FATAL {
         let failed = ModulesFailed::crashed(planning.deaths);
-        tracing::error!(event = %planning.event.id, "{}", failed.detail);
+        let trace_id = TraceId::of_event(&planning.event);
+        tracing::error!(event = %planning.event.id, %trace_id, "{}", failed.detail);
         return planner::FlowOutcome::failed(failed);
     }
     if let Some(reason) = find_refusal(planning, route) {
@@ -292,6 +299,7 @@ async fn run_modules(
         room: ContentsRoom::STORED,
         clock: Some(context.journal.clock()),
         requests: Some(&context.requests),
+        is_traced: context.journal.span_recorder().is_some(),
     };
     planner.run().await
 }
@@ -301,12 +309,17 @@ async fn store_plan(
     context: &PlannerContext,
     route: Option<&FlowRuntime>,
     planned: RecordedPlan,
+    trace: Option<PlanTrace<'_>>,
 ) -> Option<Box<RecordedPlan>> {
     let (event, result) = (planned.event.id, tell_result(&planned));
+    let described = trace.map(|trace| trace.describe(&planned, route, result));
     match context.journal.record_plan(planned).await {
         Ok(PlanReceipt::Recorded) => {
             if let Some(route) = route {
                 route.figures.note_plan(result);
+            }
+            if let Some(described) = described {
+                described.record();
             }
         }
         Ok(PlanReceipt::Outdated(plan)) => {

@@ -32,11 +32,14 @@ use crate::settings::live::{LiveSettings, ModuleRules};
 use crate::sources;
 use crate::store::prefetch::PrefetchOutlets;
 use crate::store::{EventStore, RunningNode, StoreError, StoreOpening};
+use crate::telemetry::log_entry::LogQueue;
+use crate::telemetry::running_exports::{ExportSettings, RunningExports};
 use crate::time::clock::Clock;
 use crate::time::span::TimeSpan;
 use crate::wasm::{
     LimitCeilings, ModuleCache, ModuleClient, ModuleCompiler, ModuleEngine, ModuleLimits,
 };
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -110,8 +113,14 @@ pub struct Server {
 
 impl Server {
     /// Opens the store and all parts, and starts the work. `program` is the path of this
-    /// executable, which compiles modules in a subprocess.
-    pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, ServerError> {
+    /// executable, which compiles modules in a subprocess. `log_queue` receives the log lines to
+    /// export.
+    pub async fn open(
+        config: Config,
+        clock: Clock,
+        program: PathBuf,
+        log_queue: Option<LogQueue>,
+    ) -> Result<Self, ServerError> {
         let stop = CancellationToken::new();
         let certificates = read_certificates(&config)?;
         let mut room = listener::share_files(config.server.max_connections);
@@ -130,6 +139,7 @@ impl Server {
         make_data_dir(&config, &folder)?;
         let sealer = read_key(&config, &folder)?;
         let (journal, outlets) = open_journal(&config, clock).await?;
+        let exports = start_exports(&config, &journal, log_queue)?;
         let new_token = enter_cluster(&journal, &config, address, &sealer).await?;
         let modules = open_modules(&config, &sealer, &folder, program)?;
         let largest_body = config.server.max_body.max(modules.0.limits().upload_bytes);
@@ -151,6 +161,7 @@ impl Server {
         let app = AppState::new(SharedState {
             alerts: AlertDesk::new(config.alerts.rules.clone()),
             healths: api::health_answers::HealthCache::default(),
+            exports,
             journal,
             client,
             audit: Arc::new(audit),
@@ -283,6 +294,7 @@ impl Server {
         if let Err(error) = journal.leave_process().await {
             tracing::warn!(%error, "cannot release leases; other nodes take over when they expire");
         }
+        app.exports.finish().await;
     }
 }
 
@@ -329,6 +341,9 @@ async fn agree_on_key(
         Err(error) => Err(error.into()),
     }
 }
+
+/// Connections to the receiver of traces and logs. Each signal has one request at a time.
+const EXPORT_CONNECTIONS: usize = 4;
 
 /// Name of the key file in the data folder.
 pub const KEY_FILE: &str = "waybill.key";
@@ -492,13 +507,39 @@ fn endpoint_defaults(config: &Config) -> EndpointDefaults {
     }
 }
 
+/// Starts the exports of traces and logs, if any are set, and has the store record spans.
+fn start_exports(
+    config: &Config,
+    journal: &EventStore,
+    log_queue: Option<LogQueue>,
+) -> Result<RunningExports, ServerError> {
+    let Some(settings) = ExportSettings::read(&config.telemetry, journal.node()) else {
+        return Ok(RunningExports::default());
+    };
+    // The operator names the receiver, and most stand on the same machine or in a private network.
+    let everywhere: [IpNet; 2] = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+    let client = open_client(config, everywhere.to_vec(), EXPORT_CONNECTIONS)?;
+    let exports = RunningExports::start(&settings, &client, journal.clock(), log_queue);
+    if let Some(recorder) = exports.recorder() {
+        journal.record_spans(recorder);
+    }
+    Ok(exports)
+}
+
 fn delivery_client(config: &Config, max_connections: usize) -> Result<DeliveryClient, ServerError> {
+    open_client(config, config.delivery.allow_networks.clone(), max_connections)
+}
+
+fn open_client(
+    config: &Config,
+    allow_networks: Vec<IpNet>,
+    max_connections: usize,
+) -> Result<DeliveryClient, ServerError> {
     let ca = |path: &PathBuf| {
         std::fs::read(path)
             .map_err(|source| ServerError::CaFile { path: path.clone(), source: source.into() })
     };
     let extra_ca_pem = config.delivery.ca_file.as_ref().map(ca).transpose()?;
-    let allow_networks = config.delivery.allow_networks.clone();
     let name_servers = config.delivery.name_servers.clone();
     DeliveryClient::new(ClientSettings {
         allow_networks,

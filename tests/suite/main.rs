@@ -70,6 +70,7 @@ mod sql_tables;
 mod storable;
 mod streams;
 mod support;
+mod telemetry;
 mod templates;
 mod tidy;
 mod tls;

@@ -74,7 +74,7 @@ pub async fn guard_page(State(guard): State<PageGuard>, request: Request, next: 
         // If the API has no need for the route, nobody may see the page.
         None => Err(CallRefusal::Tables),
     };
-    let answer = match admitted {
+    let mut answer = match admitted {
         Ok(_) => {
             let answer = run_page(&call, request, next).await;
             draw_frame(&call, answer).await
@@ -85,6 +85,9 @@ pub async fn guard_page(State(guard): State<PageGuard>, request: Request, next: 
         Err(refusal) => draw_refusal(&call, &caller.refused(refusal)),
     };
     record.finish(app, caller, answer.status()).await;
+    if app.config.log.access {
+        answer.extensions_mut().insert(caller);
+    }
     answer
 }
 

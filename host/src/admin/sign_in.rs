@@ -73,7 +73,7 @@ pub async fn show_form(query: axum::extract::Query<SignInQuery>) -> Response {
 pub async fn sign_in(State(pages): State<PageState>, request: Request) -> Response {
     let record = PageRecord::begin(&request);
     let mut caller = CallOrigin::of(&pages.app, &request);
-    let answer = match open_session(&pages, &mut caller, request).await {
+    let mut answer = match open_session(&pages, &mut caller, request).await {
         Ok(answer) => answer,
         Err((problem, next)) => {
             let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::FORBIDDEN);
@@ -81,6 +81,9 @@ pub async fn sign_in(State(pages): State<PageState>, request: Request) -> Respon
         }
     };
     record.finish(&pages.app, caller, answer.status()).await;
+    if pages.app.config.log.access {
+        answer.extensions_mut().insert(caller);
+    }
     answer
 }
 

@@ -189,6 +189,7 @@ pub async fn try_flow(
         room: ContentsRoom::DRY_RUN,
         clock: None,
         requests: None,
+        is_traced: false,
     };
     let outcome = match trial.find_refusal(&event.subject()) {
         Some(reason) => FlowOutcome::kept_back(reason),

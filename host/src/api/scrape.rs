@@ -51,6 +51,7 @@ async fn answer_metrics(State(app): State<AppState>, mut request: Request) -> Re
 /// Returns all metrics of this process.
 fn expose_all(app: &AppState) -> String {
     let families = database_families(app).into_iter().chain(source_families(app));
+    let families = families.chain(export_families(app));
     let sampled: String = families.map(SampledFamily::into_text).collect();
     app.journal.metrics().expose_text() + &sampled + &expose_process()
 }
@@ -86,6 +87,23 @@ fn database_families(app: &AppState) -> Vec<SampledFamily> {
             .with_value(&[], u8::from(alerts.is_here)),
         firing,
     ]
+}
+
+/// Returns the counts of exports by OTLP.
+fn export_families(app: &AppState) -> [SampledFamily; 2] {
+    let mut exported = counter(
+        "waybill_telemetry_exported_total",
+        "Spans and lines of the log that the OTLP receiver took.",
+    );
+    let mut dropped = counter(
+        "waybill_telemetry_dropped_total",
+        "Spans and lines of the log that did not fit into the queue, or that the receiver did not take.",
+    );
+    for (signal, taken, lost) in app.exports.count_signals() {
+        exported = exported.with_value(&[("signal", signal)], taken);
+        dropped = dropped.with_value(&[("signal", signal)], lost);
+    }
+    [exported, dropped]
 }
 
 /// Adds the health of sources. Sources beyond the bound are counted together.

@@ -5,8 +5,11 @@ use super::deliveries::{AttemptView, DeliveryView};
 use super::events::EventView;
 use super::problem::ApiProblem;
 use crate::completeness::trace_reading::tell_end;
+use crate::config::TRACE_PLACE;
 use crate::model::delivery::DeliveryStatus;
+use crate::model::event::Event;
 use crate::model::id::FlowId;
+use crate::model::trace_context::{BroughtContext, TraceId};
 use crate::settings::SettingsSnapshot;
 use crate::store::{StoredDelivery, StoredEvent};
 use crate::time::span::TimeSpan;
@@ -27,6 +30,14 @@ pub struct EventTrace {
     pub event: EventView,
     /// The outcome in a sentence.
     pub summary: String,
+    /// The id of its trace: that of the context it was sent with, or the number of its id. Left out
+    /// if it brought no context and spans are not exported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0af7651916cd43dd8448eb211c80319c")]
+    pub trace_id: Option<String>,
+    /// The address of the trace in the tracing system, if `telemetry.trace_url` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_url: Option<String>,
     /// The steps of the modules, in order: `flow`, `at`, `module`, `version`, `role`, `verdict`,
     /// `reason`, `duration_us`, `logs`. `draft` is the id of the draft that the module received, if
     /// that was not the event as captured. `drafts` and `dispatches` are the module's output, until
@@ -118,7 +129,22 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
     for delivery in deliveries {
         traced.push(delivery_trace(app, &snapshot, delivery).await?);
     }
-    Ok(EventTrace { event: stored.into(), summary, steps, waiting, deliveries: traced })
+    let trace_id = find_trace(app, &stored.event);
+    let trace_url = trace_id.as_ref().and_then(|id| link_trace(app, id));
+    let event = stored.into();
+    Ok(EventTrace { event, summary, trace_id, trace_url, steps, waiting, deliveries: traced })
+}
+
+/// Returns the id of an event's trace, if it belongs to one.
+fn find_trace(app: &AppState, event: &Event) -> Option<String> {
+    let is_traced = app.journal.span_recorder().is_some()
+        || BroughtContext::read(event.attributes.as_deref()).is_some();
+    is_traced.then(|| TraceId::of_event(event).to_string())
+}
+
+fn link_trace(app: &AppState, id: &str) -> Option<String> {
+    let address = app.config.telemetry.trace_url.as_ref()?;
+    Some(address.replace(TRACE_PLACE, id))
 }
 
 /// Parses the steps of a plan, and adds to each its drafts and dispatches.

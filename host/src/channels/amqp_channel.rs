@@ -175,7 +175,7 @@ impl AmqpSession {
             .with_message_id(short_text(message.delivery_id)?)
             .with_content_type(short_text(&body.content_type)?)
             .with_type(short_text(message.event_type)?)
-            .with_headers(message_headers(message.delivery_id, body));
+            .with_headers(message_headers(message, body));
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let key = short_text(key)?;
         let confirmed = async {
@@ -198,14 +198,17 @@ impl AmqpSession {
 
 /// Returns the headers of a message. The attributes of CloudEvents in binary mode are among them
 /// (AMQP binding 1.0.2, section 3.1).
-fn message_headers(delivery_id: &str, body: &RenderedBody) -> FieldTable {
+fn message_headers(message: &EnvelopeMessage<'_>, body: &RenderedBody) -> FieldTable {
     let mut table = FieldTable::default();
     let mut set = |name: String, value: Vec<u8>| {
         if let Ok(name) = ShortString::try_new(name) {
             table.insert(name, AMQPValue::LongString(LongString::from(value)));
         }
     };
-    set("webhook-id".to_owned(), delivery_id.as_bytes().to_vec());
+    set("webhook-id".to_owned(), message.delivery_id.as_bytes().to_vec());
+    for (name, value) in message.trace_headers() {
+        set(name.to_owned(), value.as_bytes().to_vec());
+    }
     for (name, value) in &body.headers {
         if let Some(name) = name.as_str().strip_prefix(HEADER_PREFIX) {
             set(format!("cloudEvents:{name}"), percent_decode(value.as_bytes()).collect());
@@ -260,6 +263,18 @@ mod tests {
         ] {
             assert_eq!(faults(&more), [place], "{more}");
         }
+    }
+
+    #[test]
+    fn headers_pass_the_trace_on() {
+        let body = RenderedBody::json(Vec::new());
+        let message = EnvelopeMessage { trace_parent: Some("00-a"), ..EnvelopeMessage::default() };
+        let names = |message| {
+            let table = message_headers(&message, &body);
+            table.inner().keys().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(message), ["traceparent", "webhook-id"]);
+        assert_eq!(names(EnvelopeMessage::default()), ["webhook-id"]);
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl MessageQueue for NatsServer {
         headers.extend(
             further.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))),
         );
+        headers.extend(message.trace_headers());
         let stream = self.stream.as_deref();
         headers.extend(stream.map(|name| ("Nats-Expected-Stream", name)));
         session.publish(subject, &headers, &body.body).await

@@ -43,7 +43,7 @@ pub async fn run_demo(
     let folder = tempfile::Builder::new().prefix("waybill-demo-").tempdir()?;
     let token = format!("demo-{}", hex::encode(rand::random::<[u8; 16]>()));
     let config = demo_config(args, folder.path(), &token)?;
-    let server = Server::open(config, Clock::System, program).await;
+    let server = Server::open(config, Clock::System, program, None).await;
     let server = server.map_err(|error| CliError::failed(error_chain(&error)))?;
     let url = format!("http://{}", server.address);
     let (stop, stopped) = oneshot::channel::<()>();

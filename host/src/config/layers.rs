@@ -105,7 +105,7 @@ pub fn collect_settings(
                 Ok(key) => config.next_secret_key = Some(key),
                 Err(message) => faults.push(environment_fault(name, message)),
             },
-            "WAYBILL_LOG" => config.log = Some(value),
+            "WAYBILL_LOG" => config.log_filter = Some(value),
             _ => from_variable(name, &value, &mut settings, faults),
         }
     }

@@ -1,10 +1,12 @@
 //! The sections of the configuration, with their defaults.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use super::{DatabaseUrl, HiddenText};
 use crate::model::grant_policy::GrantPolicy;
@@ -56,6 +58,51 @@ pub struct MetricsSection {
     pub listen: Option<SocketAddr>,
     /// Whether `/metrics` needs a token with the scope `metrics:read`.
     pub require_token: bool,
+}
+
+/// Section `log`.
+#[derive(Debug, Clone, Default)]
+pub struct LogSection {
+    /// The form of the lines on standard error.
+    pub format: LogFormat,
+    /// Whether each request has a line of the target `waybill::access`.
+    pub access: bool,
+}
+
+/// The form of the log on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+/// Section `telemetry`: traces and logs by OTLP.
+#[derive(Debug, Clone)]
+pub struct TelemetrySection {
+    /// URL of the receiver, to which `/v1/traces` and `/v1/logs` are added. Nothing is exported
+    /// without it.
+    pub otlp_endpoint: Option<HiddenText>,
+    /// Headers of each export, by name, at most 20.
+    pub otlp_headers: BTreeMap<String, HiddenText>,
+    /// Whether spans are exported.
+    pub traces: bool,
+    /// Whether the log is exported.
+    pub logs: bool,
+    /// Share of the events whose spans are exported, 0 to 1. An event that brought a trace context
+    /// is exported if its sender recorded it.
+    pub sample_ratio: f64,
+    /// The resource attribute `service.name`, 1 to 255 bytes.
+    pub service_name: String,
+    /// Most spans, and most lines of the log, that wait for their export, 64 to 1,000,000. Further
+    /// ones are dropped and counted.
+    pub max_queue: usize,
+    /// URL of a trace in the tracing system, with `{trace_id}` in the place of its id. Pages and
+    /// answers then have a link.
+    pub trace_url: Option<String>,
 }
 
 /// Section `alerts`.
@@ -209,6 +256,21 @@ impl Default for ServerSection {
             header_timeout: seconds(30),
             body_timeout: seconds(30),
             cors_origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for TelemetrySection {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            otlp_headers: BTreeMap::new(),
+            traces: true,
+            logs: false,
+            sample_ratio: 1.0,
+            service_name: "waybill".to_owned(),
+            max_queue: 8_192,
+            trace_url: None,
         }
     }
 }

@@ -59,7 +59,7 @@ fn environment_wins_over_file_and_command_line_over_both() {
     assert_eq!(config.delivery.timeout, seconds(9));
     assert_eq!(config.delivery.allow_networks.len(), 2);
     assert_eq!(config.delivery.retry_schedule, [seconds(1), seconds(2)]);
-    assert_eq!(config.log.as_deref(), Some("debug"));
+    assert_eq!(config.log_filter.as_deref(), Some("debug"));
     assert_eq!(config.data_dir(), Path::new("/var/lib"));
     assert_eq!(Config::default().data_dir(), Path::new("."));
 }

@@ -132,7 +132,7 @@ pub fn prepare_call<'o>(
     })
     .map_err(|fault: TemplateFault| UnsendableReason::Template(fault.into()))?;
     let hops = sent_with.hops.saturating_add(1);
-    let builder = CallBuilder { target, base: operations, parcel, hops };
+    let builder = CallBuilder { target, base: operations, parcel, sent_with: &sent_with };
     let mut request = builder.build_request(operation.http_method(), request)?;
     let key = HeaderValue::try_from(id.as_str()).map_err(UnsendableReason::Header)?;
     request.headers.insert(IDEMPOTENCY_KEY, key);
@@ -147,7 +147,7 @@ struct CallBuilder<'a> {
     target: &'a EndpointRuntime,
     base: &'a ApiOperations,
     parcel: DeliveryParcel<'a>,
-    hops: u32,
+    sent_with: &'a SentWith,
 }
 
 impl CallBuilder<'_> {
@@ -156,14 +156,15 @@ impl CallBuilder<'_> {
         method: Method,
         request: TemplatedRequest,
     ) -> Result<ClientRequest, UnsendableReason> {
-        let Self { target, parcel, .. } = self;
+        let Self { target, parcel, sent_with, .. } = self;
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::ACCEPT, HeaderValue::from_static(JSON));
         headers.extend(target.headers.clone());
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(EVENT, HeaderValue::try_from(parcel.event_type())?);
         headers.insert(ATTEMPT, HeaderValue::from(parcel.number));
-        headers.insert(HOPS, HeaderValue::from(self.hops));
+        headers.insert(HOPS, HeaderValue::from(sent_with.hops.saturating_add(1)));
+        parcel.insert_trace(sent_with, &mut headers)?;
         if request.body.is_some() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
         }

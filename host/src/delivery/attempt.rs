@@ -17,6 +17,7 @@ use crate::model::delivery::Attempt;
 use crate::model::envelope::RenderedBody;
 use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::DeliveryId;
+use crate::model::trace_context::{SpanContext, TRACE_PARENT, TRACE_STATE};
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::permit::SendPermit;
 use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendError};
@@ -56,6 +57,8 @@ pub struct DeliveryParcel<'a> {
     pub permit: Option<&'a SendPermit>,
     /// Whether an earlier attempt may have reached the receiver.
     pub may_be_repeat: bool,
+    /// The span of the attempt. `None` if spans are not recorded.
+    pub span: Option<SpanContext>,
 }
 
 /// Why the request of a delivery cannot be made.
@@ -100,14 +103,36 @@ impl<'a> DeliveryParcel<'a> {
         message: Option<&'a DeliveryMessage>,
         signed_at: Timestamp,
     ) -> Self {
-        let (collapsed, permit, may_be_repeat) = (None, None, false);
-        Self { id, event, message, collapsed, number: 1, signed_at, permit, may_be_repeat }
+        let (collapsed, permit, span) = (None, None, None);
+        let (number, may_be_repeat) = (1, false);
+        Self { id, event, message, collapsed, number, signed_at, permit, may_be_repeat, span }
     }
 
     /// Returns the event type to send: that of the message if it has one, or else that of the
     /// event.
     pub fn event_type(&self) -> &str {
         self.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&self.event.event_type)
+    }
+
+    /// Returns the context that the receiver continues: that of the attempt, or that of the event's
+    /// sender if spans are not recorded.
+    pub fn trace_context(&self, sent_with: &SentWith) -> Option<SpanContext> {
+        self.span.or_else(|| sent_with.trace.as_ref().map(|trace| trace.span))
+    }
+
+    /// Adds the headers that pass the trace on. Without a trace it adds none.
+    pub fn insert_trace(
+        &self,
+        sent_with: &SentWith,
+        headers: &mut HeaderMap,
+    ) -> Result<(), header::InvalidHeaderValue> {
+        let Some(context) = self.trace_context(sent_with) else { return Ok(()) };
+        headers.insert(TRACE_PARENT, HeaderValue::try_from(context.to_string())?);
+        let state = sent_with.trace.as_ref().and_then(|trace| trace.state.as_deref());
+        if let Some(state) = state {
+            headers.insert(TRACE_STATE, HeaderValue::try_from(state)?);
+        }
+        Ok(())
     }
 }
 
@@ -303,6 +328,7 @@ pub fn sign_message(
     headers.insert(EVENT, HeaderValue::try_from(parcel.event_type())?);
     headers.insert(ATTEMPT, HeaderValue::from(parcel.number));
     headers.insert(HOPS, HeaderValue::from(hops));
+    parcel.insert_trace(&sent_with, &mut headers)?;
     headers.extend(described);
     let signer = target.signer.as_ref().ok_or(UnsendableReason::Locked)?;
     signer.sign(&id, parcel.signed_at, &rendered.body, &mut headers)?;

@@ -1,6 +1,7 @@
 //! Makes one attempt at a leased delivery of a lane, and records its result.
 
 use super::attempt::{self, DeliveryParcel, MadeAttempt};
+use super::attempt_spans::{next_attempt_context, record_attempt_span};
 use super::dispatcher::LaneContext;
 use super::judge::RetryRound;
 use super::refresh_token::keep_refresh_token;
@@ -9,6 +10,7 @@ use crate::ingest::answer_capture::capture_answer;
 use crate::model::delivery::AttemptOutcome;
 use crate::model::endpoint::DeliveryMode;
 use crate::model::id::EndpointId;
+use crate::model::trace_context::TraceId;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::live::LiveSettings;
 use crate::store::SettledAttempt;
@@ -28,7 +30,8 @@ pub async fn send_delivery(
     let Some((target, made)) = make_attempt(context, lane.endpoint, &leased).await else {
         let (now, lease) = (context.journal.clock().now(), [(leased.id, leased.lease)]);
         if let Err(error) = context.journal.release_deliveries(&lease, now).await {
-            tracing::warn!(delivery = %leased.id, %error, "cannot release a delivery; it becomes due when its lease ends");
+            let trace_id = TraceId::of_event(&leased.event);
+            tracing::warn!(delivery = %leased.id, %trace_id, %error, "cannot release a delivery; it becomes due when its lease ends");
         }
         return;
     };
@@ -38,6 +41,10 @@ pub async fn send_delivery(
     keep_refresh_token(&context.live, &target).await;
     let outcome = update_pace(&context.live, lane, turn, &target, &made);
     count_attempt(context, &target, &leased, &made, &outcome);
+    if let Some(recorder) = context.journal.span_recorder() {
+        let settings = context.live.current_settings();
+        record_attempt_span(recorder, &settings, &target, &leased, &made, &outcome);
+    }
     let answer = made.answer.map(|answer| {
         let settings = context.live.current_settings();
         Box::new(capture_answer(&context.journal, &settings, *answer))
@@ -59,7 +66,8 @@ pub async fn send_delivery(
         answer,
     };
     if let Err(error) = context.journal.record_attempt(settled).await {
-        tracing::warn!(delivery = %leased.id, %error, "an attempt was not recorded; the delivery will be sent again");
+        let trace_id = TraceId::of_event(&leased.event);
+        tracing::warn!(delivery = %leased.id, %trace_id, %error, "an attempt was not recorded; the delivery will be sent again");
     }
 }
 
@@ -130,6 +138,7 @@ async fn make_attempt(
             signed_at: context.journal.clock().wall(),
             permit: permit.as_ref(),
             may_be_repeat: leased.claimed || number > 1,
+            span: next_attempt_context(context.journal.span_recorder(), leased),
         };
         let made =
             attempt::make_attempt(&context.client, &target, parcel, round, at, random, withdrawn);

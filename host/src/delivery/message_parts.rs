@@ -21,6 +21,7 @@ pub struct MessageParts<'a> {
     captured_id: String,
     draft_id: Option<String>,
     timestamp: String,
+    trace_parent: Option<String>,
 }
 
 impl<'a> MessageParts<'a> {
@@ -54,6 +55,7 @@ impl<'a> MessageParts<'a> {
             captured_id: event.id.to_string(),
             draft_id: parcel.message.and_then(|m| m.event_id).map(|id| id.to_string()),
             timestamp: event.time().to_string(),
+            trace_parent: parcel.trace_context(sent_with).map(|context| context.to_string()),
         })
     }
 
@@ -88,6 +90,8 @@ impl<'a> MessageParts<'a> {
             hops: Some(sent_with.hops.saturating_add(1)),
             extensions: event.attributes.as_ref().map(|a| a.get()),
             attributes: message.map(|m| m.attributes.as_slice()).unwrap_or_default(),
+            trace_parent: self.trace_parent.as_deref(),
+            trace_state: sent_with.trace.as_ref().and_then(|trace| trace.state.as_deref()),
         }
     }
 }

@@ -21,6 +21,19 @@ pub enum PlanResult {
     Dead,
 }
 
+impl PlanResult {
+    /// Returns the word for the result.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Dropped => "dropped",
+            Self::Postponed => "postponed",
+            Self::Parked => "parked",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// The figures of one flow with modules.
 #[derive(Debug)]
 pub struct FlowFigures {
@@ -58,16 +71,16 @@ impl FlowFamilies {
     }
 
     pub fn make(&self, name: &str) -> FlowFigures {
-        let result = |result: &str| {
-            let labels = [("flow", name.to_owned()), ("result", result.to_owned())];
+        let result = |result: PlanResult| {
+            let labels = [("flow", name.to_owned()), ("result", result.name().to_owned())];
             self.0.get_or_create_owned(&labels)
         };
         FlowFigures {
-            planned: result("planned"),
-            dropped: result("dropped"),
-            postponed: result("postponed"),
-            parked: result("parked"),
-            dead: result("dead"),
+            planned: result(PlanResult::Planned),
+            dropped: result(PlanResult::Dropped),
+            postponed: result(PlanResult::Postponed),
+            parked: result(PlanResult::Parked),
+            dead: result(PlanResult::Dead),
         }
     }
 }

@@ -28,6 +28,17 @@ pub enum CallOutcome {
     Failed,
 }
 
+impl CallOutcome {
+    /// Returns the word for the outcome.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The figures of one module.
 #[derive(Debug)]
 pub struct ModuleFigures {

@@ -1,6 +1,7 @@
 //! The message of a delivery, and the names of the five formats of its body. `delivery::envelope`
 //! renders them.
 
+use super::trace_context::{TRACE_PARENT, TRACE_STATE};
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -87,6 +88,23 @@ pub struct EnvelopeMessage<'a> {
     pub extensions: Option<&'a str>,
     /// Attributes that modules set. Each replaces the extension with its name.
     pub attributes: &'a [(String, String)],
+    /// The `traceparent` of the attempt, for the headers of a message.
+    pub trace_parent: Option<&'a str>,
+    /// The `tracestate` that goes with it.
+    pub trace_state: Option<&'a str>,
+}
+
+impl<'a> EnvelopeMessage<'a> {
+    /// Returns the headers that pass the trace on.
+    pub fn trace_headers<'h>(&self) -> impl Iterator<Item = (&'h str, &'h str)>
+    where
+        'a: 'h,
+    {
+        let headers = [(TRACE_PARENT, self.trace_parent), (TRACE_STATE, self.trace_state)];
+        headers
+            .into_iter()
+            .filter_map(|(name, value): (&'h str, Option<&'h str>)| Some((name, value?)))
+    }
 }
 
 /// A body with the headers that describe it.

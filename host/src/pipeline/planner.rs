@@ -13,6 +13,7 @@ mod breaker;
 use self::breaker::{PARKED, StageEntry, report_call};
 use super::bounds::{self, EventWork, RunLabel};
 use super::contents::{ContentsRoom, PlanContents};
+use super::plan_spans::NotedCalls;
 use crate::metrics::module_figures::CallOutcome;
 use crate::model::attributes::{OPERATION, SentWith};
 use crate::model::endpoint::DeliveryMode;
@@ -58,6 +59,8 @@ pub struct FlowPlanner<'a> {
     pub clock: Option<&'a Clock>,
     /// Makes the requests of modules. A dry run has `None` and reads only recorded answers.
     pub requests: Option<&'a ModuleClient>,
+    /// Whether the calls of modules are noted for spans. Needs a `clock`.
+    pub is_traced: bool,
 }
 
 /// Bytes that a plan may hold while others run. A larger plan waits until it is the only large one.
@@ -79,6 +82,8 @@ pub struct FlowOutcome<D = DeliveryDraft> {
     pub heavy: Option<OwnedSemaphorePermit>,
     /// Other changes that the modules made. They are void if the modules failed.
     pub effects: PlanEffects,
+    /// The calls of modules, if they are noted.
+    pub calls: NotedCalls,
 }
 
 /// An endpoint that the flow chose, and how the event goes to it. Nothing is sent to a disabled
@@ -291,8 +296,8 @@ impl<D> FlowOutcome<D> {
 
     /// Returns the outcome of a flow of which no module ran.
     fn of_step(result: Result<Vec<D>, ModulesFailed>, step: TraceStep<'_>) -> Self {
-        let effects = PlanEffects::default();
-        Self { result, steps: steps_json(&[step]), contents: None, heavy: None, effects }
+        let (effects, calls) = (PlanEffects::default(), NotedCalls::default());
+        Self { result, steps: steps_json(&[step]), contents: None, heavy: None, effects, calls }
     }
 }
 
@@ -315,6 +320,8 @@ struct RunCourse<'a, 's> {
     effects: PlanEffects,
     /// The requests of all modules. Created when the first module may make requests.
     calls: Option<Arc<EventCalls>>,
+    /// The calls of modules, for spans.
+    noted: NotedCalls,
     /// The changes that the event reports.
     changes: Option<ReadChanges<'a>>,
 }
@@ -332,14 +339,14 @@ impl RunCourse<'_, '_> {
 impl<'a> FlowPlanner<'a> {
     /// Runs the modules and makes the deliveries.
     pub async fn run(&self) -> FlowOutcome {
-        let FlowOutcome { result, steps, contents, heavy, effects } =
+        let FlowOutcome { result, steps, contents, heavy, effects, calls } =
             self.choose_deliveries().await;
         let draft = |(target, plan): ChosenDelivery<'a>| {
             let is_enabled = target.endpoint.settings.enabled;
             is_enabled.then(|| target.draft(self.store, self.event, plan))
         };
         let result = result.map(|chosen| chosen.into_iter().filter_map(draft).collect());
-        FlowOutcome { result, steps, contents, heavy, effects }
+        FlowOutcome { result, steps, contents, heavy, effects, calls }
     }
 
     /// Runs the modules and chooses the deliveries. Does not store anything or reserve memory.
@@ -354,6 +361,7 @@ impl<'a> FlowPlanner<'a> {
             patience: wasm::PATIENCE,
             effects: PlanEffects::default(),
             calls: None,
+            noted: NotedCalls::default(),
             // Changes that cannot be read count as unknown.
             changes: self
                 .event
@@ -364,6 +372,7 @@ impl<'a> FlowPlanner<'a> {
         let result = self.plan_event(&mut course).await;
         course.work.close(course.steps);
         let (heavy, contents, effects) = (course.heavy, course.work.contents, course.effects);
+        let calls = course.noted;
         match &result {
             Err(failed) if !steps.last().is_some_and(TraceStep::is_end) => {
                 let failure = wasm::RoleVerdict::Failed.name();
@@ -377,6 +386,7 @@ impl<'a> FlowPlanner<'a> {
             contents: contents.into_json(),
             heavy,
             effects,
+            calls,
         }
     }
 
@@ -462,7 +472,7 @@ impl<'a> FlowPlanner<'a> {
         let ran: u64 = run.steps.iter().map(|step| u64::from(step.micros)).sum();
         drop(share);
         let ran = Duration::from_micros(ran);
-        self.note_live_run(stage, (admitted, label), &run, ran);
+        self.note_live_run(stage, (admitted, label), &run, (ran, &mut course.noted));
         let waited = began.elapsed().saturating_sub(ran);
         course.patience = course.patience.saturating_sub(waited);
         course.work.note(course.steps, label, input.data, &mut run);
@@ -481,10 +491,17 @@ impl<'a> FlowPlanner<'a> {
         stage: &ModuleStage,
         (admitted, label): (Option<AdmittedCall<'_>>, RunLabel<'_>),
         run: &ModuleRun,
-        ran: Duration,
+        (ran, noted): (Duration, &mut NotedCalls),
     ) {
         let Some(clock) = self.clock else { return };
         let now = clock.now();
+        if self.is_traced {
+            let failure = match &run.end {
+                RunEnd::Failed(failure) => Some(failure.reason()),
+                RunEnd::Out(_) | RunEnd::Dropped { .. } => None,
+            };
+            noted.note_call(label, (tell_outcome(&run.end), failure), (now.before(ran), now));
+        }
         stage.figures.note_call(tell_outcome(&run.end), ran, now);
         report_call(admitted, &run.end, now);
         let (event, flow) = (self.event.id, self.route.flow.settings.name.as_str());

@@ -33,6 +33,7 @@ pub const FATAL: i32 = 3;
 
 struct ClaimedRow {
     delivery_id: DeliveryId,
+    flow_id: Option<FlowId>,
     attempts: i32,
     round_from: i32,
     held_since: Option<Timestamp>,
@@ -53,6 +54,7 @@ impl FromStoredRow for ClaimedRow {
         let collapsed: i32 = row.get("collapsed")?;
         Ok(Self {
             delivery_id: row.get("delivery_id")?,
+            flow_id: row.get("flow_id")?,
             attempts: row.get("attempts")?,
             round_from: row.get("round_from")?,
             held_since: row.get("held_since")?,
@@ -465,6 +467,7 @@ impl ClaimedRow {
             claimed: true,
             id: self.delivery_id,
             event: Arc::new(self.event),
+            flow: self.flow_id,
             message: self.message.map(Arc::new),
             attempts: self.attempts,
             round_from: self.round_from,

@@ -17,6 +17,7 @@ use crate::error_chain::error_chain;
 use crate::metrics::ServerMetrics;
 use crate::model::node_description::NodeDescription;
 use crate::store::presence::{NodePresence, OtherNodes};
+use crate::telemetry::span_recorder::SpanRecorder;
 use crate::time::clock::Clock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -74,6 +75,7 @@ impl EventStore {
             others: OtherNodes::default(),
             metrics: ServerMetrics::default(),
             write_health: WriteHealth::default(),
+            spans: OnceLock::new(),
         });
         let committing = Arc::default();
         group_writer::start_writers(&pool, &followers, &committing, operations);
@@ -120,6 +122,23 @@ impl EventStore {
     /// Returns the metrics since the start of the process.
     pub fn metrics(&self) -> &ServerMetrics {
         &self.inner.followers.metrics
+    }
+
+    /// Has spans recorded from now on: those of captures, and those of stages that ask for the
+    /// recorder.
+    pub fn record_spans(&self, recorder: Arc<SpanRecorder>) {
+        // There is one recorder for the life of the process.
+        let _is_set = self.inner.followers.spans.set(recorder);
+    }
+
+    /// Returns the recorder of spans, if they are exported.
+    pub fn span_recorder(&self) -> Option<&SpanRecorder> {
+        self.inner.followers.spans.get().map(|recorder| &**recorder)
+    }
+
+    /// Returns the number that tells this process from others of the same database.
+    pub fn node(&self) -> i64 {
+        self.inner.node
     }
 
     /// Returns the number of operations that wait for the writers.

@@ -12,7 +12,6 @@ use crate::admin::texts::{
     tell_millis, tell_number,
 };
 use crate::api::deliveries::AttemptView;
-use crate::api::events::EventView;
 use crate::api::problem::ApiProblem;
 use crate::api::sent_body::RemadeBody;
 use crate::api::trace::{DeliveryTrace, EventTrace};
@@ -37,7 +36,7 @@ pub fn draw_detail(
 ) -> Option<Markup> {
     let trace = timeline.trace;
     if key == "capture" {
-        return Some(draw_capture(call, &trace.event));
+        return Some(draw_capture(call, trace));
     }
     if let Some(n) = key.strip_prefix('s') {
         return draw_said(timeline, n.parse().ok()?);
@@ -81,7 +80,23 @@ fn draw_panel(title: &str, sign: StateSign, body: &Markup) -> Markup {
     }
 }
 
-fn draw_capture(call: &PageCall, event: &EventView) -> Markup {
+/// Draws the id of the event's trace, as a link where the tracing system is known.
+fn draw_trace_id(trace: &EventTrace) -> Markup {
+    html! {
+        @if let Some(id) = &trace.trace_id {
+            dt { "Trace" }
+            dd {
+                @match &trace.trace_url {
+                    Some(address) => a href=(address) rel="noreferrer" { code { (id) } },
+                    None => code { (id) },
+                }
+            }
+        }
+    }
+}
+
+fn draw_capture(call: &PageCall, trace: &EventTrace) -> Markup {
+    let event = &trace.event;
     let sign = StateSign { word: "Stored", ..StateSign::WELL };
     let fact = |label: &str, value: Option<&str>| {
         html! { @if let Some(value) = value { dt { (label) } dd { code { (value) } } } }
@@ -95,6 +110,7 @@ fn draw_capture(call: &PageCall, event: &EventView) -> Markup {
                 (fact("Resource", event.resource.as_deref()))
                 (fact("Record", event.resource_id.as_deref()))
                 (fact("Source's own id", event.external_id.as_deref()))
+                (draw_trace_id(trace))
                 @if let Some(at) = event.occurred_at {
                     dt { "Happened" } dd { (draw_age(call.now, at)) }
                 }

@@ -81,6 +81,7 @@ async fn run_dry(store: &EventStore, flow: &FlowRuntime, event: &Event) -> Value
         room: ContentsRoom::DRY_RUN,
         clock: None,
         requests: None,
+        is_traced: false,
     };
     let outcome = planner.choose_deliveries().await;
     serde_json::to_value(DryRunAnswer::of(flow, event, 1, outcome)).unwrap()
@@ -158,6 +159,7 @@ async fn what_an_event_adds_to_the_database_is_measured() {
         room: ContentsRoom::STORED,
         clock: None,
         requests: None,
+        is_traced: false,
     };
     let outcome = planner.choose_deliveries().await;
     let contents = outcome.contents.unwrap();

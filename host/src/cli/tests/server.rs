@@ -37,7 +37,7 @@ impl World {
         config.delivery.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
         config.admin_token = Some(SecretString::from(TOKEN));
         let program = std::env::current_exe().unwrap();
-        let server = Server::open(config, Clock::System, program).await.unwrap();
+        let server = Server::open(config, Clock::System, program, None).await.unwrap();
         let address = server.address;
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(server.run(async {

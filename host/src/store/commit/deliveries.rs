@@ -201,6 +201,7 @@ impl DeliveryDraft {
                 claimed: false,
                 id: delivery.id,
                 event: Arc::clone(event),
+                flow: delivery.flow_id,
                 message: delivery.message,
                 attempts: 0,
                 round_from: 0,

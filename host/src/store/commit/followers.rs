@@ -1,10 +1,14 @@
 //! The parts of the program that follow the commits.
 
+use super::capture::{CaptureReceipt, EventCapture};
 use crate::metrics::ServerMetrics;
 use crate::store::prefetch::WorkPrefetch;
 use crate::store::presence::OtherNodes;
 use crate::store::watch::EventWatchers;
 use crate::store::write_health::WriteHealth;
+use crate::telemetry::span::SpanKind;
+use crate::telemetry::span_recorder::SpanRecorder;
+use std::sync::{Arc, OnceLock};
 
 /// The followers that the writers inform after a commit.
 #[derive(Debug)]
@@ -17,4 +21,22 @@ pub struct CommitFollowers {
     pub others: OtherNodes,
     pub metrics: ServerMetrics,
     pub write_health: WriteHealth,
+    /// Records the spans of captures, if spans are exported.
+    pub spans: OnceLock<Arc<SpanRecorder>>,
+}
+
+impl CommitFollowers {
+    /// Records the spans of events that have just become durable.
+    pub fn trace_captures(
+        &self,
+        captures: &[EventCapture],
+        receipts: &[CaptureReceipt],
+        kind: SpanKind,
+    ) {
+        let Some(recorder) = self.spans.get() else { return };
+        let fresh = captures.iter().zip(receipts).filter(|(_, receipt)| !receipt.duplicate);
+        for (capture, _) in fresh {
+            recorder.record_capture(&capture.event, capture.matched, kind);
+        }
+    }
 }

@@ -8,7 +8,7 @@
 use super::capture::{self, CaptureReceipt, EventCapture};
 use super::followers::CommitFollowers;
 use super::operation::WriteOperation;
-use super::plan::{PlanReceipt, PlanVerdict};
+use super::plan::{PlanReceipt, PlanVerdict, RecordedPlan};
 use super::proofs::commit_proofs;
 use super::queue::WriteQueue;
 use super::write_operations::{WriteResults, write_operations};
@@ -17,6 +17,7 @@ use crate::error_chain::error_chain;
 use crate::store::StoreError;
 use crate::store::db::DatabasePool;
 use crate::store::node_notice::{NODE_CHANNEL, NodeNotice};
+use crate::telemetry::span::SpanKind;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -190,15 +191,14 @@ impl GroupWriter {
             match operation {
                 WriteOperation::Capture { captures, reply } => {
                     // If the caller is gone, its events are captured all the same.
-                    drop(reply.send(self.answer_captures(captures, &mut receipts)));
+                    let kind = SpanKind::Server;
+                    drop(reply.send(self.answer_captures(captures, &mut receipts, kind)));
                 }
                 WriteOperation::Plan { planned: plan, reply } => {
                     let verdict = planned.next().unwrap_or(PlanVerdict::LeaseLost);
                     let receipt = match verdict {
                         PlanVerdict::Recorded => {
-                            metrics.store.planned.inc();
-                            metrics.store.captured.inc_by(plan.emitted.len() as u64);
-                            plan::hand_over(prefetch, watchers, *plan);
+                            self.hand_over_plan(*plan);
                             PlanReceipt::Recorded
                         }
                         PlanVerdict::LeaseLost => PlanReceipt::LeaseLost,
@@ -220,7 +220,8 @@ impl GroupWriter {
                 WriteOperation::Take { captures, reply, .. }
                 | WriteOperation::Alert { captures, reply, .. } => {
                     let is_held = held.next().unwrap_or(false);
-                    let mine = is_held.then(|| self.answer_captures(captures, &mut receipts));
+                    let mine = is_held
+                        .then(|| self.answer_captures(captures, &mut receipts, SpanKind::Internal));
                     drop(reply.send(mine.transpose()));
                 }
                 WriteOperation::Flush { reply } => drop(reply.send(())),
@@ -228,11 +229,22 @@ impl GroupWriter {
         }
     }
 
+    /// Passes on the deliveries of a plan and the events that its modules emitted.
+    fn hand_over_plan(&self, plan: RecordedPlan) {
+        let CommitFollowers { prefetch, watchers, metrics, .. } = &*self.followers;
+        metrics.store.planned.inc();
+        metrics.store.captured.inc_by(plan.emitted.len() as u64);
+        self.followers.trace_captures(&plan.emitted, &plan.receipts, SpanKind::Internal);
+        plan::hand_over(prefetch, watchers, plan);
+    }
+
     /// Passes on the event that was made from a receiver's answer.
     fn hand_over_answer(&self, answer: EventCapture) {
         self.followers.metrics.store.captured.inc();
-        let receipt = CaptureReceipt { id: answer.event.id, duplicate: false };
-        capture::hand_over(&self.followers.prefetch, vec![answer], &[receipt]);
+        let receipt = [CaptureReceipt { id: answer.event.id, duplicate: false }];
+        let answer = vec![answer];
+        self.followers.trace_captures(&answer, &receipt, SpanKind::Internal);
+        capture::hand_over(&self.followers.prefetch, answer, &receipt);
     }
 
     /// Passes the captured events on. Returns the receipts of these captures, or the reason why
@@ -241,6 +253,7 @@ impl GroupWriter {
         &self,
         captures: Vec<EventCapture>,
         receipts: &mut impl Iterator<Item = Option<CaptureReceipt>>,
+        kind: SpanKind,
     ) -> Result<Vec<CaptureReceipt>, StoreError> {
         let mine: Vec<Option<CaptureReceipt>> = receipts.take(captures.len()).collect();
         let mine: Vec<CaptureReceipt> =
@@ -249,6 +262,7 @@ impl GroupWriter {
         let repeats = mine.iter().filter(|receipt| receipt.duplicate).count() as u64;
         figures.duplicates.inc_by(repeats);
         figures.captured.inc_by(mine.len() as u64 - repeats);
+        self.followers.trace_captures(&captures, &mine, kind);
         capture::hand_over(&self.followers.prefetch, captures, &mine);
         Ok(mine)
     }

@@ -19,6 +19,8 @@ pub struct LeasedDelivery {
     pub claimed: bool,
     pub id: DeliveryId,
     pub event: Arc<Event>,
+    /// The flow that planned it. `None` for an endpoint's own `events`.
+    pub flow: Option<FlowId>,
     /// The message to send, if it is not the event as captured.
     pub message: Option<Arc<DeliveryMessage>>,
     pub attempts: i32,

@@ -109,7 +109,7 @@ statements! {
         ") AS last_at FROM delivery WHERE endpoint_id = $1 AND due_at IS NOT NULL \
         ORDER BY due_at LIMIT 1"
     );
-    CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.held_since, d.collapse_by, d.collapsed, \
+    CLAIMED = "SELECT d.id AS delivery_id, d.flow_id, d.attempts, d.round_from, d.held_since, d.collapse_by, d.collapsed, \
         m.body AS message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
         e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \
         JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
