@@ -1,9 +1,9 @@
 //! The kinds of endpoints: which systems deliveries can go to, and how a delivery is made to each.
 //!
-//! Each kind is a type in a file of its own that implements [`channel_kind::ChannelKind`], and an entry of
-//! [`CHANNELS`]. The REST interface, the command line, `apply` and the documentation are made from
-//! that list. When the settings of the server are loaded, a kind parses the `settings` of each
-//! endpoint once and returns a [`DeliveryChannel`], which makes the deliveries from then on.
+//! Each kind is a type in a file of its own that implements [`channel_kind::ChannelKind`], and an
+//! entry of [`CHANNELS`]. The REST interface, the command line, `apply` and the documentation are
+//! made from that list. When the settings of the server are loaded, a kind parses the `settings` of
+//! each endpoint once and returns a [`DeliveryChannel`], which makes the deliveries from then on.
 //!
 //! A kind does not deal with lanes, retries, dead letters, field maps, ordering or rate limits. It
 //! makes one attempt and reports the result ([`ChannelReply`]).

@@ -4,11 +4,11 @@
 //! faults field by field. [`accept`] gives the events ids, finds the endpoints and flows that they
 //! match, and appends both in one commit. The caller is answered only after the commit.
 //!
-//! A webhook of another system is verified first ([`crate::signing::webhook`]), and then read by the
-//! sender's own envelope ([`webhook_body`]). Its event names become those of the catalogue
-//! ([`dialect`]), and [`repeats`] decides whether it repeats an earlier request. [`handshake`] answers
-//! the questions that senders ask before they send. [`answer_capture`] makes events of what receivers
-//! answer.
+//! A webhook of another system is verified first ([`crate::signing::webhook`]), and then read by
+//! the sender's own envelope ([`webhook_body`]). Its event names become those of the catalogue
+//! ([`dialect`]), and [`repeats`] decides whether it repeats an earlier request. [`handshake`]
+//! answers the questions that senders ask before they send. [`answer_capture`] makes events of what
+//! receivers answer.
 
 pub mod accept;
 pub mod answer_capture;

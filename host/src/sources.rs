@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Guaranteed: the events of a run and the record of what it has read are committed together, so a
-//! crash at any moment loses nothing and repeats nothing. Only one process runs a source at a time. A
-//! process that lost its lease without knowing cannot write what it finds.
+//! crash at any moment loses nothing and repeats nothing. Only one process runs a source at a time.
+//! A process that lost its lease without knowing cannot write what it finds.
 
 pub mod database;
 pub mod erase;

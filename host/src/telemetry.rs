@@ -11,8 +11,8 @@
 //!   log   ─► LogExport ────┘
 //! ```
 //!
-//! A stage only pushes into a queue in memory. Whether the receiver is slow, broken or away makes no
-//! difference to it. Spans hold no payloads, no headers and no query values.
+//! A stage only pushes into a queue in memory. Whether the receiver is slow, broken or away makes
+//! no difference to it. Spans hold no payloads, no headers and no query values.
 
 pub mod export_figures;
 pub mod export_queue;

@@ -15,7 +15,7 @@ use waybill_tests::server::ADMIN_TOKEN;
 use waybill_tests::world::{binary, text};
 
 use crate::libraries::{Language, program};
-use crate::support::{endpoint_with, invoice, merged, problem};
+use crate::support::{endpoint_with, invoice, merged, patient_schedule, problem};
 
 /// The bucket that the server of `tests/libraries` has.
 const BUCKET: &str = "crm-events";
@@ -57,7 +57,7 @@ impl ObjectServer {
     fn endpoint(&self, more: &Value) -> Value {
         json!({
             "name": "lake", "kind": "s3", "url": self.url(), "settings": self.settings(more),
-            "events": ["invoice.*"], "retry": {"schedule": vec!["100ms"; 50]},
+            "events": ["invoice.*"], "retry": {"schedule": patient_schedule()},
         })
     }
 
@@ -267,7 +267,15 @@ async fn what_came_while_the_server_was_down_is_put_later() {
     let failed = world.eventually("/api/v1/deliveries?limit=1", is_tried).await;
     let failed = world.get(&format!("/api/v1/deliveries/{}", text(&failed[0], "id"))).await;
     assert_eq!(failed["attempts"][0]["error_class"], "connect", "{failed:#}");
+    // The server listens before it has the bucket again, and without it a delivery would be dead.
+    let enable = async |is_enabled: bool| {
+        let change = json!({ "enabled": is_enabled });
+        let answer = world.client().patch("/api/v1/endpoints/lake", &change).await.unwrap();
+        assert!(answer.status.is_success(), "{}", answer.text());
+    };
+    enable(false).await;
     let Some(server) = ObjectServer::run(&["serve", &port]).await else { return };
+    enable(true).await;
     settle(&world).await;
     assert_eq!(server.read_ids().await.len(), 5);
 }

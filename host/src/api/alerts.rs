@@ -268,8 +268,8 @@ pub async fn acknowledge_alert(
     answer_alert(&app, &text).await
 }
 
-/// Silences an alert until a time. Afterwards a notice is sent if it still fires, and a notice of its
-/// end if its beginning was told.
+/// Silences an alert until a time. Afterwards a notice is sent if it still fires, and a notice of
+/// its end if its beginning was told.
 #[utoipa::path(post, path = "/api/v1/alerts/{id}/silence", tag = "alerts", operation_id = "silence_alert",
     params(("id" = String, Path)), request_body = SilenceRequest,
     responses((status = 200, body = DataAnswer<AlertView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]

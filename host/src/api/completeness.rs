@@ -1,4 +1,5 @@
-//! `/completeness`: what of a day reached an endpoint, which gaps there are, and sending just those.
+//! `/completeness`: what of a day reached an endpoint, which gaps there are, and sending just
+//! those.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
@@ -21,7 +22,9 @@ use crate::completeness::outcome_reader::OutcomeReader;
 use crate::completeness::resend::{GapSender, SentGaps};
 use crate::completeness::stretch::{EventGap, MOST_EVENTS, read_stretch};
 use crate::completeness::tally::{CompletenessState, OutcomeTally};
-use crate::completeness::unread_rows::{UnreadRow, concerns, list_unread_rows, row_hindrance};
+use crate::completeness::unread_rows::{
+    UnreadSourceRow, concerns, list_unread_rows, row_hindrance,
+};
 use crate::completeness::utc_day::UtcDay;
 use crate::settings::SettingsSnapshot;
 use crate::settings::endpoint_runtime::EndpointRuntime;
@@ -87,8 +90,8 @@ fn read_day(app: &AppState, text: Option<&str>) -> Result<UtcDay, ApiProblem> {
 }
 
 /// Says which events of a day reached an endpoint, and names every gap. An answer looks at up to
-/// 50,000 events of the day, which is nearly always all of it; the counts are of those. If there are
-/// more, the cursor goes on after the last gap, with the counts of the next 50,000.
+/// 50,000 events of the day, which is nearly always all of it; the counts are of those. If there
+/// are more, the cursor goes on after the last gap, with the counts of the next 50,000.
 #[utoipa::path(get, path = "/api/v1/completeness", tag = "completeness", operation_id = "show_completeness", params(CompletenessQuery),
     responses((status = 200, body = CompletenessAnswer), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn show_completeness(
@@ -150,8 +153,9 @@ pub struct DayState {
     pub day: UtcDay,
     /// What the counts amount to. Null if no event of the day was looked at.
     pub state: Option<CompletenessState>,
-    /// Whether all events of the day were looked at. One answer looks at 50,000 events, and at fewer
-    /// if there are more than four endpoints, but at 2,000 at least; the newest days come first.
+    /// Whether all events of the day were looked at. One answer looks at 50,000 events, and at
+    /// fewer if there are more than four endpoints, but at 2,000 at least; the newest days come
+    /// first.
     pub whole: bool,
     /// Events that the endpoint takes, or to which it has a delivery.
     pub captured: u64,
@@ -254,7 +258,8 @@ pub struct SendRequest {
     /// The `stretch` of the statement. Default: the beginning of the day.
     #[serde(default)]
     pub stretch: Option<String>,
-    /// The `sendable` of the statement. If another number can be sent by now, nothing is sent (409).
+    /// The `sendable` of the statement. If another number can be sent by now, nothing is sent
+    /// (409).
     pub count: u64,
 }
 

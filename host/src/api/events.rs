@@ -367,9 +367,9 @@ pub struct ReplayedEvent {
     pub resent: usize,
 }
 
-/// Plans an event again with the present flows, endpoints and modules. Every endpoint gets it with a
-/// new `webhook-id`. With `endpoint` or `failed_only`, matching deliveries are sent again instead,
-/// each with its own `webhook-id`.
+/// Plans an event again with the present flows, endpoints and modules. Every endpoint gets it with
+/// a new `webhook-id`. With `endpoint` or `failed_only`, matching deliveries are sent again
+/// instead, each with its own `webhook-id`.
 #[utoipa::path(post, path = "/api/v1/events/{id}/replay", tag = "events", operation_id = "replay_event",
     params(("id" = String, Path)), request_body = EventReplay,
     responses((status = 202, body = DataAnswer<ReplayedEvent>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]

@@ -222,9 +222,9 @@ impl UploadQuery {
 /// Largest version number of an upload.
 const MAX_VERSION: u32 = 1_000_000;
 
-/// Uploads a component as the next version of a module. It is validated, compiled and bound, and its
-/// sample cases run. It runs on events only after its activation. If a case fails, the version is
-/// stored but not activated, unless that is forced.
+/// Uploads a component as the next version of a module. It is validated, compiled and bound, and
+/// its sample cases run. It runs on events only after its activation. If a case fails, the version
+/// is stored but not activated, unless that is forced.
 #[utoipa::path(post, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "upload_module",
     params(("name" = String, Path), UploadQuery), request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses((status = 201, body = DataAnswer<ModuleView>), (status = 409, body = ApiProblem), (status = 413, body = ApiProblem), (status = 422, body = ApiProblem)))]

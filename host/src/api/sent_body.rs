@@ -77,8 +77,8 @@ fn signed_at(recorded: &Map<String, Value>) -> Option<Timestamp> {
     Some(Timestamp::from_micros(seconds.checked_mul(1_000_000)?))
 }
 
-/// Returns whether a request has the headers of the record, including its signatures. The headers of
-/// the trace depend on whether spans were recorded at the time, and say nothing of the body.
+/// Returns whether a request has the headers of the record, including its signatures. The headers
+/// of the trace depend on whether spans were recorded at the time, and say nothing of the body.
 fn is_same(recorded: &Map<String, Value>, made: &RemadeRequest) -> bool {
     let made: Map<String, Value> = serde_json::from_str(&made.headers).unwrap_or_default();
     let is_compared =

@@ -43,8 +43,8 @@ pub struct EventTrace {
     /// that was not the event as captured. `drafts` and `dispatches` are the module's output, until
     /// the payload is pruned: a payload that was too long to store has `data_cut` instead of
     /// `data`, one that was passed on unchanged has `same_data`, and `left_out` counts omissions. A
-    /// step without a module is Waybill's own, about a delivery, an endpoint or the flow. A
-    /// step about one endpoint has its `endpoint_id`, and `disabled` if the endpoint or the flow was
+    /// step without a module is Waybill's own, about a delivery, an endpoint or the flow. A step
+    /// about one endpoint has its `endpoint_id`, and `disabled` if the endpoint or the flow was
     /// disabled. A delivery with the verdict `suppressed` names the `holder` of its dedupe key.
     #[schema(value_type = Vec<Object>)]
     pub steps: Vec<TraceLine>,
@@ -89,7 +89,8 @@ pub struct DeliveryTrace {
 pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTrace, ApiProblem> {
     let snapshot = app.live.current_settings();
     let id = stored.event.id;
-    // Read before the runs: a plan that is recorded in between is shown twice, and never not at all.
+    // Read before the runs: a plan that is recorded in between is shown twice, and never not at
+    // all.
     let waiting = app.journal.list_waiting_plans(id).await?;
     let mut steps = Vec::new();
     // Only the last run of each flow counts.

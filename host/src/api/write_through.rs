@@ -1,7 +1,7 @@
 //! Writes to `/{resource}` run operations of the endpoint that writes for a source.
 //!
-//! Paths, bodies and answers are those of PerfexAPI, as its clients use them. The status and the body
-//! of the CRM's answer are passed on.
+//! Paths, bodies and answers are those of PerfexAPI, as its clients use them. The status and the
+//! body of the CRM's answer are passed on.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 

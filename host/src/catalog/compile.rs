@@ -50,7 +50,8 @@ pub struct CompiledEventType {
     pub schema: Value,
     /// The example's data.
     pub example: Value,
-    /// Values of the example that a generator may vary: JSON pointer and name of the `SampleVariation`.
+    /// Values of the example that a generator may vary: JSON pointer and name of the
+    /// `SampleVariation`.
     pub vary: Vec<(String, String)>,
 }
 

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use super::source::{CatalogField, OrderedMap, RecordShape, ScalarKind};
 
-/// Returns pairs of a JSON pointer into the example and the name of a `SampleVariation` of the library.
+/// Returns pairs of a JSON pointer into the example and the name of a `SampleVariation` of the
+/// library.
 ///
 /// A field is varied because of its type (keys, amounts, email addresses) or its column name (names
 /// of people and companies, running numbers). Values that are null, empty or `0`, and values of the

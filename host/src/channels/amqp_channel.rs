@@ -2,8 +2,8 @@
 //!
 //! A delivery succeeds when the broker has confirmed its message and has not returned it. A broker
 //! also confirms a message that no queue accepts. So each message is `mandatory`, and one that
-//! comes back was not delivered. The property `message-id` holds the delivery's id, by which a consumer
-//! recognises a repeat.
+//! comes back was not delivered. The property `message-id` holds the delivery's id, by which a
+//! consumer recognises a repeat.
 
 pub mod amqp_broker;
 pub mod body_limit;

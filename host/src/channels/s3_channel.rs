@@ -23,7 +23,7 @@ use crate::signing::aws_signature::{AwsSigner, S3};
 use crate::time::span::TimeSpan;
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
-use object_batcher::{BatchRules, ObjectBatcher, QueuedLine};
+use object_batcher::{BatchRules, BatchedLine, ObjectBatcher};
 use object_bucket::{BucketAddressing, ObjectBucket, ObjectEncryption, PutHeaders, ServicePlace};
 use serde::Deserialize;
 use std::sync::{Arc, OnceLock};
@@ -275,7 +275,7 @@ impl DeliveryChannel for ObjectPublisher {
                 .get_or_init(|| ObjectBatcher::start(Arc::clone(&self.bucket), self.rules));
             let (client, delivery_id) = (client.clone(), id.to_owned());
             let deadline = Instant::now() + timeout;
-            let queued = QueuedLine { folder, delivery_id, line, client, signed_at, deadline };
+            let queued = BatchedLine { folder, delivery_id, line, client, signed_at, deadline };
             batcher.put(queued, withdrawn).await
         })
     }

@@ -72,8 +72,8 @@ struct DayStatement {
     has_more: bool,
 }
 
-/// Prints the statement about a day. Fails with exit status 1 if there are gaps, or with `--send` if
-/// some cannot be sent.
+/// Prints the statement about a day. Fails with exit status 1 if there are gaps, or with `--send`
+/// if some cannot be sent.
 pub async fn run_completeness(
     args: CompletenessArgs,
     screen: &mut CommandScreen<'_>,

@@ -1,5 +1,5 @@
-//! `waybill listen`: a receiver that prints each delivery and checks its signatures. With `--remote`
-//! it fetches the deliveries of another server instead.
+//! `waybill listen`: a receiver that prints each delivery and checks its signatures. With
+//! `--remote` it fetches the deliveries of another server instead.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -16,7 +16,7 @@ const SPREADING: Duration = Duration::from_secs(10);
 
 /// What became of an event at an endpoint.
 #[derive(Debug, Clone)]
-pub enum EventOutcome {
+pub enum EndpointOutcome {
     /// A receiver accepted it.
     Delivered,
     /// It will be sent, or its modules will run.
@@ -135,7 +135,7 @@ pub struct OutcomeFacts<'f> {
 impl OutcomeFacts<'_> {
     /// Returns what became of the event. Each event has one outcome: the worst that was found,
     /// except that what still waits is not a gap.
-    pub fn judge(&self) -> EventOutcome {
+    pub fn judge(&self) -> EndpointOutcome {
         let is_planned_later =
             self.waiting.iter().any(|flow| self.routes.find_flow(*flow).is_some());
         let death = self.deaths.iter().find(|one| self.routes.find_flow(one.flow_id).is_some());
@@ -143,13 +143,13 @@ impl OutcomeFacts<'_> {
             return self.gap(GapKind::Dead, String::new(), dead.settled_at);
         }
         if is_planned_later || death.is_some_and(|death| death.is_replayed) || self.is_waiting() {
-            return EventOutcome::Waiting;
+            return EndpointOutcome::Waiting;
         }
         if let Some(death) = death {
             let missed = self.missed([(death.flow_id, true)]);
             let reason = death.detail.clone();
             let since = death.created_at;
-            return EventOutcome::Gap(FoundGap {
+            return EndpointOutcome::Gap(FoundGap {
                 kind: GapKind::ModulesFailed,
                 reason,
                 since,
@@ -157,14 +157,14 @@ impl OutcomeFacts<'_> {
             });
         }
         if self.find_group(DeliveryStatus::Delivered).is_some() {
-            return EventOutcome::Delivered;
+            return EndpointOutcome::Delivered;
         }
         if let Some(cancelled) = self.find_group(DeliveryStatus::Cancelled) {
             let reason = "its delivery was called off".to_owned();
             return self.gap(GapKind::Cancelled, reason, cancelled.settled_at);
         }
         if !self.deliveries.is_empty() {
-            return EventOutcome::Superseded;
+            return EndpointOutcome::Superseded;
         }
         self.judge_trace()
     }
@@ -179,21 +179,26 @@ impl OutcomeFacts<'_> {
     }
 
     /// Returns what became of an event without a delivery.
-    fn judge_trace(&self) -> EventOutcome {
+    fn judge_trace(&self) -> EndpointOutcome {
         match read_trace(self.steps, self.target.endpoint.id, self.routes) {
-            Some(TraceReading::Dropped(reason)) => EventOutcome::Dropped(reason),
+            Some(TraceReading::Dropped(reason)) => EndpointOutcome::Dropped(reason),
             Some(TraceReading::Disabled { reason, is_direct, flows }) => {
                 let missed = MissedRoutes { is_direct, ..self.missed(flows) };
                 let since = self.event.received_at;
-                EventOutcome::Gap(FoundGap { kind: GapKind::Disabled, reason, since, missed })
+                EndpointOutcome::Gap(FoundGap { kind: GapKind::Disabled, reason, since, missed })
             }
             Some(TraceReading::Failed { reason, flow }) => {
                 let missed = self.missed([(flow, true)]);
                 let since = self.event.received_at;
-                EventOutcome::Gap(FoundGap { kind: GapKind::ModulesFailed, reason, since, missed })
+                EndpointOutcome::Gap(FoundGap {
+                    kind: GapKind::ModulesFailed,
+                    reason,
+                    since,
+                    missed,
+                })
             }
-            None if self.is_forgotten => EventOutcome::Unknown,
-            None if !self.was_taken() => EventOutcome::NotTaken,
+            None if self.is_forgotten => EndpointOutcome::Unknown,
+            None if !self.was_taken() => EndpointOutcome::NotTaken,
             None => {
                 let reason = "no delivery was made, and its trace does not say why".to_owned();
                 self.gap(GapKind::NotPlanned, reason, None)
@@ -207,11 +212,11 @@ impl OutcomeFacts<'_> {
         since.is_some_and(|since| since.after(SPREADING) <= self.event.received_at)
     }
 
-    fn gap(&self, kind: GapKind, reason: String, since: Option<Timestamp>) -> EventOutcome {
+    fn gap(&self, kind: GapKind, reason: String, since: Option<Timestamp>) -> EndpointOutcome {
         let flows = self.routes.module_flows.iter().map(|flow| (flow.flow.id, false));
         let missed = MissedRoutes { is_direct: self.routes.is_direct(), ..self.missed(flows) };
         let since = since.unwrap_or(self.event.received_at);
-        EventOutcome::Gap(FoundGap { kind, reason, since, missed })
+        EndpointOutcome::Gap(FoundGap { kind, reason, since, missed })
     }
 
     /// Divides flows with modules into those that can run again and the others. A flow can run

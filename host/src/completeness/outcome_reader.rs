@@ -2,7 +2,7 @@
 //! events and endpoints there are.
 
 use super::endpoint_routes::EndpointRoutes;
-use super::event_outcome::{EventOutcome, FoundGap, GapKind, OutcomeFacts};
+use super::event_outcome::{EndpointOutcome, FoundGap, GapKind, OutcomeFacts};
 use crate::model::alert::NOTICE_SOURCE;
 use crate::model::id::{EndpointId, EventId, FlowId};
 use crate::settings::SettingsSnapshot;
@@ -40,7 +40,7 @@ pub struct JudgedEvent {
     pub event: Arc<DayEvent>,
     /// The place of the endpoint among the targets.
     pub target: usize,
-    pub outcome: EventOutcome,
+    pub outcome: EndpointOutcome,
     /// Number of deliveries of the event to the endpoint.
     pub deliveries: u64,
 }
@@ -231,7 +231,7 @@ impl OutcomeReader<'_> {
     /// database deletes early.
     async fn forget_pruned(&self, judged: &mut [JudgedEvent]) -> Result<(), StoreError> {
         let is_unplanned = |one: &&mut JudgedEvent| {
-            matches!(one.outcome, EventOutcome::Gap(FoundGap { kind: GapKind::NotPlanned, .. }))
+            matches!(one.outcome, EndpointOutcome::Gap(FoundGap { kind: GapKind::NotPlanned, .. }))
         };
         let unplanned: Vec<&mut JudgedEvent> = judged.iter_mut().filter(is_unplanned).collect();
         if unplanned.is_empty() {
@@ -241,13 +241,13 @@ impl OutcomeReader<'_> {
         let pruned = self.journal.list_pruned_events(&ids).await?;
         let pruned: HashSet<EventId> = pruned.into_iter().collect();
         for one in unplanned.into_iter().filter(|one| pruned.contains(&one.event.id)) {
-            one.outcome = EventOutcome::Unknown;
+            one.outcome = EndpointOutcome::Unknown;
         }
         Ok(())
     }
 }
 
-impl EventOutcome {
+impl EndpointOutcome {
     /// Whether it is a gap about which no condition was asked.
     const fn is_unasked_gap(&self) -> bool {
         matches!(self, Self::Gap(FoundGap { kind: GapKind::Disabled | GapKind::NotPlanned, .. }))

@@ -20,7 +20,7 @@ pub struct ReachedRecords {
 }
 
 /// An event, and the place of an endpoint.
-pub type EventPlace = (Arc<DayEvent>, usize);
+pub type EventPosition = (Arc<DayEvent>, usize);
 
 impl ReachedRecords {
     /// Notes an event that reached an endpoint, or is on its way. Events are noted in their order.
@@ -42,10 +42,10 @@ impl ReachedRecords {
     pub async fn find_newer(
         &self,
         reader: &OutcomeReader<'_>,
-        events: &[EventPlace],
+        events: &[EventPosition],
     ) -> Result<HashSet<(EventId, usize)>, StoreError> {
-        let is_noted = |(event, target): &&EventPlace| self.has_newer(event, *target);
-        let (noted, others): (Vec<&EventPlace>, Vec<&EventPlace>) =
+        let is_noted = |(event, target): &&EventPosition| self.has_newer(event, *target);
+        let (noted, others): (Vec<&EventPosition>, Vec<&EventPosition>) =
             events.iter().partition(is_noted);
         let mut newer: HashSet<(EventId, usize)> =
             noted.into_iter().map(|(event, target)| (event.id, *target)).collect();
@@ -68,7 +68,7 @@ struct HeadStates {
 }
 
 impl HeadStates {
-    async fn load(journal: &EventStore, events: &[&EventPlace]) -> Result<Self, StoreError> {
+    async fn load(journal: &EventStore, events: &[&EventPosition]) -> Result<Self, StoreError> {
         let mut records: Vec<RecordKey> =
             events.iter().filter_map(|(event, _)| event.record()).collect();
         let mut seen = HashSet::new();

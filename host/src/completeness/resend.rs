@@ -4,7 +4,7 @@
 use super::endpoint_routes::EndpointRoutes;
 use super::event_outcome::{GapKind, MissedRoutes};
 use super::stretch::EventGap;
-use super::unread_rows::UnreadRow;
+use super::unread_rows::UnreadSourceRow;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::event::Event;
 use crate::model::id::{EventId, FlowId};
@@ -44,7 +44,7 @@ impl GapSender<'_> {
     pub async fn send(
         &self,
         gaps: &[&EventGap],
-        rows: &[&UnreadRow],
+        rows: &[&UnreadSourceRow],
     ) -> Result<SentGaps, StoreError> {
         let mut sent = SentGaps::default();
         let (with_delivery, without): (Vec<&EventGap>, Vec<&EventGap>) =

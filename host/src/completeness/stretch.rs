@@ -1,8 +1,8 @@
 //! Reads the outcomes of the events of a stretch of time, within a bound.
 
-use super::event_outcome::{EventOutcome, FoundGap, GapKind};
+use super::event_outcome::{EndpointOutcome, FoundGap, GapKind};
 use super::outcome_reader::{JudgedEvent, OutcomeReader};
-use super::reached_records::{EventPlace, ReachedRecords};
+use super::reached_records::{EventPosition, ReachedRecords};
 use super::tally::OutcomeTally;
 use crate::model::id::EventId;
 use crate::store::{DayEvent, EventSpan, ModuleCancel, StoreError};
@@ -99,19 +99,19 @@ pub async fn read_stretch(
 impl StretchOutcome {
     fn note(&mut self, judged: JudgedEvent) {
         match &judged.outcome {
-            EventOutcome::Delivered | EventOutcome::Waiting => {
+            EndpointOutcome::Delivered | EndpointOutcome::Waiting => {
                 self.reached.note(&judged.event, judged.target);
             }
-            EventOutcome::Gap(FoundGap { kind: GapKind::Cancelled, .. }) => {
+            EndpointOutcome::Gap(FoundGap { kind: GapKind::Cancelled, .. }) => {
                 self.cancelled.push(judged);
                 return;
             }
-            EventOutcome::Gap(_)
-            | EventOutcome::Superseded
-            | EventOutcome::Dropped(_)
-            | EventOutcome::Cancelled
-            | EventOutcome::NotTaken
-            | EventOutcome::Unknown => {}
+            EndpointOutcome::Gap(_)
+            | EndpointOutcome::Superseded
+            | EndpointOutcome::Dropped(_)
+            | EndpointOutcome::Cancelled
+            | EndpointOutcome::NotTaken
+            | EndpointOutcome::Unknown => {}
         }
         self.count(judged);
     }
@@ -120,7 +120,7 @@ impl StretchOutcome {
         if let Some(tally) = self.tallies.get_mut(judged.target) {
             tally.note(&judged);
         }
-        if let EventOutcome::Gap(gap) = judged.outcome
+        if let EndpointOutcome::Gap(gap) = judged.outcome
             && let Some(gaps) = self.gaps.get_mut(judged.target)
         {
             gaps.push(EventGap { event: judged.event, gap, is_pruned: false });
@@ -134,7 +134,7 @@ impl StretchOutcome {
         if cancelled.is_empty() {
             return Ok(());
         }
-        let places: Vec<EventPlace> =
+        let places: Vec<EventPosition> =
             cancelled.iter().map(|one| (Arc::clone(&one.event), one.target)).collect();
         let newer = self.reached.find_newer(reader, &places).await?;
         let mut by_module = HashSet::new();
@@ -148,7 +148,7 @@ impl StretchOutcome {
                 by_module.contains(&ModuleCancel { event_id: judged.event.id, endpoint_id })
             });
             if is_by_module || newer.contains(&(judged.event.id, judged.target)) {
-                judged.outcome = EventOutcome::Cancelled;
+                judged.outcome = EndpointOutcome::Cancelled;
             }
             self.count(judged);
         }

@@ -1,6 +1,6 @@
 //! Counts outcomes.
 
-use super::event_outcome::{EventOutcome, GapKind};
+use super::event_outcome::{EndpointOutcome, GapKind};
 use super::outcome_reader::JudgedEvent;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -46,14 +46,14 @@ impl OutcomeCounts {
         self.captured += 1;
         self.deliveries += judged.deliveries;
         let count = match judged.outcome {
-            EventOutcome::Delivered => &mut self.delivered,
-            EventOutcome::Waiting => &mut self.waiting,
-            EventOutcome::Superseded => &mut self.superseded,
-            EventOutcome::Dropped(_) => &mut self.dropped,
-            EventOutcome::Cancelled => &mut self.cancelled,
-            EventOutcome::NotTaken => &mut self.not_taken,
-            EventOutcome::Unknown => &mut self.unknown,
-            EventOutcome::Gap(_) => &mut self.gaps,
+            EndpointOutcome::Delivered => &mut self.delivered,
+            EndpointOutcome::Waiting => &mut self.waiting,
+            EndpointOutcome::Superseded => &mut self.superseded,
+            EndpointOutcome::Dropped(_) => &mut self.dropped,
+            EndpointOutcome::Cancelled => &mut self.cancelled,
+            EndpointOutcome::NotTaken => &mut self.not_taken,
+            EndpointOutcome::Unknown => &mut self.unknown,
+            EndpointOutcome::Gap(_) => &mut self.gaps,
         };
         *count += 1;
     }
@@ -116,19 +116,19 @@ impl OutcomeTally {
             self.by_resource.entry(resource.clone()).or_default().note(judged);
         }
         match &judged.outcome {
-            EventOutcome::Dropped(reason)
+            EndpointOutcome::Dropped(reason)
                 if self.reasons.len() < MOST_NAMES || self.reasons.contains_key(reason) =>
             {
                 *self.reasons.entry(reason.clone()).or_default() += 1;
             }
-            EventOutcome::Gap(gap) => *self.by_kind.entry(gap.kind).or_default() += 1,
-            EventOutcome::Dropped(_)
-            | EventOutcome::Delivered
-            | EventOutcome::Waiting
-            | EventOutcome::Superseded
-            | EventOutcome::Cancelled
-            | EventOutcome::NotTaken
-            | EventOutcome::Unknown => {}
+            EndpointOutcome::Gap(gap) => *self.by_kind.entry(gap.kind).or_default() += 1,
+            EndpointOutcome::Dropped(_)
+            | EndpointOutcome::Delivered
+            | EndpointOutcome::Waiting
+            | EndpointOutcome::Superseded
+            | EndpointOutcome::Cancelled
+            | EndpointOutcome::NotTaken
+            | EndpointOutcome::Unknown => {}
         }
     }
 

@@ -17,7 +17,7 @@ pub const MOST_ROWS: u32 = 1_000;
 
 /// A row of which no event could be made, with its dead letter.
 #[derive(Debug, Clone)]
-pub struct UnreadRow {
+pub struct UnreadSourceRow {
     pub letter: StoredDeadLetter,
     pub row: DeadRow,
 }
@@ -37,7 +37,7 @@ pub async fn list_unread_rows(
     journal: &EventStore,
     first: UtcDay,
     last: UtcDay,
-) -> Result<Vec<UnreadRow>, StoreError> {
+) -> Result<Vec<UnreadSourceRow>, StoreError> {
     let filter = DeadLetterFilter {
         kind: Some("row"),
         since: Some(first.start()),
@@ -47,7 +47,7 @@ pub async fn list_unread_rows(
     let found = journal.list_dead_letters(&filter, None, MOST_ROWS).await?;
     let unread = found.rows.into_iter().filter(|letter| letter.replayed_at.is_none());
     let row = |letter: StoredDeadLetter| match &letter.subject {
-        DeadSubject::Row(row) => Some(UnreadRow { row: row.clone(), letter }),
+        DeadSubject::Row(row) => Some(UnreadSourceRow { row: row.clone(), letter }),
         DeadSubject::Event(_) => None,
     };
     Ok(unread.filter_map(row).collect())

@@ -226,8 +226,8 @@ pub struct ModulesSection {
     pub policy: GrantPolicy,
     /// Hosts to which modules may send requests without TLS, as manifests name them.
     pub plain_http: Vec<String>,
-    /// Faults in a row (traps, exceeded time or memory) that open a module's breaker, 0 to 1000. With
-    /// 0, no breaker opens.
+    /// Faults in a row (traps, exceeded time or memory) that open a module's breaker, 0 to 1000.
+    /// With 0, no breaker opens.
     pub breaker_faults: u32,
     /// Time until an open breaker lets one event through to try the module, 100 ms to 1 h.
     pub breaker_wait: TimeSpan,

@@ -41,8 +41,9 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// Returns the old and the new value of a column if they differ. A column that was not read before
-    /// has not changed, so that a new column in an upgrade of the CRM does not update every record.
+    /// Returns the old and the new value of a column if they differ. A column that was not read
+    /// before has not changed, so that a new column in an upgrade of the CRM does not update every
+    /// record.
     fn values(self, column: &str) -> Option<(&'a CellValue, &'a CellValue)> {
         let (old, new) = self.both()?;
         let (old, new) = (old.get(column)?, new.get(column)?);
@@ -71,8 +72,8 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// Returns the columns whose content changed, in the order in which they were read. Columns that
-    /// never count are left out.
+    /// Returns the columns whose content changed, in the order in which they were read. Columns
+    /// that never count are left out.
     pub fn columns(self, table: &CrmTable) -> Vec<&'a str> {
         let Some((_, new)) = self.both() else { return Vec::new() };
         let counted = new.columns().map(AsRef::as_ref).filter(|column| table.counts(column));

@@ -1,5 +1,5 @@
-//! Makes the data of an event as the catalogue describes it: the record with all its values as texts,
-//! and what the event adds.
+//! Makes the data of an event as the catalogue describes it: the record with all its values as
+//! texts, and what the event adds.
 
 use serde_json::{Map, Value, json};
 
@@ -83,8 +83,8 @@ fn parent_column(table: &CrmTable, parent: &str) -> &'static str {
     table.parents.iter().find(|one| one.table == parent).map_or("", |one| one.column)
 }
 
-/// Makes the data of a rule's event. Returns `None` if the rows that the rule looks up show that the
-/// event did not occur.
+/// Makes the data of a rule's event. Returns `None` if the rows that the rule looks up show that
+/// the event did not occur.
 pub fn event_data(
     rule: &EventRule,
     table: &'static CrmTable,
@@ -134,8 +134,8 @@ impl EventData {
     }
 }
 
-/// Makes data of a row. A text of which only a digest is stored is left out, because its value is not
-/// known.
+/// Makes data of a row. A text of which only a digest is stored is left out, because its value is
+/// not known.
 pub fn record(table: &CrmTable, row: &CrmRow, known: &KnownRows) -> Map<String, Value> {
     let mut data = Map::new();
     for (column, cell) in row.iter() {
@@ -185,8 +185,8 @@ fn currency_name(row: Option<&CrmRow>, known: &KnownRows) -> Value {
     currency.and_then(|row| row.text("name")).map_or(Value::Null, Value::from)
 }
 
-/// Returns a customer with the name and e-mail address of its primary contact, or of its first contact
-/// if none is primary.
+/// Returns a customer with the name and e-mail address of its primary contact, or of its first
+/// contact if none is primary.
 fn customer(client: Option<&CrmRow>, known: &KnownRows) -> Value {
     let Some(client) = client else { return Value::Null };
     let key = client.text("userid").unwrap_or_default();
@@ -227,8 +227,8 @@ fn add_list(
     data.insert(format!("old_{field}"), value(old));
 }
 
-/// Adds the customer that a lead became. The customer's row names its lead; if that row is not known,
-/// the lead's own link is used.
+/// Adds the customer that a lead became. The customer's row names its lead; if that row is not
+/// known, the lead's own link is used.
 fn add_customer(data: &mut Map<String, Value>, table: &CrmTable, row: &CrmRow, known: &KnownRows) {
     let lead = row.text(table.key).unwrap_or_default();
     let customer = known.rows("clients", "leadid", lead).first().zip(tables::find_table("clients"));
@@ -270,8 +270,8 @@ fn lookup(table: &CrmTable, change: RowChange<'_>) -> Map<String, Value> {
     ])
 }
 
-/// Describes a refund as a payment with a negative amount. Fields that a refund does not have are left
-/// out.
+/// Describes a refund as a payment with a negative amount. Fields that a refund does not have are
+/// left out.
 fn refund(row: &CrmRow, payout: Map<String, Value>) -> Map<String, Value> {
     let amount = row.text("amount").map(|text| format!("-{}", text.trim_start_matches('-')));
     let text = |column| row.text(column).map(Value::from);
@@ -318,8 +318,8 @@ fn two_places(amount: &str) -> String {
 }
 
 /// Returns a milestone if all its tasks are complete. If two tasks become complete within one scan,
-/// that is one occurrence. It is identified by the tasks and the times when they were finished, so that
-/// it differs from the next one, after a task was opened again.
+/// that is one occurrence. It is identified by the tasks and the times when they were finished, so
+/// that it differs from the next one, after a task was opened again.
 fn milestone(row: &CrmRow, known: &KnownRows) -> Option<EventData> {
     let id = row.text("milestone")?;
     let of_project = |task: &&CrmRow| task.text("rel_type") == Some("project");

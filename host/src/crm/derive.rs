@@ -1,7 +1,7 @@
 //! Derives events from the change of a row.
 //!
-//! This module reads no clock, no database and nothing random. The same change always gives the same
-//! events with the same ids, so a run that is repeated after a crash repeats no event.
+//! This module reads no clock, no database and nothing random. The same change always gives the
+//! same events with the same ids, so a run that is repeated after a crash repeats no event.
 
 use jiff::civil::DateTime;
 use serde_json::{Map, Value};
@@ -55,8 +55,8 @@ impl RuleContext<'_> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DerivedEvent {
     pub event_type: &'static str,
-    /// The event type of which this one is an alias. An alias is captured only if somebody subscribes
-    /// to it.
+    /// The event type of which this one is an alias. An alias is captured only if somebody
+    /// subscribes to it.
     pub alias_of: Option<&'static str>,
     /// The resource that the event is about, such as `invoice`.
     pub resource: &'static str,
@@ -64,8 +64,8 @@ pub struct DerivedEvent {
     pub resource_id: String,
     /// The data, as the catalogue describes it.
     pub data: Map<String, Value>,
-    /// The fields that an update changed. If the row is the member `contact` of the data, a field is
-    /// called `contact.email`.
+    /// The fields that an update changed. If the row is the member `contact` of the data, a field
+    /// is called `contact.email`.
     pub changed: Vec<String>,
     /// The old values of these fields. Long texts are missing, because they are not stored.
     pub previous: Map<String, Value>,
@@ -149,8 +149,8 @@ pub fn derive_events(
     ChangeInContext { table, change, revision, context, known }.run(marks)
 }
 
-/// Derives the events of an unchanged row that follow from a date. `revision` and `marks` are those of
-/// the stored row.
+/// Derives the events of an unchanged row that follow from a date. `revision` and `marks` are those
+/// of the stored row.
 pub fn passing(
     table: &'static CrmTable,
     row: &CrmRow,
@@ -221,8 +221,8 @@ impl ChangeInContext<'_> {
         DueVerdict::Wait
     }
 
-    /// Returns the value that distinguishes this occurrence from the one that a later scan would have
-    /// found in its place, with other content.
+    /// Returns the value that distinguishes this occurrence from the one that a later scan would
+    /// have found in its place, with other content.
     fn value_of(&self, when: &ChangeCondition) -> String {
         let row = self.change.row();
         let named = |column| format!("{column}={}", row.text(column).unwrap_or_default());
@@ -302,8 +302,8 @@ impl ChangeInContext<'_> {
         }
     }
 
-    /// Makes the id from the row, its revision and the value that proves the occurrence. If the same
-    /// value, or a row with the same key, comes back later, the revision is another one.
+    /// Makes the id from the row, its revision and the value that proves the occurrence. If the
+    /// same value, or a row with the same key, comes back later, the revision is another one.
     fn id(&self, rule: &EventRule, occurrence: Option<&str>, evidence: &str) -> String {
         let row = self.change.row();
         let text = |column: Option<&str>| column.and_then(|c| row.text(c)).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Events that follow from a date: overdue, expiring, expired, and a payment that did not arrive.
 //!
-//! Each occurs once for a record and a date, and again only if the date changes. The [`DueMarks`] of a
-//! row record which of its events were captured. The CRM may state the same fact in a column, before
-//! or after the date. Both are one occurrence:
+//! Each occurs once for a record and a date, and again only if the date changes. The [`DueMarks`]
+//! of a row record which of its events were captured. The CRM may state the same fact in a column,
+//! before or after the date. Both are one occurrence:
 //!
 //! ```text
 //!   date comes ──► captured, Announced ──► CRM sets the column ──► Met   (not captured again)
@@ -77,7 +77,8 @@ impl DueMarks {
         Value::Object(members.collect()).to_string()
     }
 
-    /// Decodes stored marks. Marks that cannot be read are dropped, so their events occur once more.
+    /// Decodes stored marks. Marks that cannot be read are dropped, so their events occur once
+    /// more.
     pub fn decode(text: &str) -> Self {
         let members: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
         let mark = |text: &str| match text.strip_prefix('m') {

@@ -1,10 +1,10 @@
-//! Rows of other tables that the data of an event needs, such as the record that a comment belongs to
-//! or the code of a currency.
+//! Rows of other tables that the data of an event needs, such as the record that a comment belongs
+//! to or the code of a currency.
 //!
 //! [`super::derive::change_references`] names them. The caller reads them for a whole chunk at once
-//! and passes them in as [`KnownRows`]. If a row is not known, the data has fewer fields, but the event
-//! is still right. The only exceptions are rules whose conditions look at other tables; the catalogue
-//! names them.
+//! and passes them in as [`KnownRows`]. If a row is not known, the data has fewer fields, but the
+//! event is still right. The only exceptions are rules whose conditions look at other tables; the
+//! catalogue names them.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,8 @@ pub struct RowReference {
 }
 
 impl RowReference {
-    /// Refers to the row with this key. Returns `None` for keys that stand for "no row", such as `0`.
+    /// Refers to the row with this key. Returns `None` for keys that stand for "no row", such as
+    /// `0`.
     pub fn to_row(table: &'static str, key: Option<&str>) -> Option<Self> {
         let column = tables::find_table(table)?.key;
         let value = key.filter(|key| !key.is_empty() && *key != "0")?.to_owned();

@@ -1,5 +1,5 @@
-//! Rows of other tables that are part of a record, such as the lines of an invoice: how they become a
-//! column of JSON when they are read, and data when they are sent.
+//! Rows of other tables that are part of a record, such as the lines of an invoice: how they become
+//! a column of JSON when they are read, and data when they are sent.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +81,8 @@ impl CustomFieldKey {
     }
 }
 
-/// Returns the custom fields whose values changed. Each has its old value, if that is stored in full.
+/// Returns the custom fields whose values changed. Each has its old value, if that is stored in
+/// full.
 pub fn changed_fields(
     list: &ChildList,
     (old, new): (&str, &str),
@@ -112,8 +113,8 @@ fn field_name(field: i64, known: &KnownRows) -> String {
     slug.map_or_else(|| format!("field_{field}"), str::to_owned)
 }
 
-/// Makes an object of custom fields: values by name, or an object for each line. A value of which only
-/// a digest is stored is left out.
+/// Makes an object of custom fields: values by name, or an object for each line. A value of which
+/// only a digest is stored is left out.
 fn custom_fields(list: &ChildList, members: &[Value], known: &KnownRows) -> Value {
     let mut data = Map::new();
     for member in members {

@@ -1,7 +1,7 @@
 //! The CRM's own settings that rules on dates depend on.
 
-/// The rows of the table `tbloptions` that are read. No others are, because it also holds the keys of
-/// payment gateways.
+/// The rows of the table `tbloptions` that are read. No others are, because it also holds the keys
+/// of payment gateways.
 pub const NAMES: &[&str] =
     &["default_timezone", "contract_expiration_before", "send_estimate_expiry_reminder_before"];
 

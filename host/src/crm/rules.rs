@@ -4,9 +4,9 @@
 //! Source: `catalog/event-derivation.json` (`db_rule`, `db_quality`). Four events leave no trace
 //! and have no rule: `WITHOUT_TRACE`.
 //!
-//! A record may be created and changed between two scans. So a condition on a state is also fulfilled
-//! by a new row: an invoice that is written and paid within a minute leads to `invoice.created` and
-//! `invoice.paid`. A condition on a *change* needs the old value.
+//! A record may be created and changed between two scans. So a condition on a state is also
+//! fulfilled by a new row: an invoice that is written and paid within a minute leads to
+//! `invoice.created` and `invoice.paid`. A condition on a *change* needs the old value.
 
 pub mod lookups;
 pub mod people;
@@ -28,8 +28,8 @@ pub struct EventRule {
     pub event: &'static str,
     /// The event occurs once if at least one of these conditions is fulfilled.
     pub when: &'static [ChangeCondition],
-    /// The event type of which this one is an alias. An alias is captured only if somebody subscribes
-    /// to it.
+    /// The event type of which this one is an alias. An alias is captured only if somebody
+    /// subscribes to it.
     pub alias_of: Option<&'static str>,
     /// What the data of the event is.
     pub data: RuleData,
@@ -83,8 +83,8 @@ pub enum ChangeCondition {
     /// This column of a known row was empty and has a value now. For columns that the CRM may also
     /// fill when it creates the row.
     SetLater(&'static str),
-    /// A task became complete, or was moved to the milestone when complete, and all other tasks of the
-    /// milestone are complete.
+    /// A task became complete, or was moved to the milestone when complete, and all other tasks of
+    /// the milestone are complete.
     CompletesMilestone,
     /// A date has come.
     Due(DueCondition),

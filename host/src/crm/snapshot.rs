@@ -1,11 +1,11 @@
 //! What is stored of a row between two scans.
 //!
-//! For each row: its [`hash_row`], which tells a scan that the row has not changed; a revision, which
-//! counts the row's states and makes the ids of its events differ; its [`DueMarks`], which are empty
-//! for nearly all rows; and its content, which gives `changed` and `previous`. The content is a JSON
-//! array in the order of the columns. The names of the columns are stored once for each table, as
-//! [`ColumnLayouts`]. A long text is stored as a digest. Columns that no rule compares are not stored,
-//! and neither is the content of tables in which only new rows matter.
+//! For each row: its [`hash_row`], which tells a scan that the row has not changed; a revision,
+//! which counts the row's states and makes the ids of its events differ; its [`DueMarks`], which
+//! are empty for nearly all rows; and its content, which gives `changed` and `previous`. The
+//! content is a JSON array in the order of the columns. The names of the columns are stored once
+//! for each table, as [`ColumnLayouts`]. A long text is stored as a digest. Columns that no rule
+//! compares are not stored, and neither is the content of tables in which only new rows matter.
 
 use std::borrow::Cow;
 
@@ -38,10 +38,10 @@ impl StoredSnapshot {
     }
 }
 
-/// Hashes the columns of a row that count. If two hashes are equal, the row has not changed; if they
-/// differ, the values are compared. The hash is stored, so it must be computed in the same way in every
-/// version. The names of the columns are not hashed, because they are the same for all rows and would
-/// be most of the input.
+/// Hashes the columns of a row that count. If two hashes are equal, the row has not changed; if
+/// they differ, the values are compared. The hash is stored, so it must be computed in the same way
+/// in every version. The names of the columns are not hashed, because they are the same for all
+/// rows and would be most of the input.
 pub fn hash_row(table: &CrmTable, row: &CrmRow) -> ShortDigest {
     let mut content: Vec<u8> = Vec::new();
     for (_, cell) in row.iter().filter(|(column, _)| table.counts(column)) {
@@ -59,7 +59,8 @@ pub fn hash_row(table: &CrmTable, row: &CrmRow) -> ShortDigest {
     ShortDigest::of([content])
 }
 
-/// Returns the part of a row that is stored: its key and the columns that count, long texts as digests.
+/// Returns the part of a row that is stored: its key and the columns that count, long texts as
+/// digests.
 pub fn reduce_row(table: &CrmTable, row: &CrmRow) -> CrmRow {
     let is_kept = |column: &str| column == table.key || table.counts(column);
     let cells = row.iter().filter(|(column, _)| is_kept(column));
@@ -81,8 +82,8 @@ fn shorten(table: &CrmTable, column: &str, cell: &CellValue) -> CellValue {
     }
 }
 
-/// The lists of columns with which rows of a table were stored, without the key. There is more than one
-/// list after an upgrade of the CRM or of Waybill.
+/// The lists of columns with which rows of a table were stored, without the key. There is more than
+/// one list after an upgrade of the CRM or of Waybill.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ColumnLayouts(Vec<ColumnLayout>);
 
@@ -110,8 +111,8 @@ impl ColumnLayouts {
         self.0.iter().map(|layout| layout.join(" ")).collect::<Vec<_>>().join("\n")
     }
 
-    /// Adds the layout of a reduced row. Returns whether it is new, so that the layouts must be stored
-    /// with the row or before it.
+    /// Adds the layout of a reduced row. Returns whether it is new, so that the layouts must be
+    /// stored with the row or before it.
     pub fn learn_layout(&mut self, table: &CrmTable, row: &CrmRow) -> bool {
         let layout = layout(table, row);
         let is_new = !self.0.contains(&layout);
@@ -140,8 +141,8 @@ impl ColumnLayouts {
     }
 
     /// Decodes a stored row. If it cannot be read, or if only its key was stored, returns the key
-    /// alone. Such a row leads to no update, because there is nothing to compare with, but its deletion
-    /// is still found.
+    /// alone. Such a row leads to no update, because there is nothing to compare with, but its
+    /// deletion is still found.
     pub fn decode_row(&self, table: &CrmTable, key: &str, text: &str) -> CrmRow {
         let mut row = CrmRow::default();
         row.push(table.key, CellValue::Text(key.to_owned()));

@@ -1,8 +1,8 @@
 //! The tables of the CRM that are read, with their columns and rules, as data.
 //!
-//! Names have no prefix: `invoices` is `tblinvoices` on most installations. A column that is not named
-//! here is never read. So passwords, keys, signatures and IP addresses of visitors are never read.
-//! Source: the schema of Perfex CRM 3.3.1, compared with 3.0.0.
+//! Names have no prefix: `invoices` is `tblinvoices` on most installations. A column that is not
+//! named here is never read. So passwords, keys, signatures and IP addresses of visitors are never
+//! read. Source: the schema of Perfex CRM 3.3.1, compared with 3.0.0.
 
 pub mod lookups;
 pub mod people;
@@ -56,9 +56,9 @@ pub struct CrmTable {
     pub rules: &'static [EventRule],
 }
 
-/// Rows of another table that are read as one column of a record, such as the lines of an invoice. So
-/// a change of these rows is a change of the record. A record that is created or deleted together with
-/// them is one occurrence.
+/// Rows of another table that are read as one column of a record, such as the lines of an invoice.
+/// So a change of these rows is a change of the record. A record that is created or deleted
+/// together with them is one occurrence.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ChildList {
     /// The name of the column, which holds a JSON array of objects.
@@ -67,13 +67,16 @@ pub struct ChildList {
     pub table: &'static str,
     /// The table between the list and the record, if the rows do not belong to the record directly.
     pub through: Option<ThroughTable>,
-    /// The column with the key of the record. If there is a table between, it is a column of that table.
+    /// The column with the key of the record. If there is a table between, it is a column of that
+    /// table.
     pub parent: &'static str,
     /// Columns and the values that they must have, if the table serves several kinds of records.
     pub of: &'static [(&'static str, &'static str)],
-    /// The columns of each object. Keys that the CRM changes whenever it saves the record are left out.
+    /// The columns of each object. Keys that the CRM changes whenever it saves the record are left
+    /// out.
     pub columns: ColumnNames,
-    /// The columns by which the objects are ordered, so that their order in the table does not matter.
+    /// The columns by which the objects are ordered, so that their order in the table does not
+    /// matter.
     pub order: ColumnNames,
     /// The form in which the list is sent.
     pub form: ListForm,
@@ -106,8 +109,8 @@ pub enum ListForm {
     NamedRows(&'static str),
     /// An object: the values of custom fields by name.
     CustomFields,
-    /// An object with a member for each line, named by the line's `id`: the values of the line's custom
-    /// fields by name.
+    /// An object with a member for each line, named by the line's `id`: the values of the line's
+    /// custom fields by name.
     LineCustomFields,
 }
 
@@ -179,8 +182,8 @@ pub enum WatchDepth {
     Keys,
 }
 
-/// Every table that is scanned. A table comes before the tables that belong to it, so that events come
-/// in the order in which people create the records.
+/// Every table that is scanned. A table comes before the tables that belong to it, so that events
+/// come in the order in which people create the records.
 pub static ALL: &[&CrmTable] = &[
     &lookups::LEADS_STATUS,
     &lookups::LEADS_SOURCES,
@@ -293,8 +296,8 @@ impl CrmTable {
         named.chain(made.map(|name| Cow::Owned(name.clone()))).collect()
     }
 
-    /// Returns the columns that every version has but this installation has not. If the key is among
-    /// them, the table cannot be read.
+    /// Returns the columns that every version has but this installation has not. If the key is
+    /// among them, the table cannot be read.
     pub fn missing_in(&self, existing: &[String]) -> Vec<&'static str> {
         let needed = self.columns.iter().filter(|name| !self.newer.contains(name));
         needed.filter(|name| !existing.iter().any(|column| column == **name)).copied().collect()

@@ -10,9 +10,9 @@
 //! section 3.1) | `application/json` |
 //! | `raw` | the data as it was captured, byte for byte | `application/json` |
 //!
-//! Data that was captured as an event of CloudEvents and is not JSON is a string in `default` and `standard`:
-//! the text itself, or its bytes in base64. The other envelopes send the data unchanged, with its
-//! own content type; `cloudevents` carries bytes as `data_base64`.
+//! Data that was captured as an event of CloudEvents and is not JSON is a string in `default` and
+//! `standard`: the text itself, or its bytes in base64. The other envelopes send the data
+//! unchanged, with its own content type; `cloudevents` carries bytes as `data_base64`.
 //!
 //! Every JSON body except `raw` is canonical as a whole ([`crate::json::canonical`]). In the two
 //! CloudEvents envelopes, `id` is the event's id. `subject` is the subject the event came with, or

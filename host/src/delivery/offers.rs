@@ -182,6 +182,7 @@ fn sign_offered(
         signed_at: journal.clock().wall(),
         permit: None,
         may_be_repeat: delivery.attempts > 0,
+        span: None,
     };
     match sign_message(target, parcel) {
         Ok(SignedMessage { headers, request }) => {

@@ -97,8 +97,8 @@ impl RecentFigures {
     }
 }
 
-/// Loads the health of all endpoints. `rows` are the newest deliveries, and `kept` the stored states,
-/// which some callers have already read.
+/// Loads the health of all endpoints. `rows` are the newest deliveries, and `kept` the stored
+/// states, which some callers have already read.
 pub async fn load_endpoint_healths(
     journal: &EventStore,
     now: Timestamp,
@@ -154,8 +154,8 @@ impl EndpointHealth {
         self.due_at = queue.due_at;
     }
 
-    /// Notes the stored state. If dead letters were left out, the stored failure may be one of them,
-    /// so it stands in for a failure that was not found.
+    /// Notes the stored state. If dead letters were left out, the stored failure may be one of
+    /// them, so it stands in for a failure that was not found.
     fn note_state(&mut self, memory: &HealthMemory, are_letters_cut: bool) {
         self.failing_since = memory.failing_since;
         if let Some(at) = memory.failing_since.filter(|_| are_letters_cut) {

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a request may look up deliveries after its wait is over, because notices of them did not
-/// arrive.
+/// How long a request may look up deliveries after its wait is over, because notices of them did
+/// not arrive.
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
 /// An accepted event, with the deliveries that its caller waits for.
@@ -59,17 +59,17 @@ pub enum AcceptError {
     Journal(store::StoreError),
 }
 
-/// Who sends events. This decides by which keys repeats are recognised, for 24 hours. Events that are
-/// pushed with a token have keys of their own, so that a client that may push events cannot make
-/// those of a source look like repeats.
+/// Who sends events. This decides by which keys repeats are recognised, for 24 hours. Events that
+/// are pushed with a token have keys of their own, so that a client that may push events cannot
+/// make those of a source look like repeats.
 #[derive(Debug)]
 pub enum EventSender<'a> {
     /// The holder of a token, with the request's `Idempotency-Key` if it has one.
     Token(Option<RequestKey<'a>>),
     /// A source that Waybill reads. Each event is recognised by its id.
     Source,
-    /// A source that sends webhooks. Each event has the keys at its position; an event without keys is
-    /// always new.
+    /// A source that sends webhooks. Each event has the keys at its position; an event without keys
+    /// is always new.
     Webhook(Vec<RepeatKeys>),
 }
 
@@ -148,9 +148,9 @@ pub async fn accept_events(
     Ok(accepted)
 }
 
-/// Stores the events that a source found, together with the source's own changes. Returns the number of
-/// events that are not repeats. Returns `None` without writing anything if another process has taken
-/// over the source.
+/// Stores the events that a source found, together with the source's own changes. Returns the
+/// number of events that are not repeats. Returns `None` without writing anything if another
+/// process has taken over the source.
 pub async fn take_source_events(
     journal: &EventStore,
     snapshot: &SettingsSnapshot,
@@ -250,8 +250,8 @@ pub fn capture_event(
     let event = Arc::new(make_event(incoming, journal.clock().now()));
     let known = catalog::get().find(&event.event_type);
     let own = known.filter(|known| event.resource.as_deref() == Some(known.resource));
-    // Events about a CRM's small tables have the resource `utility`. It is not a resource whose records
-    // are kept.
+    // Events about a CRM's small tables have the resource `utility`. It is not a resource whose
+    // records are kept.
     let record = own.filter(|known| known.resource != "utility");
     let record = record.and_then(|_| RecordChange::of(&event, holds_record));
     let resource = record.and(event.resource.as_deref());

@@ -7,8 +7,8 @@ use crate::model::answer_event::AnswerEvent;
 use crate::settings::SettingsSnapshot;
 use crate::store::{EventCapture, EventStore};
 
-/// Makes the capture of an answer, to be written with the attempt that got it. It is planned like any
-/// other event.
+/// Makes the capture of an answer, to be written with the attempt that got it. It is planned like
+/// any other event.
 pub fn capture_answer(
     journal: &EventStore,
     snapshot: &SettingsSnapshot,

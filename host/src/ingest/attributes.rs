@@ -1,8 +1,8 @@
-//! Turns what a sender says besides the data into attributes of the event: the members around the data,
-//! and the sender's own headers.
+//! Turns what a sender says besides the data into attributes of the event: the members around the
+//! data, and the sender's own headers.
 //!
-//! The names become names of CloudEvents extensions: lower-case letters and digits. Values longer than
-//! [`LONGEST`] bytes, and all values after the first [`MOST`], become members of one attribute
+//! The names become names of CloudEvents extensions: lower-case letters and digits. Values longer
+//! than [`LONGEST`] bytes, and all values after the first [`MOST`], become members of one attribute
 //! `further`, which is never sent as a header. Senders do not sign their headers.
 
 use crate::json::members::JsonMembers;
@@ -19,8 +19,8 @@ const MOST: usize = 64;
 /// The longest value of an attribute outside of `further`, in bytes of JSON.
 const LONGEST: usize = 1_024;
 
-/// Names that no attribute from a sender may have, besides those of an envelope: `data_base64` as an
-/// extension would be called, and `further`.
+/// Names that no attribute from a sender may have, besides those of an envelope: `data_base64` as
+/// an extension would be called, and `further`.
 const TAKEN: [&str; 2] = ["database64", "further"];
 
 /// Collects the attributes of an event.
@@ -127,8 +127,8 @@ fn is_member_at(place: &str, path: &str, name: &str) -> bool {
     token.is_some_and(|token| !token.contains('/') && pointer::unescape_token(token) == name)
 }
 
-/// Whether a name belongs to a value that proves who the sender is. Such values are not stored, because
-/// whoever reads an event could use them to send others. `signature-256` is a proof, and
+/// Whether a name belongs to a value that proves who the sender is. Such values are not stored,
+/// because whoever reads an event could use them to send others. `signature-256` is a proof, and
 /// `signature_date` is not.
 fn is_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase();

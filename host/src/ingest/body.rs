@@ -29,8 +29,8 @@ pub enum CodingError {
     TooLarge(usize),
 }
 
-/// Decompresses a body according to `Content-Encoding` (RFC 9110, section 8.4). Fails if the result of
-/// any step is larger than `limit` bytes.
+/// Decompresses a body according to `Content-Encoding` (RFC 9110, section 8.4). Fails if the result
+/// of any step is larger than `limit` bytes.
 pub fn decompress_body<'b>(
     headers: &HeaderMap,
     body: &'b [u8],
@@ -56,7 +56,8 @@ pub fn decompress_body<'b>(
 fn decode_body(coding: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
     match coding {
         "gzip" | "x-gzip" => read("gzip", MultiGzDecoder::new(body), limit),
-        // Deflate means the zlib format (RFC 9110, section 8.4.1.2), but some senders use raw deflate.
+        // Deflate means the zlib format (RFC 9110, section 8.4.1.2), but some senders use raw
+        // deflate.
         "deflate" => match read("deflate", ZlibDecoder::new(body), limit) {
             Err(CodingError::Broken(_)) => read("deflate", DeflateDecoder::new(body), limit),
             other => other,
@@ -73,8 +74,8 @@ fn read(coding: &'static str, from: impl Read, limit: usize) -> Result<Vec<u8>, 
     if body.len() > limit { Err(CodingError::TooLarge(limit)) } else { Ok(body) }
 }
 
-/// Decompresses brotli without the extension for large windows, which could take up to a gigabyte of
-/// memory. RFC 7932 ends at 16 MiB.
+/// Decompresses brotli without the extension for large windows, which could take up to a gigabyte
+/// of memory. RFC 7932 ends at 16 MiB.
 fn decode_brotli(body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
     let mut decoder = Decompressor::new(body, CHUNK);
     decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
@@ -83,7 +84,8 @@ fn decode_brotli(body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
 
 /// Returns the JSON of a body. A form with the single field `payload` gives the value of that field
 /// (GitHub, Slack). Any other form gives an object of its fields, with an array for a field that
-/// occurs several times. A form with too many fields is refused. Any other body is returned as it is.
+/// occurs several times. A form with too many fields is refused. Any other body is returned as it
+/// is.
 pub fn json_text<'t>(headers: &HeaderMap, text: &'t str) -> Result<Cow<'t, str>, BodyError> {
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     // Clients such as curl declare a form by default, even if they send JSON.

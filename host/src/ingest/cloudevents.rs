@@ -1,9 +1,10 @@
 //! Reads CloudEvents 1.0 in structured and binary mode (cloudevents/spec, JSON format and HTTP
 //! binding).
 //!
-//! `type`, `id`, `time` and `source` keep their meaning. A `subject` of the form `resource/id` gives the
-//! resource and the record's id; any other subject is the id. All other attributes are stored, including
-//! those that say how to read the data, so that a relay can send the event on unchanged.
+//! `type`, `id`, `time` and `source` keep their meaning. A `subject` of the form `resource/id`
+//! gives the resource and the record's id; any other subject is the id. All other attributes are
+//! stored, including those that say how to read the data, so that a relay can send the event on
+//! unchanged.
 
 use super::diagnose::{text_field, time_field};
 use super::incoming::IncomingEvent;
@@ -80,8 +81,8 @@ pub fn read_binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, Bo
     incoming(attributes, content)
 }
 
-/// Returns the value of a header: first unquotes a quoted string, then decodes percent-encoding once
-/// (HTTP binding, section 3.1.3.2).
+/// Returns the value of a header: first unquotes a quoted string, then decodes percent-encoding
+/// once (HTTP binding, section 3.1.3.2).
 fn header_text(value: &HeaderValue) -> Option<String> {
     let bytes = value.as_bytes();
     let quoted = bytes.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
@@ -89,8 +90,8 @@ fn header_text(value: &HeaderValue) -> Option<String> {
     percent_encoding::percent_decode(&bytes).decode_utf8().ok().map(Cow::into_owned)
 }
 
-/// Returns the content of a quoted string (RFC 9110, section 5.6.4), in which a backslash escapes the
-/// next character.
+/// Returns the content of a quoted string (RFC 9110, section 5.6.4), in which a backslash escapes
+/// the next character.
 fn unquoted(inner: &[u8]) -> Vec<u8> {
     let mut bytes = inner.iter().copied();
     let mut plain = Vec::with_capacity(inner.len());
@@ -128,8 +129,8 @@ fn body_content(
     Ok(EventContent { data, is_base64: false })
 }
 
-/// Whether data of this content type is text, which is stored as a JSON string. Other data is stored in
-/// base64, even if its bytes happen to be text.
+/// Whether data of this content type is text, which is stored as a JSON string. Other data is
+/// stored in base64, even if its bytes happen to be text.
 fn is_text(content_type: &str) -> bool {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     media.starts_with("text/")
@@ -220,7 +221,8 @@ fn incoming(
     })
 }
 
-/// Returns the attributes of the event: the sender's, and those needed to send the event on unchanged.
+/// Returns the attributes of the event: the sender's, and those needed to send the event on
+/// unchanged.
 fn kept(
     mut attributes: Map<String, Value>,
     content: &EventContent,
@@ -247,9 +249,9 @@ fn kept(
     attributes
 }
 
-/// Makes an event type of a CloudEvents type, which can be any text, such as a URI. Separators become
-/// dots. If other characters have to be replaced, a digest is appended, so that different types stay
-/// different.
+/// Makes an event type of a CloudEvents type, which can be any text, such as a URI. Separators
+/// become dots. If other characters have to be replaced, a digest is appended, so that different
+/// types stay different.
 fn event_type(sent: &str) -> Cow<'_, str> {
     if is_event_type(sent) || sent.is_empty() {
         return Cow::Borrowed(sent);

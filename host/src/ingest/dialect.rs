@@ -1,8 +1,9 @@
 //! Translates the event names of other systems into the event types of the catalogue.
 //!
 //! One fact has many names: `invoice_paid` (Themesic), `invoice.paid` (PerfexAPI),
-//! `after_invoice_added` (a hook of Perfex CRM), `table.create` with a table (Data Builder). The names
-//! of systems that are not CRMs stay, with the system as the first segment: `github.issues.opened`.
+//! `after_invoice_added` (a hook of Perfex CRM), `table.create` with a table (Data Builder). The
+//! names of systems that are not CRMs stay, with the system as the first segment:
+//! `github.issues.opened`.
 
 use super::attributes::code_point;
 use crate::catalog;
@@ -11,8 +12,8 @@ use crate::model::type_pattern::MAX_EVENT_TYPE;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// The event type of each hook of Perfex CRM. A hook that stands for several facts, depending on its
-/// arguments, has the most general type here.
+/// The event type of each hook of Perfex CRM. A hook that stands for several facts, depending on
+/// its arguments, has the most general type here.
 static HOOKS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
     include_str!("dialect/hooks.txt").lines().filter_map(|line| line.split_once(' ')).collect()
 });
@@ -100,9 +101,9 @@ fn resource_of(name: &str) -> Option<&'static str> {
 /// The number of hexadecimal digits of the hash at the end of a name that is too long.
 const HASH_DIGITS: usize = 12;
 
-/// Makes an event type of a text, with as few changes as possible. A letter of another script becomes
-/// its code point, such as `gel_f6_scht` for `gelöscht`. A text that is too long is cut and ends with
-/// its hash. So different names stay different.
+/// Makes an event type of a text, with as few changes as possible. A letter of another script
+/// becomes its code point, such as `gel_f6_scht` for `gelöscht`. A text that is too long is cut and
+/// ends with its hash. So different names stay different.
 fn fitting(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     let mut after_code = false;

@@ -1,7 +1,7 @@
 //! Reads the events of a request's body, or says what is wrong with it.
 //!
-//! The body is first parsed into types that borrow from it. Only if that fails is it parsed again, more
-//! slowly, to find what is wrong and where.
+//! The body is first parsed into types that borrow from it. Only if that fails is it parsed again,
+//! more slowly, to find what is wrong and where.
 
 use super::cloudevents;
 use super::diagnose::diagnose_body;

@@ -1,8 +1,8 @@
 //! Answers the questions that senders ask before they send: whether the address belongs to the
 //! operator, and whether it accepts events.
 //!
-//! None of these questions proves who asks. That is harmless, because an answer only tells that this
-//! address accepts webhooks, and every webhook is verified.
+//! None of these questions proves who asks. That is harmless, because an answer only tells that
+//! this address accepts webhooks, and every webhook is verified.
 
 use crate::model::webhook_source::SenderScheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};

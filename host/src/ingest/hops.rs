@@ -1,8 +1,8 @@
 //! Stops loops: an endpoint that feeds its own source would turn one event into thousands.
 //!
 //! Every delivery has a header that says how often its event was delivered and captured again. A
-//! request with that header, or with the CloudEvents attribute of the same meaning, is captured with
-//! the count. If the count is too high, it is refused.
+//! request with that header, or with the CloudEvents attribute of the same meaning, is captured
+//! with the count. If the count is too high, it is refused.
 
 use super::incoming::IncomingEvent;
 use crate::ingest::event_body::BodyError;
@@ -22,8 +22,8 @@ pub fn of_request(headers: &HeaderMap) -> Result<u32, BodyError> {
     })
 }
 
-/// Adds the number of hops to an event's attributes: the higher of the request's number and the one in
-/// the event's own attributes. Fails if it is too high.
+/// Adds the number of hops to an event's attributes: the higher of the request's number and the one
+/// in the event's own attributes. Fails if it is too high.
 pub fn note_hops(event: &mut IncomingEvent, of_request: u32) -> Result<(), BodyError> {
     if of_request == 0 && event.attributes.is_none() {
         return Ok(());

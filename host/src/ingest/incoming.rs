@@ -36,8 +36,8 @@ pub struct IncomingEvent {
     pub attributes: Option<Box<RawValue>>,
     /// What an update changed, if the source tells.
     pub changes: Option<Box<RawValue>>,
-    /// Whether the type is an alias of another event that is captured, too. If so, the event goes only
-    /// to endpoints and flows that subscribe to the alias by its name.
+    /// Whether the type is an alias of another event that is captured, too. If so, the event goes
+    /// only to endpoints and flows that subscribe to the alias by its name.
     pub second_name: bool,
 }
 
@@ -111,9 +111,10 @@ impl IncomingEvent {
         known.map(|known| known.resource).or_else(|| self.event_type.split('.').next())
     }
 
-    /// Fills in the resource and its id from the catalogue and the data. For a type that is not in the
-    /// catalogue, these are the type's first segment and the member `id` of the data. Returns whether
-    /// the data may contain the whole record. It does not if it names the record as a hook's argument.
+    /// Fills in the resource and its id from the catalogue and the data. For a type that is not in
+    /// the catalogue, these are the type's first segment and the member `id` of the data. Returns
+    /// whether the data may contain the whole record. It does not if it names the record as a
+    /// hook's argument.
     pub fn complete(&mut self) -> bool {
         if self.resource.is_none() {
             self.resource = self.resource_of_type().map(str::to_owned);
@@ -144,8 +145,8 @@ pub fn shorten(text: &str) -> String {
 
 /// Whether valid JSON is nested deeper than `most` levels.
 pub fn nests_deeper(json: &str, most: usize) -> bool {
-    // A text with no more opening brackets than `most` cannot be nested deeper, so the slow check is
-    // skipped.
+    // A text with no more opening brackets than `most` cannot be nested deeper, so the slow check
+    // is skipped.
     let opens = json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
     opens > most && is_deeper(json, most)
 }

@@ -1,8 +1,8 @@
 //! Splits a request with several events: each element of an array, or of the lists that a sender is
 //! known to send.
 //!
-//! An element of a list inside an object also gets the object's other members, so that nothing that the
-//! sender said about all events is lost.
+//! An element of a list inside an object also gets the object's other members, so that nothing that
+//! the sender said about all events is lost.
 
 use crate::ingest::event_body::BodyError;
 use crate::json::members::JsonMembers;
@@ -19,8 +19,8 @@ pub struct EventItems<'a> {
     pub many: bool,
 }
 
-/// Splits a body into at most `most` events. Members that are copied to each event may make all events
-/// together at most twice as long as the body, or `room` bytes, whichever is more.
+/// Splits a body into at most `most` events. Members that are copied to each event may make all
+/// events together at most twice as long as the body, or `room` bytes, whichever is more.
 pub fn split_items<'a>(
     body: &'a RawValue,
     lists: &[&[&str]],
@@ -46,8 +46,8 @@ pub fn split_items<'a>(
     Ok(EventItems { bodies, many })
 }
 
-/// Fails if copies of what is stored with each event of a request take more than `room` bytes. Returns
-/// the remaining room.
+/// Fails if copies of what is stored with each event of a request take more than `room` bytes.
+/// Returns the remaining room.
 pub fn take_room(room: usize, bytes: usize, copies: usize) -> Result<usize, BodyError> {
     let left = bytes.checked_mul(copies).and_then(|all| room.checked_sub(all));
     left.ok_or_else(|| {
@@ -78,8 +78,8 @@ struct SpreadItems<'a> {
 }
 
 impl SpreadItems<'_> {
-    /// Adds the elements of an object's lists with these names, or the object itself if it has no such
-    /// list. Returns whether it has one.
+    /// Adds the elements of an object's lists with these names, or the object itself if it has no
+    /// such list. Returns whether it has one.
     fn spread(&mut self, body: &RawValue, names: &[&str]) -> Result<bool, BodyError> {
         let members = JsonMembers::read(body.get()).ok();
         let is_list =
@@ -101,8 +101,8 @@ impl SpreadItems<'_> {
         for list in lists {
             let elements = elements(list)?;
             check_items(self.bodies.len() + elements.len(), self.most)?;
-            // Checked before anything is copied, because a short list of empty objects can lead to long
-            // copies.
+            // Checked before anything is copied, because a short list of empty objects can lead to
+            // long copies.
             self.room = take_room(self.room, size, elements.len())?;
             self.room = take_room(self.room, list.get().len(), 1)?;
             for element in elements {
@@ -113,8 +113,8 @@ impl SpreadItems<'_> {
     }
 }
 
-/// Merges an element with the members of the object around it. If both have a member of one name, the
-/// element keeps the name, and the other one gets the prefix `outer_`.
+/// Merges an element with the members of the object around it. If both have a member of one name,
+/// the element keeps the name, and the other one gets the prefix `outer_`.
 fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValue>, BodyError> {
     let Ok(inner) = JsonMembers::read(element.get()) else { return Ok(element.to_owned()) };
     let names: HashSet<&str> = inner.names().collect();
@@ -130,8 +130,8 @@ fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValu
     object(inner.chain(outer))
 }
 
-/// Removes the member that proves who the sender is, because whoever reads the event could use it to
-/// send others.
+/// Removes the member that proves who the sender is, because whoever reads the event could use it
+/// to send others.
 pub fn without_token(body: &RawValue, pointer: &str) -> Result<Box<RawValue>, BodyError> {
     let Ok(members) = JsonMembers::read(body.get()) else { return Ok(body.to_owned()) };
     let name = pointer.strip_prefix('/').unwrap_or(pointer);

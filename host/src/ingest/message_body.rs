@@ -1,8 +1,8 @@
 //! Reads the events of a message from a stream or a queue.
 //!
-//! Without a mapping a message is what `POST /api/v1/events` takes: an event, an array of events, or
-//! an event of CloudEvents in any mode. With a mapping ([`MessageMapping`]) it is any JSON, and the event's parts
-//! are where the mapping says.
+//! Without a mapping a message is what `POST /api/v1/events` takes: an event, an array of events,
+//! or an event of CloudEvents in any mode. With a mapping ([`MessageMapping`]) it is any JSON, and
+//! the event's parts are where the mapping says.
 
 use super::event_body::{BodyError, read_events};
 use super::hops;
@@ -28,8 +28,8 @@ pub struct ReceivedMessage<'a> {
     /// The headers and properties, by name. A repeated name counts once.
     pub headers: &'a [(String, String)],
     pub body: &'a [u8],
-    /// The id of an event that brings none: the message's id or position. `None` if the broker gives
-    /// neither; then nothing tells a repeat of the event.
+    /// The id of an event that brings none: the message's id or position. `None` if the broker
+    /// gives neither; then nothing tells a repeat of the event.
     pub id: Option<&'a str>,
     /// The most events that a message may contain.
     pub max_events: usize,

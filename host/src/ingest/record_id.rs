@@ -1,7 +1,8 @@
 //! Finds the record that an event is about, if its sender does not name it.
 //!
-//! Perfex CRM's hooks pass an id, a row or a few named arguments. The CRM's webhook modules pass these
-//! on. `record_ids.txt` lists, for each event type, the members that may hold the record's id.
+//! Perfex CRM's hooks pass an id, a row or a few named arguments. The CRM's webhook modules pass
+//! these on. `record_ids.txt` lists, for each event type, the members that may hold the record's
+//! id.
 
 use crate::json::members::{JsonMembers, scalar_text};
 use crate::model::record::is_whole;
@@ -21,8 +22,8 @@ static MEMBERS: LazyLock<HashMap<&'static str, Vec<&'static str>>> = LazyLock::n
 #[derive(Debug, PartialEq, Eq)]
 pub struct RecordId {
     pub id: String,
-    /// Whether the id is an argument of a hook (`lead_id`) and not the key of the record's own row. If
-    /// so, the data does not contain the record.
+    /// Whether the id is an argument of a hook (`lead_id`) and not the key of the record's own row.
+    /// If so, the data does not contain the record.
     pub is_argument: bool,
 }
 

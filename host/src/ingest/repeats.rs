@@ -1,10 +1,10 @@
 //! Decides whether a webhook repeats an earlier one.
 //!
-//! A request that is wrongly taken for a repeat loses an event, while a repeat that is not recognised
-//! only delivers the event twice. So a request without an id counts as a repeat only of an identical
-//! request directly before it, and only for a few seconds: a proxy or an HTTP client that repeats a
-//! request after a broken connection does so at once. docs/connect.md says what each setting means
-//! against an attacker who replays requests.
+//! A request that is wrongly taken for a repeat loses an event, while a repeat that is not
+//! recognised only delivers the event twice. So a request without an id counts as a repeat only of
+//! an identical request directly before it, and only for a few seconds: a proxy or an HTTP client
+//! that repeats a request after a broken connection does so at once. docs/connect.md says what each
+//! setting means against an attacker who replays requests.
 
 use super::incoming::IncomingEvent;
 use crate::crypto::digest::ShortDigest;
@@ -13,8 +13,8 @@ use crate::settings::source_runtime::{RequestPosition, RequestSequence};
 use crate::time::timestamp::Timestamp;
 use http::HeaderMap;
 
-/// How long an identical request is recognised, in seconds: at least this long, and at most twice as
-/// long. Senders' own retries come later: after 30 s (PerfexAPI) or after minutes (N8N Bridge).
+/// How long an identical request is recognised, in seconds: at least this long, and at most twice
+/// as long. Senders' own retries come later: after 30 s (PerfexAPI) or after minutes (N8N Bridge).
 const WINDOW: i64 = 10;
 
 /// The parts of a request that its repeats share.
@@ -27,8 +27,8 @@ pub struct RepeatableRequest<'a> {
     pub now: Timestamp,
 }
 
-/// The keys by which repeats of an event are recognised. A later event of the source repeats this one
-/// if they share a key.
+/// The keys by which repeats of an event are recognised. A later event of the source repeats this
+/// one if they share a key.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct RepeatKeys {
     /// The event's own keys, which are stored.
@@ -50,7 +50,8 @@ pub fn repeat_keys(
     events: &[IncomingEvent],
     sequence: &RequestSequence,
 ) -> Vec<RepeatKeys> {
-    // This also records the request, because a request is a repeat only of the one directly before it.
+    // This also records the request, because a request is a repeat only of the one directly before
+    // it.
     let identical = request.signature.map(|signature| request.identity(signature, sequence));
     let or_identical = |key: Option<String>, n: usize| match (key, &identical) {
         (Some(key), _) => RepeatKeys::new(key),
@@ -64,7 +65,8 @@ pub fn repeat_keys(
         (None, None) => RepeatKeys::default(),
     };
     let keys = events.iter().enumerate().map(|(n, event)| match setting {
-        // Keys of pushed events have another prefix, so that a pushed event cannot suppress a webhook.
+        // Keys of pushed events have another prefix, so that a pushed event cannot suppress a
+        // webhook.
         None | Some(RepeatRule::Id) => {
             let key = event.id.as_ref().map(|id| format!("hook {id}"));
             let key = key.map(|key| if event.shares_id { numbered(&key, n) } else { key });
@@ -101,8 +103,8 @@ struct RequestIdentity {
 
 impl RequestIdentity {
     /// Returns the key for this time window. The growing parts come first, so that new keys are
-    /// appended at the end of their index. Eight bytes of the fingerprint keep the key short enough to
-    /// be stored without hashing. They only have to differ within one window and number.
+    /// appended at the end of their index. Eight bytes of the fingerprint keep the key short enough
+    /// to be stored without hashing. They only have to differ within one window and number.
     fn key(&self, window: i64) -> String {
         let fingerprint = self.fingerprint.to_string();
         let fingerprint = fingerprint.get(..16).unwrap_or(&fingerprint);

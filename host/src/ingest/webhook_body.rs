@@ -2,9 +2,9 @@
 //!
 //! Each sender has its own envelope. The table of senders
 //! ([`crate::model::webhook_source::senders`]) has the places of its parts, and the settings of a
-//! source can replace each of them. The data is stored byte for byte. If there is nothing in its place,
-//! the whole body is the data. Everything around the data becomes attributes, so nothing that was sent
-//! is lost.
+//! source can replace each of them. The data is stored byte for byte. If there is nothing in its
+//! place, the whole body is the data. Everything around the data becomes attributes, so nothing
+//! that was sent is lost.
 
 use super::attributes::{AttributeSet, KeptHeader, kept_headers};
 use super::incoming::IncomingEvent;
@@ -177,8 +177,8 @@ impl<'a> WebhookParts<'a> {
         Ok((name, event_type))
     }
 
-    /// Fills in a template with places in braces. A template that is a single place needs no braces.
-    /// Returns `None` if a value is missing.
+    /// Fills in a template with places in braces. A template that is a single place needs no
+    /// braces. Returns `None` if a value is missing.
     fn fill_template(&self, form: &str) -> Option<String> {
         if form.starts_with('/') || form.starts_with("header:") {
             return self.read_place(form);
@@ -198,7 +198,8 @@ impl<'a> WebhookParts<'a> {
         Some(text.trim_end_matches('.').to_owned())
     }
 
-    /// Returns the resource of a type that is not in the catalogue, if its first segment is not enough.
+    /// Returns the resource of a type that is not in the catalogue, if its first segment is not
+    /// enough.
     fn read_resource(&self, event_type: &str) -> Option<String> {
         let most = self.sender.resource_segments;
         if most == 1 {
@@ -238,8 +239,8 @@ impl<'a> WebhookParts<'a> {
         attributes.into_json()
     }
 
-    /// Returns the value at the configured place, or else at the first known place that has one, and
-    /// that place.
+    /// Returns the value at the configured place, or else at the first known place that has one,
+    /// and that place.
     fn find_value<'p>(
         &self,
         set: Option<&'p str>,
@@ -285,8 +286,9 @@ impl<'a> WebhookParts<'a> {
         }
     }
 
-    /// Returns a pointer relative to the event. A pointer into the first element of an array counts for
-    /// each element, because earlier versions read only the first one and such settings may exist.
+    /// Returns a pointer relative to the event. A pointer into the first element of an array counts
+    /// for each element, because earlier versions read only the first one and such settings may
+    /// exist.
     fn relative_pointer<'p>(&self, pointer: &'p str) -> &'p str {
         let rest =
             pointer.strip_prefix("/0").filter(|rest| rest.is_empty() || rest.starts_with('/'));

@@ -1,4 +1,5 @@
-//! The result of the sample cases of a module's manifest, and where it differs from the expectation.
+//! The result of the sample cases of a module's manifest, and where it differs from the
+//! expectation.
 
 use crate::json::same_value::is_same_number;
 use crate::time::timestamp::Timestamp;

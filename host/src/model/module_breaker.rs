@@ -1,8 +1,8 @@
 //! The breaker of a module, which stops the module after repeated faults.
 //!
-//! A breaker is closed while the module works. After a number of faults in a row it opens, and events
-//! no longer reach the module. After a wait it is half open and tries one event at a time. A call that
-//! ends without a fault closes it; a fault opens it for another wait.
+//! A breaker is closed while the module works. After a number of faults in a row it opens, and
+//! events no longer reach the module. After a wait it is half open and tries one event at a time. A
+//! call that ends without a fault closes it; a fault opens it for another wait.
 //!
 //! A fault is a trap, a call that takes too long, or more memory than the limit. A module that
 //! returns a failure works, because it decided about its event.
@@ -102,8 +102,8 @@ impl Default for BreakerState {
 }
 
 impl BreakerState {
-    /// Decides about an event. A caller that gets [`BreakerAdmission::Trial`] must report its outcome,
-    /// or end the trial with [`Self::give_trial_up`].
+    /// Decides about an event. A caller that gets [`BreakerAdmission::Trial`] must report its
+    /// outcome, or end the trial with [`Self::give_trial_up`].
     pub fn admit(&mut self, now: Timestamp) -> BreakerAdmission {
         match self {
             Self::Closed { .. } => BreakerAdmission::Run,
@@ -118,8 +118,8 @@ impl BreakerState {
         }
     }
 
-    /// Counts the outcome of a call. While the breaker is open, only the trial counts, because other
-    /// calls began before it opened.
+    /// Counts the outcome of a call. While the breaker is open, only the trial counts, because
+    /// other calls began before it opened.
     pub fn take_report(
         &mut self,
         is_trial: bool,

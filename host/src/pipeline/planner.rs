@@ -485,7 +485,8 @@ impl<'a> FlowPlanner<'a> {
         }
     }
 
-    /// Counts a live run, reports it to the breaker, and keeps its log lines. Does nothing in a dry run.
+    /// Counts a live run, reports it to the breaker, and keeps its log lines. Does nothing in a dry
+    /// run.
     fn note_live_run(
         &self,
         stage: &ModuleStage,

@@ -1,7 +1,8 @@
 //! The breakers of the modules that flows run, on this node.
 //!
-//! Each version of a module has one breaker, which its flows share. Breakers are in memory only: every
-//! node judges by its own calls, and a start closes them. They survive changes of the settings.
+//! Each version of a module has one breaker, which its flows share. Breakers are in memory only:
+//! every node judges by its own calls, and a start closes them. They survive changes of the
+//! settings.
 
 use super::FlowRuntime;
 use crate::metrics::ModuleFigures;

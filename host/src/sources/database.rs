@@ -7,8 +7,8 @@
 //!   stored row that is not in the chunk's range of keys ──► deleted
 //! ```
 //!
-//! [`crate::crm`] decides which events follow from a change in a CRM; it does no I/O. This module has
-//! the SQL ([`crm`], over [`mysql`]), the order of the steps, and what is stored between runs.
+//! [`crate::crm`] decides which events follow from a change in a CRM; it does no I/O. This module
+//! has the SQL ([`crm`], over [`mysql`]), the order of the steps, and what is stored between runs.
 //!
 //! **Which rows are new.** The first run stores the greatest key of each table. Rows up to that key
 //! existed before. All others are new, even those that appear while the first run is still reading.
@@ -18,8 +18,8 @@
 //! bytes. Between two chunks the run pauses for as long as the database took for the first, so it
 //! takes about half of one core of the database server ([`pace`]).
 //!
-//! Guaranteed: a change that was committed before a run began, and that is still visible, is captured
-//! by that run. Not guaranteed: a change that was undone before the next run.
+//! Guaranteed: a change that was committed before a run began, and that is still visible, is
+//! captured by that run. Not guaranteed: a change that was undone before the next run.
 
 pub mod chunk;
 pub mod crm;
@@ -107,8 +107,8 @@ pub struct TableMemory {
     first_at: Option<i64>,
     /// The columns of the stored rows.
     layouts: String,
-    /// The revision of a new row. It is above those of all deleted rows, so that a row that gets the
-    /// key of a deleted one leads to events with other ids.
+    /// The revision of a new row. It is above those of all deleted rows, so that a row that gets
+    /// the key of a deleted one leads to events with other ids.
     new_revision: u32,
 }
 

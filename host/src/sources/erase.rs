@@ -62,8 +62,8 @@ fn place_in(
     KeptPlace { source: source.id, list, is_whole, shown_list, key, instead }
 }
 
-/// Returns what is stored of a row of which only the key is known. A text such as `007` stays a text,
-/// because the number 7 is the key of another row.
+/// Returns what is stored of a row of which only the key is known. A text such as `007` stays a
+/// text, because the number 7 is the key of another row.
 fn key_cells(resource_id: &str) -> String {
     let number = resource_id.parse::<i64>().ok();
     let number = number.filter(|number| number.to_string() == resource_id);

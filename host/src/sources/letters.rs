@@ -36,8 +36,8 @@ impl RowLetters {
     }
 
     /// Records a bad row. A row that still cannot be read is news only if its replay was requested,
-    /// because that replay has failed now. A row of which no valid event can be made is only checked
-    /// when its content has changed, so it is always news.
+    /// because that replay has failed now. A row of which no valid event can be made is only
+    /// checked when its content has changed, so it is always news.
     pub fn note(&mut self, list: &str, bad: &BadRow) -> NotedLetter {
         let of_list = self.bad.entry(list.to_owned()).or_default();
         if of_list.contains(&bad.row_id) {
@@ -92,8 +92,8 @@ impl RowLetters {
     }
 }
 
-/// Returns the name of a list for operators. For a custom table that is the table's name without the
-/// name of its key column.
+/// Returns the name of a list for operators. For a custom table that is the table's name without
+/// the name of its key column.
 pub fn list_name(list: &str) -> &str {
     let table = list.strip_prefix("own ").and_then(|own| own.split_once('\u{1f}'));
     table.map_or(list, |(table, _)| table)

@@ -11,13 +11,13 @@
 //! time (`timestamp`). A field that the preset guesses may be the time of creation, which an update
 //! does not change.
 //!
-//! Unless the source has a `start`, its first run stores the existing rows and captures nothing. The
-//! content of each row is stored, so that an update says what changed and rows in the overlap are
-//! not captured twice.
+//! Unless the source has a `start`, its first run stores the existing rows and captures nothing.
+//! The content of each row is stored, so that an update says what changed and rows in the overlap
+//! are not captured twice.
 //!
 //! Guaranteed: each row that the API returns in a run is captured, even if the process dies during
-//! the run. Not guaranteed, because such APIs do not tell: rows that changed without a new timestamp,
-//! and deleted rows.
+//! the run. Not guaranteed, because such APIs do not tell: rows that changed without a new
+//! timestamp, and deleted rows.
 
 pub mod fetch;
 pub mod list;
@@ -60,8 +60,8 @@ impl PollMemory {
 
     /// Returns the earlier name under which a list's memory is still stored.
     fn earlier_name(&self, name: &str, list: &ListSettings) -> Option<String> {
-        // Earlier versions used the whole path as the name. Where several lists have the same masked
-        // path, they added a digest to each name; this version adds it to all but the first.
+        // Earlier versions used the whole path as the name. Where several lists have the same
+        // masked path, they added a digest to each name; this version adds it to all but the first.
         let earlier = [list.own_name(), list.path.clone()];
         let earlier =
             earlier.into_iter().find(|one| one != name && self.lists.contains_key(one))?;
@@ -142,8 +142,8 @@ pub async fn run_poll(
         let fetch =
             ListFetch { plan: &plan, client, secret: run.secret(), clock: &clock, waits: true };
         if !memory.lists.contains_key(&plan.list) {
-            // Stored before the list is read, so that rows which appear while the API fails count as
-            // new.
+            // Stored before the list is read, so that rows which appear while the API fails count
+            // as new.
             let start = settings.start.instant(&plan.zone);
             let from = start.is_none().then_some(run.began);
             memory.lists.insert(plan.list.clone(), ListMemory { from, ..ListMemory::default() });
@@ -162,9 +162,9 @@ pub async fn run_poll(
     if failed.is_empty() { Ok(()) } else { Err(RunFailed::new(failed.join("; "))) }
 }
 
-/// Moves the memory of each list to the list's present name. Earlier versions used the whole path as
-/// the name. A list can also take over the name of another one, when it is put in front of a list
-/// with the same masked path.
+/// Moves the memory of each list to the list's present name. Earlier versions used the whole path
+/// as the name. A list can also take over the name of another one, when it is put in front of a
+/// list with the same masked path.
 async fn rename_lists(
     run: &SourceRun,
     settings: &PollSettings,

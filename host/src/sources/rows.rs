@@ -98,8 +98,8 @@ pub fn revision(old: Option<&RowHead>, of_new: u32) -> u32 {
     old.map_or(of_new, |old| old.revision.wrapping_add(1))
 }
 
-/// Returns the revision that new rows get once these rows are forgotten. It is above theirs, so that
-/// a key that is used again does not lead to an event id that was used before.
+/// Returns the revision that new rows get once these rows are forgotten. It is above theirs, so
+/// that a key that is used again does not lead to an event id that was used before.
 pub fn revision_after<'a>(of_new: u32, gone: impl IntoIterator<Item = &'a RowHead>) -> u32 {
     gone.into_iter().fold(of_new, |of_new, head| of_new.max(revision(Some(head), 0)))
 }
@@ -117,8 +117,8 @@ pub fn content(kept: &KeptRow) -> Option<RowFields> {
     serde_json::from_str(&kept.cells).ok()
 }
 
-/// Returns the fields whose values changed. A value that is only written differently has not changed,
-/// and a field without a value equals a missing field.
+/// Returns the fields whose values changed. A value that is only written differently has not
+/// changed, and a field without a value equals a missing field.
 pub fn changes(old: &RowFields, new: &RowFields, texts: TextValues) -> EventChanges {
     let value = |fields: &RowFields, field: &str| fields.get(field).cloned().unwrap_or_default();
     let missing = |field: &&String| !new.contains_key(*field);
@@ -151,8 +151,8 @@ pub struct RowHappening<'a> {
 }
 
 impl RowHappening<'_> {
-    /// Makes the event. Its id follows from the source, the row and its state, so that a run that is
-    /// repeated after a crash makes the same event.
+    /// Makes the event. Its id follows from the source, the row and its state, so that a run that
+    /// is repeated after a crash makes the same event.
     pub fn event(&self, row: &SourceRow, changes: Option<&EventChanges>) -> IncomingEvent {
         let Self { source, list, resource, event_type, revision } = *self;
         let (origin, revision) = (source.id.to_string(), revision.to_string());
@@ -193,8 +193,8 @@ mod tests {
         assert_ne!(big.hash, row(r#"{"n": 12345678901234567890124}"#).hash);
     }
 
-    /// Databases hold hashes that were made like this. If they were made differently, every row would
-    /// count as changed after an upgrade.
+    /// Databases hold hashes that were made like this. If they were made differently, every row
+    /// would count as changed after an upgrade.
     #[test]
     fn hashes_are_made_as_they_were_stored() {
         let row = row(r#"{"id": 7, "total": 1.50, "note": null, "name": "x"}"#);

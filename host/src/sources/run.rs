@@ -76,8 +76,8 @@ pub struct FoundRow {
 }
 
 impl FoundRow {
-    /// Marks a new row as not captured, so that it counts as new again once a valid event can be made
-    /// of it.
+    /// Marks a new row as not captured, so that it counts as new again once a valid event can be
+    /// made of it.
     fn mark_untold(&mut self) {
         if let RowToStore::Row(row) = &mut self.keep
             && self.is_new
@@ -239,8 +239,8 @@ impl SourceRun {
         !snapshot.matches_by_name(&self.source().settings.name, event_type).is_empty()
     }
 
-    /// Captures events and stores the rows that caused them, in several commits. The events of a row
-    /// and the row itself are always in the same commit.
+    /// Captures events and stores the rows that caused them, in several commits. The events of a
+    /// row and the row itself are always in the same commit.
     pub async fn capture_rows(&self, list: &str, found: Vec<FoundRow>) -> Result<(), RunFailed> {
         let mut found = found.into_iter().peekable();
         while found.peek().is_some() {

@@ -5,14 +5,14 @@
 //!                              └─ not an event ──► dead letter      └──► acknowledge ──► next batch
 //! ```
 //!
-//! A run goes on until it fails or is told to stop. Then the next run begins, after a wait that grows
-//! with each failure. The node that holds the source is the only one that takes messages, so the
-//! broker's order is the order of the events.
+//! A run goes on until it fails or is told to stop. Then the next run begins, after a wait that
+//! grows with each failure. The node that holds the source is the only one that takes messages, so
+//! the broker's order is the order of the events.
 //!
 //! Guaranteed: a message is acknowledged after the commit of its events, so a crash at any moment
-//! loses nothing. What comes again is recognised by the event's id, the message's id or its position
-//! ([`StreamMessage::id`]), for 24 hours. A message of a queue that has no id is recognised by its
-//! digest, among the last messages that may have been without an acknowledgement.
+//! loses nothing. What comes again is recognised by the event's id, the message's id or its
+//! position ([`StreamMessage::id`]), for 24 hours. A message of a queue that has no id is
+//! recognised by its digest, among the last messages that may have been without an acknowledgement.
 
 mod amqp_queue;
 mod message_reader;
@@ -62,7 +62,8 @@ pub fn retry_wait(failures: u32) -> Duration {
 pub struct StreamMessage {
     /// What the broker knows it by in this run.
     pub tag: u64,
-    /// What an operator finds it by: the sequence in a stream, the message's id or digest in a queue.
+    /// What an operator finds it by: the sequence in a stream, the message's id or digest in a
+    /// queue.
     pub position: String,
     /// The subject or routing key.
     pub subject: String,
@@ -101,7 +102,8 @@ pub trait MessageStream {
     /// Waits a few seconds for messages and returns them in order; none if none came.
     fn next_batch(&mut self) -> impl Future<Output = Result<Vec<StreamMessage>, RunFailed>> + Send;
 
-    /// Tells the broker that these messages are done with. They are in the order in which they came.
+    /// Tells the broker that these messages are done with. They are in the order in which they
+    /// came.
     fn settle(
         &mut self,
         settled: &[SettledMessage],
@@ -174,8 +176,8 @@ async fn consume<S: MessageStream + Send>(
     }
 }
 
-/// Stores how the run stands. If nothing waits, all that was published before `looked_at` is captured.
-/// Fails if another process has taken over the source.
+/// Stores how the run stands. If nothing waits, all that was published before `looked_at` is
+/// captured. Fails if another process has taken over the source.
 async fn report<S: MessageStream + Send>(
     run: &SourceRun,
     stream: &mut S,

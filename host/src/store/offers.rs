@@ -44,8 +44,8 @@ impl FromStoredRow for OfferedDelivery {
 }
 
 impl EventStore {
-    /// Leases due deliveries to a consumer for `hold`, at most `most` and as many as there is memory
-    /// for. They have one lease.
+    /// Leases due deliveries to a consumer for `hold`, at most `most` and as many as there is
+    /// memory for. They have one lease.
     pub async fn offer_deliveries(
         &self,
         lane: &EndpointLane,

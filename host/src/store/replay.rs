@@ -222,8 +222,8 @@ impl EventStore {
         Ok(())
     }
 
-    /// Inserts the delivery of an event that its endpoint never got. Returns `false` if there is one
-    /// by now, so that two requests at once make only one.
+    /// Inserts the delivery of an event that its endpoint never got. Returns `false` if there is
+    /// one by now, so that two requests at once make only one.
     pub async fn add_missing_delivery(
         &self,
         event: &Event,

@@ -1,7 +1,7 @@
 //! The ids of spans, computed from the ids of what they stand for.
 //!
-//! Any node can name the span of a capture, a plan or an attempt without asking for it. A stage that
-//! is repeated after a crash has the same span again.
+//! Any node can name the span of a capture, a plan or an attempt without asking for it. A stage
+//! that is repeated after a crash has the same span again.
 
 use crate::crypto::digest::ShortDigest;
 use crate::model::id::{DeliveryId, EventId, FlowId};
@@ -12,9 +12,9 @@ pub fn capture_span(event: EventId) -> SpanId {
     span_of(&[b"capture", event.uuid().as_bytes()])
 }
 
-/// Returns the span of the run of a flow that ended with deliveries. There is one for an event and a
-/// flow, because the attempts at the deliveries must find it. Where the event is planned again, the
-/// span of that run has the same id.
+/// Returns the span of the run of a flow that ended with deliveries. There is one for an event and
+/// a flow, because the attempts at the deliveries must find it. Where the event is planned again,
+/// the span of that run has the same id.
 pub fn plan_span(event: EventId, flow: FlowId) -> SpanId {
     span_of(&[b"plan", event.uuid().as_bytes(), flow.uuid().as_bytes()])
 }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 pub const CASES_TIME: Duration = Duration::from_secs(10);
 
 impl LoadedModule {
-    /// Runs the cases of the manifest as a trial runs an event: under the limits of live events, and
-    /// with nothing granted. Returns `None` if there are no cases.
+    /// Runs the cases of the manifest as a trial runs an event: under the limits of live events,
+    /// and with nothing granted. Returns `None` if there are no cases.
     pub async fn run_cases(&self, now: Timestamp) -> Option<CasesReport> {
         let manifest = self.report().manifest.clone().filter(|found| !found.cases.is_empty())?;
         let (began, mut report) = (Instant::now(), CasesReport::new(now));
@@ -70,8 +70,8 @@ fn read_config(manifest: &ModuleManifest, case: &SampleCase) -> Result<ModuleCon
     }
 }
 
-/// Describes the result of a run in the words of the trace, without the members that the module left
-/// unset.
+/// Describes the result of a run in the words of the trace, without the members that the module
+/// left unset.
 pub fn tell_end(end: &RunEnd) -> Value {
     match end {
         RunEnd::Dropped { reason } => json!({ "end": "dropped", "reason": reason }),

@@ -5,8 +5,8 @@ use crate::model::event::attribute_texts;
 use serde_json::Value;
 use std::time::Duration;
 
-/// An event in the form of `POST /events`, ready for a run of a module. Every run sees the same id and
-/// time, so that a module gives the same answer.
+/// An event in the form of `POST /events`, ready for a run of a module. Every run sees the same id
+/// and time, so that a module gives the same answer.
 #[derive(Debug)]
 pub struct SampleEvent {
     pub id: String,

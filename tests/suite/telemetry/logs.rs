@@ -109,8 +109,9 @@ async fn no_exported_byte_holds_a_secret() {
     let logged = json!({"type": "a.b", "id": mark("id"), "resource_id": mark("record"),
                         "data": {"secret": mark("payload")}});
     world.event(&logged).await;
-    let wrong = world.client_with(Some(&mark("token"))).get(&format!("/api/v1/events?x={MARK}"));
-    assert_eq!(wrong.await.unwrap().status, 401);
+    let wrong = world.client_with(Some(&mark("token")));
+    let answer = wrong.get(&format!("/api/v1/events?x={MARK}")).await.unwrap();
+    assert_eq!(answer.status, 401);
     receiver.wait_for(&path, 3).await;
     collector.spans_when(|spans| super::named(spans, "attempt").len() >= 3).await;
     collector.line_when(|line| line.attributes.get("status").is_some_and(|is| is == "401")).await;

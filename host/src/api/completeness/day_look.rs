@@ -1,9 +1,9 @@
 //! One look at a day of an endpoint: the events of a stretch of it, and the unread rows.
 
-use super::{EventGap, MOST_EVENTS, MOST_SENT, UnreadRow, concerns, list_unread_rows};
+use super::{EventGap, MOST_EVENTS, MOST_SENT, UnreadSourceRow, concerns, list_unread_rows};
 use super::{OutcomeReader, UtcDay, read_stretch, row_hindrance};
 use crate::api::problem::ApiProblem;
-use crate::completeness::reached_records::EventPlace;
+use crate::completeness::reached_records::EventPosition;
 use crate::completeness::tally::OutcomeTally;
 use crate::completeness::unread_rows::{ReadSource, list_read_sources};
 use crate::model::id::EventId;
@@ -66,7 +66,7 @@ pub struct DayLook {
     /// The gaps of the stretch, the oldest first.
     pub gaps: Vec<EventGap>,
     /// The unread rows of the day. Only at the beginning of the day and for all resources.
-    pub rows: Vec<UnreadRow>,
+    pub rows: Vec<UnreadSourceRow>,
     /// The sources that Waybill reads for the endpoint.
     pub sources: Vec<ReadSource>,
     pub examined: u32,
@@ -79,7 +79,7 @@ pub struct DayLook {
 /// A page of gaps.
 #[derive(Debug)]
 pub struct GapPage<'l> {
-    pub rows: &'l [UnreadRow],
+    pub rows: &'l [UnreadSourceRow],
     pub gaps: &'l [EventGap],
     pub next: Option<StretchCursor>,
 }
@@ -102,7 +102,8 @@ impl DayLook {
         let mut found = read_stretch(&mut reader, span, resource, MOST_EVENTS).await?;
         found.note_pruned(&reader).await?;
         let gaps = found.gaps.pop().unwrap_or_default();
-        let places: Vec<EventPlace> = gaps.iter().map(|one| (Arc::clone(&one.event), 0)).collect();
+        let places: Vec<EventPosition> =
+            gaps.iter().map(|one| (Arc::clone(&one.event), 0)).collect();
         let newer = found.reached.find_newer(&reader, &places).await?;
         let mut tally = found.tallies.pop().unwrap_or_default();
         let mut rows = Vec::new();
@@ -152,7 +153,7 @@ impl DayLook {
     }
 
     /// Returns the unread rows that one call has read again.
-    pub fn sendable_rows(&self, settings: &SettingsSnapshot) -> Vec<&UnreadRow> {
+    pub fn sendable_rows(&self, settings: &SettingsSnapshot) -> Vec<&UnreadSourceRow> {
         let sendable = self.rows.iter().filter(|row| row_hindrance(settings, &row.row).is_none());
         sendable.collect()
     }

@@ -1,7 +1,7 @@
 //! Gaps as the API returns them.
 
 use super::day_look::DayLook;
-use super::{EventGap, GapKind, Timestamp, UnreadRow, row_hindrance};
+use super::{EventGap, GapKind, Timestamp, UnreadSourceRow, row_hindrance};
 use crate::model::id::{DeliveryId, EventId};
 use crate::settings::SettingsSnapshot;
 use crate::store::{EventStore, StoreError, StoredDelivery};
@@ -66,7 +66,7 @@ impl GapView {
     }
 
     /// Returns an unread row.
-    pub fn of_row(settings: &SettingsSnapshot, unread: &UnreadRow) -> Self {
+    pub fn of_row(settings: &SettingsSnapshot, unread: &UnreadSourceRow) -> Self {
         let source = settings.sources().find(|source| source.id == unread.row.source_id);
         Self {
             kind: GapKind::UnreadRow,

@@ -94,8 +94,8 @@ impl<'v> WantedVersion<'v> {
         Err(ApiProblem::approval_needed(self.name, self.version, &decision.pending))
     }
 
-    /// Returns the faults of flows that follow the active version and do not match its schema or its
-    /// roles.
+    /// Returns the faults of flows that follow the active version and do not match its schema or
+    /// its roles.
     pub fn check_flows<'f>(
         &self,
         flows: impl Iterator<Item = &'f FlowSettings>,

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ModuleBreaker)]
 pub struct BreakerView {
-    /// `closed`: the version runs. `open`: it does not run. `half_open`: the next event is tried, or one
-    /// is being tried.
+    /// `closed`: the version runs. `open`: it does not run. `half_open`: the next event is tried,
+    /// or one is being tried.
     pub state: &'static str,
     /// Faults since the last answer: traps, and calls that exceeded their time or memory.
     pub faults: u32,
@@ -25,7 +25,8 @@ pub struct BreakerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub retry_at: Option<Timestamp>,
-    /// The reason of the last fault, such as `module_trap`. The traces of its events have the words.
+    /// The reason of the last fault, such as `module_trap`. The traces of its events have the
+    /// words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_fault: Option<&'static str>,
 }

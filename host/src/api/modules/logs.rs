@@ -27,8 +27,8 @@ pub struct LogQuery {
     /// Only lines after this number: `last` of the previous answer.
     #[serde(default)]
     pub after: Option<u64>,
-    /// Largest number of lines, 1 to 1,000. Default: 200. Without `after`, these are the newest lines;
-    /// with `after`, the oldest.
+    /// Largest number of lines, 1 to 1,000. Default: 200. Without `after`, these are the newest
+    /// lines; with `after`, the oldest.
     #[serde(default)]
     pub limit: Option<usize>,
 }
@@ -39,8 +39,8 @@ const USUAL_LINES: usize = 200;
 /// The latest log lines of a module on one node.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModuleLogAnswer {
-    /// Id of the node that answers, as in the list of nodes. Each node numbers its own lines, from 1
-    /// after its start.
+    /// Id of the node that answers, as in the list of nodes. Each node numbers its own lines, from
+    /// 1 after its start.
     pub node: String,
     /// Value of `after` for the next request: the number of the last line in this answer, or of the
     /// last line at all if there is none here.
@@ -95,8 +95,8 @@ impl LogLineView {
     }
 }
 
-/// Shows the latest log lines of a module on live events, of the node that answers. Each node keeps at
-/// most 1,000 lines and 256 KiB of a module, in memory only. Also needs the scope `events:read`,
+/// Shows the latest log lines of a module on live events, of the node that answers. Each node keeps
+/// at most 1,000 lines and 256 KiB of a module, in memory only. Also needs the scope `events:read`,
 /// because lines may quote events.
 #[utoipa::path(get, path = "/api/v1/modules/{name}/logs", tag = "modules", operation_id = "list_module_logs",
     params(("name" = String, Path), LogQuery),

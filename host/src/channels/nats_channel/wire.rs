@@ -1,4 +1,5 @@
-//! The part of the NATS protocol that publishers and sources need (docs.nats.io, "Client Protocol").
+//! The part of the NATS protocol that publishers and sources need (docs.nats.io, "Client
+//! Protocol").
 
 use super::super::publish::PublishError;
 use bytes::{BufMut as _, Bytes, BytesMut};

@@ -30,7 +30,7 @@ pub struct BatchRules {
 
 /// A line that waits for its object.
 #[derive(Debug)]
-pub struct QueuedLine {
+pub struct BatchedLine {
     pub folder: String,
     pub delivery_id: String,
     pub line: Vec<u8>,
@@ -44,7 +44,7 @@ pub struct QueuedLine {
 /// A line with the ends at which its delivery listens.
 #[derive(Debug)]
 struct WaitingLine {
-    queued: QueuedLine,
+    queued: BatchedLine,
     /// Told when the object is about to be put. Fails if the delivery was withdrawn.
     begun: oneshot::Sender<()>,
     replied: oneshot::Sender<ChannelReply>,
@@ -74,7 +74,7 @@ impl ObjectBatcher {
     /// was begun.
     pub async fn put(
         &self,
-        line: QueuedLine,
+        line: BatchedLine,
         withdrawn: BoxFuture<'_, ()>,
     ) -> Option<ChannelReply> {
         let started = Instant::now();
@@ -177,7 +177,7 @@ impl OpenBatch {
         let begun = self.lines.into_iter().filter_map(|WaitingLine { queued, begun, replied }| {
             begun.send(()).is_ok().then_some((queued, replied))
         });
-        let (lines, waiting): (Vec<QueuedLine>, Vec<_>) = begun.unzip();
+        let (lines, waiting): (Vec<BatchedLine>, Vec<_>) = begun.unzip();
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return };
         let bodies: Vec<&[u8]> = lines.iter().map(|line| line.line.as_slice()).collect();
         let object = bucket.make_object(folder, &first.delivery_id, &bodies);

@@ -74,9 +74,9 @@ impl PostgresWriter {
     }
 }
 
-/// Creates the inbox. Another connection may create it at the same time: PostgreSQL then refuses one
-/// of the two in spite of `IF NOT EXISTS`, with one of several errors of its catalogue. It waits for
-/// the other's commit before it refuses, so a second probe finds the table.
+/// Creates the inbox. Another connection may create it at the same time: PostgreSQL then refuses
+/// one of the two in spite of `IF NOT EXISTS`, with one of several errors of its catalogue. It
+/// waits for the other's commit before it refuses, so a second probe finds the table.
 async fn create_inbox(connection: &mut PgConnection, plan: &WritePlan) -> sqlx::Result<()> {
     let create = sqlx::raw_sql(AssertSqlSafe(plan.inbox_create.clone()));
     let Err(refused) = create.execute(&mut *connection).await else { return Ok(()) };

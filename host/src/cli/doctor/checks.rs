@@ -17,8 +17,9 @@ use crate::listener::tls::{ServedCertificates, certificate_end};
 use crate::store::{DatabaseProbe, probe_database};
 use crate::time::timestamp::Timestamp;
 
-/// Largest tolerated difference between the clocks of this machine and of the database. Nodes follow
-/// the database's clock, but signatures, certificates and log lines have the time of this machine.
+/// Largest tolerated difference between the clocks of this machine and of the database. Nodes
+/// follow the database's clock, but signatures, certificates and log lines have the time of this
+/// machine.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
 /// Time that the program behind a port in use has to answer.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -73,7 +73,8 @@ impl KeyChunk {
         Self { table, layouts, memory, is_backfill, pairs: BTreeMap::new() }
     }
 
-    /// Pairs the rows that were read with the stored ones. Drops pairs that cannot lead to an event.
+    /// Pairs the rows that were read with the stored ones. Drops pairs that cannot lead to an
+    /// event.
     pub fn pair(&mut self, rows: BTreeMap<i64, CrmRow>, heads: Vec<RowHead>) {
         for (key, row) in rows {
             let hash = snapshot::hash_row(self.table, &row);

@@ -292,9 +292,9 @@ impl CrmConnection {
         Ok(())
     }
 
-    /// Returns the table of a list as it stands after `FROM`, joined with the table between the list
-    /// and the record. No column that is read or compared exists in both tables, so none needs a
-    /// qualifier.
+    /// Returns the table of a list as it stands after `FROM`, joined with the table between the
+    /// list and the record. No column that is read or compared exists in both tables, so none needs
+    /// a qualifier.
     fn list_table(&self, list: &ChildList) -> String {
         let table = self.table(list.table);
         let Some(through) = &list.through else { return table };
@@ -330,8 +330,8 @@ impl CrmConnection {
         Ok(found)
     }
 
-    /// Finds the rows that have one of these values in a column. A value that cannot be compared with
-    /// the column is not found, and neither is a row that cannot be read.
+    /// Finds the rows that have one of these values in a column. A value that cannot be compared
+    /// with the column is not found, and neither is a row that cannot be read.
     async fn look_up_values(
         &mut self,
         shape: &DatabaseShape,

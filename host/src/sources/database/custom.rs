@@ -1,4 +1,5 @@
-//! Reads custom tables (tables that do not belong to a known CRM) from PostgreSQL, MySQL or MariaDB.
+//! Reads custom tables (tables that do not belong to a known CRM) from PostgreSQL, MySQL or
+//! MariaDB.
 //!
 //! ```text
 //!   first run: store the key of every row of one moment; existing rows lead to no events
@@ -10,16 +11,16 @@
 //! ```
 //!
 //! A copy of the table with the same unique indexes can apply the events in their order, because a
-//! deletion comes before the row that takes the place of the deleted one. If the table changes while
-//! it is read, the order may still differ.
+//! deletion comes before the row that takes the place of the deleted one. If the table changes
+//! while it is read, the order may still differ.
 //!
 //! The keys of all tables are stored before the first table is read. If that is interrupted, it
 //! begins again.
 //!
-//! Guaranteed: a change that was committed before a run began, and that is still visible, is captured
-//! by that run, or by the next one if the run is interrupted. Whoever applies the events in their
-//! order has the rows that were read last. A table that cannot be read is an error of that table. It
-//! is never taken for an empty one.
+//! Guaranteed: a change that was committed before a run began, and that is still visible, is
+//! captured by that run, or by the next one if the run is interrupted. Whoever applies the events
+//! in their order has the rows that were read last. A table that cannot be read is an error of that
+//! table. It is never taken for an empty one.
 
 pub mod careful;
 pub mod cell;

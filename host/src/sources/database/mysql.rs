@@ -60,8 +60,8 @@ impl MysqlConnection {
         connection
             .execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             .await?;
-        // A statement that we no longer wait for must not run on in the server. The first setting is
-        // MariaDB's, the second MySQL's; each server refuses the other's.
+        // A statement that we no longer wait for must not run on in the server. The first setting
+        // is MariaDB's, the second MySQL's; each server refuses the other's.
         for limit in
             ["SET SESSION max_statement_time = 120", "SET SESSION max_execution_time = 120000"]
         {
@@ -183,8 +183,8 @@ fn failed(error: &sqlx::Error) -> RunFailed {
     if is_of_content(error) { RunFailed::of_content(why) } else { RunFailed::new(why) }
 }
 
-/// Whether the content of a row or a parameter caused the error: it is not in the column's character
-/// set or collation, it is out of range, or it is malformed.
+/// Whether the content of a row or a parameter caused the error: it is not in the column's
+/// character set or collation, it is out of range, or it is malformed.
 fn is_of_content(error: &sqlx::Error) -> bool {
     matches!(number(error), Some(1267 | 1270 | 1271 | 1300 | 1366 | 1690 | 3854 | 3988))
         || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))

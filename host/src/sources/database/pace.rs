@@ -8,8 +8,8 @@ pub const ROWS: usize = 1_000;
 /// The size of a chunk, in bytes, after which no further row is added.
 pub const BYTES: usize = 8 * 1024 * 1024;
 
-/// The number of rows to request for the next chunk. Rows beyond [`BYTES`] are read and discarded, so
-/// the number shrinks when rows are large.
+/// The number of rows to request for the next chunk. Rows beyond [`BYTES`] are read and discarded,
+/// so the number shrinks when rows are large.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadPace(usize);
 

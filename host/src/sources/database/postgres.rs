@@ -73,8 +73,8 @@ impl PostgresConnection {
         }
     }
 
-    /// Runs a query whose columns are all texts, and returns rows until they have [`pace::BYTES`]. The
-    /// rest is read and discarded.
+    /// Runs a query whose columns are all texts, and returns rows until they have [`pace::BYTES`].
+    /// The rest is read and discarded.
     pub async fn select_rows(
         &mut self,
         text: String,

@@ -65,8 +65,8 @@ impl CrmScan<'_> {
         if is_new { self.keep().await } else { Ok(()) }
     }
 
-    /// Records why a table could not be read, and lets the run go on with the other tables. Fails if
-    /// the database cannot be reached any more.
+    /// Records why a table could not be read, and lets the run go on with the other tables. Fails
+    /// if the database cannot be reached any more.
     pub async fn note_failure<T>(
         &mut self,
         table: &str,

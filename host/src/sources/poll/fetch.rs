@@ -21,8 +21,8 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest page, in bytes.
 const MOST: usize = 32 * 1024 * 1024;
-/// The wait after "too many requests" without a time (as in n8n-nodes-perfexcrm), and the longest wait
-/// that a run obeys.
+/// The wait after "too many requests" without a time (as in n8n-nodes-perfexcrm), and the longest
+/// wait that a run obeys.
 const WAIT: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(24));
 /// How often the request for a page is repeated after such a wait.
 const PATIENCE: usize = 20;

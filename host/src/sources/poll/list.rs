@@ -109,8 +109,8 @@ fn overlap(plan: &ListPlan, newest: Timestamp) -> Duration {
     if is_steady { plan.overlap } else { plan.overlap + CLOCKS }
 }
 
-/// Reads every row since `since`. A first run (which began at `first_look`) needs only the rows since
-/// it began, and the overlap.
+/// Reads every row since `since`. A first run (which began at `first_look`) needs only the rows
+/// since it began, and the overlap.
 async fn read_list(
     run: &SourceRun,
     fetch: &ListFetch<'_>,
@@ -157,8 +157,8 @@ async fn read_pages(
         };
         let bound = match back_to {
             // The API returns rows by its own idea of what is new. The time of an old row that was
-            // changed may be its time of creation. So an old time ends the list only if the operator
-            // named the field.
+            // changed may be its time of creation. So an old time ends the list only if the
+            // operator named the field.
             Some(back_to) if plan.since.is_some() => plan.timestamp.is_some().then_some(back_to),
             Some(_) | None => first_bound(),
         };

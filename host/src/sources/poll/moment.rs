@@ -8,7 +8,8 @@ use serde_json::Value;
 /// Unix times above this number are in milliseconds.
 const MILLIS: i64 = 100_000_000_000;
 
-/// Parses a time: RFC 3339, a date with or without a time in `zone`, or Unix seconds or milliseconds.
+/// Parses a time: RFC 3339, a date with or without a time in `zone`, or Unix seconds or
+/// milliseconds.
 pub fn read_moment(value: &Value, zone: &TimeZone) -> Option<Timestamp> {
     match value {
         Value::Number(number) => unix(number.as_i64()?),
@@ -36,8 +37,8 @@ fn unix(number: i64) -> Option<Timestamp> {
     micros.filter(|_| number > 0).map(Timestamp::from_micros)
 }
 
-/// Writes a time as RFC 3339 with the zone's offset. So the local time is right even for an API that
-/// ignores the offset.
+/// Writes a time as RFC 3339 with the zone's offset. So the local time is right even for an API
+/// that ignores the offset.
 pub fn iso(at: Timestamp, zone: &TimeZone) -> String {
     let instant = jiff::Timestamp::from_second(at.seconds()).unwrap_or_default();
     let offset = zone.to_offset(instant);

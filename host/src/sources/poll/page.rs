@@ -1,8 +1,8 @@
 //! One page of an API's answer.
 //!
-//! Rows are located in the text first, and then parsed one by one. So a malformed row does not spoil
-//! the others, and a page takes no more memory than its text. Parsed as a whole, it could take a
-//! hundred times as much.
+//! Rows are located in the text first, and then parsed one by one. So a malformed row does not
+//! spoil the others, and a page takes no more memory than its text. Parsed as a whole, it could
+//! take a hundred times as much.
 
 use super::super::RunFailed;
 use super::plan::ListPlan;
@@ -98,7 +98,8 @@ fn decode_page(body: Bytes) -> Bytes {
     text.into()
 }
 
-/// Finds the list in an answer: the answer itself if it is an array, else a member with a usual name.
+/// Finds the list in an answer: the answer itself if it is an array, else a member with a usual
+/// name.
 fn find_rows<'t>(answer: &'t str, plan: &ListPlan) -> Option<&'t str> {
     if answer.starts_with('[') {
         return Some(answer);

@@ -56,8 +56,8 @@ pub struct PolledRow {
     pub made: Option<Timestamp>,
 }
 
-/// The text of a row with its id and time, by which rows are ordered. The text is parsed when the row
-/// is processed.
+/// The text of a row with its id and time, by which rows are ordered. The text is parsed when the
+/// row is processed.
 #[derive(Debug)]
 pub struct UnreadRow {
     id: Box<str>,
@@ -87,8 +87,8 @@ pub struct AddedRows {
     pub count: usize,
     /// The number of rows that this run had not read before.
     pub fresh: usize,
-    /// The times of the newest and the oldest row of the page, if all rows have a time and the newest
-    /// comes first.
+    /// The times of the newest and the oldest row of the page, if all rows have a time and the
+    /// newest comes first.
     pub span: Option<(Timestamp, Timestamp)>,
 }
 
@@ -96,7 +96,8 @@ pub struct AddedRows {
 const MOST: usize = 96 * 1024 * 1024;
 /// The memory that a row takes besides its text and its id, in bytes.
 const OVERHEAD: usize = 192;
-/// The largest tree into which a row is parsed, in bytes. Only rows of a megabyte or more come near.
+/// The largest tree into which a row is parsed, in bytes. Only rows of a megabyte or more come
+/// near.
 const LARGEST_TREE: usize = 32 * 1024 * 1024;
 /// The approximate memory that each value of a tree takes, in bytes.
 const TREE_NODE: usize = 72;
@@ -252,7 +253,8 @@ impl UnreadRow {
     }
 }
 
-/// Describes a row that cannot be read: by its id if that can be read, else by its first characters.
+/// Describes a row that cannot be read: by its id if that can be read, else by its first
+/// characters.
 fn bad_row(plan: &ListPlan, row: &RawValue, why: &serde_json::Error) -> BadRow {
     let mended = replace_lone_surrogates(row.get());
     let members = JsonMembers::read(&mended).ok();

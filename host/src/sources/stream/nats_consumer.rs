@@ -1,5 +1,5 @@
-//! The durable pull consumer of a source, through JetStream's API (docs.nats.io, "JetStream wire API
-//! reference").
+//! The durable pull consumer of a source, through JetStream's API (docs.nats.io, "JetStream wire
+//! API reference").
 
 use super::ANSWER;
 use super::nats_line::NatsLine;
@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// How long a message may go without an acknowledgement before the server gives it again. This is also
-/// how long the messages of a node that died stay away.
+/// How long a message may go without an acknowledgement before the server gives it again. This is
+/// also how long the messages of a node that died stay away.
 const ACK_WAIT: Duration = Duration::from_secs(10);
 /// There is no such consumer (nats-server, `errors.json`).
 const NO_CONSUMER: i64 = 10_014;
@@ -68,8 +68,8 @@ struct ApiRefusal {
     why: String,
 }
 
-/// Returns the source's consumer. Makes it if it is not there, and gives it the subjects and the bound
-/// that are set. Notes in the memory which stream it is.
+/// Returns the source's consumer. Makes it if it is not there, and gives it the subjects and the
+/// bound that are set. Notes in the memory which stream it is.
 pub async fn prepare_consumer(
     line: &mut NatsLine,
     settings: &NatsStreamSettings,
@@ -113,7 +113,8 @@ pub async fn prepare_consumer(
     })
 }
 
-/// Returns a message of the stream as the API gives it: the newest one of the first subject, or of all.
+/// Returns a message of the stream as the API gives it: the newest one of the first subject, or of
+/// all.
 pub async fn find_newest(
     line: &mut NatsLine,
     settings: &NatsStreamSettings,
@@ -140,8 +141,8 @@ async fn put_consumer(
     made.map_err(|refusal| refused(&format!("the consumer `{consumer}`"), &refusal))
 }
 
-/// Returns the configuration of a new consumer. `after` is the sequence of the last message that was
-/// captured, if there is one.
+/// Returns the configuration of a new consumer. `after` is the sequence of the last message that
+/// was captured, if there is one.
 fn new_config(settings: &NatsStreamSettings, after: Option<u64>) -> Map<String, Value> {
     let ack_wait = u64::try_from(ACK_WAIT.as_nanos()).unwrap_or(u64::MAX);
     let mut config = Map::new();

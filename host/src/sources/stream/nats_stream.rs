@@ -3,8 +3,8 @@
 //! **Order.** The server gives the messages that a dead process left without an acknowledgement only
 //! after their time, and newer ones before them. So a run first asks how many there are, and holds
 //! newer messages back until those are there; the consumer's bound on messages without an
-//! acknowledgement bounds what is held. From then on every batch is acknowledged before the next one
-//! is asked for.
+//! acknowledgement bounds what is held. From then on every batch is acknowledged before the next
+//! one is asked for.
 
 use super::nats_consumer::{FoundConsumer, find_newest, prepare_consumer};
 use super::nats_line::NatsLine;
@@ -252,7 +252,8 @@ struct MessageOrigin {
 }
 
 impl MessageOrigin {
-    /// Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<nanoseconds>.<waiting>`, or
+    /// Reads
+    /// `$JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<nanoseconds>.<waiting>`, or
     /// the longer form, which has a domain and an account before the stream and a token at the end
     /// (nats-architecture-and-design, ADR-15).
     fn read(reply: &str) -> Option<Self> {

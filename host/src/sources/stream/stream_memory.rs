@@ -19,8 +19,8 @@ pub struct StreamMemory {
     /// The sequence of the last message of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// Digests of the last messages without an id. There are as many as a broker hands out without an
-    /// acknowledgement, so each message that can come again is among them.
+    /// Digests of the last messages without an id. There are as many as a broker hands out without
+    /// an acknowledgement, so each message that can come again is among them.
     #[serde(skip_serializing_if = "VecDeque::is_empty")]
     digests: VecDeque<String>,
     /// Digests that earlier runs stored and whose messages did not come again in this run.

@@ -9,8 +9,9 @@ use crate::sources::run::SourceRun;
 use crate::time::timestamp::Timestamp;
 
 impl SourceRun {
-    /// Captures the events of messages, sets the bad ones aside and stores the source's memory, in one
-    /// commit. Each row is named once, and there are at most [`crate::sources::run::EVENTS`] events.
+    /// Captures the events of messages, sets the bad ones aside and stores the source's memory, in
+    /// one commit. Each row is named once, and there are at most [`crate::sources::run::EVENTS`]
+    /// events.
     pub async fn take_messages(
         &self,
         list: &str,
@@ -24,7 +25,8 @@ impl SourceRun {
         self.commit_changes(events, changes).await
     }
 
-    /// Returns why the source refuses these events, or `None` if it takes them. Fails if it is paused.
+    /// Returns why the source refuses these events, or `None` if it takes them. Fails if it is
+    /// paused.
     pub fn find_refusal(&self, events: &[IncomingEvent]) -> Result<Option<String>, RunFailed> {
         let snapshot = self.current_settings();
         let source = snapshot.find_source(&self.source().settings.name);

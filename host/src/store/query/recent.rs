@@ -195,8 +195,8 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// Lists the latest failure of each endpoint that has deliveries which wait for another attempt,
-    /// or are among the newest `letters` dead letters.
+    /// Lists the latest failure of each endpoint that has deliveries which wait for another
+    /// attempt, or are among the newest `letters` dead letters.
     pub async fn list_last_failures(
         &self,
         letters: u32,

@@ -1,4 +1,5 @@
-//! Statements that bound how much of a table is examined: floors for lists, and windows for pruning.
+//! Statements that bound how much of a table is examined: floors for lists, and windows for
+//! pruning.
 
 /// The lowest id of the newest `$3 + 1` rows between two ids.
 macro_rules! floor {

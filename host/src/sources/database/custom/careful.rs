@@ -99,8 +99,8 @@ pub async fn these(
     Ok(found)
 }
 
-/// Returns the ids, among these, of rows that exist. In MySQL a key that cannot be compared with the
-/// column does not exist. In PostgreSQL a row that the check fails for counts as existing.
+/// Returns the ids, among these, of rows that exist. In MySQL a key that cannot be compared with
+/// the column does not exist. In PostgreSQL a row that the check fails for counts as existing.
 pub async fn existing(
     server: &mut CustomConnection,
     table: &ReadableTable,

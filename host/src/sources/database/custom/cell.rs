@@ -1,4 +1,5 @@
-//! Converts values of MySQL and MariaDB: from the server's texts to JSON, and from keys to literals.
+//! Converts values of MySQL and MariaDB: from the server's texts to JSON, and from keys to
+//! literals.
 
 use super::super::mysql::hexadecimal;
 use super::table::CustomColumn;
@@ -22,16 +23,16 @@ pub fn json(kind: &str, value: Option<Vec<u8>>) -> Box<RawValue> {
     typed.unwrap_or_else(|| to_raw_value(&String::from_utf8_lossy(&bytes)).unwrap_or_default())
 }
 
-/// Returns a value, or `None` if it is not a real date: the server writes `0000-00-00` for no date and
-/// `2022-11-00` for no day.
+/// Returns a value, or `None` if it is not a real date: the server writes `0000-00-00` for no date
+/// and `2022-11-00` for no day.
 pub fn dated(column: &CustomColumn, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let is_date = matches!(column.kind.as_str(), "date" | "datetime" | "timestamp");
     let is_zero = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(is_zero_date);
     value.filter(|bytes| !is_date || !is_zero(bytes))
 }
 
-/// Writes a key of this type for a statement. Returns `None` for a type by whose order rows cannot be
-/// read.
+/// Writes a key of this type for a statement. Returns `None` for a type by whose order rows cannot
+/// be read.
 pub fn literal(kind: &str, id: &str) -> Option<String> {
     match class(kind) {
         ColumnClass::Number => {

@@ -1,4 +1,5 @@
-//! Rows whose events must come after the deletions, because they may take the place of deleted rows.
+//! Rows whose events must come after the deletions, because they may take the place of deleted
+//! rows.
 
 use super::super::super::rows::SourceRow;
 use super::moves;
@@ -20,9 +21,9 @@ pub enum RowNews<'a> {
     Nothing(&'a KeptRow),
 }
 
-/// Rows whose events have to wait until the deletions are captured: new rows, and rows that may have
-/// taken over a unique value. A copy of the table would refuse such a row as long as it still has the
-/// row that had the value before.
+/// Rows whose events have to wait until the deletions are captured: new rows, and rows that may
+/// have taken over a unique value. A copy of the table would refuse such a row as long as it still
+/// has the row that had the value before.
 #[derive(Debug, Default)]
 pub struct HeldRows {
     /// Whether rows have to wait at all. At the first run nothing can have been deleted.

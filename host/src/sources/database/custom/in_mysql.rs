@@ -1,5 +1,5 @@
-//! Reads custom tables from MySQL or MariaDB. The server returns texts, which this module turns into
-//! JSON according to the types of the columns.
+//! Reads custom tables from MySQL or MariaDB. The server returns texts, which this module turns
+//! into JSON according to the types of the columns.
 //!
 //! Rows are read in the order of the key. For a text that is the order of the column's collation.
 //! The unique index uses the same collation, so no two keys are equal in it and no row is skipped.
@@ -70,9 +70,9 @@ pub async fn describe_tables(
     Ok(DescribedTable { from, columns, uniques, has_heirs: false })
 }
 
-/// Returns the statement that creates the table. In MariaDB a JSON column is a text with a check, and
-/// this statement is the only place where a user with SELECT sees that. A user with rights on single
-/// columns does not see it, so their JSON columns are read as texts.
+/// Returns the statement that creates the table. In MariaDB a JSON column is a text with a check,
+/// and this statement is the only place where a user with SELECT sees that. A user with rights on
+/// single columns does not see it, so their JSON columns are read as texts.
 async fn made(db: &mut MysqlConnection, from: &str) -> Result<String, RunFailed> {
     let found = db.select_permitted(format!("SHOW CREATE TABLE {from}")).await?;
     Ok(found.rows.first().and_then(|row| text_at(row, 1)).unwrap_or_default())
@@ -104,8 +104,8 @@ pub async fn read_rows(
     let found = db.select_some_rows(text, pace::BYTES).await?;
     let has_more = found.is_cut || found.rows.len() == limit;
     let read = |cells: MysqlCells| {
-        // The first column is the key, and is skipped. It is selected in addition because the client
-        // library takes a packet that begins with a long value for the end of the answer.
+        // The first column is the key, and is skipped. It is selected in addition because the
+        // client library takes a packet that begins with a long value for the end of the answer.
         let values = columns.iter().zip(cells.into_iter().skip(1));
         values
             .map(|(column, value)| {
@@ -118,8 +118,8 @@ pub async fn read_rows(
     Ok(RowChunk { bytes: found.bytes, has_more, ..RowChunk::of(table, contents)? })
 }
 
-/// Returns a column as it stands after `SELECT`. The text of a `FLOAT` is rounded, so it is converted
-/// to a double first.
+/// Returns a column as it stands after `SELECT`. The text of a `FLOAT` is rounded, so it is
+/// converted to a double first.
 fn selected(column: &CustomColumn) -> String {
     let name = quoted(&column.name);
     if column.kind == "float" { format!("{name} + 0e0") } else { name }

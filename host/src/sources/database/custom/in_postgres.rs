@@ -8,8 +8,8 @@ use super::server::{RowChunk, RowSelection, id};
 use super::table::{CustomColumn, DescribedTable, ReadableTable, UniqueIndex};
 use serde_json::value::RawValue;
 
-/// A table and its columns. Reads `pg_catalog`, because `information_schema` hides indexes from users
-/// who do not own the table.
+/// A table and its columns. Reads `pg_catalog`, because `information_schema` hides indexes from
+/// users who do not own the table.
 const COLUMNS: &str = "SELECT c.oid::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
     (c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))::text, \
     a.attname::text, pg_catalog.format_type(a.atttypid, -1), a.attnotnull::text \
@@ -19,9 +19,10 @@ const COLUMNS: &str = "SELECT c.oid::text, quote_ident(n.nspname) || '.' || quot
     AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname::text = $1::text END \
     ORDER BY a.attnum";
 
-/// A table's unique indexes without a condition. Before PostgreSQL 11 all columns of an index belong
-/// to its key. A column that is indexed in another order than the one in which rows are read gets an
-/// altered name. The schema of the operators is read too, because it may not be in the search path.
+/// A table's unique indexes without a condition. Before PostgreSQL 11 all columns of an index
+/// belong to its key. A column that is indexed in another order than the one in which rows are read
+/// gets an altered name. The schema of the operators is read too, because it may not be in the
+/// search path.
 const UNIQUES: &str = "SELECT i.indexrelid::text, i.indisprimary::text, a.attname::text \
     || CASE WHEN i.indcollation[k] = a.attcollation AND EXISTS (SELECT 1 FROM pg_catalog.pg_opclass d \
         WHERE d.opcdefault AND d.opcfamily = o.opcfamily AND d.opcintype = o.opcintype) \

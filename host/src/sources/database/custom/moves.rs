@@ -39,8 +39,8 @@ pub fn order_moves(table: &ReadableTable, moves: Vec<MovedRow>) -> Vec<MovedRow>
     order.into_iter().filter_map(|n| moves.get_mut(n)?.take()).collect()
 }
 
-/// Returns a row's values in each unique index. Values with a NULL are left out, because they do not
-/// conflict with any row.
+/// Returns a row's values in each unique index. Values with a NULL are left out, because they do
+/// not conflict with any row.
 fn values<'a>(table: &ReadableTable, fields: &'a RowFields) -> Vec<(usize, Vec<&'a str>)> {
     let value =
         |name: &String| fields.get(name).map(|value| value.get()).filter(|value| *value != "null");

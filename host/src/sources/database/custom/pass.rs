@@ -1,5 +1,5 @@
-//! Reads one custom table in one run: records the existing keys at the first run, reads all rows, and
-//! finds deleted rows.
+//! Reads one custom table in one run: records the existing keys at the first run, reads all rows,
+//! and finds deleted rows.
 
 use super::super::super::RunFailed;
 use super::super::super::rows::{self, RowFields, RowHappening, SourceRow};
@@ -53,8 +53,8 @@ impl TablePass<'_> {
         self.run.keep_memory(&self.memory.text()).await
     }
 
-    /// At the first run, stores the keys of all rows that exist at one moment. These rows are not new;
-    /// every later row is.
+    /// At the first run, stores the keys of all rows that exist at one moment. These rows are not
+    /// new; every later row is.
     pub async fn record_keys(&mut self) -> Result<(), RunFailed> {
         let known = self.read_memory();
         if known.begun {
@@ -210,8 +210,8 @@ impl TablePass<'_> {
         self.read_again(&held.came, FIRST).await
     }
 
-    /// Reads rows again and captures their events, beginning with `first` rows at once. The ids must
-    /// be in the order of the keys.
+    /// Reads rows again and captures their events, beginning with `first` rows at once. The ids
+    /// must be in the order of the keys.
     async fn read_again(&mut self, ids: &[String], first: usize) -> Result<(), RunFailed> {
         let mut chunk_size = ReadPace::new(first);
         let mut rest = ids;
@@ -229,8 +229,8 @@ impl TablePass<'_> {
         Ok(())
     }
 
-    /// Captures the events of rows. A row that gives up a value of a unique index comes before the row
-    /// that takes it.
+    /// Captures the events of rows. A row that gives up a value of a unique index comes before the
+    /// row that takes it.
     async fn take_in_order(&mut self, rows: Vec<SourceRow>) -> Result<(), RunFailed> {
         let list = self.table.list.as_str();
         let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();

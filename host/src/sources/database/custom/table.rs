@@ -36,8 +36,8 @@ pub struct DescribedTable {
 /// A table that can be read.
 #[derive(Debug, Clone)]
 pub struct ReadableTable {
-    /// The name under which its rows are stored. It contains the name of the key, so that another key
-    /// makes another list.
+    /// The name under which its rows are stored. It contains the name of the key, so that another
+    /// key makes another list.
     pub list: String,
     pub resource: String,
     pub from: String,
@@ -98,8 +98,8 @@ impl ReadableTable {
     }
 }
 
-/// Returns the beginning of the name under which the rows of a table are stored. The name of the key
-/// follows it.
+/// Returns the beginning of the name under which the rows of a table are stored. The name of the
+/// key follows it.
 pub fn list_prefix(own: &OwnTable) -> String {
     // No table's name contains this character.
     format!("own {}\u{1f}", own.table)
