@@ -47,7 +47,7 @@ fn source_names(settings: &SettingsSnapshot) -> Vec<String> {
 }
 
 /// The kinds of endpoints, each with its label and a description.
-const ENDPOINT_KINDS: [FormVariant; 11] = [
+const ENDPOINT_KINDS: [FormVariant; 13] = [
     ("webhook", "Webhook", "Signed HTTP requests to an address of any system."),
     (
         "api",
@@ -62,6 +62,12 @@ const ENDPOINT_KINDS: [FormVariant; 11] = [
     ("file", "Files", "Lines of JSON or CSV in a folder of the server."),
     ("mqtt", "MQTT", "Messages to topics of a broker."),
     ("nats", "NATS JetStream", "Messages to subjects of a stream."),
+    ("pull", "Pull", "Deliveries that consumers fetch and commit, such as behind a firewall."),
+    (
+        "s3",
+        "S3 bucket",
+        "Objects of JSON or CSV lines in a bucket of Amazon S3 or a compatible service.",
+    ),
     ("sql", "SQL database", "Rows of a table in PostgreSQL, MySQL or MariaDB."),
 ];
 
