@@ -68,9 +68,12 @@ pub async fn offer_deliveries(
     target: &EndpointRuntime,
     terms: OfferTerms,
 ) -> Result<DeliveryOffer, StoreError> {
-    settle_expired(journal, target).await?;
-    let ordered = target.endpoint.settings.ordered;
-    let leased = journal.offer_deliveries(&target.lane, ordered, terms.hold, terms.most).await?;
+    // One moment decides both, so that no offer ends in between and is repeated without being
+    // judged.
+    let now = journal.clock().now();
+    settle_expired(journal, target, now).await?;
+    let (ordered, time) = (target.endpoint.settings.ordered, (now, terms.hold));
+    let leased = journal.offer_deliveries(&target.lane, ordered, time, terms.most).await?;
     let lease = leased.first().map(|one| one.lease);
     let (mut messages, mut unsendable) = (Vec::new(), Vec::new());
     for delivery in leased {
@@ -116,8 +119,12 @@ pub async fn commit_offer(
 }
 
 /// Judges the offers whose leases ended without a commit.
-async fn settle_expired(journal: &EventStore, target: &EndpointRuntime) -> Result<(), StoreError> {
-    let expired = journal.list_expired_offers(target.endpoint.id).await?;
+async fn settle_expired(
+    journal: &EventStore,
+    target: &EndpointRuntime,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let expired = journal.list_expired_offers(target.endpoint.id, now).await?;
     if expired.is_empty() {
         return Ok(());
     }

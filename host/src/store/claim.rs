@@ -143,18 +143,20 @@ impl EventStore {
         ordered: bool,
         hold: Duration,
     ) -> Result<Vec<LeasedDelivery>, StoreError> {
-        self.claim_under(lane, ordered, (self.next_lease_token(), hold), MOST).await
+        let now = self.clock().now();
+        let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
+        self.claim_under(lane, ordered, (lease, now), MOST).await
     }
 
-    /// Claims at most `most` due deliveries under a token that no other claim has, for `hold`.
+    /// Claims at most `most` deliveries that are due at `now`, under a lease whose token no other claim
+    /// has.
     pub async fn claim_under(
         &self,
         lane: &EndpointLane,
         ordered: bool,
-        (token, hold): (i64, Duration),
+        (lease, now): (WorkLease, Timestamp),
         most: usize,
     ) -> Result<Vec<LeasedDelivery>, StoreError> {
-        let now = self.clock().now();
         let slots = take_permits(&lane.room, most.min(MOST));
         if slots.is_empty() {
             // When memory of this lane is freed, the lane looks again.
@@ -164,7 +166,7 @@ impl EventStore {
         if ordered && lane.is_crowded() {
             self.park_blocked(lane.endpoint, now).await?;
         }
-        let (wanted, lease) = (slots.len(), WorkLease { token, until: now.after(hold) });
+        let wanted = slots.len();
         let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
         self.metrics().store.claimed.inc_by(claimed);
         let mut placed = PlacedRows::<ClaimedRow>::with_permits(slots);

@@ -44,18 +44,19 @@ impl FromStoredRow for OfferedDelivery {
 }
 
 impl EventStore {
-    /// Leases due deliveries to a consumer for `hold`, at most `most` and as many as there is
-    /// memory for. They have one lease.
+    /// Leases deliveries that are due at `now` to a consumer for `hold`, at most `most` and as many
+    /// as there is memory for. They have one lease.
     pub async fn offer_deliveries(
         &self,
         lane: &EndpointLane,
         ordered: bool,
-        hold: Duration,
+        (now, hold): (Timestamp, Duration),
         most: usize,
     ) -> Result<Vec<LeasedDelivery>, StoreError> {
         // Tokens of nodes are positive.
         let token = rand::random::<i64>() | i64::MIN;
-        let offered = self.claim_under(lane, ordered, (token, hold), most).await?;
+        let lease = WorkLease { token, until: now.after(hold) };
+        let offered = self.claim_under(lane, ordered, (lease, now), most).await?;
         if let Some(lease) = offered.first().map(|one| one.lease) {
             let mark = offer_query(statements::MARK_OFFER, lane.endpoint, lease);
             self.pool().execute(mark).await?;
@@ -72,15 +73,14 @@ impl EventStore {
         self.pool().fetch_all(offer_query(statements::OFFERED, endpoint, lease)).await
     }
 
-    /// Returns deliveries of an endpoint whose offers ended without a commit.
+    /// Returns deliveries of an endpoint whose offers ended by `now` without a commit.
     pub async fn list_expired_offers(
         &self,
         endpoint: EndpointId,
+        now: Timestamp,
     ) -> Result<Vec<OfferedDelivery>, StoreError> {
-        let query = SqlQuery::new(statements::EXPIRED_OFFERS)
-            .bind(endpoint)
-            .bind(self.clock().now())
-            .bind(MOST_EXPIRED);
+        let query =
+            SqlQuery::new(statements::EXPIRED_OFFERS).bind(endpoint).bind(now).bind(MOST_EXPIRED);
         self.pool().fetch_all(query).await
     }
 }

@@ -49,7 +49,7 @@ async fn an_endpoint_is_made_with_every_field_and_its_secret_is_shown_once(
     {
         assert!(form.contains(field), "{field} in {form}");
     }
-    assert!(form.contains("Most requests in flight at once"), "the API's description is the hint");
+    assert!(form.contains("Most concurrent requests"), "the API's description is the hint");
     assert_eq!(hidden_value(&form, "name"), "", "nobody has typed a name yet: {form}");
     let fields = [
         ("name", "erp"),

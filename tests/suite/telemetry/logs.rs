@@ -63,7 +63,9 @@ async fn the_log_is_exported_with_the_trace_of_its_event() {
     let first = collector.line_when(|line| line.body == "request").await;
     assert_eq!((first.severity, &*first.attributes["log.target"]), (9, "waybill::access"));
     upload(&world, "hostile", component).await;
-    let flow = json!({"name": "chain", "events": ["hostile.*"], "endpoints": [],
+    let never = json!({"events": [], "enabled": false});
+    world.endpoint(&endpoint_with("sink", "http://127.0.0.1:9/", &never)).await;
+    let flow = json!({"name": "chain", "events": ["hostile.*"], "endpoints": ["sink"],
                       "modules": vec![json!({"name": "hostile"}); 16]});
     world.post("/api/v1/flows", &flow).await;
     let event = world.event(&order(&json!({"do": "sleep", "millis": 700}))).await;

@@ -2,10 +2,11 @@
 
 use crate::admin::call::PageCall;
 use crate::admin::dead_letters::letter_address;
+use crate::admin::events::event_address;
 use crate::admin::signs::StateSign;
 use crate::admin::source_address;
 use crate::admin::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
-use crate::admin::texts::{draw_age, draw_prose, encode_query, tell_count};
+use crate::admin::texts::{draw_age, draw_prose, tell_count};
 use crate::api::completeness::gap_view::GapView;
 use crate::api::completeness::statement_view::{SourceCover, StatementView};
 use crate::completeness::event_outcome::GapKind;
@@ -57,7 +58,7 @@ fn draw_name(gap: &GapView) -> Markup {
     let id = gap.resource_id.as_deref();
     html! {
         @if let Some(event) = &gap.event_id {
-            a class="name" href={ "/admin/events/" (encode_query(event)) } title=(event) {
+            a class="name" href=(event_address(event)) title=(event) {
                 (gap.event_type.as_deref().unwrap_or("event"))
             }
             @if let Some(resource) = &gap.resource {
