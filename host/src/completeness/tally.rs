@@ -95,6 +95,16 @@ pub enum CompletenessState {
     Unknown,
 }
 
+/// Returns the reason of a dropped event without the event's own values, which stand in brackets at
+/// the end of a condition. So one rule is one reason.
+fn name_rule(reason: &str) -> &str {
+    let is_condition = reason.contains("where was false: ") && reason.ends_with(')');
+    match reason.rsplit_once(" (") {
+        Some((rule, _)) if is_condition => rule,
+        Some(_) | None => reason,
+    }
+}
+
 /// Counts by resource, gaps by kind, and reasons of events that a rule kept back.
 #[derive(Debug, Clone, Default)]
 pub struct OutcomeTally {
@@ -116,19 +126,22 @@ impl OutcomeTally {
             self.by_resource.entry(resource.clone()).or_default().note(judged);
         }
         match &judged.outcome {
-            EndpointOutcome::Dropped(reason)
-                if self.reasons.len() < MOST_NAMES || self.reasons.contains_key(reason) =>
-            {
-                *self.reasons.entry(reason.clone()).or_default() += 1;
-            }
+            EndpointOutcome::Dropped(reason) => self.note_reason(name_rule(reason)),
             EndpointOutcome::Gap(gap) => *self.by_kind.entry(gap.kind).or_default() += 1,
-            EndpointOutcome::Dropped(_)
-            | EndpointOutcome::Delivered
+            EndpointOutcome::Delivered
             | EndpointOutcome::Waiting
             | EndpointOutcome::Superseded
             | EndpointOutcome::Cancelled
             | EndpointOutcome::NotTaken
             | EndpointOutcome::Unknown => {}
+        }
+    }
+
+    fn note_reason(&mut self, reason: &str) {
+        if let Some(count) = self.reasons.get_mut(reason) {
+            *count += 1;
+        } else if self.reasons.len() < MOST_NAMES {
+            self.reasons.insert(reason.to_owned(), 1);
         }
     }
 
@@ -138,5 +151,18 @@ impl OutcomeTally {
             self.counts.unread_rows += rows;
             *self.by_kind.entry(GapKind::UnreadRow).or_default() += rows;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_rule_is_one_reason() {
+        let rule = "endpoint `a`: where was false: data.n > 1";
+        assert_eq!(name_rule(&format!("{rule} (data.n = 0)")), rule);
+        let other = "module `m` dropped it: not for us (test)";
+        assert_eq!([name_rule(rule), name_rule(other)], [rule, other]);
     }
 }
