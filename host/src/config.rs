@@ -271,12 +271,19 @@ impl Config {
             "shutdown.drain" => put(&mut self.shutdown.drain, value),
             "metrics.listen" => put(&mut self.metrics.listen, value),
             "metrics.require_token" => put(&mut self.metrics.require_token, value),
+            _ => self.set_report(key, value),
+        }
+    }
+
+    /// Sets one key of the sections `log`, `telemetry` and `alerts`.
+    fn set_report(&mut self, key: &str, value: Value) -> Result<(), String> {
+        match key {
             "log.format" => put(&mut self.log.format, value),
             "log.access" => put(&mut self.log.access, value),
             "telemetry.otlp_endpoint" => put(&mut self.telemetry.otlp_endpoint, value),
             // The parser's message would repeat the secret.
             "telemetry.otlp_headers" => put(&mut self.telemetry.otlp_headers, value)
-                .map_err(|_| telemetry_rules::HEADERS_FORM.to_owned()),
+                .map_err(|_told| telemetry_rules::HEADERS_FORM.to_owned()),
             "telemetry.traces" => put(&mut self.telemetry.traces, value),
             "telemetry.logs" => put(&mut self.telemetry.logs, value),
             "telemetry.sample_ratio" => put(&mut self.telemetry.sample_ratio, value),

@@ -148,13 +148,8 @@ impl Server {
         let client = delivery_client(&config, room.outgoing)?;
         let audit = CallAudit::new(journal.clone(), !config.audit.retention.get().is_zero());
         let tasks = TaskTracker::new();
-        let pull = sources::SourceContext::new(
-            journal.clone(),
-            live.clone(),
-            client.clone(),
-            tasks.clone(),
-            stop.clone(),
-        );
+        let work = (tasks.clone(), stop.clone());
+        let pull = open_sources(&journal, &live, &client, work);
         let reading = ReadingShares::new(journal.pool().count_readers());
         // Trials run modules, so they have as many places of their own.
         let trials = ReadingShares::new(journal.pool().count_readers());
@@ -340,6 +335,15 @@ async fn agree_on_key(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn open_sources(
+    journal: &EventStore,
+    live: &LiveSettings,
+    client: &DeliveryClient,
+    (tasks, stop): (TaskTracker, CancellationToken),
+) -> sources::SourceContext {
+    sources::SourceContext::new(journal.clone(), live.clone(), client.clone(), tasks, stop)
 }
 
 /// Connections to the receiver of traces and logs. Each signal has one request at a time.

@@ -276,8 +276,8 @@ async fn what_a_module_keeps_back_is_no_gap_and_what_it_fails_on_is_one() {
 
     // Only what cannot reach another endpoint twice is sent.
     assert_eq!(found["sendable"], 1);
-    let send = json!({"endpoint": "sink", "day": found["day"], "count": 1});
-    let sent = world.post(&format!("{PATH}/send"), &send).await;
+    let wanted = json!({"endpoint": "sink", "day": found["day"], "count": 1});
+    let sent = world.post(&format!("{PATH}/send"), &wanted).await;
     assert_eq!(sent, json!({"resent": 0, "made": 0, "planned": 1, "rows": 0}));
     planned(&failed).await;
     assert_eq!(receiver.count("/other"), 2);
@@ -344,8 +344,8 @@ async fn gaps_are_sent_by_those_who_may_replay() {
     set_erp(world, &json!({"enabled": true})).await;
     let both = json!({"name": "both", "scopes": ["deliveries:replay", "events:replay"]});
     let both = caller(world, &both).await;
-    let sent = both.post(&send, &send_all(&found)).await.unwrap();
-    assert_eq!(sent.status, StatusCode::OK, "{}", sent.text());
+    let answer = both.post(&send, &send_all(&found)).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     let calls = world.get("/api/v1/audit?limit=200").await;
     let is_sent = |call: &Value| call["route"] == send.as_str() && call["status"] == 200;
     assert!(calls.as_array().unwrap().iter().any(is_sent), "it is audited");

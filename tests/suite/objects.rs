@@ -37,7 +37,7 @@ impl ObjectServer {
         let server = server.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = server.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let told = lines.next_line().await.unwrap().expect("the server tells its address");
+        let told = lines.next_line().await.unwrap().unwrap();
         Some(Self { told: serde_json::from_str(&told).unwrap(), child })
     }
 

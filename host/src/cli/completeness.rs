@@ -158,7 +158,9 @@ impl DayStatement {
         for list in ["resources", "dropped", "kinds"] {
             let more = page.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
             if let Some(sum) = self.whole.get_mut(list).and_then(Value::as_array_mut) {
-                more.into_iter().for_each(|one| add_to_list(sum, one));
+                for one in more {
+                    add_to_list(sum, one);
+                }
             }
         }
     }
@@ -175,9 +177,10 @@ impl DayStatement {
     async fn send(&self, client: &ServerClient) -> Result<Value, CliError> {
         let mut sent = Map::new();
         for (stretch, count) in self.stretches.iter().filter(|(_, count)| *count > 0) {
+            let part = |name: &str| self.whole.get(name);
             let body = json!({
-                "endpoint": self.whole["endpoint_id"], "day": self.whole["day"],
-                "resource": self.whole["resource"], "stretch": stretch, "count": count,
+                "endpoint": part("endpoint_id"), "day": part("day"), "resource": part("resource"),
+                "stretch": stretch, "count": count,
             });
             let path = "/completeness/send";
             let begun = client.call_api(Method::POST, path, CallBody::Json(body)).await?;

@@ -122,7 +122,7 @@ pub async fn fetch_deliveries(
     tokio::pin!(stop);
     loop {
         let is_idle = tokio::select! {
-            fetched = fetcher.fetch_page(screen) => fetched?,
+            page = fetcher.fetch_page(screen) => page?,
             () = &mut stop => return Ok(()),
         };
         if is_idle {

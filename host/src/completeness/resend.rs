@@ -114,8 +114,8 @@ impl GapSender<'_> {
         let routes = EndpointRoutes::find(self.settings, self.target, source, event_type);
         let (routes, _refusal) = routes.admit(self.target, event);
         if *is_direct && routes.is_direct() {
-            let plain = routes.plain_flows.first().map(|flow| flow.flow.id);
-            let flow = plain.filter(|_| !routes.is_own);
+            let first = routes.plain_flows.first().map(|flow| flow.flow.id);
+            let flow = first.filter(|_| !routes.is_own);
             let plan = EndpointDispatch { flow, ..EndpointDispatch::default() };
             let draft = self.target.draft(self.journal, event, plan);
             sent.made += u64::from(self.journal.add_missing_delivery(event, draft).await?);

@@ -85,6 +85,6 @@ const fn tell_outcome(outcome: &AttemptOutcome) -> &'static str {
         AttemptOutcome::Delivered => "delivered",
         AttemptOutcome::Retry { .. } => "retry",
         AttemptOutcome::HeldBack { .. } => "held_back",
-        AttemptOutcome::Dead { reason } => *reason,
+        AttemptOutcome::Dead { reason } => reason,
     }
 }

@@ -35,15 +35,20 @@ impl SkippedRoute {
 
     /// Returns the steps of the trace, as JSON.
     pub fn steps(&self) -> String {
-        let mut step = serde_json::json!({
-            "module": null, "version": null, "role": "endpoint", "verdict": "skipped",
-            "reason": self.reason, "duration_us": 0,
-        });
+        let mut step = serde_json::Map::new();
+        for name in ["module", "version"] {
+            step.insert(name.to_owned(), serde_json::Value::Null);
+        }
+        for (name, text) in [("role", "endpoint"), ("verdict", "skipped"), ("reason", &self.reason)]
+        {
+            step.insert(name.to_owned(), text.into());
+        }
+        step.insert("duration_us".to_owned(), 0.into());
         if let Some(endpoint) = self.endpoint {
-            step["endpoint_id"] = endpoint.to_string().into();
+            step.insert("endpoint_id".to_owned(), endpoint.to_string().into());
         }
         if self.is_disabled {
-            step["disabled"] = true.into();
+            step.insert("disabled".to_owned(), true.into());
         }
         serde_json::json!([step]).to_string()
     }

@@ -155,7 +155,7 @@ const fn tell_failure(failed: &ModuleFailed) -> &'static str {
     match failed {
         ModuleFailed::Retry(_) => "retry",
         ModuleFailed::Parked(_) => "parked",
-        ModuleFailed::Dead { reason, .. } => *reason,
+        ModuleFailed::Dead { reason, .. } => reason,
     }
 }
 

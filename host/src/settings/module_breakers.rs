@@ -42,7 +42,7 @@ pub struct ModuleFault {
 }
 
 /// The state of a breaker, for display.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerSight {
     pub state: BreakerState,
     /// The reason of the last fault. Never its words, which may quote an event.

@@ -131,7 +131,10 @@ fn canonical_headers(uri: &Uri, headers: &HeaderMap) -> (String, String) {
         .collect();
     lines.sort();
     let names: Vec<&str> = lines.iter().map(|(name, _)| *name).collect();
-    let text = lines.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+    let mut text = String::new();
+    for (name, value) in &lines {
+        text.extend([*name, ":", value.as_str(), "\n"]);
+    }
     (names.join(";"), text)
 }
 

@@ -47,17 +47,13 @@ impl SpanRecorder {
     /// Returns the trace of an event. An event that brought a context is recorded if its sender
     /// recorded it; of the others, a share is.
     pub fn trace_event(&self, event: &Event) -> TracedEvent {
-        match BroughtContext::read(event.attributes.as_deref()) {
-            Some(BroughtContext { span, .. }) => TracedEvent {
-                trace: span.trace,
-                sender: Some(span.span),
-                is_sampled: span.is_sampled,
-            },
-            None => {
-                let trace = TraceId::of_event_id(event.id);
-                TracedEvent { trace, sender: None, is_sampled: self.sampler.takes(trace) }
-            }
+        if let Some(BroughtContext { span, .. }) = BroughtContext::read(event.attributes.as_deref())
+        {
+            let (trace, sender) = (span.trace, Some(span.span));
+            return TracedEvent { trace, sender, is_sampled: span.is_sampled };
         }
+        let trace = TraceId::of_event_id(event.id);
+        TracedEvent { trace, sender: None, is_sampled: self.sampler.takes(trace) }
     }
 
     /// Returns the context of an attempt, which its receiver continues.

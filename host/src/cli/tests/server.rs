@@ -430,12 +430,12 @@ async fn a_gap_is_shown_and_sent_and_decides_the_exit_status() {
     let url = format!("http://{address}/hook");
     let create = ["endpoint", "create", "erp", "--url", &url, "--events", "invoice.*"];
     world.typed(&create).await;
-    let set = async |enabled: &str| {
+    let switch = async |enabled: &str| {
         world.typed(&["endpoint", "update", "erp", "--set", &format!("enabled={enabled}")]).await
     };
-    set("false").await;
+    switch("false").await;
     world.typed(&["event", "send", "invoice.paid"]).await;
-    set("true").await;
+    switch("true").await;
     let gap = world.typed_as(TOKEN, true, &["completeness", "erp"]).await.unwrap_err();
     assert_eq!(gap.exit_code(), 1);
     let sent = world.typed(&["completeness", "erp", "--send"]).await;

@@ -157,7 +157,7 @@ fn list_keys(records: &[RecordKey]) -> String {
         let RecordKey { resource, resource_id, source } = record;
         serde_json::json!([resource, record_ordinal(resource_id), resource_id, source])
     };
-    serde_json::Value::from_iter(records.iter().map(key)).to_string()
+    records.iter().map(key).collect::<serde_json::Value>().to_string()
 }
 
 impl EventStore {
