@@ -254,6 +254,7 @@ async fn plan_once(
         at,
         steps: outcome.steps,
         contents: outcome.contents,
+        packed: None,
         deliveries,
         failed,
         effects,

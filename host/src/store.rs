@@ -40,6 +40,7 @@ pub mod event_store;
 
 pub mod query;
 
+pub mod packed_text;
 pub mod parking;
 pub mod alerts;
 pub mod claim;

@@ -62,6 +62,7 @@ pub async fn send_delivery(
         lease: leased.lease,
         _slot: Some(leased.slot),
         attempt: made.attempt,
+        packed: None,
         outcome,
         answer,
     };

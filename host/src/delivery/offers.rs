@@ -246,6 +246,7 @@ async fn settle_offer(
             lease: delivery.lease,
             _slot: None,
             attempt: made.attempt,
+            packed: None,
             outcome,
             answer: None,
         })

@@ -276,6 +276,7 @@ pub fn capture_event(
         skipped: matches.skipped.clone(),
         record,
         indexed,
+        packed: None,
     };
     (capture, matches)
 }

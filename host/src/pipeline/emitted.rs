@@ -53,6 +53,7 @@ impl EmittingEvent<'_> {
             skipped: matches.skipped.clone(),
             record: None,
             indexed: Vec::new(),
+            packed: None,
             event,
         }
     }

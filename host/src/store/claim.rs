@@ -13,6 +13,7 @@
 
 use super::db::{DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
 use super::error::database_error::corrupt_value;
+use super::packed_text::read_packed;
 use super::prefetch::{
     EndpointLane, FlowLane, LaneCapacity, LeasedDelivery, LeasedPlanning, QueuePermit,
 };
@@ -46,7 +47,7 @@ struct ClaimedRow {
 
 impl FromStoredRow for ClaimedRow {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
-        let message: Option<String> = row.get("message")?;
+        let message = read_packed(row, "message", ("message", "packed_message"))?;
         let message_bytes = message.as_ref().map_or(0, String::len);
         let parse = |text: String| serde_json::from_str(&text);
         let message = message.map(parse).transpose();

@@ -206,7 +206,8 @@ impl EventStore {
         self.read_settings_version().await.is_ok()
     }
 
-    pub async fn submit_operation(&self, op: WriteOperation) -> Result<(), StoreError> {
+    pub async fn submit_operation(&self, mut op: WriteOperation) -> Result<(), StoreError> {
+        op.pack_texts();
         self.inner.writer.send(op).await.map_err(|_closed| StoreError::Closed)
     }
 

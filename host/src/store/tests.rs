@@ -86,6 +86,7 @@ fn capture(event: Event) -> EventCapture {
         matched: 0,
         skipped: Vec::new(),
         indexed: Vec::new(),
+        packed: None,
         record,
     }
 }

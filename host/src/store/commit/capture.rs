@@ -10,6 +10,7 @@ use crate::model::id::{EventId, FlowId};
 use crate::model::record::RecordChange;
 use crate::model::skipped_route::SkippedRoute;
 use crate::store::db::{BoundRow, DatabaseDialect, DatabasePool, SqlQuery, WriteTransaction};
+use crate::store::packed_text::{bind_packed, pack_text};
 use crate::store::prefetch::{LeasedPlanning, QueuePermit, WorkPrefetch};
 use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
@@ -39,6 +40,8 @@ pub struct EventCapture {
     pub record: Option<RecordChange>,
     /// The indexed fields of the record, with their values.
     pub indexed: Vec<(String, String)>,
+    /// The event's data, compressed. Set when the capture is submitted.
+    pub packed: Option<Vec<u8>>,
 }
 
 /// A flow whose modules are to run on an event.
@@ -117,6 +120,11 @@ pub async fn write_at_once(
 }
 
 impl EventCapture {
+    /// Compresses the event's data.
+    pub fn pack_data(&mut self) {
+        self.packed = pack_text(self.event.data.get());
+    }
+
     /// Returns whether the capture can be written without any lookup.
     fn is_plain(&self) -> bool {
         self.keys.is_empty()
@@ -138,7 +146,7 @@ async fn write_events(
 
 fn event_row(capture: &EventCapture) -> BoundRow<'_> {
     let event = &capture.event;
-    BoundRow::new()
+    let row = BoundRow::new()
         .bind(event.id.uuid())
         .bind(event.source.as_str())
         .bind(event.event_type.as_str())
@@ -148,8 +156,8 @@ fn event_row(capture: &EventCapture) -> BoundRow<'_> {
         .bind(event.occurred_at.map(Timestamp::micros))
         .bind(event.received_at.micros())
         .bind(event.attributes.as_ref().map(|a| a.get()))
-        .bind(event.changes.as_ref().map(|c| c.get()))
-        .bind(event.data.get())
+        .bind(event.changes.as_ref().map(|c| c.get()));
+    bind_packed(row, Some(event.data.get()), capture.packed.as_deref())
         .bind(i16::try_from(capture.matched).unwrap_or(i16::MAX))
 }
 

@@ -8,6 +8,7 @@ use crate::model::delivery::{CollapseKey, DeliveryStatus, NewDelivery};
 use crate::model::event::Event;
 use crate::model::id::DeliveryId;
 use crate::store::db::{BoundRow, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
+use crate::store::packed_text::{bind_packed, pack_text};
 use crate::store::prefetch::{LeasedDelivery, QueuePermit, WorkPrefetch};
 use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
@@ -160,8 +161,11 @@ async fn insert_deliveries(
         Some((written.delivery.id, serde_json::to_string(message).ok()?))
     };
     let messages: Vec<(DeliveryId, String)> = drafts.iter().filter_map(message).collect();
-    let rows =
-        messages.iter().map(|(id, body)| BoundRow::new().bind(*id).bind(body.as_str())).collect();
+    let packed: Vec<_> = messages.iter().map(|(_, body)| pack_text(body)).collect();
+    let rows = messages.iter().zip(&packed).map(|((id, body), packed)| {
+        bind_packed(BoundRow::new().bind(*id), Some(body), packed.as_deref())
+    });
+    let rows = rows.collect();
     tx.execute_bulk(&statements::INSERT_MESSAGE, rows).await.map(drop)
 }
 

@@ -65,6 +65,21 @@ impl WriteOperation {
         }
     }
 
+    /// Compresses the texts to be stored. Runs in the caller's task, because all operations wait
+    /// for the writer.
+    pub fn pack_texts(&mut self) {
+        match self {
+            Self::Capture { captures, .. }
+            | Self::Take { captures, .. }
+            | Self::Alert { captures, .. } => {
+                captures.iter_mut().for_each(EventCapture::pack_data);
+            }
+            Self::Plan { planned, .. } => planned.pack_texts(),
+            Self::Settle(settled) => settled.pack_texts(),
+            Self::Note(_) | Self::Prove { .. } | Self::Flush { .. } => {}
+        }
+    }
+
     /// Returns the run that must hold its source for this to be written, if any.
     pub fn required_run(&self) -> Option<RunKey> {
         match self {

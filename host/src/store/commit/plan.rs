@@ -12,6 +12,7 @@ use crate::model::event::Event;
 use crate::model::id::{DeadLetterId, EventId, FlowId};
 use crate::model::plan_effects::PlanEffects;
 use crate::store::db::{BoundRow, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
+use crate::store::packed_text::{bind_packed, pack_text};
 use crate::store::prefetch::{QueuePermit, WorkPrefetch};
 use crate::store::watch::{EventNotice, EventWatchers};
 use crate::store::{StoreError, statements};
@@ -34,6 +35,8 @@ pub struct RecordedPlan {
     pub steps: String,
     /// The drafts and dispatches that modules returned, as JSON.
     pub contents: Option<String>,
+    /// The same, compressed. Set when the plan is submitted.
+    pub packed: Option<Vec<u8>>,
     pub deliveries: Vec<DeliveryDraft>,
     /// How the modules failed, if they did.
     pub failed: Option<ModuleFailed>,
@@ -174,7 +177,7 @@ impl RecordedPlan {
             "module": null, "version": null, "role": "flow", "verdict": "failed", "reason": detail, "duration_us": 0,
         }]);
         self.steps = step.to_string();
-        self.contents = None;
+        (self.contents, self.packed) = (None, None);
         self.deliveries.clear();
         self.effects = PlanEffects::default();
         self.emitted.clear();
@@ -222,7 +225,7 @@ async fn write_trace(
     let told = plans.iter().filter(|plan| !is_parked_again(plan));
     let rows = told.map(|plan| {
         let row = plan.key_row().bind(plan.at).bind(plan.steps.as_str());
-        row.bind(plan.contents.as_deref())
+        bind_packed(row, plan.contents.as_deref(), plan.packed.as_deref())
     });
     let rows = rows.collect();
     tx.execute_bulk(&statements::INSERT_PLAN, rows).await?;
@@ -232,6 +235,12 @@ async fn write_trace(
 }
 
 impl RecordedPlan {
+    /// Compresses what the modules returned and the data of the events that they emitted.
+    pub fn pack_texts(&mut self) {
+        self.packed = self.contents.as_deref().and_then(pack_text);
+        self.emitted.iter_mut().for_each(EventCapture::pack_data);
+    }
+
     /// Returns the row of event and flow, which identifies the planning.
     fn key_row(&self) -> BoundRow<'_> {
         BoundRow::new().bind(self.event.id).bind(self.flow)

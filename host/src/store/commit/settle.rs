@@ -14,6 +14,7 @@ use crate::model::delivery::{Attempt, AttemptOutcome, DeadLetter, DeliveryStatus
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
 use crate::store::db::{BoundRow, SqlQuery, WriteTransaction};
 use crate::store::node_notice::NodeNotice;
+use crate::store::packed_text::{join_heads, pack_text};
 use crate::store::prefetch::{QueuePermit, WorkPrefetch};
 use crate::store::watch::{EventNotice, EventWatchers};
 use crate::store::{StoreError, statements};
@@ -40,6 +41,8 @@ pub struct SettledAttempt {
     /// has none.
     pub _slot: Option<QueuePermit>,
     pub attempt: Attempt,
+    /// The headers of the attempt, compressed. Set when the attempt is submitted.
+    pub packed: Option<Vec<u8>>,
     pub outcome: AttemptOutcome,
     /// The receiver's answer, if it becomes an event.
     pub answer: Option<Box<EventCapture>>,
@@ -76,6 +79,7 @@ impl SettledAttempt {
         }
         attempt.request_headers = String::new();
         (attempt.response_headers, attempt.response_body) = (None, None);
+        self.packed = None;
         attempt.error = Some(format!("the database refused the record of this attempt: {why}"));
         true
     }
@@ -210,8 +214,19 @@ impl SettledAttempt {
             .bind(held_until)
     }
 
+    /// Compresses the attempt's headers and the data of the event that the answer becomes.
+    pub fn pack_texts(&mut self) {
+        let attempt = &self.attempt;
+        let heads = join_heads(&attempt.request_headers, attempt.response_headers.as_deref());
+        self.packed = pack_text(&heads);
+        if let Some(answer) = &mut self.answer {
+            answer.pack_data();
+        }
+    }
+
     fn attempt_row(&self) -> BoundRow<'_> {
         let attempt = &self.attempt;
+        let is_packed = self.packed.is_some();
         BoundRow::new()
             .bind(self.delivery)
             .bind(attempt.number)
@@ -220,8 +235,9 @@ impl SettledAttempt {
             .bind(attempt.response_status.map(u16::cast_signed))
             .bind(attempt.error_class)
             .bind(attempt.error.as_deref())
-            .bind(attempt.request_headers.as_str())
-            .bind(attempt.response_headers.as_deref())
+            .bind(if is_packed { "" } else { attempt.request_headers.as_str() })
+            .bind(attempt.response_headers.as_deref().filter(|_| !is_packed))
+            .bind(self.packed.as_deref())
             .bind(attempt.response_body.as_deref())
     }
 }

@@ -6,6 +6,7 @@ use crate::model::event::DeliveryMessage;
 use crate::model::id::{DeliveryId, EndpointId, EventId, FlowId};
 use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
 use crate::store::error::database_error::corrupt_value;
+use crate::store::packed_text::{read_compressed, read_packed, split_heads};
 use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
@@ -106,7 +107,7 @@ pub struct DeliveryContents {
 
 impl FromStoredRow for DeliveryContents {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
-        let message: Option<String> = row.get("message")?;
+        let message = read_packed(row, "message", ("message", "packed_message"))?;
         let message = message.map(|text| serde_json::from_str(&text)).transpose();
         let message = message.map_err(|error| corrupt_value("message", "body", &error))?;
         Ok(Self { message, collapsed: row.get("collapsed")? })
@@ -153,8 +154,17 @@ impl FromStoredRow for StoredDelivery {
     }
 }
 
+/// Returns the headers of an attempt's request and answer.
+fn read_heads(row: &StoredRow<'_>) -> Result<(String, Option<String>), StoreError> {
+    match read_compressed(row, "attempt", "packed")? {
+        Some(heads) => Ok(split_heads(heads)),
+        None => Ok((row.get("request_headers")?, row.get("response_headers")?)),
+    }
+}
+
 impl FromStoredRow for RecordedAttempt {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let (request_headers, response_headers) = read_heads(row)?;
         Ok(Self {
             number: row.get("number")?,
             at: row.get("at")?,
@@ -162,8 +172,8 @@ impl FromStoredRow for RecordedAttempt {
             response_status: row.get("response_status")?,
             error_class: row.get("error_class")?,
             error: row.get("error")?,
-            request_headers: row.get("request_headers")?,
-            response_headers: row.get("response_headers")?,
+            request_headers,
+            response_headers,
             response_body: row.get("response_body")?,
         })
     }

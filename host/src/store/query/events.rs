@@ -1,7 +1,7 @@
 //! Reads events and the plans of their flows.
 
 use super::stored_event::StoredEvent;
-use super::stored_json::{read_optional_raw, read_raw};
+use super::stored_json::{read_optional_packed_raw, read_raw};
 use super::window::{ListPage, ListWindow, since_id, until_id};
 use crate::model::id::{EventId, FlowId};
 use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
@@ -98,7 +98,7 @@ impl FromStoredRow for PlanRun {
             flow_id: (!flow.is_nil()).then(|| FlowId::from_uuid(flow)),
             at: row.get("at")?,
             steps: read_raw(row, "plan", "steps")?,
-            contents: read_optional_raw(row, "plan", "contents")?,
+            contents: read_optional_packed_raw(row, "plan", "contents")?,
         })
     }
 }

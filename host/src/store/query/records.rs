@@ -49,7 +49,7 @@ impl FromStoredRow for Record {
             ordinal: row.get("ordinal")?,
             created_at: row.get("created_at")?,
             updated_at: row.get("updated_at")?,
-            data: stored_json::read_raw(row, "event", "data")?,
+            data: stored_json::read_packed_raw(row, "event", "data")?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Events as they are stored.
 
-use super::stored_json::{read_optional_raw, read_raw};
+use super::stored_json::{read_optional_raw, read_packed_raw};
 use crate::model::event::Event;
 use crate::store::db::{FromStoredRow, StoredRow};
 use crate::store::{PrunedPayload, StoreError};
@@ -49,7 +49,7 @@ impl FromStoredRow for Event {
             received_at: row.get("received_at")?,
             attributes: read_optional_raw(row, "event", "attributes")?,
             changes: read_optional_raw(row, "event", "changes")?,
-            data: read_raw(row, "event", "data")?,
+            data: read_packed_raw(row, "event", "data")?,
         })
     }
 }

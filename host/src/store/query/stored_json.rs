@@ -3,6 +3,7 @@
 use crate::store::StoreError;
 use crate::store::db::StoredRow;
 use crate::store::error::database_error::corrupt_value;
+use crate::store::packed_text::read_packed;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -22,6 +23,26 @@ pub fn read_optional_raw(
     column: &'static str,
 ) -> Result<Option<Box<RawValue>>, StoreError> {
     let text: Option<String> = row.get(column)?;
+    text.map(|text| raw(text, table, column)).transpose()
+}
+
+/// Like [`read_raw`], for a text that may be compressed.
+pub fn read_packed_raw(
+    row: &StoredRow<'_>,
+    table: &'static str,
+    column: &'static str,
+) -> Result<Box<RawValue>, StoreError> {
+    let text = read_packed(row, table, (column, "packed"))?;
+    raw(text.unwrap_or_default(), table, column)
+}
+
+/// Like [`read_packed_raw`], for a column that may be null.
+pub fn read_optional_packed_raw(
+    row: &StoredRow<'_>,
+    table: &'static str,
+    column: &'static str,
+) -> Result<Option<Box<RawValue>>, StoreError> {
+    let text = read_packed(row, table, (column, "packed"))?;
     text.map(|text| raw(text, table, column)).transpose()
 }
 

@@ -55,6 +55,7 @@ const EVENT: &[(&str, ColumnKind)] = &[
     ("attributes", Text),
     ("changes", Text),
     ("data", Text),
+    ("packed", Bytes),
     ("matched", Small),
 ];
 
@@ -165,6 +166,7 @@ const ATTEMPT: &[(&str, ColumnKind)] = &[
     ("error", Text),
     ("request_headers", Text),
     ("response_headers", Text),
+    ("packed", Bytes),
     ("response_body", Bytes),
 ];
 
@@ -206,10 +208,14 @@ bulks! {
             JOIN dedupe_key k ON k.endpoint_id = v.endpoint_id AND k.key = v.key",
         &[Id, Text],
     );
-    INSERT_MESSAGE = BulkStatement::insert("message", &[("delivery_id", Id), ("body", Text)], "");
+    INSERT_MESSAGE = BulkStatement::insert(
+        "message",
+        &[("delivery_id", Id), ("body", Text), ("packed", Bytes)],
+        "",
+    );
     INSERT_PLAN = BulkStatement::insert(
         "plan",
-        &[("event_id", Id), ("flow_id", Id), ("at", Big), ("steps", Text), ("contents", Text)],
+        &[("event_id", Id), ("flow_id", Id), ("at", Big), ("steps", Text), ("contents", Text), ("packed", Bytes)],
         "",
     );
     DELETE_PLANNING = BulkStatement::of(

@@ -55,7 +55,7 @@ macro_rules! listed_events {
     ($database:ident) => {
         concat!(
             "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
-            received_at, attributes, changes, data, matched, pruned_at FROM event WHERE ",
+            received_at, attributes, changes, data, packed, matched, pruned_at FROM event WHERE ",
             among_ids!("id", $database),
             " ORDER BY id"
         )

@@ -51,9 +51,9 @@ statements! {
         attempts, created_at, settled_at, collapsed FROM delivery WHERE id = $1";
     /// Sets the message that a delivery sends from now on instead of its event.
     PUT_MESSAGE = "INSERT INTO message (delivery_id, body) VALUES ($1, $2) \
-        ON CONFLICT (delivery_id) DO UPDATE SET body = excluded.body";
+        ON CONFLICT (delivery_id) DO UPDATE SET body = excluded.body, packed = NULL";
     /// The message that a delivery sends instead of its event.
-    DELIVERY_CONTENTS = "SELECT m.body AS message, d.collapsed FROM delivery d \
+    DELIVERY_CONTENTS = "SELECT m.body AS message, m.packed AS packed_message, d.collapsed FROM delivery d \
         LEFT JOIN message m ON m.delivery_id = d.id WHERE d.id = $1";
     SELECT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
         attempts, created_at, settled_at, collapsed FROM delivery \
@@ -64,7 +64,7 @@ statements! {
         AND (CAST($7 AS BIGINT) IS NULL OR created_at >= $7) \
         AND (CAST($8 AS BIGINT) IS NULL OR created_at < $8) ORDER BY id DESC LIMIT $9";
     SELECT_ATTEMPTS = "SELECT number, at, duration_us, response_status, error_class, error, \
-        request_headers, response_headers, response_body FROM attempt WHERE delivery_id = $1 \
+        request_headers, response_headers, packed, response_body FROM attempt WHERE delivery_id = $1 \
         ORDER BY number";
     REPLAY_DELIVERY = "UPDATE delivery SET status = 0 /* pending */, due_at = $2, lease = NULL, settled_at = NULL, \
         round_from = attempts, held_since = NULL, held_until = NULL, collapse_key = NULL \

@@ -110,8 +110,8 @@ statements! {
         ORDER BY due_at LIMIT 1"
     );
     CLAIMED = "SELECT d.id AS delivery_id, d.flow_id, d.attempts, d.round_from, d.held_since, d.collapse_by, d.collapsed, \
-        m.body AS message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
-        e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \
+        m.body AS message, m.packed AS packed_message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
+        e.occurred_at, e.received_at, e.attributes, e.changes, e.data, e.packed FROM delivery d \
         JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
         WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
     /// Marks the deliveries of an offer, so that [`EXPIRED_OFFERS`] finds them by the index of the

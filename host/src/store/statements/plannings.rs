@@ -11,7 +11,7 @@ statements! {
         UPDATE planning SET lease = $1, due_at = $2 FROM due \
         WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
     CLAIMED_PLANNING = "SELECT p.flow_id, p.attempts, p.deaths, e.id, e.source, e.event_type, e.resource, \
-        e.resource_id, e.external_id, e.occurred_at, e.received_at, e.attributes, e.changes, e.data \
+        e.resource_id, e.external_id, e.occurred_at, e.received_at, e.attributes, e.changes, e.data, e.packed \
         FROM planning p JOIN event e ON e.id = p.event_id WHERE p.due_at = $1 AND p.lease = $2 \
         ORDER BY p.event_id, p.flow_id";
     RELEASE_REST_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 WHERE due_at = $1 \

@@ -29,7 +29,7 @@ macro_rules! needed_by_nobody {
 macro_rules! pruned_payloads {
     ($ordinal:expr) => {
         concat!(
-            "UPDATE event SET data = 'null', attributes = NULL, changes = NULL, pruned_at = $3 \
+            "UPDATE event SET data = 'null', packed = NULL, attributes = NULL, changes = NULL, pruned_at = $3 \
             WHERE id > $1 AND id <= $2 AND pruned_at IS NULL AND NOT EXISTS (SELECT 1 \
             FROM delivery d WHERE d.event_id = event.id AND d.due_at IS NOT NULL) AND ",
             needed_by_nobody!($ordinal)
@@ -107,8 +107,8 @@ statements! {
         JOIN delivery d ON d.event_id = e.id WHERE e.id > $1 AND e.id <= $2 \
         AND e.pruned_at IS NOT NULL)";
     /// Drafts contain data of the payload.
-    PRUNE_CONTENTS_OF_PRUNED = "UPDATE plan SET contents = NULL WHERE event_id > $1 \
-        AND event_id <= $2 AND contents IS NOT NULL AND EXISTS (SELECT 1 FROM event e \
+    PRUNE_CONTENTS_OF_PRUNED = "UPDATE plan SET contents = NULL, packed = NULL WHERE event_id > $1 \
+        AND event_id <= $2 AND (contents IS NOT NULL OR packed IS NOT NULL) AND EXISTS (SELECT 1 FROM event e \
         WHERE e.id = plan.event_id AND e.pruned_at IS NOT NULL)";
     PRUNE_ANSWERS_OF_PRUNED = "DELETE FROM module_answer WHERE event_id > $1 AND event_id <= $2 \
         AND EXISTS (SELECT 1 FROM event e WHERE e.id = module_answer.event_id AND e.pruned_at IS NOT NULL)";

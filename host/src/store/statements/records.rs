@@ -34,7 +34,7 @@ macro_rules! listed_records {
 macro_rules! page_of_records {
     ($records:expr, $order:literal) => {
         concat!(
-            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data, e.packed \
             FROM (",
             $records,
             " ORDER BY ",
@@ -55,7 +55,7 @@ macro_rules! records_by_update {
     };
     ($direction:literal, $unchanged_after:literal, $changed_after:literal) => {
         concat!(
-            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data, e.packed \
             FROM (SELECT * FROM (SELECT * FROM record r WHERE ",
             listed_records!(),
             " AND r.updated_at = r.created_at AND r.created_at >= $3",
@@ -100,7 +100,7 @@ macro_rules! within_one_moment {
 macro_rules! few_records {
     ($after:literal) => {
         concat!(
-            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data, e.packed \
             FROM (SELECT * FROM (SELECT * FROM record r WHERE ",
             listed_records!(),
             " AND r.updated_at = r.created_at AND r.created_at >= $3 \
@@ -158,7 +158,7 @@ statements! {
         " AND (r.ordinal, r.resource_id, r.source) < ($6, $7, $8)"
     );
     /// The records with one id, one for each source that has it, the most recent first.
-    SELECT_RECORD = "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+    SELECT_RECORD = "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data, e.packed \
         FROM record r JOIN event e ON e.id = r.event_id WHERE r.resource = $1 AND r.ordinal = $2 \
         AND r.resource_id = $3 AND r.deleted_at IS NULL \
         AND (CAST($4 AS TEXT) IS NULL OR r.source = $4) ORDER BY r.updated_at DESC LIMIT $5";
@@ -173,7 +173,7 @@ statements! {
         " AND r.updated_at <> r.created_at AND r.updated_at >= $3) heard LIMIT $4) AS counted"
     );
     /// Records whose field had this value when it was indexed.
-    FIND_RECORDS_BY_FIELD = "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+    FIND_RECORDS_BY_FIELD = "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data, e.packed \
         FROM record_field f JOIN record r ON r.resource = f.resource AND r.ordinal = f.ordinal \
         AND r.resource_id = f.resource_id AND r.source = f.source JOIN event e ON e.id = r.event_id \
         WHERE f.resource = $1 AND f.field = $2 AND f.value = $3 AND f.source = $4 \

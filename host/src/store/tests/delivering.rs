@@ -42,6 +42,7 @@ pub(super) fn settled(
         lease,
         _slot: Some(permit(store)),
         attempt: attempt(store, 1),
+        packed: None,
         outcome,
         answer: None,
     }

@@ -43,6 +43,7 @@ pub fn plan(
         at: store.clock().now(),
         steps: "[]".to_owned(),
         contents: None,
+        packed: None,
         deliveries: Vec::new(),
         failed: None,
         effects: PlanEffects::default(),
