@@ -26,6 +26,7 @@ pub mod guard;
 pub mod history;
 pub mod layout;
 pub mod manifests;
+pub mod module_trials;
 pub mod modules;
 pub mod news;
 pub mod nodes;

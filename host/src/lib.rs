@@ -60,6 +60,7 @@ pub(crate) mod maintenance;
 
 // Surface: how people and other programs reach the stages.
 pub(crate) mod api;
+pub(crate) mod trials;
 pub(crate) mod admin;
 pub(crate) mod mcp;
 pub(crate) mod listener;

@@ -16,7 +16,7 @@ pub mod store_figures;
 
 pub use endpoint_figures::EndpointFigures;
 pub use flow_figures::FlowFigures;
-pub use module_figures::{ModuleFigures, ModuleHealth};
+pub use module_figures::{ModuleFigures, ModuleHealth, VersionFigures};
 pub use store_figures::StoreFigures;
 
 use endpoint_figures::EndpointFamilies;
@@ -34,6 +34,7 @@ pub struct ServerMetrics {
     endpoints: NameBook<EndpointFigures>,
     flows: NameBook<FlowFigures>,
     modules: NameBook<ModuleFigures>,
+    module_versions: NameBook<VersionFigures>,
     endpoint_families: EndpointFamilies,
     flow_families: FlowFamilies,
     module_families: ModuleFamilies,
@@ -52,6 +53,7 @@ impl Default for ServerMetrics {
             endpoints: NameBook::default(),
             flows: NameBook::default(),
             modules: NameBook::default(),
+            module_versions: NameBook::default(),
             endpoint_families,
             flow_families,
             module_families,
@@ -73,6 +75,17 @@ impl ServerMetrics {
     /// Returns the figures of a module. All its versions and flows share them.
     pub fn find_module(&self, name: &str) -> Arc<ModuleFigures> {
         self.modules.find(name, |name| self.module_families.make(name))
+    }
+
+    /// Returns the figures of a version that flows have run since the start.
+    pub fn find_known_version(&self, name: &str, version: u32) -> Option<Arc<VersionFigures>> {
+        self.module_versions.find_known(&format!("{name} {version}"))
+    }
+
+    /// Returns the figures of one version of a module. All its flows share them.
+    pub fn find_version(&self, name: &str, version: u32) -> Arc<VersionFigures> {
+        let key = format!("{name} {version}");
+        self.module_versions.find(&key, |key| self.module_families.make_version(key))
     }
 
     /// Returns the figures of the stages in Prometheus' text format 0.0.4.

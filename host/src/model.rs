@@ -35,6 +35,7 @@ pub mod message_mapping;
 pub mod module_breaker;
 pub mod module_manifest;
 pub mod module_secret;
+pub mod module_trial;
 pub mod node_description;
 pub mod oauth_settings;
 pub mod path_template;

@@ -25,7 +25,7 @@ use crate::model::trace_context::TraceId;
 use crate::pipeline::contents::ContentsRoom;
 use crate::pipeline::emitted::EmittingEvent;
 use crate::pipeline::plan_spans::PlanTrace;
-use crate::pipeline::planner::{FlowPlanner, ModulesFailed};
+use crate::pipeline::planner::{FlowPlanner, ModulesFailed, VersionChoice};
 use crate::settings::FlowRuntime;
 use crate::settings::live::LiveSettings;
 use crate::settings::matching::PLANNING_HOLD;
@@ -301,6 +301,7 @@ async fn run_modules(
         clock: Some(context.journal.clock()),
         requests: Some(&context.requests),
         is_traced: context.journal.span_recorder().is_some(),
+        versions: VersionChoice::Live,
     };
     planner.run().await
 }
@@ -313,6 +314,12 @@ async fn store_plan(
     trace: Option<PlanTrace<'_>>,
 ) -> Option<Box<RecordedPlan>> {
     let (event, result) = (planned.event.id, tell_result(&planned));
+    let shadows = match result {
+        PlanResult::Planned | PlanResult::Dropped | PlanResult::Dead => {
+            route.map(|route| context.live.trials().collect_shadows(route, &planned.event))
+        }
+        PlanResult::Postponed | PlanResult::Parked => None,
+    };
     let described = trace.map(|trace| trace.describe(&planned, route, result));
     match context.journal.record_plan(planned).await {
         Ok(PlanReceipt::Recorded) => {
@@ -321,6 +328,9 @@ async fn store_plan(
             }
             if let Some(described) = described {
                 described.record();
+            }
+            for job in shadows.into_iter().flatten() {
+                context.live.trials().push_shadow(job);
             }
         }
         Ok(PlanReceipt::Outdated(plan)) => {

@@ -36,6 +36,7 @@ use crate::telemetry::log_entry::LogQueue;
 use crate::telemetry::running_exports::{ExportSettings, RunningExports};
 use crate::time::clock::Clock;
 use crate::time::span::TimeSpan;
+use crate::trials::{self, TrialContext};
 use crate::wasm::{
     LimitCeilings, ModuleCache, ModuleClient, ModuleCompiler, ModuleEngine, ModuleLimits,
 };
@@ -211,6 +212,7 @@ impl Server {
         };
         self.tasks.spawn(dispatcher::run_dispatcher(Arc::new(deliver), outlets.lanes));
         self.tasks.spawn(pipeline::run_pipeline(plan, outlets.flow_lanes));
+        self.start_trials();
         self.tasks.spawn(sources::run_sources(Arc::clone(&self.app.pull)));
         let tend = maintenance::MaintenanceContext {
             journal: self.app.journal.clone(),
@@ -235,6 +237,16 @@ impl Server {
             },
         };
         self.tasks.spawn(alerts::run_alerts(watch, self.stop.clone()));
+    }
+
+    fn start_trials(&self) {
+        let context = TrialContext {
+            journal: self.app.journal.clone(),
+            live: self.app.live.clone(),
+            audit: Arc::clone(&self.app.audit),
+            dedupe_for: self.app.config.modules.dedupe_for.get(),
+        };
+        self.tasks.spawn(trials::run_trials(context, self.stop.clone()));
     }
 
     /// Serves until `shutdown` ends, then stops in order.

@@ -12,6 +12,7 @@ pub mod matching;
 pub mod module_breakers;
 pub mod module_grants;
 pub mod module_logs;
+pub mod module_trials;
 pub mod oauth_access;
 pub mod sealed;
 pub mod source_runtime;
@@ -19,7 +20,7 @@ pub mod source_runtime;
 use crate::access::token::{ApiToken, TokenDigest};
 use crate::expression::WhereCondition;
 use crate::expression::event_subject::EventSubject;
-use crate::metrics::{FlowFigures, ModuleFigures};
+use crate::metrics::{FlowFigures, ModuleFigures, VersionFigures};
 use crate::model::capability_grants::CapabilityGrants;
 use crate::model::flow::{Flow, FlowModule, ModuleConfig};
 use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
@@ -29,6 +30,7 @@ use crate::model::source::Source;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::module_breakers::ModuleBreaker;
 use crate::settings::module_logs::ModuleLog;
+use crate::settings::module_trials::{KnownTrial, TrialStage};
 use crate::settings::source_runtime::SourceRuntime;
 use crate::signing::usable_secret::UsableSecrets;
 use crate::store::prefetch::FlowLane;
@@ -57,6 +59,8 @@ pub struct SettingsSnapshot {
     matches: matching::MatchCache,
     /// Fields of records that modules use for lookups.
     pub indexed: IndexedFields,
+    /// Trials of module versions, running or ended.
+    trials: Vec<KnownTrial>,
 }
 
 /// A flow with its endpoints and modules.
@@ -92,10 +96,14 @@ pub struct ModuleStage {
     /// lets events of another flow with the same module come in between.
     pub share: Semaphore,
     pub figures: Arc<ModuleFigures>,
+    /// The figures of the version. `None` if no version runs.
+    pub version_figures: Option<Arc<VersionFigures>>,
     /// The breaker of the version. `None` if no version runs.
     pub breaker: Option<Arc<ModuleBreaker>>,
     /// The latest log lines of the module on this node.
     pub log: Arc<ModuleLog>,
+    /// Another version that is tried on the events of this stage.
+    pub trial: Option<Box<TrialStage>>,
 }
 
 /// The reason why a module does not run.
@@ -125,12 +133,21 @@ impl ModuleStage {
 }
 
 impl FlowRuntime {
-    /// Returns whether one of its modules may use state.
+    /// Returns whether one of its modules may use state. A shadow counts for nothing here, because
+    /// it changes no state and must not slow the flow down.
     pub fn remembers(&self) -> bool {
         let remembers = |stage: &ModuleStage| {
             stage.grants.as_ref().is_some_and(|grants| grants.state.is_some())
         };
-        self.modules.iter().any(remembers)
+        let trials = self.modules.iter().filter_map(|stage| stage.trial.as_deref());
+        let canaries = trials.filter(|trial| trial.is_canary()).map(|trial| &trial.stage);
+        self.modules.iter().chain(canaries).any(remembers)
+    }
+
+    /// Returns the stages of its modules, and those of versions on trial.
+    pub fn all_stages(&self) -> impl Iterator<Item = &ModuleStage> {
+        let trials = self.modules.iter().filter_map(|stage| stage.trial.as_deref());
+        self.modules.iter().chain(trials.map(|trial| &trial.stage))
     }
 
     /// Returns whether its events now wait for the breaker of one of its modules.
@@ -219,6 +236,11 @@ impl SettingsSnapshot {
         let is_lacking =
             |stage: &ModuleStage| matches!(stage.module, Err(ModuleUnusable::NotLoaded(_)));
         self.flows.iter().any(|route| route.modules.iter().any(is_lacking))
+    }
+
+    /// Returns the trials of module versions, running or ended.
+    pub fn trials(&self) -> &[KnownTrial] {
+        &self.trials
     }
 
     /// Returns all secrets of modules, by name.

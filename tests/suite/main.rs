@@ -74,3 +74,4 @@ mod telemetry;
 mod templates;
 mod tidy;
 mod tls;
+mod trials;

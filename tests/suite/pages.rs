@@ -9,5 +9,6 @@ mod investigating;
 mod operator;
 mod rights;
 mod sessions;
+mod trial_page;
 
 use operator::{Operator, hidden_value};

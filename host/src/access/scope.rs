@@ -320,8 +320,10 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         ("sources", _) => read_or_write(Scope::SourcesRead, Scope::SourcesWrite),
         // The operator decides where a secret goes, not the author of a module.
         ("secrets", _) => read_or_write(Scope::ModulesRead, Scope::Admin),
-        // The lines of a module may quote any event.
-        ("modules", Some("{name}/logs")) if reads => Some(RouteNeed::AllTables(Scope::ModulesRead)),
+        // The lines of a module, and the examples of a trial, may quote any event.
+        ("modules", Some("{name}/logs" | "{name}/trial")) if reads => {
+            Some(RouteNeed::AllTables(Scope::ModulesRead))
+        }
         ("modules", _) => read_or_write(Scope::ModulesRead, Scope::ModulesWrite),
         ("deliveries" | "dead-letters" | "completeness", _) => {
             let scope = if reads { Scope::DeliveriesRead } else { Scope::DeliveriesReplay };

@@ -4,6 +4,7 @@ use super::call::{ActionResult, PageCall, PageContent, PageProblem, PageResult, 
 use super::forms::FormFields;
 use super::layout::draw_form_key;
 use super::manifests::{draw_activation, draw_manifest};
+use super::module_trials::draw_trial;
 use super::signs::StateSign;
 use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
 use super::texts::{draw_age, tell_count, tell_number};
@@ -172,12 +173,14 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
     ];
     let newest = versions.first().map(ShownReport::of).unwrap_or_default();
     let flows = flows_with(&call.settings(), &name);
+    let trial = draw_trial(&call, &name, &versions).await?;
     let body = html! {
         div class="stack" {
             div class="head" { div {
                 h1 { (name) }
                 p class="lead s" { "Used by " (draw_flows(&flows)) "." }
             } }
+            (trial)
             div class="wide-narrow" {
                 section class="panel" aria-labelledby="vs" {
                     header { h2 id="vs" { "Versions" } }
@@ -210,14 +213,19 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
 
 fn draw_version(call: &PageCall, view: &ModuleView, active: Option<u32>) -> Markup {
     let report = ShownReport::of(view);
-    let sign = if view.active { StateSign::ACTIVE } else { StateSign::KEPT };
+    let tried = view.trial.as_ref().filter(|trial| trial.state != "ended");
+    let sign = match tried {
+        Some(trial) => StateSign::RUNNING.draw_with(&format!("{}, {} %", trial.state, trial.share)),
+        None if view.active => StateSign::ACTIVE.draw(),
+        None => StateSign::KEPT.draw(),
+    };
     let may = call.may_post("/api/v1/modules/{name}/versions/{version}/activate");
     html! {
         (draw_cell("nw", &html! {
             b { "v" (view.version) }
             span class="why mono" title=(view.sha256) { (view.sha256.get(..8).unwrap_or_default()) }
         }))
-        (draw_cell("r nw", &sign.draw()))
+        (draw_cell("r nw", &sign))
         (draw_labelled_cell("nw w", "Uploaded", &draw_age(call.now, view.created_at)))
         (draw_labelled_cell("w", "Exports", &html! { (report.exports.join(", ")) }))
         (draw_labelled_cell("num nw w", "Size", &html! {

@@ -8,7 +8,7 @@ use super::events::trace;
 use super::guard::{PageGuard, guard_page};
 use super::{
     alerts, assets, audit, call, completeness, dead_letters, editor, endpoints, events, flows,
-    history, modules, news, nodes, overview, search, sign_in, sources, tokens,
+    history, module_trials, modules, news, nodes, overview, search, sign_in, sources, tokens,
 };
 use crate::access::session::SessionStore;
 use crate::api::AppState;
@@ -233,7 +233,7 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
         )
         .guarded_form("/admin/sign-out", None, sign_in::sign_out);
     let guarded = add_completeness(guarded.letter_pages().editors());
-    add_alerts(guarded).router.with_state(pages)
+    add_trials(add_alerts(guarded)).router.with_state(pages)
 }
 
 fn add_completeness(router: PageRouter) -> PageRouter {
@@ -249,6 +249,21 @@ fn add_completeness(router: PageRouter) -> PageRouter {
             completeness::day::show_page,
         )
         .form("/admin/completeness/send", "/api/v1/completeness/send", completeness::day::send)
+}
+
+fn add_trials(router: PageRouter) -> PageRouter {
+    router
+        .form("/admin/modules/{name}/trial", module_trials::CANARY, module_trials::begin)
+        .form(
+            "/admin/modules/{name}/promote",
+            "/api/v1/modules/{name}/promote",
+            module_trials::promote,
+        )
+        .form(
+            "/admin/modules/{name}/rollback",
+            "/api/v1/modules/{name}/rollback",
+            module_trials::roll_back,
+        )
 }
 
 fn add_alerts(router: PageRouter) -> PageRouter {

@@ -21,7 +21,7 @@ use crate::model::endpoint::DeliveryMode;
 use crate::model::event::Event;
 use crate::model::id::DeliveryId;
 use crate::pipeline::contents::ContentsRoom;
-use crate::pipeline::planner::{ChosenDelivery, FlowOutcome, FlowPlanner};
+use crate::pipeline::planner::{ChosenDelivery, FlowOutcome, FlowPlanner, VersionChoice};
 use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
 use crate::settings::{FlowRuntime, ModuleStage};
 use crate::store::StoredEvent;
@@ -190,6 +190,7 @@ pub async fn try_flow(
         clock: None,
         requests: None,
         is_traced: false,
+        versions: VersionChoice::Present,
     };
     let outcome = match trial.find_refusal(&event.subject()) {
         Some(reason) => FlowOutcome::kept_back(reason),
@@ -223,8 +224,10 @@ async fn build_trial_flow(
                 module: stage.module.clone(),
                 share: Semaphore::new(app.live.engine().side_by_side()),
                 figures: Arc::clone(&stage.figures),
+                version_figures: None,
                 breaker: None,
                 log: Arc::default(),
+                trial: None,
             },
         });
     }
@@ -278,7 +281,8 @@ async fn build_other_stage(
 }
 
 impl DryRunAnswer {
-    fn of(
+    /// Describes the outcome of a run without effects.
+    pub fn of(
         route: &FlowRuntime,
         event: &Event,
         matched: u16,

@@ -6,6 +6,8 @@ pub mod activation;
 pub mod breaker_view;
 pub mod cases;
 pub mod logs;
+pub mod trial;
+pub mod trial_view;
 
 use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
@@ -35,6 +37,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use trial_view::{TrialSummary, VersionFiguresView};
 use utoipa::{IntoParams, ToSchema};
 
 /// One version of a module.
@@ -79,6 +82,13 @@ pub struct ModuleView {
     /// State of the version's breaker on this node. Only for versions that flows run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerView>,
+    /// Its trial on live events, running or ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialSummary>,
+    /// Figures of the version's calls on this node. Only for versions that were called since its
+    /// start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures: Option<VersionFiguresView>,
     /// The module's counters, over all versions. Only with the active version of a module that is
     /// requested by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -131,6 +141,8 @@ impl ModuleView {
             warning: None,
             health: None,
             breaker: None,
+            trial: version.trial.as_ref().map(TrialSummary::new),
+            figures: None,
             counters: BTreeMap::new(),
         }
     }
@@ -143,7 +155,9 @@ fn show_version(app: &AppState, version: ModuleVersion) -> ModuleView {
         HealthView::of_module(&figures.read_health())
     });
     let breaker = BreakerView::find(app, &version);
-    ModuleView { health, breaker, ..ModuleView::new(app, version) }
+    let figures = app.journal.metrics().find_known_version(&version.name, version.version);
+    let figures = figures.and_then(|figures| VersionFiguresView::new(&figures));
+    ModuleView { health, breaker, figures, ..ModuleView::new(app, version) }
 }
 
 async fn versions(app: &AppState, name: &str) -> Result<Vec<ModuleVersion>, ApiProblem> {

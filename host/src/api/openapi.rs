@@ -121,6 +121,11 @@ fn module_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(modules::run_module))
         .routes(routes!(modules::cases::test_module))
         .routes(routes!(modules::logs::list_module_logs))
+        .routes(routes!(modules::trial::shadow_module))
+        .routes(routes!(modules::trial::canary_module))
+        .routes(routes!(modules::trial::promote_module))
+        .routes(routes!(modules::trial::roll_back_module))
+        .routes(routes!(modules::trial::show_trial))
         .routes(routes!(module_secrets::list_secrets, module_secrets::create_secret))
         .routes(routes!(
             module_secrets::show_secret,

@@ -9,6 +9,7 @@ pub mod new;
 pub mod run;
 pub mod scaffold;
 pub mod secret;
+pub mod trial;
 
 use clap::Subcommand;
 
@@ -44,6 +45,16 @@ pub enum ModuleCommand {
     Logs(logs::LogsArgs),
     /// Make a version the active one. Also returns to an older version.
     Activate(manage::ActivateArgs),
+    /// Run a version beside the active one on live events, without effect, and compare the results.
+    Shadow(trial::ShadowArgs),
+    /// Run a version instead of the active one for a share of the records; also changes the share.
+    Canary(trial::CanaryArgs),
+    /// Show how the version on trial compares with the active one.
+    Trial(trial::TrialArgs),
+    /// Make the version on trial the active one.
+    Promote(trial::PromoteArgs),
+    /// End the trial of a version: the active version runs all events again.
+    Rollback(trial::TrialArgs),
 }
 
 pub async fn run_module(
@@ -63,5 +74,10 @@ pub async fn run_module(
         ModuleCommand::Show(args) => manage::show_module(args, screen).await,
         ModuleCommand::Logs(args) => logs::show_logs(args, screen).await,
         ModuleCommand::Activate(args) => manage::activate_module(args, screen).await,
+        ModuleCommand::Shadow(args) => trial::begin_shadow(args, screen).await,
+        ModuleCommand::Canary(args) => trial::begin_canary(args, screen).await,
+        ModuleCommand::Trial(args) => trial::show_trial(args, screen).await,
+        ModuleCommand::Promote(args) => trial::promote_module(args, screen).await,
+        ModuleCommand::Rollback(args) => trial::roll_back(args, screen).await,
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 type ModuleLabel = [(&'static str, String); 1];
 type CallLabels = [(&'static str, String); 2];
+type VersionLabels = [(&'static str, String); 3];
 type CallSeconds = Family<ModuleLabel, AtomicHistogram, fn() -> AtomicHistogram>;
 
 /// Stands for "no time" in an atomic.
@@ -118,10 +119,52 @@ impl ModuleFigures {
     }
 }
 
+/// The outcomes of calls that are counted for each version: the words of [`CallOutcome`], and for
+/// a failure its reason.
+const CALL_CODES: [&str; 7] = [
+    "passed",
+    "dropped",
+    "module_failure",
+    "module_trap",
+    "module_timeout",
+    "module_memory",
+    "module_output",
+];
+
+/// The figures of one version of a module.
+#[derive(Debug)]
+pub struct VersionFigures {
+    calls: [(&'static str, Counter); CALL_CODES.len()],
+    seconds: AtomicHistogram,
+}
+
+impl VersionFigures {
+    /// Counts a call by its outcome, one of [`CALL_CODES`].
+    pub fn note_call(&self, code: &str, took: Duration) {
+        if let Some((_, counter)) = self.calls.iter().find(|(known, _)| *known == code) {
+            counter.inc();
+        }
+        self.seconds.observe_span(took);
+    }
+
+    /// Returns the number of calls by outcome, without the outcomes that did not occur.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.calls.iter().map(|(code, counter)| (*code, counter.get()));
+        counts.filter(|(_, calls)| *calls > 0)
+    }
+
+    /// Returns the time within which this share of the calls were done, in milliseconds: the upper
+    /// bound of a histogram's bucket.
+    pub fn percentile_ms(&self, percent: u64) -> Option<f64> {
+        self.seconds.percentile(percent).map(|seconds| seconds * 1e3)
+    }
+}
+
 /// The metric families of all modules.
 #[derive(Debug)]
 pub struct ModuleFamilies {
     calls: Family<CallLabels, Counter>,
+    version_calls: Family<VersionLabels, Counter>,
     kept_back: Family<CallLabels, Counter>,
     open_breakers: Family<ModuleLabel, Gauge>,
     seconds: CallSeconds,
@@ -136,6 +179,9 @@ impl ModuleFamilies {
         registry.register("waybill_module_calls", help, calls.clone());
         let help = "How long calls of modules took";
         registry.register("waybill_module_call_seconds", help, seconds.clone());
+        let version_calls = Family::default();
+        let help = "Calls of each version of a module by outcome: passed, dropped, or the reason of a failure";
+        registry.register("waybill_module_version_calls", help, version_calls.clone());
         let (kept_back, open_breakers) = (Family::default(), Family::default());
         let help =
             "Events that an open breaker kept from a module, by action: dead_letter, pass, park";
@@ -143,7 +189,24 @@ impl ModuleFamilies {
         let help =
             "Breakers of a module that are open on this node, one for each version that flows run";
         registry.register("waybill_module_open_breakers", help, open_breakers.clone());
-        Self { calls, kept_back, open_breakers, seconds }
+        Self { calls, version_calls, kept_back, open_breakers, seconds }
+    }
+
+    /// Makes the figures of a version. `key` is the module's name and the number of the version.
+    pub fn make_version(&self, key: &str) -> VersionFigures {
+        let (name, version) = key.rsplit_once(' ').unwrap_or((key, ""));
+        let counter = |code: &'static str| {
+            let labels = [
+                ("module", name.to_owned()),
+                ("version", version.to_owned()),
+                ("outcome", code.to_owned()),
+            ];
+            (code, self.version_calls.get_or_create_owned(&labels))
+        };
+        VersionFigures {
+            calls: CALL_CODES.map(counter),
+            seconds: AtomicHistogram::new(SHORT_SECONDS),
+        }
     }
 
     pub fn make(&self, name: &str) -> ModuleFigures {
@@ -173,6 +236,17 @@ impl ModuleFamilies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_counts_by_outcome() {
+        let figures = ModuleFamilies::register(&mut Registry::default()).make_version("m 2");
+        for code in ["passed", "module_trap", "passed", "no such outcome"] {
+            figures.note_call(code, Duration::from_millis(2));
+        }
+        let outcomes: Vec<_> = figures.outcomes().collect();
+        assert_eq!(outcomes, [("passed", 2), ("module_trap", 1)]);
+        assert_eq!(figures.percentile_ms(95), Some(2.5));
+    }
 
     #[test]
     fn failing_since_is_the_first_failure_after_the_last_success() {

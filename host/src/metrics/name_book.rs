@@ -21,6 +21,11 @@ impl<F> Default for NameBook<F> {
 }
 
 impl<F> NameBook<F> {
+    /// Returns the figures of a name, if it has figures of its own.
+    pub fn find_known(&self, name: &str) -> Option<Arc<F>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
     /// Returns the figures of a name. `make` makes them for a new name. If there are too many
     /// names, the figures of [`OTHER`] are returned.
     pub fn find(&self, name: &str, make: impl FnOnce(&str) -> F) -> Arc<F> {

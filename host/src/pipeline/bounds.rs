@@ -42,9 +42,12 @@ pub struct RunLabel<'s> {
     pub draft: Option<EventId>,
 }
 
+/// The reason of a plan that exceeds these bounds.
+pub const TOO_MUCH_WORK: &str = "too_much_work";
+
 fn too_much(what: &str) -> ModulesFailed {
     ModulesFailed {
-        reason: "too_much_work",
+        reason: TOO_MUCH_WORK,
         detail: format!("the flow's modules produced too much from this one event: {what}"),
         most_retries: 0,
         after: None,

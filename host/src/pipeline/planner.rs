@@ -61,6 +61,18 @@ pub struct FlowPlanner<'a> {
     pub requests: Option<&'a ModuleClient>,
     /// Whether the calls of modules are noted for spans. Needs a `clock`.
     pub is_traced: bool,
+    pub versions: VersionChoice<'a>,
+}
+
+/// The version of a module that runs while another one is on trial.
+#[derive(Debug, Clone, Copy)]
+pub enum VersionChoice<'a> {
+    /// A canary runs its share of the records.
+    Live,
+    /// The active version, or the one that the flow names.
+    Present,
+    /// The version of this module that is on trial.
+    Tried(&'a str),
 }
 
 /// Bytes that a plan may hold while others run. A larger plan waits until it is the only large one.
@@ -84,6 +96,8 @@ pub struct FlowOutcome<D = DeliveryDraft> {
     pub effects: PlanEffects,
     /// The calls of modules, if they are noted.
     pub calls: NotedCalls,
+    /// Whether a dry run lacked the recorded answer to a request.
+    pub lacks_answer: bool,
 }
 
 /// An endpoint that the flow chose, and how the event goes to it. Nothing is sent to a disabled
@@ -145,6 +159,9 @@ struct PipelineItem {
     dispatches: Option<Vec<wasm::ModuleDispatch>>,
 }
 
+/// The reason of a plan that fails by the output of its modules.
+const MODULE_OUTPUT: &str = "module_output";
+
 /// A number of tries that never ends before the schedule does.
 const AS_SCHEDULED: usize = usize::MAX;
 
@@ -199,7 +216,7 @@ impl ModulesFailed {
 
     fn output(module: &str, what: &str) -> Self {
         let detail = format!("module `{module}`: {what}");
-        Self { reason: "module_output", detail, most_retries: 0, after: None, is_parked: false }
+        Self { reason: MODULE_OUTPUT, detail, most_retries: 0, after: None, is_parked: false }
     }
 
     /// Describes an event during which the process died too often.
@@ -297,7 +314,8 @@ impl<D> FlowOutcome<D> {
     /// Returns the outcome of a flow of which no module ran.
     fn of_step(result: Result<Vec<D>, ModulesFailed>, step: TraceStep<'_>) -> Self {
         let (effects, calls) = (PlanEffects::default(), NotedCalls::default());
-        Self { result, steps: steps_json(&[step]), contents: None, heavy: None, effects, calls }
+        let (steps, lacks_answer) = (steps_json(&[step]), false);
+        Self { result, steps, contents: None, heavy: None, effects, calls, lacks_answer }
     }
 }
 
@@ -339,14 +357,14 @@ impl RunCourse<'_, '_> {
 impl<'a> FlowPlanner<'a> {
     /// Runs the modules and makes the deliveries.
     pub async fn run(&self) -> FlowOutcome {
-        let FlowOutcome { result, steps, contents, heavy, effects, calls } =
-            self.choose_deliveries().await;
+        let outcome = self.choose_deliveries().await;
+        let FlowOutcome { result, steps, contents, heavy, effects, calls, lacks_answer } = outcome;
         let draft = |(target, plan): ChosenDelivery<'a>| {
             let is_enabled = target.endpoint.settings.enabled;
             is_enabled.then(|| target.draft(self.store, self.event, plan))
         };
         let result = result.map(|chosen| chosen.into_iter().filter_map(draft).collect());
-        FlowOutcome { result, steps, contents, heavy, effects, calls }
+        FlowOutcome { result, steps, contents, heavy, effects, calls, lacks_answer }
     }
 
     /// Runs the modules and chooses the deliveries. Does not store anything or reserve memory.
@@ -372,6 +390,7 @@ impl<'a> FlowPlanner<'a> {
         let result = self.plan_event(&mut course).await;
         course.work.close(course.steps);
         let (heavy, contents, effects) = (course.heavy, course.work.contents, course.effects);
+        let lacks_answer = course.calls.as_ref().is_some_and(|calls| calls.lacks_answer());
         let calls = course.noted;
         match &result {
             Err(failed) if !steps.last().is_some_and(TraceStep::is_end) => {
@@ -387,6 +406,7 @@ impl<'a> FlowPlanner<'a> {
             heavy,
             effects,
             calls,
+            lacks_answer,
         }
     }
 
@@ -407,7 +427,23 @@ impl<'a> FlowPlanner<'a> {
             }
             items = next;
         }
-        self.choose_endpoints(&items, course).await
+        let chosen = self.choose_endpoints(&items, course).await;
+        chosen.inspect_err(|failed| self.note_failed_choice(failed))
+    }
+
+    /// Counts a plan that fails by the output of its modules although no call failed, such as a
+    /// route to an unknown endpoint, as a failure of the versions of a canary that made it.
+    fn note_failed_choice(&self, failed: &ModulesFailed) {
+        let is_own = matches!(failed.reason, MODULE_OUTPUT | bounds::TOO_MUCH_WORK);
+        if self.clock.is_none() || !is_own {
+            return;
+        }
+        for slot in &self.route.modules {
+            let trial = slot.trial.as_deref().filter(|trial| trial.is_canary());
+            let Some(trial) = trial else { continue };
+            let is_tried = std::ptr::eq(self.choose_version(slot), &trial.stage);
+            trial.tally.count_failure(is_tried);
+        }
     }
 
     /// Waits until no other large plan is running, if this plan has become large.
@@ -431,12 +467,17 @@ impl<'a> FlowPlanner<'a> {
         course: &mut RunCourse<'a, '_>,
     ) -> Result<Vec<PipelineItem>, ModulesFailed> {
         course.work.check_time()?;
+        let (slot, stage) = (stage, self.choose_version(stage));
         let name = stage.settings.name.as_str();
         let (version, module) =
             stage.module.as_ref().map_err(|why| ModulesFailed::unusable(why, name))?;
         let (id, time) = (item.id.to_string(), self.event.time().to_string());
         // The semaphore is never closed.
-        let share = course.wait(stage.share.acquire()).await?.ok();
+        let share = match self.clock {
+            Some(_) => course.wait(slot.share.acquire()).await?.ok(),
+            // A dry run takes no turn from live events.
+            None => None,
+        };
         let label = RunLabel { module: name, version: *version, draft: item.draft_of(self.event) };
         let admitted = match self.enter(stage, label, course).await? {
             StageEntry::Run(admitted) => admitted,
@@ -472,7 +513,7 @@ impl<'a> FlowPlanner<'a> {
         let ran: u64 = run.steps.iter().map(|step| u64::from(step.micros)).sum();
         drop(share);
         let ran = Duration::from_micros(ran);
-        self.note_live_run(stage, (admitted, label), &run, (ran, &mut course.noted));
+        self.note_live_run((slot, stage), (admitted, label), &run, (ran, &mut course.noted));
         let waited = began.elapsed().saturating_sub(ran);
         course.patience = course.patience.saturating_sub(waited);
         course.work.note(course.steps, label, input.data, &mut run);
@@ -485,11 +526,25 @@ impl<'a> FlowPlanner<'a> {
         }
     }
 
+    /// Returns the stage of the version that runs the event.
+    fn choose_version(&self, stage: &'a ModuleStage) -> &'a ModuleStage {
+        let Some(trial) = stage.trial.as_deref() else { return stage };
+        let is_tried = match self.versions {
+            VersionChoice::Live => {
+                let now = self.store.clock().now();
+                trial.runs_event(self.route.flow.id, self.event, now)
+            }
+            VersionChoice::Present => false,
+            VersionChoice::Tried(module) => module == stage.settings.name,
+        };
+        if is_tried { &trial.stage } else { stage }
+    }
+
     /// Counts a live run, reports it to the breaker, and keeps its log lines. Does nothing in a dry
     /// run.
     fn note_live_run(
         &self,
-        stage: &ModuleStage,
+        (slot, stage): (&ModuleStage, &ModuleStage),
         (admitted, label): (Option<AdmittedCall<'_>>, RunLabel<'_>),
         run: &ModuleRun,
         (ran, noted): (Duration, &mut NotedCalls),
@@ -504,6 +559,13 @@ impl<'a> FlowPlanner<'a> {
             noted.note_call(label, (tell_outcome(&run.end), failure), (now.before(ran), now));
         }
         stage.figures.note_call(tell_outcome(&run.end), ran, now);
+        if let Some(figures) = &stage.version_figures {
+            figures.note_call(tell_code(&run.end), ran);
+        }
+        if let Some(trial) = slot.trial.as_deref().filter(|trial| trial.is_canary()) {
+            let is_tried = std::ptr::eq(stage, &trial.stage);
+            trial.tally.count_call(is_tried, is_own_failure(&run.end), ran);
+        }
         report_call(admitted, &run.end, now);
         let (event, flow) = (self.event.id, self.route.flow.settings.name.as_str());
         let origin = LineOrigin { at: now, event, flow, version: label.version };
@@ -686,6 +748,22 @@ const fn tell_outcome(end: &RunEnd) -> CallOutcome {
         RunEnd::Out(_) => CallOutcome::Passed,
         RunEnd::Dropped { .. } => CallOutcome::Dropped,
         RunEnd::Failed(_) => CallOutcome::Failed,
+    }
+}
+
+/// Returns the outcome, for a failure its reason.
+const fn tell_code(end: &RunEnd) -> &'static str {
+    match end {
+        RunEnd::Failed(failure) => failure.reason(),
+        RunEnd::Out(_) | RunEnd::Dropped { .. } => tell_outcome(end).name(),
+    }
+}
+
+/// Returns whether the version itself failed, and not the host.
+const fn is_own_failure(end: &RunEnd) -> bool {
+    match end {
+        RunEnd::Failed(failure) => !matches!(failure, ModuleFailure::Host { .. }),
+        RunEnd::Out(_) | RunEnd::Dropped { .. } => false,
     }
 }
 

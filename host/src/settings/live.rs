@@ -23,6 +23,7 @@ use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
 use crate::settings::module_breakers::BreakerBook;
 use crate::settings::module_grants::usable_grants;
 use crate::settings::module_logs::LogBook;
+use crate::settings::module_trials::{KnownTrial, TrialBook, TrialStage};
 use crate::settings::oauth_access::RotatedToken;
 use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
 use crate::signing::usable_secret::{UsableSecret, UsableSecrets};
@@ -64,6 +65,8 @@ struct LiveInner {
     breakers: BreakerBook,
     /// The logs of modules, which survive changes of the settings.
     module_logs: LogBook,
+    /// The counts of trials, which survive changes of the settings.
+    trials: TrialBook,
     loaded: Mutex<HashMap<[u8; 32], wasm::LoadedModule>>,
     /// Usage of tokens, which survives changes of the settings.
     usages: std::sync::Mutex<HashMap<TokenId, Arc<TokenActivity>>>,
@@ -77,6 +80,9 @@ struct LiveInner {
     /// Health of sources, which survives changes of the settings.
     healths: std::sync::Mutex<HashMap<SourceId, Arc<SourceHealth>>>,
 }
+
+/// The stored versions of modules, those on trial, and the secrets that modules use.
+type StoredModules<'m> = (&'m [ModuleVersion], &'m [KnownTrial], &'m UsableSecrets);
 
 /// Longest time that a change waits for requests that have not begun. They are informed and only
 /// have to react.
@@ -161,6 +167,7 @@ impl LiveSettings {
             revoked: HashSet::new(),
             matches: matching::MatchCache::default(),
             indexed: IndexedFields::default(),
+            trials: Vec::new(),
         };
         sealed::seal_plain(&journal, &sealer).await?;
         let usages = journal.list_token_usages().await?.into_iter();
@@ -176,6 +183,7 @@ impl LiveSettings {
             policy: rules.policy,
             breakers: BreakerBook::new(rules.breaker),
             module_logs: LogBook::default(),
+            trials: TrialBook::default(),
             loaded: Mutex::default(),
             usages: std::sync::Mutex::new(usages),
             healths: std::sync::Mutex::default(),
@@ -233,6 +241,11 @@ impl LiveSettings {
         &self.inner.module_logs
     }
 
+    /// Returns the trials of module versions.
+    pub fn trials(&self) -> &TrialBook {
+        &self.inner.trials
+    }
+
     /// Returns the cache of compiled modules.
     pub fn cache(&self) -> &wasm::ModuleCache {
         &self.inner.cache
@@ -272,12 +285,16 @@ impl LiveSettings {
         let endpoint_names =
             endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
         let secrets = self.secrets().await?;
-        let flows = self.flows((&endpoints, &endpoint_names), &secrets, &mut loaded).await?;
+        // Read once, so that the active version and the one on trial are of the same moment.
+        let versions = self.inner.journal.list_modules().await?;
+        let trials = self.inner.trials.open_trials(&versions);
+        let modules = (versions.as_slice(), trials.as_slice(), &secrets);
+        let flows = self.flows((&endpoints, &endpoint_names), modules, &mut loaded).await?;
         let tokens = self.tokens().await?;
         let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
         let revoked =
             self.inner.journal.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
-        let stages = flows.iter().flat_map(|flow| &flow.modules);
+        let stages = flows.iter().flat_map(|flow| flow.all_stages());
         let indexed = IndexedFields::of(stages.filter_map(|stage| stage.grants.as_deref()));
         let snapshot = SettingsSnapshot {
             version,
@@ -292,6 +309,7 @@ impl LiveSettings {
             revoked: revoked.into_iter().map(|object| GrantId::from_uuid(object.id)).collect(),
             matches: matching::MatchCache::default(),
             indexed,
+            trials,
         };
         self.inner.journal.prefetch().keep_flow_lanes(|flow| snapshot.find_flow(flow).is_some());
         for lane in self.inner.journal.prefetch().lanes() {
@@ -480,12 +498,11 @@ impl LiveSettings {
             &HashMap<EndpointId, Arc<EndpointRuntime>>,
             &BTreeMap<String, EndpointId>,
         ),
-        secrets: &UsableSecrets,
+        modules: StoredModules<'_>,
         loaded: &mut HashMap<[u8; 32], wasm::LoadedModule>,
     ) -> Result<Vec<Arc<FlowRuntime>>, SettingsError> {
         let objects: Vec<StoredObject<Value>> =
             self.inner.journal.list_objects(ObjectKind::Flow).await?;
-        let versions = self.inner.journal.list_modules().await?;
         let mut in_use = HashMap::new();
         let mut flows = Vec::new();
         for object in objects {
@@ -499,16 +516,17 @@ impl LiveSettings {
             };
             let find = |name: &String| names.get(name).and_then(|id| endpoints.get(id)).cloned();
             let endpoints = settings.endpoints.iter().filter_map(find).collect();
-            let mut modules = Vec::new();
+            let mut stages = Vec::new();
             for module in &settings.modules {
-                let mut stage = self.stage(module, (&versions, secrets), loaded, &mut in_use).await;
+                let mut stage = self.stage(module, modules, loaded, &mut in_use).await;
                 if locked && has_masks(module) {
+                    stage.trial = None;
                     stage.module = Err(ModuleUnusable::Missing(format!(
                         "the configuration of module `{}` cannot be read with this key: enter it again",
                         module.name
                     )));
                 }
-                modules.push(stage);
+                stages.push(stage);
             }
             let flow = Flow {
                 id: FlowId::from_uuid(object.id),
@@ -520,6 +538,7 @@ impl LiveSettings {
             let condition = flow.settings.condition.as_deref().map(WhereCondition::new);
             log_unreadable_condition(ObjectKind::Flow, &flow.settings.name, condition.as_ref());
             let figures = self.inner.journal.metrics().find_flow(&flow.settings.name);
+            let modules = stages;
             let runtime =
                 FlowRuntime { flow, condition, endpoints, modules, locked, lane, figures };
             flows.push(Arc::new(runtime));
@@ -531,7 +550,7 @@ impl LiveSettings {
     async fn stage(
         &self,
         settings: &FlowModule,
-        (versions, secrets): (&[ModuleVersion], &UsableSecrets),
+        (versions, trials, secrets): StoredModules<'_>,
         loaded: &HashMap<[u8; 32], wasm::LoadedModule>,
         in_use: &mut HashMap<[u8; 32], wasm::LoadedModule>,
     ) -> ModuleStage {
@@ -546,21 +565,54 @@ impl LiveSettings {
                 None => format!("module `{}` has no active version", settings.name),
             })),
             Some(version) => {
-                let known = in_use.get(&version.sha256).or_else(|| loaded.get(&version.sha256));
-                let module = match known {
-                    Some(module) => Ok(module.clone()),
-                    None => self.load(version.sha256).await,
-                };
-                if let Ok(module) = &module {
-                    in_use.insert(version.sha256, module.clone());
-                }
+                let module = self.find_loaded(version.sha256, loaded, in_use).await;
                 module.map(|module| (version.version, module))
             }
         };
         if let Err(why) = &module {
             tracing::error!(module = settings.name, %why, "a flow's module cannot run");
         }
-        self.build_stage(settings, version, module, secrets)
+        let trial = self.trial_stage(settings, (versions, trials, secrets), loaded, in_use).await;
+        ModuleStage { trial, ..self.build_stage(settings, version, module, secrets) }
+    }
+
+    /// Prepares the version that is tried on the events of a flow, if one is.
+    async fn trial_stage(
+        &self,
+        settings: &FlowModule,
+        (versions, trials, secrets): StoredModules<'_>,
+        loaded: &HashMap<[u8; 32], wasm::LoadedModule>,
+        in_use: &mut HashMap<[u8; 32], wasm::LoadedModule>,
+    ) -> Option<Box<TrialStage>> {
+        let wanted =
+            |known: &&KnownTrial| known.module == settings.name && known.trial.is_running();
+        // Only a flow that follows the active version takes part in a trial.
+        let known = trials.iter().find(wanted).filter(|_| settings.version.is_none())?;
+        let is_it = |v: &&ModuleVersion| v.name == settings.name && v.version == known.version;
+        let version = versions.iter().find(is_it)?;
+        let module = self.find_loaded(version.sha256, loaded, in_use).await;
+        if let Err(why) = &module {
+            tracing::error!(module = settings.name, version = version.version, %why, "a version on trial cannot run; the active one runs all events");
+        }
+        let module = Ok((version.version, module.ok()?));
+        let stage = self.build_stage(settings, Some(version), module, secrets);
+        let (trial, tally) = (known.trial.clone(), Arc::clone(&known.tally));
+        Some(Box::new(TrialStage { trial, stage, tally }))
+    }
+
+    /// Returns a module that is loaded already, or loads it.
+    async fn find_loaded(
+        &self,
+        sha256: [u8; 32],
+        loaded: &HashMap<[u8; 32], wasm::LoadedModule>,
+        in_use: &mut HashMap<[u8; 32], wasm::LoadedModule>,
+    ) -> Result<wasm::LoadedModule, ModuleUnusable> {
+        let module = match in_use.get(&sha256).or_else(|| loaded.get(&sha256)) {
+            Some(module) => module.clone(),
+            None => self.load(sha256).await?,
+        };
+        in_use.insert(sha256, module.clone());
+        Ok(module)
     }
 
     /// Prepares a module of a flow in one of its versions.
@@ -581,12 +633,27 @@ impl LiveSettings {
         let names = grants.iter().flat_map(|grants| &grants.secrets);
         let secrets = Arc::new(names.filter_map(granted).collect());
         let figures = self.inner.journal.metrics().find_module(&settings.name);
+        let version_figures = module.as_ref().ok().map(|(version, _)| {
+            self.inner.journal.metrics().find_version(&settings.name, *version)
+        });
         let breaker = module.as_ref().ok().map(|(version, _)| {
             self.inner.breakers.open_breaker(&settings.name, *version, &figures)
         });
         let log = self.inner.module_logs.open_log(&settings.name);
         let settings = settings.clone();
-        ModuleStage { settings, config, grants, secrets, module, share, figures, breaker, log }
+        ModuleStage {
+            settings,
+            config,
+            grants,
+            secrets,
+            module,
+            share,
+            figures,
+            version_figures,
+            breaker,
+            log,
+            trial: None,
+        }
     }
 
     /// Returns the capabilities of a version.

@@ -275,7 +275,7 @@ impl BreakerBook {
 
     /// Forgets the breakers of versions that no flow runs any more.
     pub fn keep_used(&self, flows: &[Arc<FlowRuntime>]) {
-        let stages = || flows.iter().flat_map(|flow| &flow.modules);
+        let stages = || flows.iter().flat_map(|flow| flow.all_stages());
         let is_used = |name: &str, version: u32| {
             stages().any(|stage| {
                 let runs = stage.module.as_ref().map(|(number, _)| *number);

@@ -8,6 +8,7 @@ use super::{EventStore, StoreError, statements};
 use crate::model::case_report::CasesReport;
 use crate::model::id::ModuleId;
 use crate::model::module_manifest::ModuleManifest;
+use crate::model::module_trial::{ModuleTrial, TrialCounts};
 use crate::time::timestamp::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -28,6 +29,8 @@ pub struct ModuleVersion {
     pub approved: BTreeSet<String>,
     /// Result of the last run of its sample cases.
     pub cases: Option<CasesReport>,
+    /// Its trial on live events, running or ended.
+    pub trial: Option<ModuleTrial>,
     pub created_at: Timestamp,
 }
 
@@ -35,6 +38,11 @@ impl ModuleVersion {
     /// Returns the manifest. `None` if the component has none.
     pub fn manifest(&self) -> Option<ModuleManifest> {
         read_manifest(&self.report)
+    }
+
+    /// Returns its trial if that is running.
+    pub fn running_trial(&self) -> Option<&ModuleTrial> {
+        self.trial.as_ref().filter(|trial| trial.is_running())
     }
 
     /// Returns whether the manifest has sample cases.
@@ -83,6 +91,8 @@ impl FromStoredRow for ModuleVersion {
         let approved = approved.map(|text| serde_json::from_str(&text)).transpose();
         let cases: Option<String> = row.get("cases")?;
         let cases = cases.map(|text| serde_json::from_str(&text)).transpose();
+        let trial: Option<String> = row.get("trial")?;
+        let trial = trial.map(|text| serde_json::from_str(&text)).transpose();
         Ok(Self {
             id: row.get("id")?,
             name: row.get("name")?,
@@ -94,6 +104,7 @@ impl FromStoredRow for ModuleVersion {
                 .map_err(|why| corrupt_value("module", "approved", &why))?
                 .unwrap_or_default(),
             cases: cases.map_err(|why| corrupt_value("module", "cases", &why))?,
+            trial: trial.map_err(|why| corrupt_value("module", "trial", &why))?,
             created_at: row.get("created_at")?,
         })
     }
@@ -165,6 +176,60 @@ impl EventStore {
     }
 }
 
+/// A number of a trial.
+struct NamedCount {
+    name: String,
+    value: i64,
+}
+
+impl FromStoredRow for NamedCount {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self { name: row.get("name")?, value: row.get("value")? })
+    }
+}
+
+impl EventStore {
+    /// Adds what this node has counted to the numbers of a trial.
+    pub async fn add_trial_counts(
+        &self,
+        module: &str,
+        run: i64,
+        counts: TrialCounts,
+    ) -> Result<(), StoreError> {
+        let module = module.to_owned();
+        let added = self.pool().write(move |tx| {
+            Box::pin(async move {
+                // Always in the same order, so that two nodes do not wait for each other's rows.
+                for (count, more) in counts.iter() {
+                    let add = SqlQuery::new(statements::ADD_TRIAL_COUNT)
+                        .bind(&module)
+                        .bind(run)
+                        .bind(count.name())
+                        .bind(i64::try_from(more).unwrap_or(i64::MAX));
+                    tx.execute(add).await?;
+                }
+                Ok(())
+            })
+        });
+        added.await
+    }
+
+    /// Returns what all nodes have counted of a trial.
+    pub async fn read_trial_counts(
+        &self,
+        module: &str,
+        run: i64,
+    ) -> Result<TrialCounts, StoreError> {
+        let query = SqlQuery::new(statements::SELECT_TRIAL_COUNTS).bind(module).bind(run);
+        let found: Vec<NamedCount> = self.pool().fetch_all(query).await?;
+        let mut counts = TrialCounts::default();
+        for NamedCount { name, value } in found {
+            counts.add_named(&name, value.unsigned_abs());
+        }
+        Ok(counts)
+    }
+}
+
 impl EventStore {
     /// Stores the result of the sample cases of a version.
     pub async fn note_cases(
@@ -202,13 +267,46 @@ pub async fn approve_version(
     }
 }
 
-/// Makes a version the active one.
+/// Sets the trial of a version, and ends that of every other version of the module.
+pub async fn set_trial(
+    tx: &mut WriteTransaction<'_>,
+    name: &str,
+    version: u32,
+    trial: &ModuleTrial,
+) -> Result<(), StoreError> {
+    let number = i32::try_from(version).unwrap_or(i32::MAX);
+    let text = serde_json::json!(trial).to_string();
+    clear_trials(tx, name, number, trial.run).await?;
+    let set = SqlQuery::new(statements::SET_TRIAL).bind(name).bind(number).bind(&text);
+    match tx.execute(set).await? {
+        1 => Ok(()),
+        _ => Err(StoreError::Missing(format!("version {version} of module `{name}`"))),
+    }
+}
+
+/// Forgets the trials of all versions but one, and the counts of all trials but one.
+async fn clear_trials(
+    tx: &mut WriteTransaction<'_>,
+    name: &str,
+    version: i32,
+    run: i64,
+) -> Result<(), StoreError> {
+    tx.execute(SqlQuery::new(statements::CLEAR_TRIALS).bind(name).bind(version)).await?;
+    let forget = SqlQuery::new(statements::FORGET_TRIAL_COUNTS).bind(name).bind(run);
+    tx.execute(forget).await.map(drop)
+}
+
+/// Number of no version and of no trial.
+const NONE: i32 = 0;
+
+/// Makes a version the active one. This ends the trial of every version of the module.
 pub async fn activate_version(
     tx: &mut WriteTransaction<'_>,
     name: &str,
     version: u32,
 ) -> Result<(), StoreError> {
     let number = i32::try_from(version).unwrap_or(i32::MAX);
+    clear_trials(tx, name, NONE, i64::from(NONE)).await?;
     tx.execute(SqlQuery::new(statements::DEACTIVATE_MODULE).bind(name)).await?;
     let activate = SqlQuery::new(statements::ACTIVATE_MODULE).bind(name).bind(number);
     match tx.execute(activate).await? {

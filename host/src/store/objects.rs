@@ -5,6 +5,7 @@ use super::db::{ClusterLock, FromStoredRow, SqlQuery, StoredRow, WriteTransactio
 use super::query::stored_json::read_json;
 use super::{EventStore, StoreError, modules, statements};
 use crate::error_chain::error_chain;
+use crate::model::module_trial::ModuleTrial;
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -91,6 +92,8 @@ pub enum ObjectChange {
     },
     /// Approves the capabilities of a version without activating it.
     ApproveModule { name: String, version: u32, approved: BTreeSet<String> },
+    /// Begins, changes or ends the trial of a version.
+    SetTrial { name: String, version: u32, trial: ModuleTrial },
     /// Deletes the object. For an endpoint, 5,000 open deliveries are cancelled at once and the
     /// rest by the maintenance within ten minutes; none of them is sent meanwhile. For a flow,
     /// waiting events are dropped.
@@ -122,7 +125,10 @@ impl ObjectChange {
             Self::Put { kind, id, name, body, sealed, created_at, .. } => {
                 Self::Put { kind, id, name, body, sealed, created_at, replaces: state }
             }
-            Self::ActivateModule { .. } | Self::ApproveModule { .. } | Self::Delete { .. } => self,
+            Self::ActivateModule { .. }
+            | Self::ApproveModule { .. }
+            | Self::SetTrial { .. }
+            | Self::Delete { .. } => self,
         }
     }
 }
@@ -247,6 +253,9 @@ async fn make_change(
         }
         ObjectChange::ApproveModule { name, version, approved } => {
             modules::approve_version(tx, name, *version, approved).await
+        }
+        ObjectChange::SetTrial { name, version, trial } => {
+            modules::set_trial(tx, name, *version, trial).await
         }
         ObjectChange::Delete { kind, id } => delete_object(tx, *kind, *id, now).await,
     }

@@ -21,6 +21,7 @@ use crate::store::module_answers::ModuleAnswer;
 use call_values::{ModuleReply, ModuleRequest, RequestRefusal};
 use checked_request::CheckedRequest;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -59,6 +60,8 @@ pub struct EventCalls {
     event: EventId,
     flow: FlowId,
     course: Mutex<CallCourse>,
+    /// Whether a request found no recorded answer and was not made.
+    lacks_answer: AtomicBool,
 }
 
 /// What the requests of one event have used up.
@@ -82,7 +85,13 @@ impl EventCalls {
     pub fn recorded(store: Option<EventStore>, event: EventId, flow: FlowId) -> Self {
         let course =
             CallCourse { recorded: None, next: 0, time_left: EVENT_TIME, bytes_left: MOST_BYTES };
-        Self { client: None, store, event, flow, course: Mutex::new(course) }
+        let (course, lacks_answer) = (Mutex::new(course), AtomicBool::new(false));
+        Self { client: None, store, event, flow, course, lacks_answer }
+    }
+
+    /// Returns whether a request found no recorded answer and was not made.
+    pub fn lacks_answer(&self) -> bool {
+        self.lacks_answer.load(Ordering::Relaxed)
     }
 
     /// Returns the recorded answer to a request. If there is none, makes the request and records
@@ -107,6 +116,7 @@ impl EventCalls {
             return Ok(reply);
         }
         let Some(client) = &self.client else {
+            self.lacks_answer.store(true, Ordering::Relaxed);
             return Err(RequestRefusal::permanent(
                 "not_recorded",
                 "a dry run makes no requests, and no answer to this one is recorded with the event",

@@ -10,7 +10,7 @@ const SHOWN: usize = 5;
 
 /// The difference between the two results for an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum EventChange {
+pub enum EventChange {
     Same,
     /// Changed, with the first difference.
     Changed(String),
@@ -103,12 +103,14 @@ impl BacktestCounts {
     }
 }
 
-fn sum_running_time(run: &Value) -> u64 {
+/// Returns how long the modules of a run ran, in microseconds.
+pub fn sum_running_time(run: &Value) -> u64 {
     let times = read_list(run, "steps").iter().filter_map(|step| step.get("duration_us")?.as_u64());
     times.sum()
 }
 
-fn compare_runs(present: &Value, tried: &Value) -> EventChange {
+/// Compares the results of a run with other versions with those of the present versions.
+pub fn compare_runs(present: &Value, tried: &Value) -> EventChange {
     let failure =
         |run: &Value| run.pointer("/failure/detail").and_then(Value::as_str).map(str::to_owned);
     match (failure(present), failure(tried)) {
@@ -130,6 +132,13 @@ fn compare_runs(present: &Value, tried: &Value) -> EventChange {
         Some(change) => EventChange::Changed(change.to_string()),
         None => EventChange::Same,
     }
+}
+
+/// Returns the first differences between what two runs would send, in words.
+pub fn tell_differences(present: &Value, tried: &Value, most: usize) -> Vec<String> {
+    let (before, after) = (list_sent(present), list_sent(tried));
+    let changes = compare_values(&before, &after);
+    changes.iter().take(most).map(ToString::to_string).collect()
 }
 
 /// Returns the dispatches of a run without the ids of drafts, which follow from a module's digest

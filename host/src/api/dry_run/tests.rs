@@ -59,8 +59,10 @@ async fn flow(store: &EventStore, count: usize, data: &str, enabled: bool) -> Fl
             module: Ok((version, load_guest(&wasm).await)),
             share: Semaphore::new(1),
             figures: store.metrics().find_module(name),
+            version_figures: None,
             breaker: None,
             log: Arc::default(),
+            trial: None,
         });
     }
     let endpoints = vec![endpoint(store, "invoice.paid", enabled)];
@@ -82,6 +84,7 @@ async fn run_dry(store: &EventStore, flow: &FlowRuntime, event: &Event) -> Value
         clock: None,
         requests: None,
         is_traced: false,
+        versions: VersionChoice::Present,
     };
     let outcome = planner.choose_deliveries().await;
     serde_json::to_value(DryRunAnswer::of(flow, event, 1, outcome)).unwrap()
@@ -160,6 +163,7 @@ async fn what_an_event_adds_to_the_database_is_measured() {
         clock: None,
         requests: None,
         is_traced: false,
+        versions: VersionChoice::Present,
     };
     let outcome = planner.choose_deliveries().await;
     let contents = outcome.contents.unwrap();

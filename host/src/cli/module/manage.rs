@@ -17,6 +17,8 @@ const COLUMNS: &[ListColumn] = &[
     ("name", &["/name"]),
     ("version", &["/version"]),
     ("active", &["/active"]),
+    ("trial", &["/trial/state"]),
+    ("share", &["/trial/share"]),
     ("roles", &["/exports", "/report/exports", "/roles"]),
     ("bytes", &["/size", "/report/size"]),
     ("uploaded", &["/created_at"]),
@@ -99,7 +101,7 @@ pub async fn push_module(args: PushArgs, screen: &mut CommandScreen<'_>) -> Resu
 }
 
 /// Returns the result with the server's warnings.
-fn with_warning(said: String, answer: &Value) -> String {
+pub fn with_warning(said: String, answer: &Value) -> String {
     match answer.get("warning").and_then(Value::as_str) {
         Some(warning) => format!("{said}\nwarning: {warning}"),
         None => said,

@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::case_report::CasesReport;
 use crate::model::id::{SourceId, TokenId};
+use crate::model::module_trial::{CanaryLimits, ModuleTrial, TrialCount, TrialCounts, TrialMode};
 use crate::model::source_run::RunReport;
 use crate::store::modules::NewModule;
 use crate::store::objects::{ObjectChange, ObjectKind};
@@ -62,6 +63,59 @@ async fn changes_are_made_together_or_not_at_all() {
         assert_eq!((flows[0].id, &flows[0].settings["name"]), (first, &"a".into()), "{url}");
         assert_eq!(flows[0].sealed.as_deref(), Some(&[1, 2, 3][..]), "{url}");
         assert_eq!(store.read_settings_version().await.unwrap(), version, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_module_has_one_trial_with_counts_until_the_next_activation() {
+    for TestStore { store, url, .. } in stores().await {
+        for n in 0..3 {
+            let module = NewModule {
+                approved: &BTreeSet::new(),
+                name: "m",
+                version: None,
+                sha256: [n; 32],
+                wasm: b"\0asm",
+                report: "{}",
+                activate: n == 0,
+                cases: None,
+            };
+            store.add_module(module).await.unwrap();
+        }
+        let trial = |run| ModuleTrial {
+            mode: TrialMode::Canary,
+            run,
+            share: 10,
+            limits: CanaryLimits::default(),
+            ended: None,
+        };
+        let set = |version, run| {
+            let (name, trial) = ("m".to_owned(), trial(run));
+            [ObjectChange::SetTrial { name, version, trial }]
+        };
+        store.change_objects(&set(2, 7)).await.unwrap();
+        let mut counts = TrialCounts::default();
+        counts.add(TrialCount::TrialCalls, 3);
+        for _node in 0..2 {
+            store.add_trial_counts("m", 7, counts).await.unwrap();
+        }
+        let read = store.read_trial_counts("m", 7).await.unwrap();
+        assert_eq!(read, counts.plus(&counts), "{url}");
+        store.change_objects(&set(3, 8)).await.unwrap();
+        let trials = || async {
+            let versions = store.list_modules().await.unwrap();
+            versions.into_iter().map(|version| version.trial).collect::<Vec<_>>()
+        };
+        assert_eq!(trials().await, [None, None, Some(trial(8))], "{url}");
+        let forgotten = store.read_trial_counts("m", 7).await.unwrap();
+        assert_eq!(forgotten, TrialCounts::default(), "{url}");
+        let missing = store.change_objects(&set(4, 9)).await;
+        assert!(matches!(missing, Err(StoreError::Missing(_))), "{url}: {missing:?}");
+        assert_eq!(trials().await[2], Some(trial(8)), "{url}: all or nothing");
+        let activate =
+            ObjectChange::ActivateModule { name: "m".to_owned(), version: 2, approved: None };
+        store.change_objects(&[activate]).await.unwrap();
+        assert_eq!(trials().await, [None, None, None], "{url}");
     }
 }
 
