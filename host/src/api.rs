@@ -28,6 +28,7 @@ pub mod export;
 pub mod flows;
 pub mod health;
 pub mod health_answers;
+pub mod logged_call;
 pub mod module_secrets;
 pub mod modules;
 pub mod nodes;
@@ -60,6 +61,7 @@ use crate::access::scope::{TOOLS_ROUTE, is_guarded};
 use crate::access::throttle::FailureThrottle;
 use crate::alerts::AlertDesk;
 use crate::config::Config;
+use crate::ingest::capture_log::CaptureLog;
 use crate::model::api_call::ApiCall;
 use crate::model::id::RequestId;
 use crate::net::http_client::DeliveryClient;
@@ -73,6 +75,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use logged_call::{CallBeginning, CallIsLogged, is_capture};
 use problem::ApiProblem;
 use receive::ProvenSender;
 use std::ops::Deref;
@@ -104,6 +107,8 @@ impl Deref for AppState {
 #[derive(Debug)]
 pub struct SharedState {
     pub journal: EventStore,
+    /// The capture log, if captures go there.
+    pub capture_log: Option<Arc<CaptureLog>>,
     pub live: LiveSettings,
     /// Sends test deliveries.
     pub client: DeliveryClient,
@@ -196,7 +201,9 @@ const CORS_AGE: Duration = Duration::from_mins(10);
 async fn guard_call(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let id = RequestId::generate();
     let access = app.config.log.access.then(|| AccessLine::begin(id, &request));
-    let mut response = if names_its_host(&request) {
+    let mut response = if let Some(problem) = find_absence(&app, &request) {
+        problem.into_response()
+    } else if names_its_host(&request) {
         let route = request.extensions().get::<MatchedPath>().cloned();
         if let Some(route) = route.filter(|route| is_guarded(route.as_str())) {
             run_guarded(&app, id, &route, request, next).await
@@ -214,6 +221,20 @@ async fn guard_call(State(app): State<AppState>, mut request: Request, next: Nex
         access.write(&mut response);
     }
     response
+}
+
+/// Returns why a call cannot be answered by a node that started while its database was away. Such a
+/// node only captures and tells how it is.
+fn find_absence(app: &AppState, request: &Request) -> Option<ApiProblem> {
+    if app.journal.is_entered() {
+        return None;
+    }
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let route = route.unwrap_or_default();
+    let is_served = is_capture(request.method(), route)
+        || route.starts_with("/in/")
+        || matches!(route, "/healthz" | "/readyz" | "/metrics");
+    (!is_served).then(ApiProblem::without_database)
 }
 
 /// Adds the headers to answers outside the guard, for a browser that asks whether it may call.
@@ -263,6 +284,11 @@ async fn run_guarded(
     let method = request.method().clone();
     let mut caller = CallOrigin::of(app, &request);
     let identified = auth::admit_caller(app, &mut request, route.as_str(), &mut caller).await;
+    if app.capture_log.is_some() && is_capture(&method, route.as_str()) {
+        let (token, address, method) = (caller.token, caller.address, method.clone());
+        let route = route.as_str().to_owned();
+        request.extensions_mut().insert(CallBeginning { id, token, address, method, route, began });
+    }
     let mut response = match identified {
         Ok(allowance) => {
             let mut response = match find_unstorable(request.uri()) {
@@ -274,6 +300,7 @@ async fn run_guarded(
         }
         Err(problem) => problem.into_response(),
     };
+    let is_logged = response.extensions_mut().remove::<CallIsLogged>().is_some();
     let is_proven = response.extensions_mut().remove::<ProvenSender>().is_some();
     let tool = response.extensions_mut().remove::<ToolNote>();
     let forced = response.extensions_mut().remove::<ForcedNote>();
@@ -298,7 +325,9 @@ async fn run_guarded(
         response.extensions_mut().insert(caller);
     }
     let is_free = caller.is_free || !(caller.token.is_some() || is_proven);
-    record_call(app, call, is_free, &method, status).await;
+    if !is_logged {
+        record_call(app, call, is_free, &method, status).await;
+    }
     response
 }
 

@@ -31,7 +31,7 @@ pub mod publish;
 pub mod pull_channel;
 mod queue_publisher;
 mod s3_channel;
-mod session;
+pub mod session;
 pub mod setting_secret;
 mod slack_channel;
 mod smtp_connection;

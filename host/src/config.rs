@@ -5,9 +5,11 @@
 //! together, each with its file and line, variable or flag. Every key is listed in [`KEYS`] and
 //! shown in `waybill.example.toml`.
 
+mod capture_rules;
 pub mod error;
 pub mod hidden_text;
 pub mod layers;
+pub mod log_address;
 pub mod secret;
 pub mod sections;
 mod telemetry_rules;
@@ -32,15 +34,16 @@ use crate::time::span::TimeSpan;
 pub use error::{ConfigError, ConfigFault, SettingOrigin};
 pub use hidden_text::HiddenText;
 pub use layers::{EnvironmentPair, KeyOverride};
+pub use log_address::LogAddress;
 pub use sections::{
-    AlertsSection, AuditSection, ChannelsSection, DatabaseSection, DeliverySection,
+    AlertsSection, AuditSection, CaptureSection, ChannelsSection, DatabaseSection, DeliverySection,
     ImmediateSection, LogFormat, LogSection, MetricsSection, ModulesSection, RetentionSection,
     ServerSection, ShutdownSection, SmartSection, TelemetrySection, TlsSection,
 };
 pub use telemetry_rules::TRACE_PLACE;
 
 /// Every key that the file and the environment may set.
-pub const KEYS: [&str; 75] = [
+pub const KEYS: [&str; 81] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -50,6 +53,12 @@ pub const KEYS: [&str; 75] = [
     "server.header_timeout",
     "server.body_timeout",
     "server.cors_origins",
+    "capture.log",
+    "capture.credentials",
+    "capture.stream",
+    "capture.replicas",
+    "capture.repeats",
+    "capture.max_size",
     "tls.certificate",
     "tls.key",
     "tls.redirect_listen",
@@ -123,6 +132,8 @@ pub const KEYS: [&str; 75] = [
 pub struct Config {
     /// The REST interface and the pages.
     pub server: ServerSection,
+    /// The capture log.
+    pub capture: CaptureSection,
     /// HTTPS.
     pub tls: TlsSection,
     /// The audit of calls.
@@ -275,9 +286,15 @@ impl Config {
         }
     }
 
-    /// Sets one key of the sections `log`, `telemetry` and `alerts`.
+    /// Sets one key of the sections `capture`, `log`, `telemetry` and `alerts`.
     fn set_report(&mut self, key: &str, value: Value) -> Result<(), String> {
         match key {
+            "capture.log" => put(&mut self.capture.log, value),
+            "capture.credentials" => put(&mut self.capture.credentials, value),
+            "capture.stream" => put(&mut self.capture.stream, value),
+            "capture.replicas" => put(&mut self.capture.replicas, value),
+            "capture.repeats" => put(&mut self.capture.repeats, value),
+            "capture.max_size" => put(&mut self.capture.max_size, value),
             "log.format" => put(&mut self.log.format, value),
             "log.access" => put(&mut self.log.access, value),
             "telemetry.otlp_endpoint" => put(&mut self.telemetry.otlp_endpoint, value),
@@ -312,7 +329,7 @@ impl Config {
     fn check(&self, origins: &layers::SettingOrigins, faults: &mut Vec<ConfigFault>) {
         let rules = self.server_rules().into_iter().chain(self.delivery_rules());
         let rules = rules.chain(self.database_rules()).chain(self.retention_rules());
-        let rules = rules.chain(self.alert_rules());
+        let rules = rules.chain(self.alert_rules()).chain(self.capture_rules());
         let rules = rules.chain(self.module_rules()).chain(self.telemetry_rules());
         for (_, key, message) in rules.filter(|(holds, _, _)| !holds) {
             faults.push(origins.fault(key, message.to_owned()));

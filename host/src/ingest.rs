@@ -8,11 +8,12 @@
 //! the sender's own envelope ([`webhook_body`]). Its event names become those of the catalogue
 //! ([`dialect`]), and [`repeats`] decides whether it repeats an earlier request. [`handshake`]
 //! answers the questions that senders ask before they send. [`answer_capture`] makes events of what
-//! receivers answer.
+//! receivers answer. With [`capture_log`], requests are appended to a replicated stream instead.
 
 pub mod accept;
 pub mod answer_capture;
 pub mod body;
+pub mod capture_log;
 pub mod event_body;
 pub mod handshake;
 pub mod hops;

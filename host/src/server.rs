@@ -18,6 +18,8 @@ use crate::crypto::seal;
 use crate::crypto::seal::SecretSealer;
 use crate::delivery::dispatcher;
 use crate::delivery::places::RequestPlaces;
+use crate::error_chain::error_chain;
+use crate::ingest::capture_log::CaptureLog;
 use crate::listener::tls::{self, ServedCertificates};
 use crate::listener::{self, BoundListener, ConnectionBounds};
 use crate::maintenance;
@@ -29,7 +31,10 @@ use crate::pipeline;
 use crate::settings::endpoint_runtime::EndpointDefaults;
 use crate::settings::live;
 use crate::settings::live::{LiveSettings, ModuleRules};
+use crate::settings::settings_copy::{COPY_FILE, CopyKeeper, SettingsCopy};
 use crate::sources;
+use crate::sources::stream::log_taker;
+use crate::sources::stream::log_taker::LogTaker;
 use crate::store::prefetch::PrefetchOutlets;
 use crate::store::{EventStore, RunningNode, StoreError, StoreOpening};
 use crate::telemetry::log_entry::LogQueue;
@@ -47,6 +52,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -91,6 +97,9 @@ pub enum ServerError {
     /// The module engine cannot start.
     #[error("cannot start the module engine")]
     Wasm(#[from] crate::wasm::EngineError),
+    /// The capture log cannot be used as it is set.
+    #[error("cannot use capture.log: {0}")]
+    CaptureLog(String),
 }
 
 /// A server that is ready to run.
@@ -101,8 +110,6 @@ pub struct Server {
     redirect: Option<BoundListener>,
     /// The separate listener for metrics.
     metrics: Option<BoundListener>,
-    /// Most concurrent requests to endpoints.
-    outgoing: usize,
     app: AppState,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -123,30 +130,26 @@ impl Server {
         log_queue: Option<LogQueue>,
     ) -> Result<Self, ServerError> {
         let stop = CancellationToken::new();
-        let certificates = read_certificates(&config)?;
-        let mut room = listener::share_files(config.server.max_connections);
-        let header_timeout = config.server.header_timeout.get();
-        let redirect = bind_redirect(&config, &mut room, &stop)?;
-        let metrics = bind_metrics(&config, &mut room, &stop)?;
-        let bounds = ConnectionBounds { connections: room.incoming, header_timeout };
-        let (listener, address) = bind_listener(
-            config.server.listen,
-            "server.listen",
-            bounds,
-            certificates.clone(),
-            &stop,
-        )?;
+        let BoundListeners { listener, address, redirect, metrics, certificates, outgoing } =
+            bind_listeners(&config, &stop)?;
         let folder = config.data_dir();
         make_data_dir(&config, &folder)?;
         let sealer = read_key(&config, &folder)?;
-        let (journal, outlets) = open_journal(&config, clock).await?;
+        let capture_log = open_capture_log(&config)?;
+        let OpenedStore { journal, outlets, copy } =
+            open_store(&config, clock, &sealer, &folder).await?;
         let exports = start_exports(&config, &journal, log_queue)?;
-        let new_token = enter_cluster(&journal, &config, address, &sealer).await?;
+        let is_away = copy.is_some();
+        let new_token = match &copy {
+            None => enter_cluster(&journal, &config, address, &sealer).await?,
+            Some(_) => None,
+        };
         let modules = open_modules(&config, &sealer, &folder, program)?;
         let largest_body = config.server.max_body.max(modules.0.limits().upload_bytes);
         let (defaults, rules) = (endpoint_defaults(&config), module_rules(&config));
-        let live = LiveSettings::open(journal.clone(), sealer, defaults, modules, rules).await?;
-        let client = delivery_client(&config, room.outgoing)?;
+        let live =
+            LiveSettings::open(journal.clone(), sealer, defaults, modules, rules, copy).await?;
+        let client = delivery_client(&config, outgoing)?;
         let audit = CallAudit::new(journal.clone(), !config.audit.retention.get().is_zero());
         let tasks = TaskTracker::new();
         let work = (tasks.clone(), stop.clone());
@@ -159,6 +162,7 @@ impl Server {
             healths: api::health_answers::HealthCache::default(),
             exports,
             journal,
+            capture_log,
             client,
             audit: Arc::new(audit),
             pull: Arc::new(pull),
@@ -173,80 +177,18 @@ impl Server {
             config,
         });
         // The remaining eighth is for sources and tests of endpoints.
-        let outgoing = room.outgoing - room.outgoing / 8;
-        let server =
-            Self { listener, redirect, metrics, outgoing, app, tasks, stop, address, new_token };
-        server.start(outlets);
+        let work = ServerWork { app, outgoing: outgoing - outgoing / 8, tasks, stop };
+        work.begin(outlets, is_away.then_some(address));
+        let ServerWork { app, tasks, stop, .. } = work;
         if let Some(certificates) = certificates {
-            server.tasks.spawn(certificates.watch(server.stop.clone()));
+            tasks.spawn(certificates.watch(stop.clone()));
         }
-        Ok(server)
+        Ok(Self { listener, redirect, metrics, app, tasks, stop, address, new_token })
     }
 
     /// Returns `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         if self.app.config.tls.certificate.is_some() { "https" } else { "http" }
-    }
-
-    fn start(&self, outlets: PrefetchOutlets) {
-        let deliver = dispatcher::LaneContext {
-            journal: self.app.journal.clone(),
-            live: self.app.live.clone(),
-            client: self.app.client.clone(),
-            places: RequestPlaces::new(self.outgoing),
-            tasks: self.tasks.clone(),
-            stop: self.stop.clone(),
-        };
-        let plan = pipeline::PlannerContext {
-            journal: self.app.journal.clone(),
-            live: self.app.live.clone(),
-            schedule: self.app.config.delivery.retry_schedule.clone().into(),
-            dedupe_for: self.app.config.modules.dedupe_for.get(),
-            requests: ModuleClient::new(
-                self.app.client.clone(),
-                &self.app.config.modules.plain_http,
-            ),
-            heavy: Arc::new(Semaphore::new(1)),
-            tasks: self.tasks.clone(),
-            stop: self.stop.clone(),
-        };
-        self.tasks.spawn(dispatcher::run_dispatcher(Arc::new(deliver), outlets.lanes));
-        self.tasks.spawn(pipeline::run_pipeline(plan, outlets.flow_lanes));
-        self.start_trials();
-        self.tasks.spawn(sources::run_sources(Arc::clone(&self.app.pull)));
-        let tend = maintenance::MaintenanceContext {
-            journal: self.app.journal.clone(),
-            live: self.app.live.clone(),
-            audit: Arc::clone(&self.app.audit),
-            calls: self.app.config.audit.retention.get(),
-            retention: self.app.config.retention.clone(),
-            pruned: std::sync::Mutex::default(),
-        };
-        self.tasks.spawn(maintenance::run_maintenance(tend, self.stop.clone()));
-        let config = &self.app.config;
-        let watch = AlertContext {
-            journal: self.app.journal.clone(),
-            live: self.app.live.clone(),
-            client: self.app.client.clone(),
-            settings: config.alerts.clone(),
-            desk: self.app.alerts.clone(),
-            data_dir: config.data_dir(),
-            certificate: CertificateSource {
-                path: config.tls.certificate.clone(),
-                read: |path| tls::certificate_end(path).ok(),
-            },
-        };
-        self.tasks.spawn(alerts::run_alerts(watch, self.stop.clone()));
-    }
-
-    fn start_trials(&self) {
-        let context = TrialContext {
-            journal: self.app.journal.clone(),
-            live: self.app.live.clone(),
-            audit: Arc::clone(&self.app.audit),
-            dedupe_for: self.app.config.modules.dedupe_for.get(),
-        };
-        self.tasks.spawn(trials::run_trials(context, self.stop.clone()));
     }
 
     /// Serves until `shutdown` ends, then stops in order.
@@ -305,6 +247,196 @@ impl Server {
     }
 }
 
+/// The work of a server besides answering calls.
+#[derive(Debug, Clone)]
+struct ServerWork {
+    app: AppState,
+    /// Most concurrent requests to endpoints.
+    outgoing: usize,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl ServerWork {
+    /// Starts the work. With an address, the database is away and the work starts once it answers.
+    fn begin(&self, outlets: PrefetchOutlets, away_at: Option<SocketAddr>) {
+        self.start_capture_log();
+        match away_at {
+            Some(address) => {
+                self.tasks.spawn(self.clone().start_late(outlets, address));
+            }
+            None => self.start(outlets),
+        }
+    }
+
+    /// Prepares the capture log in the background, because it may be away too.
+    fn start_capture_log(&self) {
+        let (Some(log), stop) = (self.app.capture_log.clone(), self.stop.clone()) else { return };
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = log.prepare_until_ready() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Starts the work once the database answers. Until then the node only captures. Stops the
+    /// server if it cannot work with this database.
+    async fn start_late(self, outlets: PrefetchOutlets, address: SocketAddr) {
+        loop {
+            match self.complete_start(address).await {
+                Ok(()) => break,
+                Err(ServerError::Journal(StoreError::Unavailable(_))) => {}
+                Err(error) => {
+                    tracing::error!(error = %error_chain(&error), "this node cannot work with its database and stops");
+                    self.stop.cancel();
+                    return;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(AWAY_PAUSE) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+        tracing::info!("the database answers; this node takes up all its work");
+        self.start(outlets);
+    }
+
+    async fn complete_start(&self, address: SocketAddr) -> Result<(), ServerError> {
+        let SharedState { journal, live, config, .. } = &*self.app;
+        journal.enter_late().await?;
+        enter_cluster(journal, config, address, live.sealer()).await?;
+        match live.leave_copy().await {
+            Err(live::SettingsError::Journal(error)) => return Err(error.into()),
+            loaded => loaded?,
+        }
+        journal.note_entered();
+        Ok(())
+    }
+
+    /// Takes captures from the log, and keeps a copy of the settings with which this node can start
+    /// while the database is away.
+    fn start_log_taker(&self, log: Arc<CaptureLog>) {
+        let (journal, live) = (self.app.journal.clone(), self.app.live.clone());
+        let path = self.app.config.data_dir().join(COPY_FILE);
+        let keeper = CopyKeeper { journal: journal.clone(), live: live.clone(), path };
+        self.tasks.spawn(keeper.run(self.stop.clone()));
+        let taker = LogTaker { journal, live, log };
+        self.tasks.spawn(log_taker::run_log_taker(taker, self.stop.clone()));
+    }
+
+    fn start(&self, outlets: PrefetchOutlets) {
+        let deliver = dispatcher::LaneContext {
+            journal: self.app.journal.clone(),
+            live: self.app.live.clone(),
+            client: self.app.client.clone(),
+            places: RequestPlaces::new(self.outgoing),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        };
+        let plan = pipeline::PlannerContext {
+            journal: self.app.journal.clone(),
+            live: self.app.live.clone(),
+            schedule: self.app.config.delivery.retry_schedule.clone().into(),
+            dedupe_for: self.app.config.modules.dedupe_for.get(),
+            requests: ModuleClient::new(
+                self.app.client.clone(),
+                &self.app.config.modules.plain_http,
+            ),
+            heavy: Arc::new(Semaphore::new(1)),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        };
+        self.tasks.spawn(dispatcher::run_dispatcher(Arc::new(deliver), outlets.lanes));
+        self.tasks.spawn(pipeline::run_pipeline(plan, outlets.flow_lanes));
+        self.start_trials();
+        self.tasks.spawn(sources::run_sources(Arc::clone(&self.app.pull)));
+        let tend = maintenance::MaintenanceContext {
+            journal: self.app.journal.clone(),
+            live: self.app.live.clone(),
+            audit: Arc::clone(&self.app.audit),
+            calls: self.app.config.audit.retention.get(),
+            retention: self.app.config.retention.clone(),
+            pruned: std::sync::Mutex::default(),
+        };
+        self.tasks.spawn(maintenance::run_maintenance(tend, self.stop.clone()));
+        let config = &self.app.config;
+        let watch = AlertContext {
+            journal: self.app.journal.clone(),
+            live: self.app.live.clone(),
+            client: self.app.client.clone(),
+            settings: config.alerts.clone(),
+            desk: self.app.alerts.clone(),
+            data_dir: config.data_dir(),
+            certificate: CertificateSource {
+                path: config.tls.certificate.clone(),
+                read: |path| tls::certificate_end(path).ok(),
+            },
+        };
+        self.tasks.spawn(alerts::run_alerts(watch, self.stop.clone()));
+        if let Some(log) = self.app.capture_log.clone() {
+            self.start_log_taker(log);
+        }
+    }
+
+    fn start_trials(&self) {
+        let context = TrialContext {
+            journal: self.app.journal.clone(),
+            live: self.app.live.clone(),
+            audit: Arc::clone(&self.app.audit),
+            dedupe_for: self.app.config.modules.dedupe_for.get(),
+        };
+        self.tasks.spawn(trials::run_trials(context, self.stop.clone()));
+    }
+}
+
+/// A store, and the settings to begin with if its database is away.
+struct OpenedStore {
+    journal: EventStore,
+    outlets: PrefetchOutlets,
+    copy: Option<SettingsCopy>,
+}
+
+/// Opens the database. If it is away, a node with a capture log begins with the copy of the
+/// settings on its disk.
+async fn open_store(
+    config: &Config,
+    clock: Clock,
+    sealer: &SecretSealer,
+    folder: &Path,
+) -> Result<OpenedStore, ServerError> {
+    let away = match open_journal(config, clock.clone()).await {
+        Ok((journal, outlets)) => return Ok(OpenedStore { journal, outlets, copy: None }),
+        Err(StoreError::Unavailable(away)) if config.capture.log.is_some() => away,
+        Err(error) => return Err(error.into()),
+    };
+    let away = || ServerError::from(StoreError::Unavailable(Arc::clone(&away)));
+    let path = folder.join(COPY_FILE);
+    let copy = SettingsCopy::load(&path, sealer).inspect_err(|error| {
+        tracing::error!(path = %path.display(), %error, "the copy of the settings cannot be used");
+    });
+    let copy = copy.ok().flatten().ok_or_else(away)?;
+    let (url, opening) = (config.database.url.expose(), store_opening(config));
+    let opened = EventStore::open_away(url, clock, opening)?;
+    let (journal, outlets) = opened.ok_or_else(away)?;
+    tracing::warn!(
+        settings_of = %copy.saved_at(),
+        "the database does not answer: this node starts with its copy of the settings and only captures"
+    );
+    Ok(OpenedStore { journal, outlets, copy: Some(copy) })
+}
+
+/// Prepares the capture log, if one is set.
+fn open_capture_log(config: &Config) -> Result<Option<Arc<CaptureLog>>, ServerError> {
+    if config.capture.log.is_none() {
+        return Ok(None);
+    }
+    // The operator names the servers, and most stand in a private network.
+    let everywhere: [IpNet; 2] = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+    let client = open_client(config, everywhere.to_vec(), LOG_CONNECTIONS)?;
+    CaptureLog::open(config.capture.clone(), client).map_err(ServerError::CaptureLog)
+}
+
 /// Joins the other nodes. Returns the admin token if this start created it. One node starts at a
 /// time: two nodes that find no token would both store one with the same name, and the second would
 /// fail.
@@ -360,6 +492,12 @@ fn open_sources(
 
 /// Connections to the receiver of traces and logs. Each signal has one request at a time.
 const EXPORT_CONNECTIONS: usize = 4;
+
+/// Connections to the servers of the capture log: for messages, for questions, and for the journal.
+const LOG_CONNECTIONS: usize = 8;
+
+/// How often a node that started without its database tries to reach it.
+const AWAY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Name of the key file in the data folder.
 pub const KEY_FILE: &str = "waybill.key";
@@ -417,11 +555,8 @@ async fn open_journal(
     config: &Config,
     clock: Clock,
 ) -> Result<(EventStore, PrefetchOutlets), StoreError> {
-    let opening = StoreOpening {
-        rewrites_file: config.retention.vacuum_at_start,
-        max_connections: config.database.max_connections,
-    };
-    let (journal, outlets) = EventStore::open(config.database.url.expose(), clock, opening).await?;
+    let (url, opening) = (config.database.url.expose(), store_opening(config));
+    let (journal, outlets) = EventStore::open(url, clock, opening).await?;
     if !journal.gives_back_space().await? {
         tracing::warn!(
             "this database file reuses freed space but does not shrink; set \
@@ -429,6 +564,13 @@ async fn open_journal(
         );
     }
     Ok((journal, outlets))
+}
+
+const fn store_opening(config: &Config) -> StoreOpening {
+    StoreOpening {
+        rewrites_file: config.retention.vacuum_at_start,
+        max_connections: config.database.max_connections,
+    }
 }
 
 /// Returns the admin token if this start created it. A database that refuses writes is not an
@@ -442,6 +584,32 @@ async fn first_token(journal: &EventStore, config: &Config) -> Result<Option<Str
         }
         made => Ok(made?),
     }
+}
+
+/// The listeners of a server, and the connections that are left for requests to endpoints.
+struct BoundListeners {
+    listener: BoundListener,
+    address: SocketAddr,
+    redirect: Option<BoundListener>,
+    metrics: Option<BoundListener>,
+    certificates: Option<Arc<ServedCertificates>>,
+    outgoing: usize,
+}
+
+fn bind_listeners(
+    config: &Config,
+    stop: &CancellationToken,
+) -> Result<BoundListeners, ServerError> {
+    let certificates = read_certificates(config)?;
+    let mut room = listener::share_files(config.server.max_connections);
+    let header_timeout = config.server.header_timeout.get();
+    let redirect = bind_redirect(config, &mut room, stop)?;
+    let metrics = bind_metrics(config, &mut room, stop)?;
+    let bounds = ConnectionBounds { connections: room.incoming, header_timeout };
+    let (listener, address) =
+        bind_listener(config.server.listen, "server.listen", bounds, certificates.clone(), stop)?;
+    let outgoing = room.outgoing;
+    Ok(BoundListeners { listener, address, redirect, metrics, certificates, outgoing })
 }
 
 /// Opens the listener that redirects plain HTTP to HTTPS, if one is configured.

@@ -15,6 +15,7 @@ pub mod module_logs;
 pub mod module_trials;
 pub mod oauth_access;
 pub mod sealed;
+pub mod settings_copy;
 pub mod source_runtime;
 
 use crate::access::token::{ApiToken, TokenDigest};

@@ -18,6 +18,7 @@ mod bounds;
 mod breaker;
 mod capabilities;
 mod capture;
+mod capture_log;
 mod channels;
 mod completeness;
 mod configuration;

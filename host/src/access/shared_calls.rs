@@ -70,6 +70,13 @@ impl SharedCalls {
         }
     }
 
+    /// Takes a part if the limit permits it, by what this node knows.
+    pub fn take_own_part(&mut self, part: CallPart, limit: u32) {
+        let known = if self.minute == part.minute { self.taken } else { 0 };
+        let taken = known.saturating_add(part.calls);
+        self.note_part(part, (taken <= limit).then_some(taken));
+    }
+
     /// Records the result of a reservation. `taken` is the number of calls that all nodes have
     /// reserved by then, or `None` if too few were left.
     pub fn note_part(&mut self, part: CallPart, taken: Option<u32>) {
@@ -111,5 +118,15 @@ mod tests {
         assert_eq!(shared.wanted(60, 3, at(179)), None);
         assert_eq!(shared.at(at(180)), None);
         assert_eq!(shared.wanted(60, 3, at(180)), Some(CallPart { minute: 3, calls: 3 }));
+    }
+
+    #[test]
+    fn a_node_that_cannot_ask_stays_within_the_limit() {
+        let mut shared = SharedCalls::default();
+        let part = CallPart { minute: 2, calls: 3 };
+        for _ in 0..3 {
+            shared.take_own_part(part, 7);
+        }
+        assert_eq!(shared.granted(), 6);
     }
 }

@@ -261,6 +261,12 @@ impl ApiToken {
         self.usage.window().shared.note_part(part, taken);
     }
 
+    /// Takes calls for this node without the other nodes, because the database that divides them is
+    /// away. A node alone stays within the limit.
+    pub fn take_own_calls(&self, part: CallPart, limit: u32) {
+        self.usage.window().shared.take_own_part(part, limit);
+    }
+
     /// Returns when the token was last used.
     pub fn last_used(&self) -> Option<Timestamp> {
         self.usage.window().last

@@ -30,6 +30,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Time that captures into a log wait for the database to reserve calls of a token.
+const LONGEST_RESERVATION: Duration = Duration::from_millis(250);
 
 /// Name of the token that the first start makes.
 pub const ADMIN: &str = "admin";
@@ -183,19 +188,39 @@ pub async fn take_shared_calls(app: &AppState, token: &ApiToken, now: Timestamp)
     let Some(whole) = token.wanted_calls(now) else { return };
     // The last calls of a minute may be fewer than a part.
     for part in [whole, CallPart { calls: 1, ..whole }] {
-        match app.journal.take_calls(token.id, part.minute, part.calls, limit).await {
-            Ok(calls) => {
+        match reserve_calls(app, token.id, part, limit).await {
+            Some(Ok(calls)) => {
                 token.note_calls(part, calls);
                 if calls.is_some() {
                     return;
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::warn!(error = %error_chain(&error), "cannot reserve calls of a token");
                 return;
             }
+            None => return token.take_own_calls(part, limit),
         }
     }
+}
+
+/// Reserves calls in the database. Returns `None` if the database does not answer and captures go
+/// on without it.
+async fn reserve_calls(
+    app: &AppState,
+    token: TokenId,
+    part: CallPart,
+    limit: u32,
+) -> Option<Result<Option<u32>, store::StoreError>> {
+    let reserving = app.journal.take_calls(token, part.minute, part.calls, limit);
+    if app.capture_log.is_none() {
+        return Some(reserving.await);
+    }
+    if app.journal.is_away() {
+        return None;
+    }
+    let reserved = timeout(LONGEST_RESERVATION, reserving).await.ok()?;
+    Some(reserved).filter(|reserved| !matches!(reserved, Err(store::StoreError::Unavailable(_))))
 }
 
 /// Admits a request to a guarded route. Returns the calls that its token has left, if they are

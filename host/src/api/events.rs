@@ -5,6 +5,7 @@
 use super::answer::{DataAnswer, ListAnswer, PageRequest, data_answer, list_page};
 use super::auth::CallPrincipal;
 use super::body::{BoundedBody, JsonInput, QueryInput, pay_for_copy};
+use super::logged_call::{CallBeginning, capture_place, is_new, mark_logged};
 use super::problem::ApiProblem;
 use super::{AppState, endpoints, trace};
 use crate::crypto::digest::ShortDigest;
@@ -20,9 +21,9 @@ use crate::model::webhook_source::WebhookSettings;
 use crate::settings::SettingsSnapshot;
 use crate::store::{EventFilter, StoredDelivery, StoredEvent};
 use crate::time::timestamp::Timestamp;
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -155,6 +156,7 @@ pub struct NewEvent {
 pub async fn capture_events(
     State(app): State<AppState>,
     principal: CallPrincipal,
+    call: Option<Extension<CallBeginning>>,
     headers: HeaderMap,
     BoundedBody(body): BoundedBody,
 ) -> Result<Response, ApiProblem> {
@@ -168,22 +170,28 @@ pub async fn capture_events(
     }
     let key = request_key(&headers, &body)?;
     let wait = app.config.immediate.wait.get();
-    let accepted =
-        accept_events(&app.journal, &snapshot, events.events, EventSender::Token(key), wait).await;
+    let status = StatusCode::ACCEPTED;
+    let place = capture_place(&app, call.map(|Extension(call)| call), status);
+    let has_call = place.call.is_some();
+    let sender = EventSender::Token(key);
+    let accepted = accept_events(place, &snapshot, events.events, sender, wait).await;
     let accepted = accepted.map_err(|refused| match refused {
         AcceptError::Invalid(faults) => ApiProblem::invalid(faults),
         AcceptError::Journal(error) => error.into(),
+        AcceptError::Log(refusal) => refusal.into(),
     })?;
+    let is_logged = has_call && is_new(&accepted);
     let mut receipts: Vec<EventReceipt> =
         accepted.into_iter().map(|accepted| make_receipt(&snapshot, accepted)).collect();
-    let status = StatusCode::ACCEPTED;
-    match receipts.pop() {
-        Some(receipt) if !events.many => Ok((status, data_answer(receipt)).into_response()),
+    let mut response = match receipts.pop() {
+        Some(receipt) if !events.many => (status, data_answer(receipt)).into_response(),
         last => {
             receipts.extend(last);
-            Ok((status, data_answer(receipts)).into_response())
+            (status, data_answer(receipts)).into_response()
         }
-    }
+    };
+    mark_logged(&mut response, is_logged);
+    Ok(response)
 }
 
 /// Fails if the token may not send the event: it is about another table, names another source, or

@@ -4,6 +4,7 @@ use super::AppState;
 use super::answer::{DataAnswer, data_answer};
 use super::auth::CallPrincipal;
 use super::problem::ApiProblem;
+use crate::ingest::capture_log::CaptureLog;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -34,6 +35,9 @@ async fn answer_ready(State(app): State<AppState>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "stopping"})))
             .into_response();
     }
+    if let Some(log) = &app.capture_log {
+        return answer_log_ready(&app, log).await;
+    }
     match app.journal.prove_ready().await {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         Err(why) => {
@@ -41,6 +45,23 @@ async fn answer_ready(State(app): State<AppState>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
         }
     }
+}
+
+/// Answers whether a node with a capture log is ready: the log takes captures, also while the
+/// database is away. Tells how old the copy of the settings is, with which the node could start.
+async fn answer_log_ready(app: &AppState, log: &CaptureLog) -> Response {
+    let (status, word) = match log.prove_ready().await {
+        Ok(()) => (StatusCode::OK, "ready".to_owned()),
+        Err(why) => {
+            tracing::warn!(%why, "the capture log is not ready");
+            (StatusCode::SERVICE_UNAVAILABLE, "the capture log does not take captures".to_owned())
+        }
+    };
+    let database = if app.journal.is_away() { "away" } else { "ready" };
+    let copied_at = app.live.copy_mark().map(|(_, saved_at)| saved_at);
+    let age = copied_at.map(|at| app.journal.clock().now().since(at).as_secs());
+    let body = json!({"status": word, "database": database, "settings_copy_age_seconds": age});
+    (status, Json(body)).into_response()
 }
 
 /// A token's information about itself.

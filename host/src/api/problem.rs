@@ -1,6 +1,7 @@
 //! RFC 9457 problem documents.
 
 use crate::error_chain::error_chain;
+use crate::ingest::capture_log::LogRefusal;
 use crate::ingest::event_body::BodyError;
 use crate::model::attributes::MAX_HOPS;
 use crate::model::fault::InputFault;
@@ -309,6 +310,13 @@ impl ApiProblem {
         .with(header::RETRY_AFTER, "2")
     }
 
+    /// The node started while its database was away, and only captures until it answers.
+    pub fn without_database() -> Self {
+        let detail = "the database has not answered since this node started; until it does, the node \
+                      only captures events";
+        Self { detail: detail.to_owned(), ..Self::unavailable() }
+    }
+
     /// An error that the caller did not cause. It is logged.
     pub fn unexpected(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a request failed");
@@ -337,6 +345,27 @@ impl IntoResponse for ApiProblem {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response.headers_mut().extend(self.headers);
         response
+    }
+}
+
+impl From<LogRefusal> for ApiProblem {
+    fn from(refusal: LogRefusal) -> Self {
+        match refusal {
+            LogRefusal::TooLarge(why) => {
+                let detail = format!(
+                    "the capture log cannot store a request of this size: {why}; send less in one \
+                     request, or raise `max_payload` of the NATS servers"
+                );
+                Self { detail, ..Self::too_large(0) }
+            }
+            LogRefusal::Unavailable(ref why) => {
+                tracing::warn!(why, "the capture log did not take a request");
+                let detail = "the capture log did not confirm the request in time; whether it was stored \
+                              is not known: send it again with the same id or `Idempotency-Key`, and it \
+                              is stored once";
+                Self { detail: detail.to_owned(), ..Self::unavailable() }
+            }
+        }
     }
 }
 

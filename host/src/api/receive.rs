@@ -9,10 +9,11 @@ use super::answer::{DataAnswer, data_answer};
 use super::auth::CallOrigin;
 use super::body::{BoundedBody, pay_for_copy};
 use super::events::{EventReceipt, make_receipt};
+use super::logged_call::{CallBeginning, capture_place, is_new, mark_logged};
 use super::problem::{ApiProblem, method_not_allowed};
 use crate::ingest::accept::{AcceptError, EventSender, accept_events};
 use crate::ingest::body::{CODINGS, CodingError, decompress_body};
-use crate::ingest::event_body::BodyError;
+use crate::ingest::event_body::{BodyError, ReceivedEvents};
 use crate::ingest::handshake;
 use crate::ingest::handshake::HandshakeAnswer;
 use crate::ingest::repeats;
@@ -106,6 +107,7 @@ impl From<AcceptError> for WebhookRefused {
         match refused {
             AcceptError::Invalid(faults) => Self::new("invalid", ApiProblem::invalid(faults)),
             AcceptError::Journal(error) => Self::new("unavailable", error.into()),
+            AcceptError::Log(refusal) => Self::new("unavailable", refusal.into()),
         }
     }
 }
@@ -275,15 +277,34 @@ async fn take_webhook(
     let request = repeats::RepeatableRequest { headers, signature: fits.signature.as_deref(), now };
     let repeats = webhook.repeats.as_ref();
     let keys = repeats::repeat_keys(repeats, &request, &events.events, &runtime.health.sequence);
-    let (snapshot, wait) = (app.live.current_settings(), app.config.immediate.wait.get());
     let sender = EventSender::Webhook(keys);
-    let accepted = accept_events(&app.journal, &snapshot, events.events, sender, wait).await?;
+    accept_webhook(app, head, (verifier, webhook.scheme), events, sender).await
+}
+
+/// Captures the events of a verified webhook, and answers as its sender expects.
+async fn accept_webhook(
+    app: &AppState,
+    head: &Parts,
+    (verifier, scheme): (&webhook::WebhookVerifier, SenderScheme),
+    events: ReceivedEvents,
+    sender: EventSender<'_>,
+) -> Result<Response, WebhookRefused> {
+    let (snapshot, wait) = (app.live.current_settings(), app.config.immediate.wait.get());
+    let is_empty = wants_nothing(scheme, &head.headers);
+    let status = if is_empty { StatusCode::OK } else { StatusCode::ACCEPTED };
+    // Calls of other senders share rows in the audit, which are counted in memory.
+    let call = head.extensions.get::<CallBeginning>().filter(|_| verifier.proves_sender());
+    let place = capture_place(app, call.cloned(), status);
+    let has_call = place.call.is_some();
+    let accepted = accept_events(place, &snapshot, events.events, sender, wait).await?;
+    let is_logged = has_call && is_new(&accepted);
     let receipts = accepted.into_iter().map(|accepted| make_receipt(&snapshot, accepted)).collect();
-    let mut response = if wants_nothing(webhook.scheme, headers) {
-        StatusCode::OK.into_response()
+    let mut response = if is_empty {
+        status.into_response()
     } else {
-        (StatusCode::ACCEPTED, receipts_of(receipts, events.many)).into_response()
+        (status, receipts_of(receipts, events.many)).into_response()
     };
+    mark_logged(&mut response, is_logged);
     if verifier.proves_sender() {
         response.extensions_mut().insert(ProvenSender);
     }

@@ -4,8 +4,10 @@
 //! delivery's id, so the stream stores a repeat within its duplicate window only once. A consumer
 //! can recognise a later repeat by the header.
 
+pub mod jetstream_api;
+pub mod nats_line;
 pub mod nats_login;
-mod nats_session;
+pub mod nats_session;
 pub mod nkey;
 pub mod wire;
 

@@ -38,6 +38,24 @@ pub struct ServerSection {
     pub cors_origins: Vec<String>,
 }
 
+/// Section `capture`: a replicated log in front of the database.
+#[derive(Debug, Clone)]
+pub struct CaptureSection {
+    /// Servers of NATS JetStream that take captures: `nats://HOST:4222`, or several hosts with
+    /// commas between them. Without it, captures go to the database.
+    pub log: Option<HiddenText>,
+    /// File with the seed of a user's key (`SU…`), or a `.creds` file, to log in with.
+    pub credentials: Option<PathBuf>,
+    /// Name of the stream, which is made if it is missing.
+    pub stream: String,
+    /// Number of servers that store each message, 1 to 5.
+    pub replicas: u8,
+    /// Time for which the stream recognises repeats, 1 s to 24 h. Messages stay at least as long.
+    pub repeats: TimeSpan,
+    /// Largest size of the stream in bytes, at least 1 MiB. A full stream refuses captures.
+    pub max_size: u64,
+}
+
 /// Section `tls`.
 #[derive(Debug, Clone, Default)]
 pub struct TlsSection {
@@ -256,6 +274,19 @@ impl Default for ServerSection {
             header_timeout: seconds(30),
             body_timeout: seconds(30),
             cors_origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for CaptureSection {
+    fn default() -> Self {
+        Self {
+            log: None,
+            credentials: None,
+            stream: "WAYBILL_CAPTURE".to_owned(),
+            replicas: 3,
+            repeats: TimeSpan::new(Duration::from_mins(10)),
+            max_size: 1 << 30,
         }
     }
 }

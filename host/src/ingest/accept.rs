@@ -1,10 +1,13 @@
 //! Makes incoming events durable, and waits for their immediate deliveries.
 
+use super::capture_log::logged_request::{EventToLog, LoggedEvent, LoggedRequest};
+use super::capture_log::{CaptureLog, LogRefusal};
 use super::incoming::IncomingEvent;
 use super::repeats::RepeatKeys;
 use crate::catalog;
 use crate::crypto::digest::ShortDigest;
 use crate::json::storable::make_storable;
+use crate::model::api_call::ApiCall;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::endpoint::DeliveryMode;
 use crate::model::event::{DEFAULT_SOURCE, Event};
@@ -12,6 +15,7 @@ use crate::model::fault::InputFault;
 use crate::model::id::{DeliveryId, EndpointId, EventId};
 use crate::model::record::RecordChange;
 use crate::settings::SettingsSnapshot;
+use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::matching::EventMatches;
 use crate::settings::source_runtime::SourceRuntime;
 use crate::store;
@@ -57,6 +61,25 @@ pub enum AcceptError {
     Invalid(Vec<InputFault>),
     /// They could not be stored.
     Journal(store::StoreError),
+    /// The capture log did not take them.
+    Log(LogRefusal),
+}
+
+/// Where accepted events become durable.
+#[derive(Debug)]
+pub struct CapturePlace<'a> {
+    pub journal: &'a EventStore,
+    /// The capture log, if there is one.
+    pub log: Option<&'a Arc<CaptureLog>>,
+    /// The row of the audit that goes with the events into the log.
+    pub call: Option<ApiCall>,
+}
+
+/// A part of a request that was made durable.
+struct DurableCapture {
+    receipt: CaptureReceipt,
+    runtime: Option<Arc<SourceRuntime>>,
+    watch: Option<AwaitedDeliveries>,
 }
 
 /// Who sends events. This decides by which keys repeats are recognised, for 24 hours. Events that
@@ -97,6 +120,7 @@ impl EventSender<'_> {
                 let idempotency = key.map(|RequestKey { key, request }| IdempotencyKeys {
                     key: format!("{n} {key}"),
                     request,
+                    is_acknowledged: false,
                 });
                 (by_id("pushed"), idempotency)
             }
@@ -108,10 +132,10 @@ impl EventSender<'_> {
 
 /// Stores events, and waits at most `wait` for their deliveries to `immediate` endpoints.
 pub async fn accept_events(
-    journal: &EventStore,
+    place: CapturePlace<'_>,
     snapshot: &SettingsSnapshot,
     incoming: Vec<IncomingEvent>,
-    mut sender: EventSender<'_>,
+    sender: EventSender<'_>,
     wait: Duration,
 ) -> Result<Vec<AcceptedEvent>, AcceptError> {
     if incoming.is_empty() {
@@ -119,33 +143,160 @@ pub async fn accept_events(
     }
     let many = incoming.len() > 1;
     check_sources(snapshot, &incoming, many).map_err(AcceptError::Invalid)?;
-    let mut watches = Vec::new();
-    let mut captures = Vec::with_capacity(incoming.len());
-    let mut runtimes = Vec::with_capacity(incoming.len());
-    for (n, event) in incoming.into_iter().enumerate() {
-        let keys = sender.keys(n, event.id.as_deref());
-        let (capture, matches) = capture_event(journal, snapshot, event, keys);
-        watches.push(watch_event(journal, &capture, &matches));
-        runtimes.push(snapshot.find_source_runtime(&capture.event.source));
-        captures.push(capture);
-    }
-    let receipts = journal.capture_events(captures).await.map_err(AcceptError::Journal)?;
+    let journal = place.journal;
+    let durable = match place.log {
+        Some(log) => append_to_log(journal, snapshot, incoming, sender, (log, place.call)).await?,
+        None => commit_events(journal, snapshot, incoming, sender).await?,
+    };
     let now = journal.clock().now();
-    for (runtime, receipt) in runtimes.into_iter().zip(&receipts) {
+    // While the database is away nothing is delivered, so nothing is waited for.
+    let is_away = place.log.is_some() && journal.is_away();
+    let mut accepted = Vec::with_capacity(durable.len());
+    let deadline = Instant::now() + wait;
+    for DurableCapture { receipt, runtime, watch } in durable {
         if let Some(runtime) = runtime {
             runtime.health.note_captured(receipt.duplicate, now);
         }
-    }
-    let mut accepted = Vec::with_capacity(receipts.len());
-    let deadline = Instant::now() + wait;
-    for (receipt, watch) in receipts.into_iter().zip(watches) {
         let immediate = match watch {
+            Some(watch) if !receipt.duplicate && is_away => watch.give_up(),
             Some(watch) if !receipt.duplicate => watch.follow(journal, snapshot, deadline).await,
             Some(_) | None => Vec::new(),
         };
         accepted.push(AcceptedEvent { receipt, immediate });
     }
     Ok(accepted)
+}
+
+/// Commits events to the database.
+async fn commit_events(
+    journal: &EventStore,
+    snapshot: &SettingsSnapshot,
+    incoming: Vec<IncomingEvent>,
+    mut sender: EventSender<'_>,
+) -> Result<Vec<DurableCapture>, AcceptError> {
+    let mut watches = Vec::with_capacity(incoming.len());
+    let mut captures = Vec::with_capacity(incoming.len());
+    for (n, event) in incoming.into_iter().enumerate() {
+        let keys = sender.keys(n, event.id.as_deref());
+        let (capture, matches) = capture_event(journal, snapshot, event, keys);
+        let ids = capture.deliveries.iter().map(|draft| draft.delivery.id);
+        let watch = watch_event(journal, capture.event.id, &matches, ids);
+        let runtime = snapshot.find_source_runtime(&capture.event.source).cloned();
+        watches.push((runtime, watch));
+        captures.push(capture);
+    }
+    let receipts = journal.capture_events(captures).await.map_err(AcceptError::Journal)?;
+    let durable = receipts.into_iter().zip(watches);
+    let durable =
+        durable.map(|(receipt, (runtime, watch))| DurableCapture { receipt, runtime, watch });
+    Ok(durable.collect())
+}
+
+/// Appends events to the capture log.
+async fn append_to_log(
+    journal: &EventStore,
+    snapshot: &SettingsSnapshot,
+    incoming: Vec<IncomingEvent>,
+    mut sender: EventSender<'_>,
+    (log, call): (&Arc<CaptureLog>, Option<ApiCall>),
+) -> Result<Vec<DurableCapture>, AcceptError> {
+    let mut watches = Vec::with_capacity(incoming.len());
+    let mut events = Vec::with_capacity(incoming.len());
+    for (n, event) in incoming.into_iter().enumerate() {
+        let keys = sender.keys(n, event.id.as_deref());
+        let (event, watch) = event_to_log(journal, snapshot, event, keys);
+        let runtime = snapshot.find_source_runtime(&event.event.source).cloned();
+        watches.push((runtime, watch));
+        events.push(event);
+    }
+    let request = LoggedRequest::of(events, call);
+    let refused = |refusal| {
+        journal.metrics().store.log_refused.inc();
+        AcceptError::Log(refusal)
+    };
+    let position = log.append(&request).await.map_err(refused)?;
+    let receipts = if position.is_repeat {
+        let first = log.find_request(position.sequence).await.map_err(refused)?;
+        answer_repeat(&request, &first).map_err(AcceptError::Journal)?
+    } else {
+        let receipt = |event: &LoggedEvent| CaptureReceipt { id: event.id, duplicate: false };
+        request.events.iter().map(receipt).collect()
+    };
+    journal.metrics().store.logged.inc_by(receipts.len() as u64);
+    let durable = receipts.into_iter().zip(watches);
+    let durable =
+        durable.map(|(receipt, (runtime, watch))| DurableCapture { receipt, runtime, watch });
+    Ok(durable.collect())
+}
+
+/// Returns the receipts of a request that the log has had before as `first`. The log may have had
+/// it from this node, whose first try got no answer; then it is no repeat.
+fn answer_repeat(
+    request: &LoggedRequest,
+    first: &LoggedRequest,
+) -> Result<Vec<CaptureReceipt>, store::StoreError> {
+    if request.request_digest() != first.request_digest() {
+        return Err(store::StoreError::KeyReused);
+    }
+    let receipt = |(event, first): (&LoggedEvent, &LoggedEvent)| CaptureReceipt {
+        id: first.id,
+        duplicate: first.id != event.id,
+    };
+    Ok(request.events.iter().zip(&first.events).map(receipt).collect())
+}
+
+/// Prepares an event for the log, and a watch of its immediate deliveries.
+fn event_to_log(
+    journal: &EventStore,
+    snapshot: &SettingsSnapshot,
+    mut incoming: IncomingEvent,
+    (keys, idempotency): (RepeatKeys, Option<IdempotencyKeys>),
+) -> (EventToLog, Option<AwaitedDeliveries>) {
+    let holds_record = incoming.complete();
+    let second_name = incoming.second_name;
+    let event = make_event(incoming, journal.clock().now());
+    let matches = find_matches(snapshot, &event, second_name);
+    // Conditions are evaluated here only if somebody may be waited for.
+    let matches = matches.has_immediate().then(|| matches.admit(&event));
+    let watch = matches.and_then(|matches| {
+        let id = |target: &EndpointRuntime| DeliveryId::of_event(event.id, target.endpoint.id);
+        let ids = matches.endpoints.iter().map(|(_, target)| id(target));
+        watch_event(journal, event.id, &matches, ids)
+    });
+    (EventToLog { event, keys, idempotency, second_name, holds_record }, watch)
+}
+
+/// Commits requests of the capture log, together with the position of the last one. Returns the
+/// number of events that are not repeats, or `None` without writing anything if another node takes
+/// from the log now.
+pub async fn take_logged_requests(
+    journal: &EventStore,
+    snapshot: &SettingsSnapshot,
+    requests: Vec<LoggedRequest>,
+    mut changes: SourceChanges,
+) -> Result<Option<u64>, store::StoreError> {
+    let mut captures = Vec::new();
+    for mut request in requests {
+        changes.calls.calls.extend(request.take_call());
+        let digest = request.request_digest();
+        for mut event in request.events {
+            let keys = event.take_keys(digest);
+            let (second_name, holds_record) = (event.second_name, event.holds_record);
+            let event = event.into_event();
+            let matches = find_matches(snapshot, &event, second_name);
+            let (mut capture, _matches) =
+                complete_capture(journal, snapshot, event, (holds_record, matches), keys);
+            // The ids that the answer to the request has named.
+            for draft in &mut capture.deliveries {
+                let endpoint = draft.delivery.endpoint_id;
+                draft.delivery.id = DeliveryId::of_event(capture.event.id, endpoint);
+            }
+            captures.push(capture);
+        }
+    }
+    let receipts = journal.capture_from_source(captures, changes).await?;
+    let fresh = |receipt: &CaptureReceipt| u64::from(!receipt.duplicate);
+    Ok(receipts.map(|receipts| receipts.iter().map(fresh).sum()))
 }
 
 /// Stores the events that a source found, together with the source's own changes. Returns the
@@ -243,11 +394,37 @@ pub fn capture_event(
     journal: &EventStore,
     snapshot: &SettingsSnapshot,
     mut incoming: IncomingEvent,
-    (keys, idempotency): (RepeatKeys, Option<IdempotencyKeys>),
+    keys: (RepeatKeys, Option<IdempotencyKeys>),
 ) -> (EventCapture, Arc<EventMatches>) {
     let holds_record = incoming.complete();
-    let is_second_name = incoming.second_name;
-    let event = Arc::new(make_event(incoming, journal.clock().now()));
+    let second_name = incoming.second_name;
+    let event = make_event(incoming, journal.clock().now());
+    let matches = find_matches(snapshot, &event, second_name);
+    complete_capture(journal, snapshot, event, (holds_record, matches), keys)
+}
+
+/// Returns who takes events of this source and type.
+fn find_matches(
+    snapshot: &SettingsSnapshot,
+    event: &Event,
+    second_name: bool,
+) -> Arc<EventMatches> {
+    if second_name {
+        snapshot.matches_by_name(&event.source, &event.event_type)
+    } else {
+        snapshot.matches(&event.source, &event.event_type)
+    }
+}
+
+/// Makes the capture of an event that has its id.
+fn complete_capture(
+    journal: &EventStore,
+    snapshot: &SettingsSnapshot,
+    event: Event,
+    (holds_record, matches): (bool, Arc<EventMatches>),
+    (keys, idempotency): (RepeatKeys, Option<IdempotencyKeys>),
+) -> (EventCapture, Arc<EventMatches>) {
+    let event = Arc::new(event);
     let known = catalog::get().find(&event.event_type);
     let own = known.filter(|known| event.resource.as_deref() == Some(known.resource));
     // Events about a CRM's small tables have the resource `utility`. It is not a resource whose
@@ -256,11 +433,6 @@ pub fn capture_event(
     let record = record.and_then(|_| RecordChange::of(&event, holds_record));
     let resource = record.and(event.resource.as_deref());
     let indexed = snapshot.indexed.find_values(resource, &event.data);
-    let matches = if is_second_name {
-        snapshot.matches_by_name(&event.source, &event.event_type)
-    } else {
-        snapshot.matches(&event.source, &event.event_type)
-    };
     let matches = matches.admit(&event);
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal, &event);
@@ -293,31 +465,28 @@ fn is_immediate(mode: DeliveryMode) -> bool {
     mode == DeliveryMode::Immediate
 }
 
+/// Watches an event if a caller waits for one of its deliveries. `ids` are those of the deliveries
+/// to the endpoints of `matches`, in that order.
 fn watch_event(
     journal: &EventStore,
-    capture: &EventCapture,
+    event: EventId,
     matches: &EventMatches,
+    ids: impl Iterator<Item = DeliveryId>,
 ) -> Option<AwaitedDeliveries> {
-    let immediate = |t: &crate::settings::endpoint_runtime::EndpointRuntime| {
-        is_immediate(t.endpoint.settings.mode)
-    };
+    let immediate = |t: &EndpointRuntime| is_immediate(t.endpoint.settings.mode);
     let plans = matches.flows.iter().filter(|r| r.endpoints.iter().any(|t| immediate(t))).count();
-    let targets = matches.endpoints.iter().zip(&capture.deliveries);
-    let deliveries: BTreeMap<_, _> = targets
+    let deliveries: BTreeMap<_, _> = matches
+        .endpoints
+        .iter()
+        .zip(ids)
         .filter(|((_, target), _)| immediate(target))
-        .map(|((_, target), draft)| {
-            (draft.delivery.id, AwaitedDelivery::waiting(draft.delivery.id, target.endpoint.id))
-        })
+        .map(|((_, target), id)| (id, AwaitedDelivery::waiting(id, target.endpoint.id)))
         .collect();
     if plans == 0 && deliveries.is_empty() {
         return None;
     }
     let plans = if plans == 0 { 0 } else { matches.flows.len() };
-    Some(AwaitedDeliveries {
-        watch: journal.watchers().watch_event(capture.event.id),
-        deliveries,
-        plans,
-    })
+    Some(AwaitedDeliveries { watch: journal.watchers().watch_event(event), deliveries, plans })
 }
 
 impl AwaitedDelivery {
@@ -333,6 +502,11 @@ impl AwaitedDelivery {
 }
 
 impl AwaitedDeliveries {
+    /// Returns the deliveries as pending, without a wait.
+    fn give_up(self) -> Vec<AwaitedDelivery> {
+        self.deliveries.into_values().collect()
+    }
+
     /// Waits for the first attempts. Attempts without a notice, such as those of another node while
     /// notices were lost, are looked up at the end.
     async fn follow(

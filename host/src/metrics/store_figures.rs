@@ -10,6 +10,13 @@ use prometheus_client::registry::Registry;
 pub struct StoreFigures {
     pub captured: Counter,
     pub duplicates: Counter,
+    /// Events that the capture log acknowledged to this node's callers.
+    pub logged: Counter,
+    /// Requests that the capture log did not acknowledge.
+    pub log_refused: Counter,
+    /// Messages of the capture log that the journal has not taken, as the node that takes them last
+    /// saw.
+    pub log_waiting: Gauge,
     /// Flows and endpoints that match an event but did not get it, because they are disabled or
     /// their `where` excluded it.
     pub suppressed: Counter,
@@ -53,6 +60,15 @@ impl StoreFigures {
         let figures = Self {
             captured: counter("waybill_events_captured", "Events captured"),
             duplicates: counter("waybill_events_duplicate", "Duplicate events recognised"),
+            logged: counter(
+                "waybill_events_logged",
+                "Events that the capture log acknowledged to callers of this node",
+            ),
+            log_refused: counter(
+                "waybill_capture_log_refused",
+                "Requests that the capture log did not acknowledge",
+            ),
+            log_waiting: Gauge::default(),
             suppressed: counter(
                 "waybill_matches_suppressed",
                 "Flows and endpoints that match an event but did not get it, because they are disabled or their where excluded it",
@@ -75,6 +91,8 @@ impl StoreFigures {
         registry.register("waybill_commit_seconds", help, figures.commit_seconds.clone());
         let help = "Operations that one transaction of the writers held";
         registry.register("waybill_commit_operations", help, figures.commit_operations.clone());
+        let help = "Messages of the capture log that this node has still to take";
+        registry.register("waybill_capture_log_waiting", help, figures.log_waiting.clone());
         let help = "Processes that share the database";
         registry.register("waybill_nodes", help, figures.nodes.clone());
         figures

@@ -4,6 +4,7 @@
 //! end. Within one process ids are strictly ascending. Only the text form has the prefix; the store
 //! holds the sixteen bytes.
 
+use crate::crypto::digest::ShortDigest;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -109,6 +110,22 @@ ids! {
     GrantId = "grt_";
 }
 
+impl DeliveryId {
+    /// Returns the id of the delivery of an event to an endpoint that follows from the two alone,
+    /// with the event's time. It is the same wherever and however often it is computed.
+    pub fn of_event(event: EventId, endpoint: EndpointId) -> Self {
+        const TIME: u128 = !0 << 80;
+        const VERSION: u128 = 7 << 76;
+        const VARIANT: u128 = 2 << 62;
+        const RANDOM: u128 = (0xfff << 64) | ((1 << 62) - 1);
+        let parts = [event.uuid(), endpoint.uuid()];
+        let digest = ShortDigest::of(parts.iter().map(Uuid::as_bytes));
+        let random = u128::from_be_bytes(*digest.bytes()) & RANDOM;
+        let time = event.uuid().as_u128() & TIME;
+        Self(Uuid::from_u128(time | VERSION | VARIANT | random))
+    }
+}
+
 /// Ids that give the time of their creation.
 macro_rules! ids_tell_their_time {
     ($($name:ident)*) => {$(
@@ -172,6 +189,7 @@ ids_begin_at_a_time! { DeadLetterId DeliveryId EventId RequestId }
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uuid::Variant;
 
     #[test]
     fn text_form_round_trips() {
@@ -207,5 +225,15 @@ mod tests {
     fn ids_ascend() {
         let ids: Vec<_> = (0..10_000).map(|_| EventId::generate()).collect();
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn the_delivery_of_an_event_to_an_endpoint_has_one_id() {
+        let (event, endpoint) = (EventId::generate(), EndpointId::generate());
+        let id = DeliveryId::of_event(event, endpoint);
+        assert_eq!(id, DeliveryId::of_event(event, endpoint));
+        assert_ne!(id, DeliveryId::of_event(event, EndpointId::generate()));
+        assert_eq!(id.created_at(), event.created_at());
+        assert_eq!((id.uuid().get_version_num(), id.uuid().get_variant()), (7, Variant::RFC4122));
     }
 }

@@ -1,7 +1,14 @@
 //! Reports about the runs of a source.
 
+use super::id::SourceId;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The id under which the position in the capture log is stored. No operator makes this source, but
+/// it is held and written as others are.
+pub const CAPTURE_LOG: SourceId =
+    SourceId::from_uuid(Uuid::from_u128(0x7761_7962_696c_8c00_8000_6361_7074_7572));
 
 /// The state of a source's present run, or the result of its last one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -25,6 +25,7 @@ use crate::settings::module_grants::usable_grants;
 use crate::settings::module_logs::LogBook;
 use crate::settings::module_trials::{KnownTrial, TrialBook, TrialStage};
 use crate::settings::oauth_access::RotatedToken;
+use crate::settings::settings_copy::SettingsCopy;
 use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
 use crate::signing::usable_secret::{UsableSecret, UsableSecrets};
 use crate::store;
@@ -33,7 +34,7 @@ use crate::store::objects::{ObjectKind, StoredObject, log_unreadable};
 use crate::store::{ClusterLock, EventStore};
 use crate::time::timestamp::Timestamp;
 use crate::wasm;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -79,6 +80,10 @@ struct LiveInner {
     editing: Arc<Mutex<()>>,
     /// Health of sources, which survives changes of the settings.
     healths: std::sync::Mutex<HashMap<SourceId, Arc<SourceHealth>>>,
+    /// The copy that stands for the store until the database answers for the first time.
+    copy: ArcSwapOption<SettingsCopy>,
+    /// The version of the copy on this node's disk, and when it was current.
+    copy_mark: std::sync::Mutex<Option<(i64, Timestamp)>>,
 }
 
 /// The stored versions of modules, those on trial, and the secrets that modules use.
@@ -146,13 +151,15 @@ pub enum SettingsError {
 }
 
 impl LiveSettings {
-    /// Loads the settings for the first time.
+    /// Loads the settings for the first time: from the store, or from a copy while the database is
+    /// away.
     pub async fn open(
         journal: EventStore,
         sealer: SecretSealer,
         defaults: EndpointDefaults,
         (engine, cache): (wasm::ModuleEngine, wasm::ModuleCache),
         rules: ModuleRules,
+        copy: Option<SettingsCopy>,
     ) -> Result<Self, SettingsError> {
         let empty = SettingsSnapshot {
             version: 0,
@@ -169,10 +176,16 @@ impl LiveSettings {
             indexed: IndexedFields::default(),
             trials: Vec::new(),
         };
-        sealed::seal_plain(&journal, &sealer).await?;
-        let usages = journal.list_token_usages().await?.into_iter();
+        let usages = if copy.is_none() {
+            sealed::seal_plain(&journal, &sealer).await?;
+            journal.list_token_usages().await?
+        } else {
+            Vec::new()
+        };
+        let usages = usages.into_iter();
         let usages =
             usages.map(|usage| (usage.token, Arc::new(TokenActivity::restored(usage)))).collect();
+        let copy_mark = copy.as_ref().map(|copy| (copy.version, copy.saved_at()));
         let inner = LiveInner {
             current: ArcSwap::from_pointee(empty),
             journal,
@@ -190,6 +203,8 @@ impl LiveSettings {
             changes: watch::Sender::new(0),
             beginning: std::sync::Mutex::default(),
             editing: Arc::default(),
+            copy: ArcSwapOption::new(copy.map(Arc::new)),
+            copy_mark: std::sync::Mutex::new(copy_mark),
         };
         let live = Self { inner: Arc::new(inner) };
         live.reload_settings().await?;
@@ -215,6 +230,39 @@ impl LiveSettings {
                 name,
                 "its secrets cannot be read with this key: enter them again, or start with the WAYBILL_SECRET_KEY or key file they were stored with"
             );
+        }
+    }
+
+    /// Loads the settings from the store, which now answers, in the place of the copy.
+    pub async fn leave_copy(&self) -> Result<(), SettingsError> {
+        sealed::seal_plain(&self.inner.journal, &self.inner.sealer).await?;
+        let copy = self.inner.copy.swap(None);
+        let loaded = self.reload_settings().await;
+        if loaded.is_err() {
+            self.inner.copy.store(copy);
+        }
+        loaded
+    }
+
+    /// Returns the version of the copy on this node's disk, and when it was current.
+    pub fn copy_mark(&self) -> Option<(i64, Timestamp)> {
+        *self.inner.copy_mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that a copy was written.
+    pub fn note_copy(&self, version: i64, saved_at: Timestamp) {
+        let mark = Some((version, saved_at));
+        *self.inner.copy_mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+    }
+
+    /// Returns all readable objects of a kind, by name.
+    async fn list_objects<S: DeserializeOwned + Send + 'static>(
+        &self,
+        kind: ObjectKind,
+    ) -> Result<Vec<StoredObject<S>>, SettingsError> {
+        match self.inner.copy.load_full() {
+            Some(copy) => Ok(copy.list_objects(kind)),
+            None => Ok(self.inner.journal.list_objects(kind).await?),
         }
     }
 
@@ -279,21 +327,26 @@ impl LiveSettings {
     pub async fn reload_settings(&self) -> Result<(), SettingsError> {
         // One reload at a time, so that an older one never replaces a newer one.
         let mut loaded = self.inner.loaded.lock().await;
-        let version = self.inner.journal.read_settings_version().await?;
+        let version = match self.inner.copy.load_full() {
+            Some(copy) => copy.version,
+            None => self.inner.journal.read_settings_version().await?,
+        };
         let sources = self.sources().await?;
         let endpoints = self.endpoints().await?;
         let endpoint_names =
             endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
         let secrets = self.secrets().await?;
         // Read once, so that the active version and the one on trial are of the same moment.
-        let versions = self.inner.journal.list_modules().await?;
+        let versions = match self.inner.copy.load_full() {
+            Some(_) => Vec::new(),
+            None => self.inner.journal.list_modules().await?,
+        };
         let trials = self.inner.trials.open_trials(&versions);
         let modules = (versions.as_slice(), trials.as_slice(), &secrets);
         let flows = self.flows((&endpoints, &endpoint_names), modules, &mut loaded).await?;
         let tokens = self.tokens().await?;
         let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
-        let revoked =
-            self.inner.journal.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
+        let revoked = self.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
         let stages = flows.iter().flat_map(|flow| flow.all_stages());
         let indexed = IndexedFields::of(stages.filter_map(|stage| stage.grants.as_deref()));
         let snapshot = SettingsSnapshot {
@@ -371,8 +424,7 @@ impl LiveSettings {
     }
 
     async fn tokens(&self) -> Result<HashMap<TokenDigest, Arc<ApiToken>>, SettingsError> {
-        let objects: Vec<StoredObject<StoredToken>> =
-            self.inner.journal.list_objects(ObjectKind::Token).await?;
+        let objects: Vec<StoredObject<StoredToken>> = self.list_objects(ObjectKind::Token).await?;
         let mut usages = self.inner.usages.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: HashSet<TokenId> = objects.iter().map(|o| TokenId::from_uuid(o.id)).collect();
         usages.retain(|id, _| ids.contains(id));
@@ -393,8 +445,7 @@ impl LiveSettings {
     }
 
     async fn sources(&self) -> Result<HashMap<String, Arc<SourceRuntime>>, SettingsError> {
-        let objects: Vec<StoredObject<Value>> =
-            self.inner.journal.list_objects(ObjectKind::Source).await?;
+        let objects: Vec<StoredObject<Value>> = self.list_objects(ObjectKind::Source).await?;
         let mut healths = self.inner.healths.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: HashSet<SourceId> = objects.iter().map(|o| SourceId::from_uuid(o.id)).collect();
         healths.retain(|id, _| ids.contains(id));
@@ -423,8 +474,7 @@ impl LiveSettings {
     }
 
     async fn secrets(&self) -> Result<UsableSecrets, SettingsError> {
-        let objects: Vec<StoredObject<Value>> =
-            self.inner.journal.list_objects(ObjectKind::ModuleSecret).await?;
+        let objects: Vec<StoredObject<Value>> = self.list_objects(ObjectKind::ModuleSecret).await?;
         let secret = |object: StoredObject<Value>| {
             let OpenedSettings { settings, secrets, .. } =
                 self.open_settings::<ModuleSecretSettings>(ObjectKind::ModuleSecret, &object)?;
@@ -450,8 +500,7 @@ impl LiveSettings {
     }
 
     async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<EndpointRuntime>>, SettingsError> {
-        let objects: Vec<StoredObject<Value>> =
-            self.inner.journal.list_objects(ObjectKind::Endpoint).await?;
+        let objects: Vec<StoredObject<Value>> = self.list_objects(ObjectKind::Endpoint).await?;
         let current = self.current_settings();
         let mut endpoints = HashMap::new();
         for object in objects {
@@ -501,8 +550,7 @@ impl LiveSettings {
         modules: StoredModules<'_>,
         loaded: &mut HashMap<[u8; 32], wasm::LoadedModule>,
     ) -> Result<Vec<Arc<FlowRuntime>>, SettingsError> {
-        let objects: Vec<StoredObject<Value>> =
-            self.inner.journal.list_objects(ObjectKind::Flow).await?;
+        let objects: Vec<StoredObject<Value>> = self.list_objects(ObjectKind::Flow).await?;
         let mut in_use = HashMap::new();
         let mut flows = Vec::new();
         for object in objects {
@@ -560,6 +608,9 @@ impl LiveSettings {
         };
         let version = versions.iter().filter(|v| v.name == settings.name).find(wanted);
         let module = match version {
+            None if self.inner.copy.load().is_some() => {
+                Err(ModuleUnusable::NotLoaded("the database is away".to_owned()))
+            }
             None => Err(ModuleUnusable::Missing(match settings.version {
                 Some(number) => format!("module `{}` has no version {number}", settings.name),
                 None => format!("module `{}` has no active version", settings.name),

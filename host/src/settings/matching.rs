@@ -4,6 +4,7 @@
 use super::{FlowRuntime, SettingsSnapshot};
 use crate::expression::event_subject::EventSubject;
 use crate::model::delivery::WorkLease;
+use crate::model::endpoint::DeliveryMode;
 use crate::model::event::Event;
 use crate::model::id::{EndpointId, FlowId};
 use crate::model::skipped_route::SkippedRoute;
@@ -49,6 +50,15 @@ impl EventMatches {
     /// Returns the number of matching flows and endpoints.
     pub fn len(&self) -> usize {
         self.endpoints.len() + self.flows.len()
+    }
+
+    /// Returns whether one of them is an endpoint whose deliveries callers wait for.
+    pub fn has_immediate(&self) -> bool {
+        let is_immediate = |target: &Arc<EndpointRuntime>| {
+            target.endpoint.settings.mode == DeliveryMode::Immediate
+        };
+        self.endpoints.iter().any(|(_, target)| is_immediate(target))
+            || self.flows.iter().any(|route| route.endpoints.iter().any(is_immediate))
     }
 
     /// Returns whether nothing matches.

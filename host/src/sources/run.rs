@@ -453,6 +453,7 @@ fn lost() -> RunFailed {
 fn refused(refused: AcceptError) -> RunFailed {
     match refused {
         AcceptError::Journal(error) => error.into(),
+        AcceptError::Log(refusal) => RunFailed::new(refusal.to_string()),
         AcceptError::Invalid(faults) => {
             let first = faults.into_iter().next().map(|fault| fault.message);
             RunFailed::new(

@@ -13,11 +13,13 @@
 //! loses nothing. What comes again is recognised by the event's id, the message's id or its
 //! position ([`StreamMessage::id`]), for 24 hours. A message of a queue that has no id is
 //! recognised by its digest, among the last messages that may have been without an acknowledgement.
+//!
+//! [`log_taker`] takes the captures of HTTP from the capture log in a similar way.
 
 mod amqp_queue;
+pub mod log_taker;
 mod message_reader;
 mod nats_consumer;
-mod nats_line;
 mod nats_stream;
 mod stream_memory;
 mod stream_run;

@@ -13,10 +13,13 @@ use crate::time::clock::Clock;
 use crate::time::followed_time::{ClockSample, FollowedTime};
 use crate::time::timestamp::Timestamp;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Number of samples at the start, so that one slow answer does not distort the time.
 const FIRST_SAMPLES: usize = 4;
+
+/// The uncertainty that this machine's own time is given.
+const DOUBTED: Duration = Duration::from_secs(60);
 
 struct DatabaseTime {
     at: Timestamp,
@@ -39,6 +42,18 @@ pub async fn sample_time(tx: &mut WriteTransaction<'_>) -> Result<Option<ClockSa
     let told: Option<DatabaseTime> = tx.fetch_optional(query).await?;
     let answered = Instant::now();
     Ok(told.map(|told| ClockSample { told: told.at, asked, answered }))
+}
+
+/// Returns the clock for a store whose database is away. It begins with this machine's time. Any
+/// sample of the database's time counts as more exact.
+pub fn assume_time(clock: Clock) -> Clock {
+    if matches!(clock, Clock::Manual(_)) {
+        return clock;
+    }
+    let answered = Instant::now();
+    let asked = answered.checked_sub(DOUBTED).unwrap_or(answered);
+    let told = clock.wall().before(answered.saturating_duration_since(asked) / 2);
+    Clock::Database(Arc::new(FollowedTime::new(ClockSample { told, asked, answered })))
 }
 
 /// Returns the clock for a store on this database. A clock that a test sets is not changed.

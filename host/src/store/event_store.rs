@@ -51,6 +51,8 @@ pub struct StoreInner {
     pub presence: NodePresence,
     /// Woken when another node has changed the settings, or may have done so.
     pub settings_news: Notify,
+    /// Whether the start is complete.
+    is_entered: AtomicBool,
 }
 
 /// Time that a caller waits for its events to be durable. Under full load a commit takes 30 ms.
@@ -66,6 +68,51 @@ impl EventStore {
     ) -> Result<(Self, PrefetchOutlets), StoreError> {
         let pool = DatabasePool::open(url, opening).await?;
         let clock = database_time::follow_database(&pool, clock).await?;
+        let (store, outlets) = Self::assemble(pool, clock);
+        match store.enter_process().await {
+            // The stored data can be read, and an operator needs the server to find out why the
+            // database is full.
+            Err(error @ StoreError::Unavailable(_)) if store.is_readable().await => {
+                tracing::error!(
+                    error = %error_chain(&error),
+                    "the database does not accept writes: the server started for reading and refuses captures until it does"
+                );
+            }
+            entered => entered?,
+        }
+        store.note_entered();
+        Ok((store, outlets))
+    }
+
+    /// Prepares a store whose database does not answer at present, and starts the writers. Returns
+    /// `None` for SQLite. [`Self::enter_late`] completes the start.
+    pub fn open_away(
+        url: &str,
+        clock: Clock,
+        opening: StoreOpening,
+    ) -> Result<Option<(Self, PrefetchOutlets)>, StoreError> {
+        let pool = DatabasePool::open_away(url, opening)?;
+        Ok(pool.map(|pool| Self::assemble(pool, database_time::assume_time(clock))))
+    }
+
+    /// Updates the schema and enters this process, once the database answers. The caller reports
+    /// the end of the start with [`Self::note_entered`].
+    pub async fn enter_late(&self) -> Result<(), StoreError> {
+        self.pool().update_schema().await?;
+        self.enter_process().await
+    }
+
+    /// Records that the start is complete.
+    pub fn note_entered(&self) {
+        self.inner.is_entered.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the start is complete. It is not while the database has not answered since.
+    pub fn is_entered(&self) -> bool {
+        self.inner.is_entered.load(Ordering::Relaxed)
+    }
+
+    fn assemble(pool: DatabasePool, clock: Clock) -> (Self, PrefetchOutlets) {
         let node = node_id::random_node();
         let (writer, operations) = mpsc::channel(queue::QUEUE);
         let (prefetch, outlets) = WorkPrefetch::new();
@@ -91,21 +138,10 @@ impl EventStore {
             is_clock_wrong: AtomicBool::new(false),
             presence: NodePresence::default(),
             settings_news: Notify::new(),
+            is_entered: AtomicBool::new(false),
             clock,
         };
-        let store = Self { inner: Arc::new(inner) };
-        match store.enter_process().await {
-            // The stored data can be read, and an operator needs the server to find out why the
-            // database is full.
-            Err(error @ StoreError::Unavailable(_)) if store.is_readable().await => {
-                tracing::error!(
-                    error = %error_chain(&error),
-                    "the database does not accept writes: the server started for reading and refuses captures until it does"
-                );
-            }
-            entered => entered?,
-        }
-        Ok((store, outlets))
+        (Self { inner: Arc::new(inner) }, outlets)
     }
 
     /// Returns the queues in memory, where captures and plans reserve room for the work that they

@@ -5,6 +5,7 @@ use super::db::SqlQuery;
 use super::db::bound_value::BoundValue;
 use super::{EventStore, StoreError, statements};
 use crate::model::id::{RequestId, SourceId};
+use crate::model::source_run::CAPTURE_LOG;
 use crate::time::timestamp::Timestamp;
 
 /// Number of rows that one transaction deletes.
@@ -48,7 +49,9 @@ impl EventStore {
     /// Deletes the data of deleted sources. Returns the number of these sources.
     pub async fn forget_deleted_sources(&self) -> Result<usize, StoreError> {
         let query = SqlQuery::new(statements::SELECT_DELETED_SOURCES);
-        let deleted: Vec<SourceId> = self.pool().fetch_values(query).await?;
+        let mut deleted: Vec<SourceId> = self.pool().fetch_values(query).await?;
+        // The position in the capture log belongs to no source of the settings.
+        deleted.retain(|source| *source != CAPTURE_LOG);
         for source in &deleted {
             self.forget_source(*source).await?;
         }

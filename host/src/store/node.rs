@@ -269,6 +269,11 @@ impl EventStore {
         has_others.then(|| SendPermit { keeper: keeper(), number: lease.token })
     }
 
+    /// Returns whether the database has not answered this process for some seconds.
+    pub fn is_away(&self) -> bool {
+        !self.is_entered() || self.doubts_leases()
+    }
+
     /// Returns whether it is uncertain now that this process holds its leases.
     pub fn doubts_leases(&self) -> bool {
         self.pool().dialect() == DatabaseDialect::Postgres && self.inner.presence.is_in_doubt()

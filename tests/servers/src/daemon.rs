@@ -127,6 +127,16 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// Kills the server as `kill -9` does.
+    pub(crate) fn kill9(&mut self) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        process.kill()?;
+        process.wait()?;
+        Ok(())
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {

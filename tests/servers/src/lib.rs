@@ -3,8 +3,8 @@
 //!
 //! Their programs come from `PATH` or from Debian's folders. None of the servers runs as root: for
 //! root they run as the user of their package, or else as `nobody`. Dropping a [`Cluster`], a
-//! [`MariaDb`], a [`PgBouncer`], a [`NatsServer`], a [`RabbitMq`] or a [`Mosquitto`] stops that
-//! server and removes its data. No other server is ever stopped.
+//! [`MariaDb`], a [`PgBouncer`], a [`NatsServer`], a [`NatsCluster`], a [`RabbitMq`] or a
+//! [`Mosquitto`] stops that server and removes its data. No other server is ever stopped.
 
 mod daemon;
 mod mariadb;
@@ -16,7 +16,7 @@ mod rabbitmq;
 
 pub use mariadb::MariaDb;
 pub use mosquitto::Mosquitto;
-pub use nats::NatsServer;
+pub use nats::{NatsCluster, NatsServer};
 pub use pgbouncer::PgBouncer;
 pub use postgres::Cluster;
 pub use rabbitmq::RabbitMq;

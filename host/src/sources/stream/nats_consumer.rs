@@ -2,8 +2,9 @@
 //! API reference").
 
 use super::ANSWER;
-use super::nats_line::NatsLine;
 use super::stream_memory::StreamMemory;
+use crate::channels::nats_channel::jetstream_api::{ApiRefusal, StreamInfo, ask_api, read_answer};
+use crate::channels::nats_channel::nats_line::NatsLine;
 use crate::model::stream_source::{NatsStreamSettings, StreamStart};
 use crate::sources::RunFailed;
 use serde::Deserialize;
@@ -49,25 +50,6 @@ struct SequenceInfo {
     stream_seq: u64,
 }
 
-#[derive(Debug, Deserialize)]
-struct StreamInfo {
-    created: String,
-    state: StreamState,
-}
-
-#[derive(Debug, Deserialize)]
-struct StreamState {
-    #[serde(default)]
-    last_seq: u64,
-}
-
-/// An answer of the API that says why not.
-#[derive(Debug)]
-struct ApiRefusal {
-    code: i64,
-    why: String,
-}
-
 /// Returns the source's consumer. Makes it if it is not there, and gives it the subjects and the
 /// bound that are set. Notes in the memory which stream it is.
 pub async fn prepare_consumer(
@@ -76,14 +58,15 @@ pub async fn prepare_consumer(
     memory: &mut StreamMemory,
 ) -> Result<FoundConsumer, RunFailed> {
     let NatsStreamSettings { stream, consumer, .. } = settings;
-    let info = ask_api(line, &format!("STREAM.INFO.{stream}"), b"").await?;
+    let info = ask_api(line, &format!("STREAM.INFO.{stream}"), b"", ANSWER).await?;
     let info = info.map_err(|refusal| refused(&format!("the stream `{stream}`"), &refusal))?;
     let info: StreamInfo = read_answer(info)?;
     if memory.stream_made.as_ref() != Some(&info.created) {
         memory.sequence = None;
         memory.stream_made = Some(info.created);
     }
-    let found = match ask_api(line, &format!("CONSUMER.INFO.{stream}.{consumer}"), b"").await? {
+    let place = format!("CONSUMER.INFO.{stream}.{consumer}");
+    let found = match ask_api(line, &place, b"", ANSWER).await? {
         Ok(found) => found,
         Err(refusal) if refusal.code == NO_CONSUMER => {
             let begin = memory.sequence.filter(|sequence| *sequence <= info.state.last_seq);
@@ -122,7 +105,8 @@ pub async fn find_newest(
     let stream = &settings.stream;
     let subject = settings.subjects.first().map_or(">", String::as_str);
     let question = json!({"last_by_subj": subject}).to_string();
-    match ask_api(line, &format!("STREAM.MSG.GET.{stream}"), question.as_bytes()).await? {
+    let place = format!("STREAM.MSG.GET.{stream}");
+    match ask_api(line, &place, question.as_bytes(), ANSWER).await? {
         Ok(mut answer) => Ok(answer.get_mut("message").map(Value::take)),
         Err(refusal) if refusal.code == NO_MESSAGE => Ok(None),
         Err(refusal) => Err(refused(&format!("the stream `{stream}`"), &refusal)),
@@ -137,7 +121,7 @@ async fn put_consumer(
     let NatsStreamSettings { stream, consumer, .. } = settings;
     let question = json!({"stream_name": stream, "config": config}).to_string();
     let place = format!("CONSUMER.DURABLE.CREATE.{stream}.{consumer}");
-    let made = ask_api(line, &place, question.as_bytes()).await?;
+    let made = ask_api(line, &place, question.as_bytes(), ANSWER).await?;
     made.map_err(|refusal| refused(&format!("the consumer `{consumer}`"), &refusal))
 }
 
@@ -212,29 +196,8 @@ fn check_config(
     Ok(())
 }
 
-/// Asks the API. The inner error is its refusal.
-async fn ask_api(
-    line: &mut NatsLine,
-    what: &str,
-    body: &[u8],
-) -> Result<Result<Value, ApiRefusal>, RunFailed> {
-    let answer = line.ask(&format!("$JS.API.{what}"), body, ANSWER).await?;
-    let answer: Value = serde_json::from_slice(&answer)
-        .map_err(|_opaque| RunFailed::new("JetStream answered something that is not JSON"))?;
-    let Some(error) = answer.get("error") else { return Ok(Ok(answer)) };
-    let code = error.get("err_code").and_then(Value::as_i64).unwrap_or_default();
-    let why = error.get("description").and_then(Value::as_str).unwrap_or("it refused");
-    Ok(Err(ApiRefusal { code, why: why.to_owned() }))
-}
-
 fn refused(what: &str, refusal: &ApiRefusal) -> RunFailed {
     RunFailed::new(format!("{what}: {} ({})", refusal.why, refusal.code))
-}
-
-fn read_answer<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, RunFailed> {
-    let unexpected =
-        |why| RunFailed::new(format!("JetStream answered in a form that is not known: {why}"));
-    serde_json::from_value(answer).map_err(unexpected)
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@
 //! one is asked for.
 
 use super::nats_consumer::{FoundConsumer, find_newest, prepare_consumer};
-use super::nats_line::NatsLine;
 use super::stream_memory::StreamMemory;
 use super::{ANSWER, IDLE, MessageBody, MessageStream, SettledMessage, StreamMessage};
+use crate::channels::nats_channel::nats_line::NatsLine;
 use crate::channels::nats_channel::nats_login::NatsLogin;
 use crate::channels::nats_channel::nkey::NatsCredentials;
 use crate::channels::nats_channel::wire::{ServerMessage, read_headers};
@@ -163,7 +163,7 @@ impl MessageStream for NatsStream {
         }
         let answers: Vec<(&str, &str)> =
             replies.iter().map(|(reply, word)| (reply.as_str(), *word)).collect();
-        self.line.answer(&answers, ANSWER).await
+        Ok(self.line.answer(&answers, ANSWER).await?)
     }
 
     async fn count_waiting(&mut self) -> Result<Option<u64>, RunFailed> {
@@ -195,6 +195,7 @@ pub async fn show_newest(
     let origin = MessageOrigin {
         stream: settings.stream.clone(),
         sequence: found.get("seq").and_then(Value::as_u64).unwrap_or_default(),
+        number: 0,
         published_at: published_at.unwrap_or_default(),
         waiting: 0,
     };
@@ -214,7 +215,7 @@ async fn open_line(
     client: &DeliveryClient,
     max_message: usize,
 ) -> Result<NatsLine, RunFailed> {
-    NatsLine::open(&read_login(settings, secret)?, client, max_message).await
+    Ok(NatsLine::open(&read_login(settings, secret)?, client, max_message).await?)
 }
 
 /// Returns the most bytes of a message that are kept: its body and its headers.
@@ -243,12 +244,14 @@ fn read_login(settings: &NatsStreamSettings, secret: Option<&str>) -> Result<Nat
 
 /// Where a message stands in its stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct MessageOrigin {
+pub struct MessageOrigin {
     stream: String,
-    sequence: u64,
-    published_at: Timestamp,
+    pub sequence: u64,
+    /// The number of the message among those that its consumer handed out.
+    pub number: u64,
+    pub published_at: Timestamp,
     /// Messages behind it that were not handed out yet.
-    waiting: u64,
+    pub waiting: u64,
 }
 
 impl MessageOrigin {
@@ -256,7 +259,7 @@ impl MessageOrigin {
     /// `$JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<nanoseconds>.<waiting>`, or
     /// the longer form, which has a domain and an account before the stream and a token at the end
     /// (nats-architecture-and-design, ADR-15).
-    fn read(reply: &str) -> Option<Self> {
+    pub fn read(reply: &str) -> Option<Self> {
         let words: Vec<&str> = reply.split('.').collect();
         if words.get(..2)? != ["$JS", "ACK"] {
             return None;
@@ -267,6 +270,7 @@ impl MessageOrigin {
         Some(Self {
             stream: (*words.get(begin)?).to_owned(),
             sequence: number(3)?,
+            number: number(4)?,
             published_at: Timestamp::from_micros(micros),
             waiting: number(6)?,
         })
@@ -314,6 +318,7 @@ mod tests {
         let expected = MessageOrigin {
             stream: "CRM".to_owned(),
             sequence: 17,
+            number: 9,
             published_at: Timestamp::from_micros(1_764_000_000_123_456),
             waiting: 42,
         };
@@ -332,6 +337,7 @@ mod tests {
         let origin = MessageOrigin {
             stream: "CRM".to_owned(),
             sequence: 17,
+            number: 1,
             published_at: Timestamp::from_micros(5),
             waiting: 0,
         };

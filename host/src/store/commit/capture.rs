@@ -65,6 +65,9 @@ pub struct IdempotencyKeys {
     pub key: String,
     /// Digest of the request, the same for all of its events.
     pub request: ShortDigest,
+    /// Whether the sender was told that the request is durable, as the capture log does. If its key
+    /// was used before, it is then captured without the key instead of refused.
+    pub is_acknowledged: bool,
 }
 
 /// The result of a capture.

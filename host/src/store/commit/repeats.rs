@@ -108,8 +108,15 @@ pub async fn recognise_repeats(
             of_request.push(more);
         }
         if of_request.iter().any(|(_, keys)| keys.is_reused(&known)) {
-            receipts.extend(of_request.iter().map(|_| None));
-            continue;
+            if !of_request.iter().all(|(capture, _)| is_acknowledged(capture)) {
+                receipts.extend(of_request.iter().map(|_| None));
+                continue;
+            }
+            tracing::warn!(
+                "an `Idempotency-Key` came with another request after `capture.repeats`; the request was \
+                 acknowledged, so it is captured without the key"
+            );
+            of_request.iter_mut().for_each(|(_, keys)| keys.request = None);
         }
         for (capture, keys) in of_request {
             receipts.push(Some(note_capture(capture, keys, &mut known, &mut fresh)));
@@ -119,6 +126,10 @@ pub async fn recognise_repeats(
         remember_keys(tx, fresh).await?;
     }
     Ok(receipts)
+}
+
+fn is_acknowledged(capture: &EventCapture) -> bool {
+    capture.idempotency.as_ref().is_some_and(|idempotency| idempotency.is_acknowledged)
 }
 
 /// Keys to store, each with its event and the capture time of that event.

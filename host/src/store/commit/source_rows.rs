@@ -4,6 +4,7 @@
 //! holds the source. Either everything is durable or nothing, so the captured events and the rows
 //! that count as read never differ.
 
+use super::audit_notes::AuditNotes;
 use crate::crypto::digest::ShortDigest;
 use crate::model::bad_row::BadRow;
 use crate::model::id::{DeadLetterId, SourceId};
@@ -49,6 +50,8 @@ pub struct SourceChanges {
     pub memory: Option<String>,
     /// Changes of the rows that are set aside.
     pub aside: RowsSetAside,
+    /// Audited calls of the requests that are captured.
+    pub calls: AuditNotes,
 }
 
 /// Rows of a list that become dead letters, and rows that no longer are.
@@ -68,13 +71,15 @@ impl SourceChanges {
     /// Returns an empty set of changes to one list, found by the run that began at the given time.
     pub fn of(source: SourceId, run: Timestamp, list: &str) -> Self {
         let (put, gone, aside) = (Vec::new(), Vec::new(), RowsSetAside::default());
-        Self { source, run, list: list.to_owned(), put, gone, memory: None, aside }
+        let calls = AuditNotes::default();
+        Self { source, run, list: list.to_owned(), put, gone, memory: None, aside, calls }
     }
 
     /// Returns how many rows this writes.
     pub fn rows(&self) -> usize {
         let aside = self.aside.bad.len() + self.aside.settled.len();
-        self.put.len() + self.gone.len() + usize::from(self.memory.is_some()) + aside
+        let calls = self.calls.calls.len();
+        self.put.len() + self.gone.len() + usize::from(self.memory.is_some()) + aside + calls
     }
 }
 

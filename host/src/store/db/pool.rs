@@ -22,6 +22,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 /// Options for opening a database.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +83,26 @@ impl DatabasePool {
             return Err(StoreError::Address { given });
         };
         Ok(Self { backend, is_damaged: Arc::default() })
+    }
+
+    /// Prepares a PostgreSQL database that does not answer at present. Returns `None` for SQLite,
+    /// which has no server.
+    pub fn open_away(url: &str, opening: StoreOpening) -> Result<Option<Self>, StoreError> {
+        if url.starts_with("sqlite:") {
+            return Ok(None);
+        }
+        let pools = PostgresPools::open_away(url, opening.max_connections)?;
+        let backend = DatabaseBackend::Postgres(pools);
+        Ok(Some(Self { backend, is_damaged: Arc::default() }))
+    }
+
+    /// Creates or changes the tables of a database that was away when it was opened.
+    pub async fn update_schema(&self) -> Result<(), StoreError> {
+        let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(()) };
+        let (pools, runtime) = (pools.clone(), Handle::current());
+        // A migration of sqlx does not move between threads, as the task of this call may.
+        let updating = spawn_blocking(move || runtime.block_on(pools.update_schema()));
+        updating.await.unwrap_or(Err(StoreError::Closed))
     }
 
     pub const fn dialect(&self) -> DatabaseDialect {

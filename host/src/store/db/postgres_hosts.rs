@@ -54,6 +54,11 @@ impl PostgresHosts {
         if let [host] = self.hosts.as_slice() { Some(host) } else { None }
     }
 
+    /// Returns the host that the URL names first.
+    pub fn first_host(&self) -> Option<&PgConnectOptions> {
+        self.hosts.first()
+    }
+
     pub const fn target(&self) -> SessionTarget {
         self.target
     }

@@ -140,35 +140,61 @@ impl PostgresPools {
             Some(host) => host,
             None => hosts.find_another().await.ok_or_else(no_host)?,
         };
-        let shares = ConnectionShares::of(max_connections);
-        let mut write = pool_options(shares.writing, &hosts);
+        let pools = Self::build(&hosts, host, scope, ConnectionShares::of(max_connections));
+        pools.update_schema().await?;
+        Ok(pools)
+    }
+
+    /// Prepares the pools of a database that does not answer at present. They connect when they are
+    /// used.
+    pub fn open_away(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        let address = PostgresAddress::parse(url)?;
+        let scope = address.scope;
+        let hosts = Arc::new(PostgresHosts::new(address));
+        let host = hosts.first_host().ok_or_else(no_host)?;
+        Ok(Self::build(&hosts, host, scope, ConnectionShares::of(max_connections)))
+    }
+
+    fn build(
+        hosts: &Arc<PostgresHosts>,
+        host: &PgConnectOptions,
+        scope: SessionScope,
+        shares: ConnectionShares,
+    ) -> Self {
+        let mut write = pool_options(shares.writing, hosts);
         if hosts.only_host().is_none() {
-            let hosts = Arc::clone(&hosts);
+            let hosts = Arc::clone(hosts);
             write = write.before_acquire(move |_, found| {
                 let is_sound = hosts.is_sound(found.age);
                 Box::pin(async move { Ok(is_sound) })
             });
         }
-        let write = write.connect_with(connect_options(host, scope, &WRITING)).await?;
-        let known = Arc::clone(&hosts);
-        let read = pool_options(shares.reading, &hosts).before_acquire(move |db, found| {
+        let write = write.connect_lazy_with(connect_options(host, scope, &WRITING));
+        let known = Arc::clone(hosts);
+        let read = pool_options(shares.reading, hosts).before_acquire(move |db, found| {
             let is_sound = known.is_sound(found.age);
             Box::pin(async move { Ok(is_sound && is_alive(db).await?) })
         });
         let read = read.connect_lazy_with(connect_options(host, scope, &READING));
-        match scope {
-            SessionScope::Connection => migrations::migrate_postgres(&write).await?,
-            SessionScope::Transaction => Box::pin(migrations::migrate_pooled(&write)).await?,
-        }
-        Ok(Self {
+        Self {
             read,
             write,
-            hosts,
+            hosts: Arc::clone(hosts),
             shares,
             scope,
             begin_reading: begin_statement(scope, &READING),
             begin_writing: begin_statement(scope, &WRITING),
-        })
+        }
+    }
+
+    /// Creates or changes the tables.
+    pub async fn update_schema(&self) -> Result<(), StoreError> {
+        // Finds the host, and tells a database that is away from one that refuses the change.
+        drop(self.acquire_writer().await?);
+        match self.scope {
+            SessionScope::Connection => migrations::migrate_postgres(&self.write).await,
+            SessionScope::Transaction => Box::pin(migrations::migrate_pooled(&self.write)).await,
+        }
     }
 
     /// Returns a connection for reading.

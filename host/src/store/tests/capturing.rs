@@ -55,6 +55,7 @@ async fn an_idempotency_key_with_another_request_is_refused_whole() {
             idempotency: Some(IdempotencyKeys {
                 key: format!("k {place}"),
                 request: ShortDigest::of([body]),
+                is_acknowledged: false,
             }),
             ..invoice("17")
         };
@@ -65,6 +66,25 @@ async fn an_idempotency_key_with_another_request_is_refused_whole() {
         assert!(matches!(other, Err(StoreError::KeyReused)), "{url}: {other:?}");
         let page = store.list_events(&EventFilter::default(), None, 10).await.unwrap();
         assert_eq!(page.rows.len(), 2, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledged_request_is_captured_without_a_key_that_another_request_used() {
+    for TestStore { store, url, .. } in stores().await {
+        let request = |body: &str| EventCapture {
+            idempotency: Some(IdempotencyKeys {
+                key: "k 0".to_owned(),
+                request: ShortDigest::of([body]),
+                is_acknowledged: true,
+            }),
+            ..invoice("17")
+        };
+        let first = store.capture_events(vec![request("a")]).await.unwrap();
+        let other = store.capture_events(vec![request("b")]).await.unwrap();
+        assert!(!other[0].duplicate && other[0].id != first[0].id, "{url}");
+        let again = store.capture_events(vec![request("a")]).await.unwrap();
+        assert_eq!(again[0].id, first[0].id, "{url}: the key stays with the first request");
     }
 }
 

@@ -1,10 +1,10 @@
 //! A connection to NATS on which one request is under way at a time.
 
-use crate::channels::nats_channel::nats_login::{NatsConnection, NatsLogin};
-use crate::channels::nats_channel::wire::{OversizePolicy, ServerFrame, ServerMessage, take_frame};
+use super::nats_login::{NatsConnection, NatsLogin};
+use super::wire::{OversizePolicy, ServerFrame, ServerMessage, take_frame};
 use crate::channels::publish::PublishError;
+use crate::net::error_class::ErrorClass;
 use crate::net::http_client::DeliveryClient;
-use crate::sources::RunFailed;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
@@ -42,13 +42,13 @@ impl NatsLine {
         login: &NatsLogin,
         client: &DeliveryClient,
         max_message: usize,
-    ) -> Result<Self, RunFailed> {
+    ) -> Result<Self, PublishError> {
         let connection = login.connect(client).await?;
         Ok(Self { connection, next: 1, max_message })
     }
 
     /// Sends a message that is answered on the line's own inbox, and returns that inbox.
-    async fn send_request(&mut self, subject: &str, body: &[u8]) -> Result<String, RunFailed> {
+    async fn send_request(&mut self, subject: &str, body: &[u8]) -> Result<String, PublishError> {
         let inbox = format!("{}.{}", self.connection.inbox, self.next);
         self.next += 1;
         let mut frame = format!("PUB {subject} {inbox} {}\r\n", body.len()).into_bytes();
@@ -69,20 +69,20 @@ impl NatsLine {
         subject: &str,
         body: &[u8],
         limit: Duration,
-    ) -> Result<Vec<u8>, RunFailed> {
+    ) -> Result<Vec<u8>, PublishError> {
         let deadline = Instant::now() + limit;
         let asked = timeout_at(deadline, async {
             let inbox = self.send_request(subject, body).await?;
             loop {
                 let message = self.next_message().await?;
                 if message.subject == inbox {
-                    return Ok::<_, RunFailed>(message);
+                    return Ok::<_, PublishError>(message);
                 }
             }
         });
         let answer = asked.await.map_err(|_elapsed| late(subject))??;
         match answer.status() {
-            Some(NO_RESPONDERS) => Err(RunFailed::new(format!(
+            Some(NO_RESPONDERS) => Err(PublishError::refused(format!(
                 "nobody answers on `{subject}`: JetStream is off, or there is no such stream or consumer"
             ))),
             _ if answer.left_out > 0 => Err(late(subject)),
@@ -98,7 +98,7 @@ impl NatsLine {
         count: u32,
         wait: Option<Duration>,
         limit: Duration,
-    ) -> Result<PulledMessages, RunFailed> {
+    ) -> Result<PulledMessages, PublishError> {
         let body = match wait {
             None => serde_json::json!({"batch": count, "no_wait": true}),
             Some(wait) => {
@@ -114,7 +114,7 @@ impl NatsLine {
         pulled.await.map_err(|_elapsed| late(subject))?
     }
 
-    async fn gather(&mut self, inbox: &str, count: usize) -> Result<PulledMessages, RunFailed> {
+    async fn gather(&mut self, inbox: &str, count: usize) -> Result<PulledMessages, PublishError> {
         let mut pulled = PulledMessages::default();
         while pulled.messages.len() < count {
             let message = self.next_message().await?;
@@ -133,11 +133,13 @@ impl NatsLine {
                     break;
                 }
                 Some(NO_RESPONDERS) => {
-                    return Err(RunFailed::new("the consumer or JetStream is not there any more"));
+                    return Err(PublishError::refused(
+                        "the consumer or JetStream is not there any more",
+                    ));
                 }
                 Some(CONFLICT) => {
                     let why = format!("the server ended the request: {}", message.status_text());
-                    return Err(RunFailed::new(why));
+                    return Err(PublishError::refused(why));
                 }
                 // A sign of life.
                 Some(_) | None => {}
@@ -151,7 +153,7 @@ impl NatsLine {
         &mut self,
         answers: &[(&str, &str)],
         limit: Duration,
-    ) -> Result<(), RunFailed> {
+    ) -> Result<(), PublishError> {
         let Some(((last_subject, last), earlier)) = answers.split_last() else { return Ok(()) };
         let mut frames = String::new();
         for (subject, word) in earlier {
@@ -165,7 +167,7 @@ impl NatsLine {
     }
 
     /// Returns the next message. Answers the server's signs of life.
-    async fn next_message(&mut self) -> Result<ServerMessage, RunFailed> {
+    async fn next_message(&mut self) -> Result<ServerMessage, PublishError> {
         loop {
             let oversize = OversizePolicy::LeaveOut(self.max_message);
             let frame = take_frame(&mut self.connection.bytes, oversize)?;
@@ -178,23 +180,23 @@ impl NatsLine {
                 }
                 Some(ServerFrame::Ping) => self.write(b"PONG\r\n").await?,
                 Some(ServerFrame::Pong | ServerFrame::Info(_)) => {}
-                Some(ServerFrame::Refusal(why)) => return Err(RunFailed::new(why)),
+                Some(ServerFrame::Refusal(why)) => return Err(PublishError::refused(why)),
                 None => self.read_more().await?,
             }
         }
     }
 
-    async fn read_more(&mut self) -> Result<(), RunFailed> {
+    async fn read_more(&mut self) -> Result<(), PublishError> {
         let NatsConnection { stream, bytes, .. } = &mut self.connection;
         bytes.reserve(READ);
         match stream.read_buf(bytes).await.map_err(PublishError::lost)? {
-            0 => Err(PublishError::lost("the server closed it").into()),
+            0 => Err(PublishError::lost("the server closed it")),
             _ => Ok(()),
         }
     }
 
     /// Drops so many bytes, of which some may not have come yet.
-    async fn skip(&mut self, mut count: usize) -> Result<(), RunFailed> {
+    async fn skip(&mut self, mut count: usize) -> Result<(), PublishError> {
         loop {
             let bytes = &mut self.connection.bytes;
             let here = count.min(bytes.len());
@@ -208,8 +210,9 @@ impl NatsLine {
     }
 }
 
-fn late(what: &str) -> RunFailed {
-    RunFailed::new(format!("the server did not answer on `{what}` in time"))
+fn late(what: &str) -> PublishError {
+    let why = format!("the server did not answer on `{what}` in time");
+    PublishError::new(ErrorClass::Timeout, why)
 }
 
 #[cfg(test)]
