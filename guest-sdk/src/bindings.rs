@@ -60,6 +60,31 @@ pub mod route {
     });
 }
 
+pub mod channel {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "channel-module",
+        additional_derives: [PartialEq],
+        pub_export_macro: true,
+        export_macro_name: "export_channel",
+        default_bindings_module: "waybill_guest::bindings::channel",
+        with: {
+            "waybill:module/types@0.1.0": crate::bindings::types,
+            "waybill:module/log@0.1.0": crate::bindings::log,
+            "waybill:module/config@0.1.0": crate::bindings::config,
+            "waybill:module/http-types@0.1.0": crate::bindings::http_types,
+            "waybill:module/state@0.1.0": crate::bindings::state,
+            "waybill:module/records@0.1.0": crate::bindings::records,
+            "waybill:module/http@0.1.0": crate::bindings::http,
+            "waybill:module/secrets@0.1.0": crate::bindings::secrets,
+            "waybill:module/emit@0.1.0": crate::bindings::emit,
+            "waybill:module/deliveries@0.1.0": crate::bindings::deliveries,
+            "waybill:module/counters@0.1.0": crate::bindings::counters,
+        },
+    });
+}
+
+pub use channel::exports::waybill::module::channel as outcome;
 pub use filter::exports::waybill::module::filter as verdict;
 pub use filter::waybill::module::{
     config, counters, deliveries, emit, http, http_types, log, records, secrets, state, types,

@@ -1,8 +1,9 @@
 //! Write Waybill modules in Rust.
 //!
-//! A module is a crate of type `cdylib` that implements one or more of three roles and names them
+//! A module is a crate of type `cdylib` that implements one or more of four roles and names them
 //! in [`export_module!`]. The host runs `filter`, then `transform`, then `route`, each once for an
-//! event, in an instance that is made for that event and dropped after it.
+//! event, in an instance that is made for that event and dropped after it. The fourth role,
+//! [`Channel`], delivers to a kind of receiver.
 //!
 //! ```
 //! use serde::Deserialize;
@@ -59,6 +60,7 @@
 pub mod bindings;
 mod body;
 mod capabilities;
+mod channel;
 pub mod config;
 mod dispatch;
 mod draft;
@@ -71,7 +73,8 @@ mod roles;
 pub mod testing;
 
 pub use bindings::dispatch::Dispatch;
+pub use bindings::outcome::{Delivery, Outcome};
 pub use bindings::types::{Body, Changes, Draft, Event, Failure, Reason, Retry};
 pub use bindings::verdict::Verdict;
 pub use capabilities::{counters, deliveries, emit, http, records, secrets, state};
-pub use roles::{Filter, Route, Transform};
+pub use roles::{Channel, Filter, Route, Transform};

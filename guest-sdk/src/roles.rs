@@ -1,7 +1,8 @@
 //! The roles that a module can play, and the macro that exports them.
 
-use crate::bindings::{dispatch, drafts, verdict};
-use crate::{Dispatch, Draft, Event, Failure, Verdict};
+use crate::bindings::{dispatch, drafts, outcome, verdict};
+use crate::http::{Request, Response};
+use crate::{Delivery, Dispatch, Draft, Event, Failure, Outcome, Verdict};
 
 /// Decides whether an event goes on in the flow.
 pub trait Filter {
@@ -23,6 +24,19 @@ pub trait Route {
     fn plan(event: Event) -> Result<Vec<Dispatch>, Failure>;
 }
 
+/// Delivers to a kind of receiver, for endpoints of the kind `module`.
+///
+/// The host makes the requests. Each call has an instance of its own, so nothing that one call keeps
+/// in memory is there in the next.
+pub trait Channel {
+    /// Says which request begins an attempt.
+    fn render(delivery: Delivery) -> Result<Request, Failure>;
+
+    /// Says what the answers of the attempt so far mean, the newest last. A retryable failure is
+    /// tried again on the endpoint's schedule, a permanent one is a dead letter.
+    fn classify(delivery: Delivery, answers: Vec<Response>) -> Result<Outcome, Failure>;
+}
+
 impl<T: Filter> verdict::Guest for T {
     fn check(event: Event) -> Result<Verdict, Failure> {
         <T as Filter>::check(event)
@@ -41,6 +55,16 @@ impl<T: Route> dispatch::Guest for T {
     }
 }
 
+impl<T: Channel> outcome::Guest for T {
+    fn render(delivery: Delivery) -> Result<Request, Failure> {
+        <T as Channel>::render(delivery)
+    }
+
+    fn classify(delivery: Delivery, answers: Vec<Response>) -> Result<Outcome, Failure> {
+        <T as Channel>::classify(delivery, answers)
+    }
+}
+
 impl Verdict {
     /// Ends the event here, for the given reason.
     pub fn drop(reason: impl Into<String>) -> Self {
@@ -50,9 +74,9 @@ impl Verdict {
 
 /// Exports a type's roles from the component: `export_module!(MyModule: filter, route);`.
 ///
-/// Takes any of `filter`, `transform` and `route`, each at most once, and at least one; the type
-/// implements [`Filter`], [`Transform`] and [`Route`] accordingly. Stands once in a crate. On a
-/// native target it only checks that the roles are implemented.
+/// Takes any of `filter`, `transform`, `route` and `channel`, each at most once, and at least one;
+/// the type implements [`Filter`], [`Transform`], [`Route`] and [`Channel`] accordingly. Stands once
+/// in a crate. On a native target it only checks that the roles are implemented.
 #[macro_export]
 macro_rules! export_module {
     ($module:ident: $($role:ident),+ $(,)?) => {
@@ -83,9 +107,18 @@ macro_rules! __export_role {
         #[cfg(target_family = "wasm")]
         $crate::bindings::route::export_route!($module with_types_in $crate::bindings::route);
     };
+    (channel, $module:ident) => {
+        const _: fn($crate::Delivery) -> Result<$crate::http::Request, $crate::Failure> =
+            <$module as $crate::Channel>::render;
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::channel::export_channel!(
+            $module with_types_in $crate::bindings::channel
+        );
+    };
     ($other:ident, $module:ident) => {
         compile_error!(concat!(
-            "`", stringify!($other), "` is not a role: name `filter`, `transform` or `route`"
+            "`", stringify!($other),
+            "` is not a role: name `filter`, `transform`, `route` or `channel`"
         ));
     };
 }

@@ -14,6 +14,7 @@
 //! configuration, and log lines are lost. The real limits do not hold here: `waybill module run`
 //! runs the component itself, under the limits that the server sets.
 
+pub mod exchange;
 pub mod fakes;
 
 use std::cell::RefCell;
@@ -22,8 +23,9 @@ use std::marker::PhantomData;
 use serde_json::Value;
 
 use crate::log::Level;
-use crate::{Body, Draft, Event};
+use crate::{Body, Delivery, Draft, Event};
 
+pub use exchange::{Exchange, answer, deliver};
 pub use fakes::Capabilities;
 
 /// One captured log line.
@@ -115,6 +117,17 @@ pub fn event(kind: &str, data: Value) -> Event {
         changes: None,
         attributes: Vec::new(),
         data: Body::Json(data.to_string()),
+    }
+}
+
+/// A first attempt at delivering an event: id `dlv_test`, endpoint `test`, no operation.
+pub fn delivery(event: Event) -> Delivery {
+    Delivery {
+        id: "dlv_test".to_owned(),
+        endpoint: "test".to_owned(),
+        operation: None,
+        attempt: event.attempt,
+        event,
     }
 }
 

@@ -23,6 +23,7 @@ mod event_digest;
 mod event_value;
 mod file_channel;
 mod line_form;
+pub mod module_channel;
 mod mqtt_channel;
 pub mod nats_channel;
 pub mod pipe;
@@ -43,7 +44,7 @@ pub use channel_kind::{EndpointChannel, RegisteredChannel};
 pub use delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
 
 /// All kinds, in the order in which they are listed.
-pub static CHANNELS: [RegisteredChannel; 13] = [
+pub static CHANNELS: [RegisteredChannel; 14] = [
     RegisteredChannel::of::<webhook_channel::WebhookChannel>(),
     RegisteredChannel::of::<api_channel::ApiChannel>(),
     RegisteredChannel::of::<slack_channel::SlackChannel>(),
@@ -52,6 +53,7 @@ pub static CHANNELS: [RegisteredChannel; 13] = [
     RegisteredChannel::of::<email_channel::EmailChannel>(),
     RegisteredChannel::of::<amqp_channel::AmqpChannel>(),
     RegisteredChannel::of::<file_channel::FileChannel>(),
+    RegisteredChannel::of::<module_channel::ModuleChannel>(),
     RegisteredChannel::of::<mqtt_channel::MqttChannel>(),
     RegisteredChannel::of::<nats_channel::NatsChannel>(),
     RegisteredChannel::of::<pull_channel::PullChannel>(),

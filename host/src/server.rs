@@ -688,6 +688,7 @@ fn endpoint_defaults(config: &Config) -> EndpointDefaults {
         smart_window: config.smart.window.get(),
         smart_max_wait: config.smart.max_wait.get(),
         channels: config.channels.clone(),
+        module_plain_http: config.modules.plain_http.clone(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! other nodes [`live::LiveSettings`] notices the new version. Running work keeps the snapshot with
 //! which it began.
 
+pub mod emitted_facts;
 pub mod endpoint_access;
 pub mod endpoint_runtime;
 pub mod live;
@@ -19,10 +20,13 @@ pub mod settings_copy;
 pub mod source_runtime;
 
 use crate::access::token::{ApiToken, TokenDigest};
+use crate::channels::EndpointChannel;
+use crate::channels::module_channel::{BoundChannel, ModuleReceiver};
 use crate::expression::WhereCondition;
 use crate::expression::event_subject::EventSubject;
 use crate::metrics::{FlowFigures, ModuleFigures, VersionFigures};
 use crate::model::capability_grants::CapabilityGrants;
+use crate::model::endpoint::Endpoint;
 use crate::model::flow::{Flow, FlowModule, ModuleConfig};
 use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
 use crate::model::module_breaker::OpenBreakerAction;
@@ -133,6 +137,33 @@ impl ModuleStage {
     }
 }
 
+impl ModuleStage {
+    /// Opens the channel of an endpoint that the module delivers for.
+    fn open_channel(&self, endpoint: &Endpoint, plain_http: &[String]) -> EndpointChannel {
+        let (version, module) = match &self.module {
+            Ok((version, module)) => (*version, module.clone()),
+            Err(ModuleUnusable::Missing(why)) => {
+                return EndpointChannel::Waiting { why: why.clone(), is_loading: false };
+            }
+            Err(why @ ModuleUnusable::NotLoaded(_)) => {
+                let why = format!("module `{}`: {why}", self.settings.name);
+                return EndpointChannel::Waiting { why, is_loading: true };
+            }
+        };
+        let bound = BoundChannel {
+            name: self.settings.name.clone(),
+            version,
+            module,
+            config: Arc::clone(&self.config),
+            grants: self.grants.clone().unwrap_or_default(),
+            secrets: Arc::clone(&self.secrets),
+            plain_http: plain_http.into(),
+            figures: Arc::clone(&self.figures),
+        };
+        ModuleReceiver::open(&endpoint.settings, bound)
+    }
+}
+
 impl FlowRuntime {
     /// Returns whether one of its modules may use state. A shadow counts for nothing here, because
     /// it changes no state and must not slow the flow down.
@@ -232,11 +263,12 @@ impl SettingsSnapshot {
         self.flows.iter().find(|route| route.flow.id == id)
     }
 
-    /// Returns whether the host could not load a module of a flow.
+    /// Returns whether the host could not load a module of a flow or an endpoint.
     fn lacks_modules(&self) -> bool {
         let is_lacking =
             |stage: &ModuleStage| matches!(stage.module, Err(ModuleUnusable::NotLoaded(_)));
         self.flows.iter().any(|route| route.modules.iter().any(is_lacking))
+            || self.endpoints.values().any(|target| target.is_loading())
     }
 
     /// Returns the trials of module versions, running or ended.

@@ -17,6 +17,9 @@
 //! with a fixed number of slots. A call waits for a slot, and one module can hold only a part of
 //! the slots. A long call yields to others at every tick.
 //!
+//! **Channels.** The role `channel` is called for an attempt at a delivery, each call in an instance
+//! of its own. The host makes the requests that it asks for.
+//!
 //! **Isolation.** A module can only affect others by what it was granted ([`capabilities`]). It has
 //! no files, no environment, and no network of its own. Its clock shows the time when the event was
 //! captured, and its random numbers are derived from the event's id, the module and a secret of the
@@ -31,6 +34,7 @@ pub mod bindings;
 pub mod capabilities;
 pub mod cache;
 pub mod case_run;
+pub mod channel_run;
 pub mod check;
 pub mod compile;
 pub mod effect_calls;
@@ -55,7 +59,8 @@ pub mod validate;
 pub mod wasi;
 
 pub use cache::ModuleCache;
-pub use capabilities::CapabilityRun;
+pub use capabilities::{CallPlace, CapabilityRun};
+pub use channel_run::{ChannelInput, ChannelStep};
 pub use compile::{ModuleCompiler, compile_child};
 pub use engine::ModuleEngine;
 pub use error::{EngineError, ModuleRejection};

@@ -45,6 +45,7 @@ mod mcp;
 mod metrics;
 mod modes;
 mod module_cases;
+mod module_endpoints;
 mod module_logs;
 mod modules;
 mod nodes;

@@ -17,13 +17,15 @@ use super::edit::KnownModules;
 use super::endpoints::EndpointResource;
 use super::flows::FlowResource;
 use super::module_secrets::ModuleSecretResource;
-use super::modules::activation::{WantedVersion, readable_flows};
+use super::modules::activation::{WantedVersion, readable_endpoints, readable_flows};
 use super::modules::cases::check_stored;
+use super::modules::exported_roles;
 use super::problem::ApiProblem;
 use super::resource::{self, DraftContext, ObjectDraft, SettingsResource};
 use super::sources::SourceResource;
 use super::tokens::TokenResource;
 use super::{AppState, edit};
+use crate::model::endpoint::EndpointSettings;
 use crate::model::flow::FlowSettings;
 use crate::settings::SettingsSnapshot;
 use crate::store::objects::ObjectChange;
@@ -125,6 +127,14 @@ fn name_of(given: &Map<String, Value>) -> &str {
     given.get("name").and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Whether an endpoint names a version of a module by its number.
+fn pins_module(endpoint: &Map<String, Value>, name: &str, number: u32) -> bool {
+    let settings = endpoint.get("settings");
+    let set = |key: &str| settings.and_then(|settings| settings.get(key));
+    set("module").is_some_and(|module| module == name)
+        && set("version").and_then(Value::as_u64) == Some(number.into())
+}
+
 fn as_objects<S: Serialize>(settings: &[S]) -> Vec<Map<String, Value>> {
     settings.iter().map(object).collect()
 }
@@ -174,6 +184,7 @@ impl ApplyWork<'_> {
         let pins = document.flows.iter().flat_map(|flow| &flow.modules);
         let is_pinned = |name: &str, number: u32| {
             pins.clone().any(|module| module.name == name && module.version == Some(number))
+                || document.endpoints.iter().any(|given| pins_module(given, name, number))
         };
         self.modules = KnownModules::new(&versions);
         let chosen = modules::choose_versions(&document.modules, is_pinned, &versions, dry_run)?;
@@ -211,7 +222,8 @@ impl ApplyWork<'_> {
             return Ok(None);
         };
         let (manifest, name) = (found.manifest(), choice.name.to_owned());
-        let wanted = WantedVersion::new(found, manifest.as_ref());
+        let roles = exported_roles(found);
+        let wanted = WantedVersion::new(found, manifest.as_ref(), &roles);
         let Some(version) = choice.activate else {
             let approved = wanted.approvals(None, approve)?;
             let grows = approved != found.approved;
@@ -227,6 +239,12 @@ impl ApplyWork<'_> {
         };
         let flows = readable_flows(self.snapshot).filter(stay);
         edit::check_faults(wanted.check_flows(flows))?;
+        let stay = |endpoint: &&EndpointSettings| {
+            !document.prune
+                && document.endpoints.iter().all(|given| name_of(given) != endpoint.name)
+        };
+        let endpoints = readable_endpoints(self.snapshot).filter(stay);
+        edit::check_faults(wanted.check_endpoints(endpoints))?;
         Ok(Some(ObjectChange::ActivateModule { name, version, approved: Some(approved) }))
     }
 

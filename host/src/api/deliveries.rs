@@ -9,6 +9,7 @@ use super::events::{id, time};
 use super::problem::ApiProblem;
 use super::trace::{DeliveryTrace, delivery_trace};
 use super::{AppState, endpoints};
+use crate::delivery::exchange_record::find_receiver_id;
 use crate::json::storable::is_storable;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::DeliveryId;
@@ -102,6 +103,10 @@ pub struct AttemptView {
     /// Headers of the answer.
     #[schema(value_type = Option<Object>)]
     pub response_headers: Option<Box<RawValue>>,
+    /// The name or id that the receiver gave to what it made of the delivery. Only for endpoints of
+    /// kind `module` whose module tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receiver_id: Option<String>,
     /// The first 16 KiB of the answer's body. Bytes that are not UTF-8 are replaced.
     pub response_body: Option<String>,
 }
@@ -117,6 +122,7 @@ impl From<RecordedAttempt> for AttemptView {
             response_status: attempt.response_status,
             error_class: attempt.error_class,
             error: attempt.error,
+            receiver_id: attempt.response_headers.as_deref().and_then(find_receiver_id),
             request_headers: RawValue::from_string(attempt.request_headers).ok(),
             response_headers: attempt.response_headers.and_then(|h| RawValue::from_string(h).ok()),
             response_body: attempt.response_body.map(|b| String::from_utf8_lossy(&b).into_owned()),

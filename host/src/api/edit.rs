@@ -3,7 +3,9 @@
 use super::AppState;
 use super::modules::exported_roles;
 use super::problem::ApiProblem;
+use crate::channels::module_channel::find_module;
 use crate::model::config_schema::ConfigSchema;
+use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::InputFault;
 use crate::model::flow::{FlowModule, FlowSettings};
 use crate::model::module_breaker::OpenBreakerAction;
@@ -76,8 +78,14 @@ pub struct KnownModules {
 struct KnownVersion {
     /// The schema of its configuration, if it has one.
     schema: Option<ConfigSchema>,
-    /// Whether it exports `route`.
-    routes: bool,
+    /// The exported roles. `None` if they are not known yet.
+    roles: Option<Vec<ModuleRole>>,
+}
+
+impl KnownVersion {
+    fn routes(&self) -> bool {
+        self.roles.as_ref().is_some_and(|roles| roles.contains(&ModuleRole::Route))
+    }
 }
 
 impl KnownModules {
@@ -85,9 +93,9 @@ impl KnownModules {
         let mut known = Self::default();
         for version in versions {
             let schema = version.manifest().and_then(|manifest| manifest.config);
-            let routes = exported_roles(version).contains(&ModuleRole::Route);
+            let roles = Some(exported_roles(version));
             let of_name = known.versions.entry(version.name.clone()).or_default();
-            of_name.insert(version.version, KnownVersion { schema, routes });
+            of_name.insert(version.version, KnownVersion { schema, roles });
             if version.active {
                 known.activate(&version.name, Some(version.version));
             }
@@ -112,18 +120,39 @@ impl KnownModules {
 
     /// Returns the faults of a flow's module that would make every event fail.
     fn check(&self, module: &FlowModule) -> Vec<InputFault> {
-        let number = match self.find_number(module) {
-            Ok(number) => number,
+        let version = match self.find_version(module) {
+            Ok(Some(version)) => version,
+            Ok(None) => return Vec::new(),
             Err(fault) => return vec![fault],
         };
-        let versions = self.versions.get(&module.name);
-        let Some(version) = number.and_then(|number| versions?.get(&number)) else {
-            return Vec::new();
+        let faults = check_config(version.schema.as_ref(), module).into_iter();
+        let faults = faults.chain(check_pass(module, version.routes()));
+        faults
+            .chain(version.roles.as_ref().and_then(|roles| check_flow_roles(module, roles)))
+            .collect()
+    }
+
+    /// Returns the faults of the module that an endpoint of kind `module` names. Their places are
+    /// in the endpoint.
+    pub fn check_endpoint(&self, endpoint: &EndpointSettings) -> Vec<InputFault> {
+        let Some(module) = find_module(endpoint) else { return Vec::new() };
+        let faults: Vec<InputFault> = match self.find_version(&module) {
+            Ok(Some(version)) => {
+                let role =
+                    version.roles.as_ref().and_then(|roles| check_channel_role(&module, roles));
+                check_config(version.schema.as_ref(), &module).into_iter().chain(role).collect()
+            }
+            Ok(None) => Vec::new(),
+            Err(fault) => vec![fault],
         };
-        let schema = version.schema.as_ref();
-        let faults = schema.map(|schema| schema.check_config(&module.config)).unwrap_or_default();
-        let faults = faults.into_iter().map(|fault| fault.within("config"));
-        faults.chain(check_pass(module, version.routes)).collect()
+        faults.into_iter().map(place_in_endpoint).collect()
+    }
+
+    /// Returns the version that a module runs. `None` if nothing is known of it yet.
+    fn find_version(&self, module: &FlowModule) -> Result<Option<&KnownVersion>, InputFault> {
+        let number = self.find_number(module)?;
+        let versions = self.versions.get(&module.name);
+        Ok(number.and_then(|number| versions?.get(&number)))
     }
 
     /// Returns the version that a flow's module runs, if it is known.
@@ -150,6 +179,39 @@ impl KnownModules {
             (None, Some(active)) => Ok(*active),
         }
     }
+}
+
+/// Returns the faults of a module's configuration.
+pub fn check_config(schema: Option<&ConfigSchema>, module: &FlowModule) -> Vec<InputFault> {
+    let faults = schema.map(|schema| schema.check_config(&module.config)).unwrap_or_default();
+    faults.into_iter().map(|fault| fault.within("config")).collect()
+}
+
+/// Returns a fault if a flow would run a module that has no role for it.
+pub fn check_flow_roles(module: &FlowModule, roles: &[ModuleRole]) -> Option<InputFault> {
+    let has_none = !roles.is_empty() && !roles.iter().any(|role| role.is_of_flow());
+    has_none.then(|| {
+        let message = format!(
+            "module `{}` has none of the roles `filter`, `transform` and `route`; use it in an endpoint of kind `module`",
+            module.name
+        );
+        InputFault::new("name", message)
+    })
+}
+
+/// Returns a fault if an endpoint would deliver by a module that has no role for it.
+pub fn check_channel_role(module: &FlowModule, roles: &[ModuleRole]) -> Option<InputFault> {
+    let lacks = !roles.contains(&ModuleRole::Channel);
+    lacks.then(|| {
+        let message = format!("module `{}` does not have the role `channel`", module.name);
+        InputFault::new("name", message)
+    })
+}
+
+/// Returns the fault of an endpoint's module at its place in the endpoint.
+pub fn place_in_endpoint(fault: InputFault) -> InputFault {
+    let path = if fault.path == "name" { "module".to_owned() } else { fault.path };
+    InputFault::new(path, fault.message).within("settings")
 }
 
 /// Returns a fault if a flow lets events pass a module that routes while its breaker is open.

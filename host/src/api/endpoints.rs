@@ -224,6 +224,7 @@ impl SettingsResource for EndpointResource {
         let stored = carried.iter().map(|carried| &carried.settings);
         let stored: Vec<_> = stored.chain(old.map(|old| &old.endpoint.settings)).collect();
         edit::check_faults(keep_endpoint(&mut settings, &stored))?;
+        edit::check_faults(context.modules.check_endpoint(&settings))?;
         let signed = old.map(|old| signs(&old.endpoint.settings));
         let signs = signs(&settings);
         if secret.is_some() && !signs {

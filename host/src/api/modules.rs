@@ -49,7 +49,7 @@ pub struct ModuleView {
     pub name: String,
     /// Version number, from 1.
     pub version: u32,
-    /// Whether flows run this version.
+    /// Whether flows and endpoints run this version.
     pub active: bool,
     /// SHA-256 of the component, in hex.
     pub sha256: String,
@@ -368,6 +368,10 @@ pub async fn run_module(
         tracing::error!(module = name, %why, "a stored module does not load");
         ApiProblem::internal()
     })?;
+    if !module.report().has_flow_role() {
+        let message = "this version has none of the roles `filter`, `transform` and `route`; try it with `POST /api/v1/endpoints/{id}/test`";
+        return Err(ApiProblem::fault("version", message));
+    }
     let settings = FlowModule { name, config: request.config, ..FlowModule::default() };
     let attributes = event.attributes.as_deref().map(attribute_texts).unwrap_or_default();
     let attributes: Vec<(&str, &str)> =

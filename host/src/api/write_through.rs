@@ -161,6 +161,7 @@ fn find_writer(
         EndpointChannel::Webhook
         | EndpointChannel::Pulled
         | EndpointChannel::Other(_)
+        | EndpointChannel::Waiting { .. }
         | EndpointChannel::Unusable(_) => None,
     });
     let mut found: Vec<_> = match source {

@@ -93,6 +93,13 @@ pub enum EndpointChannel {
     Pulled,
     /// By a channel of another kind.
     Other(Arc<dyn DeliveryChannel>),
+    /// Not yet: deliveries wait until the endpoint's module can run.
+    Waiting {
+        /// Why it cannot run.
+        why: String,
+        /// Whether the host loads it again by itself.
+        is_loading: bool,
+    },
     /// Nothing can be sent, for this reason. Another version of Waybill stored the endpoint, or the
     /// configuration does not permit it any more.
     Unusable(String),

@@ -111,12 +111,11 @@ fn read_reply(reply: ClientReply, at: Timestamp) -> ChannelReply {
     ChannelReply {
         outcome,
         status: Some(reply.status.as_u16()),
-        request: Vec::new(),
         headers: Some(reply.headers),
         answer: Some(reply.body),
         truncated: reply.truncated,
         error: failed.then(|| format!("answered {}", reply.status)),
-        duration: reply.duration,
+        ..ChannelReply::delivered(reply.duration)
     }
 }
 

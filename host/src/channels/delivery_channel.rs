@@ -1,12 +1,14 @@
 //! The interface of a channel: one attempt at a delivery, and its result.
 
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
+use crate::model::plan_effects::EmittedFact;
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::{DeliveryClient, SendError};
 use crate::time::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -85,13 +87,17 @@ pub struct ChannelReply {
     /// The status code of the answer, of HTTP or SMTP, 100 to 999. `None` if the answer has none.
     pub status: Option<u16>,
     /// The request as the trace shows it: names and values, without secrets.
-    pub request: Vec<(&'static str, String)>,
+    pub request: Vec<(Cow<'static, str>, String)>,
     /// The headers of the answer. `None` if the answer has none.
     pub headers: Option<HeaderMap>,
     /// The receiver's answer, at most 16 KiB of it.
     pub answer: Option<Bytes>,
     /// Whether the answer was longer than that.
     pub truncated: bool,
+    /// The name or id that the receiver gave to what it made of the delivery.
+    pub receiver_id: Option<String>,
+    /// Events that the endpoint's module emitted, to be committed with the attempt.
+    pub emitted: Vec<EmittedFact>,
     /// The failure in one sentence, without secrets.
     pub error: Option<String>,
     /// The time from the start of sending to the end of reading.
@@ -108,6 +114,8 @@ impl ChannelReply {
             headers: None,
             answer: None,
             truncated: false,
+            receiver_id: None,
+            emitted: Vec::new(),
             error: None,
             duration,
         }
@@ -127,7 +135,7 @@ impl ChannelReply {
     /// Adds the request as the trace shows it.
     #[must_use]
     pub fn with_request(mut self, request: Vec<(&'static str, String)>) -> Self {
-        self.request = request;
+        self.request = request.into_iter().map(|(name, text)| (Cow::from(name), text)).collect();
         self
     }
 }

@@ -210,14 +210,18 @@ async fn missing_components(
     Ok(components.into_iter().filter(|component| !is_there(component)).collect())
 }
 
-/// Returns whether a flow of the document names the version by its number.
+/// Returns whether a flow or an endpoint of the document names the version by its number.
 fn is_pinned(document: &Value, name: &str, number: u64) -> bool {
     let flows = document.get("flows").and_then(Value::as_array);
     let modules = flows.into_iter().flatten().filter_map(|flow| flow.get("modules")?.as_array());
-    modules.flatten().any(|module| {
-        module.get("name").and_then(Value::as_str) == Some(name)
+    let is_pin = |module: &Value, key: &str| {
+        module.get(key).and_then(Value::as_str) == Some(name)
             && module.get("version") == Some(&number.into())
-    })
+    };
+    let endpoints = document.get("endpoints").and_then(Value::as_array);
+    let mut settings = endpoints.into_iter().flatten().filter_map(|given| given.get("settings"));
+    modules.flatten().any(|module| is_pin(module, "name"))
+        || settings.any(|settings| is_pin(settings, "module"))
 }
 
 fn print_changes(

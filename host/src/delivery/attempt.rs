@@ -17,6 +17,7 @@ use crate::model::delivery::Attempt;
 use crate::model::envelope::RenderedBody;
 use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::DeliveryId;
+use crate::model::plan_effects::EmittedFact;
 use crate::model::trace_context::{SpanContext, TRACE_PARENT, TRACE_STATE};
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::permit::SendPermit;
@@ -93,6 +94,8 @@ pub struct MadeAttempt {
     pub judgement: AttemptJudgement,
     /// The event that the answer becomes, if it becomes one.
     pub answer: Option<Box<AnswerEvent>>,
+    /// The events that the module of the endpoint emitted.
+    pub facts: Vec<EmittedFact>,
 }
 
 impl<'a> DeliveryParcel<'a> {
@@ -225,7 +228,7 @@ pub fn finish_attempt(
         response_headers: made.response_headers,
         response_body: made.response_body,
     };
-    MadeAttempt { attempt, judgement, answer: None }
+    MadeAttempt { attempt, judgement, answer: None, facts: Vec::new() }
 }
 
 /// Returns the body that a first attempt would send to an endpoint, with the endpoint's field map
@@ -341,7 +344,9 @@ fn build_request(
 ) -> Result<ClientRequest, UnsendableReason> {
     let SignedMessage { headers, request } = sign_message(target, parcel)?;
     match &target.channel {
-        EndpointChannel::Unusable(why) => return Err(UnsendableReason::Channel(why.clone())),
+        EndpointChannel::Unusable(why) | EndpointChannel::Waiting { why, .. } => {
+            return Err(UnsendableReason::Channel(why.clone()));
+        }
         EndpointChannel::Pulled => {
             return Err(UnsendableReason::Channel(PULLED.to_owned()));
         }

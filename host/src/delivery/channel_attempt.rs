@@ -4,7 +4,7 @@ use super::attempt::{
     self, DeliveryParcel, MadeAttempt, MadeExchange, UnsendableReason, finish_attempt,
 };
 use super::envelope;
-use super::exchange_record::record_reply_headers;
+use super::exchange_record::{RECEIVER_ID_NOTE, add_note, record_reply_headers};
 use super::judge::{AttemptAnswer, RetryRound};
 use super::message_parts::MessageParts;
 use crate::channels::{ChannelCall, ChannelReply, DeliveryChannel, find_channel};
@@ -40,7 +40,7 @@ pub async fn make_channel_attempt(
         let body = render_for(target, &parts.message())?;
         Ok((parts, body))
     });
-    let reply = match rendered {
+    let mut reply = match rendered {
         Ok((parts, body)) => {
             let call = ChannelCall {
                 client,
@@ -56,14 +56,10 @@ pub async fn make_channel_attempt(
         }
         Err(why) => ChannelReply::unreached(attempt::unsendable(&why)),
     };
-    Some(finish_attempt(
-        target,
-        parcel.number,
-        round,
-        at,
-        random,
-        recorded(reply, &target.redactor),
-    ))
+    let facts = std::mem::take(&mut reply.emitted);
+    let made = recorded(reply, &target.redactor);
+    let made = finish_attempt(target, parcel.number, round, at, random, made);
+    Some(MadeAttempt { facts, ..made })
 }
 
 /// Returns what a first attempt would send. The error says why nothing can be sent.
@@ -97,12 +93,19 @@ fn recorded(reply: ChannelReply, redactor: &SecretRedactor) -> MadeExchange {
     let request: serde_json::Map<String, serde_json::Value> = reply
         .request
         .into_iter()
-        .map(|(name, value)| (name.to_owned(), redactor.text(&make_storable(value)).into()))
+        .map(|(name, value)| (name.into_owned(), redactor.text(&make_storable(value)).into()))
         .collect();
     let headers = reply.headers.map(|mut headers| {
         redactor.mask_headers(&mut headers);
         record_reply_headers(&headers)
     });
+    let headers = match reply.receiver_id {
+        None => headers,
+        Some(id) => {
+            let headers = headers.unwrap_or_else(|| "{}".to_owned());
+            Some(add_note(headers, RECEIVER_ID_NOTE, &redactor.text(&make_storable(id))))
+        }
+    };
     MadeExchange {
         answer: AttemptAnswer::Channel(reply.outcome),
         duration: reply.duration,

@@ -16,6 +16,27 @@ pub const REQUEST_NOTE: &str = "(request)";
 /// The member that says where a token was fetched from.
 pub const TOKEN_NOTE: &str = "(token)";
 
+/// The member that holds the name or id that the receiver gave to what it made of a delivery.
+pub const RECEIVER_ID_NOTE: &str = "(receiver id)";
+
+/// Returns the name or id that the receiver gave, from the headers of its recorded answer.
+pub fn find_receiver_id(headers: &str) -> Option<String> {
+    // Most answers have none, and need not be parsed.
+    if !headers.contains(RECEIVER_ID_NOTE) {
+        return None;
+    }
+    let mut headers: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(headers).ok()?;
+    match headers.remove(RECEIVER_ID_NOTE)? {
+        serde_json::Value::String(id) => Some(id),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::Array(_)
+        | serde_json::Value::Object(_) => None,
+    }
+}
+
 /// Returns a reply's headers as the record shows them. The values of `Set-Cookie` are masked.
 pub fn record_reply_headers(headers: &HeaderMap) -> String {
     headers_json(headers.iter(), |name| name == header::SET_COOKIE)
@@ -114,6 +135,9 @@ mod tests {
         let noted = add_note(r#"{"a":"1"}"#.to_owned(), TOKEN_NOTE, "from \"x\"");
         assert_eq!(noted, r#"{"a":"1","(token)":"from \"x\""}"#);
         assert_eq!(add_note("{}".to_owned(), TOKEN_NOTE, "x"), r#"{"(token)":"x"}"#);
+        let named = add_note(noted, RECEIVER_ID_NOTE, "17.\"4\"");
+        assert_eq!(find_receiver_id(&named).as_deref(), Some("17.\"4\""));
+        assert_eq!(find_receiver_id("{}"), None);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! of the event, because it could not do so later either.
 //!
 //! A channel of another kind decides itself what its receiver's answer means
-//! ([`ChannelOutcome`]). A delivery that it calls dead is not retried.
+//! ([`ChannelOutcome`]). A delivery that it calls dead is not retried. The reason is `rejected`, or
+//! the class of the failure if the endpoint's module is at fault.
 //!
 //! A `429`, or a `503` with `Retry-After`, asks the endpoint to wait. For up to [`MAX_HELD`] such
 //! refusals use up no step of the schedule, so a receiver that is busy for an hour loses nothing.
@@ -104,8 +105,10 @@ pub fn judge_answer(
         AttemptOutcome::Delivered
     } else if disable_endpoint {
         AttemptOutcome::Dead { reason: "gone" }
-    } else if let AttemptAnswer::Channel(ChannelOutcome::Dead { .. }) = answer {
-        AttemptOutcome::Dead { reason: "rejected" }
+    } else if let AttemptAnswer::Channel(ChannelOutcome::Dead { class }) = answer {
+        AttemptOutcome::Dead {
+            reason: if class.is_of_module() { class.as_str() } else { "rejected" },
+        }
     } else if error_class == Some(ErrorClass::Template) {
         AttemptOutcome::Dead { reason: "template" }
     } else if let Some(held_back) = refusal.and_then(|refusal| held_back(refusal, round, now)) {

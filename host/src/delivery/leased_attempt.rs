@@ -7,14 +7,18 @@ use super::judge::RetryRound;
 use super::refresh_token::keep_refresh_token;
 use super::turn::SendTurn;
 use crate::ingest::answer_capture::capture_answer;
+use crate::model::answer_event::AnswerEvent;
+use crate::model::attributes::SentWith;
 use crate::model::delivery::AttemptOutcome;
 use crate::model::endpoint::DeliveryMode;
 use crate::model::id::EndpointId;
+use crate::model::plan_effects::EmittedFact;
 use crate::model::trace_context::TraceId;
+use crate::settings::emitted_facts::FactOrigin;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::live::LiveSettings;
-use crate::store::SettledAttempt;
 use crate::store::prefetch::{EndpointLane, LeasedDelivery};
+use crate::store::{EventCapture, SettledAttempt};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -45,10 +49,7 @@ pub async fn send_delivery(
         let settings = context.live.current_settings();
         record_attempt_span(recorder, &settings, &target, &leased, &made, &outcome);
     }
-    let answer = made.answer.map(|answer| {
-        let settings = context.live.current_settings();
-        Box::new(capture_answer(&context.journal, &settings, *answer))
-    });
+    let answers = capture_answers(context, &target, &leased, (made.answer, made.facts));
     let message_type = leased.message.as_ref().and_then(|m| m.event_type.clone());
     let settled = SettledAttempt {
         delivery: leased.id,
@@ -64,7 +65,7 @@ pub async fn send_delivery(
         attempt: made.attempt,
         packed: None,
         outcome,
-        answer,
+        answers,
     };
     if let Err(error) = context.journal.record_attempt(settled).await {
         let trace_id = TraceId::of_event(&leased.event);
@@ -147,6 +148,31 @@ async fn make_attempt(
             return Some((target, made));
         }
     }
+}
+
+/// Makes the captures of the events that the answer to an attempt becomes.
+fn capture_answers(
+    context: &LaneContext,
+    target: &EndpointRuntime,
+    leased: &LeasedDelivery,
+    (answer, facts): (Option<Box<AnswerEvent>>, Vec<EmittedFact>),
+) -> Vec<EventCapture> {
+    if answer.is_none() && facts.is_empty() {
+        return Vec::new();
+    }
+    let settings = context.live.current_settings();
+    let hops = SentWith::read(leased.event.attributes.as_deref()).hops;
+    let origin = FactOrigin {
+        source: &target.endpoint.settings.name,
+        scope: target.endpoint.id.to_string(),
+        time: leased.event.time(),
+        received_at: leased.id.created_at(),
+        caused_by: leased.id.to_string(),
+        hops: hops.saturating_add(1),
+    };
+    let mut answers = origin.capture_facts(&context.journal, &settings, facts);
+    answers.extend(answer.map(|answer| capture_answer(&context.journal, &settings, *answer)));
+    answers
 }
 
 /// Records in the receiver's pace how it took the request, and returns the outcome of the delivery.

@@ -248,7 +248,7 @@ async fn settle_offer(
             attempt: made.attempt,
             packed: None,
             outcome,
-            answer: None,
+            answers: Vec::new(),
         })
         .await
 }

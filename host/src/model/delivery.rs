@@ -154,7 +154,8 @@ pub enum AttemptOutcome {
     },
     /// The attempt failed and will not be repeated.
     Dead {
-        /// The reason as a word: `retries_exhausted`, `gone`, `rejected` or `template`.
+        /// The reason as a word: `retries_exhausted`, `gone`, `rejected`, `template`, or that of a
+        /// module as in [`DeadLetter::reason`].
         reason: &'static str,
     },
 }
@@ -195,7 +196,7 @@ pub struct DeadLetter {
     pub flow_id: Option<FlowId>,
     /// The reason as a word: `retries_exhausted`, `gone`, `rejected`, `template`, `module_trap`,
     /// `module_timeout`, `module_memory`, `module_output`, `module_failure`, `module_missing`,
-    /// `module_open`, `refused_by_database`.
+    /// `module_open`, `module_request`, `refused_by_database`.
     pub reason: String,
     /// The reason in a sentence.
     pub detail: String,

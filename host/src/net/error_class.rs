@@ -34,11 +34,23 @@ pub enum ErrorClass {
     Deferred,
     /// The receiver refuses this delivery for good, such as a 5xx of SMTP.
     Rejected,
+    /// The module of the endpoint trapped.
+    ModuleTrap,
+    /// The module of the endpoint took too long.
+    ModuleTimeout,
+    /// The module of the endpoint wanted more memory than it may have.
+    ModuleMemory,
+    /// The module of the endpoint returned something unusable or too much.
+    ModuleOutput,
+    /// The host could not run the module of the endpoint.
+    ModuleFailure,
+    /// The module of the endpoint asked for a request that it may not make.
+    ModuleRequest,
 }
 
 impl ErrorClass {
     /// The classes with a counter of their own in the metrics of endpoints.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::Timeout,
         Self::Connect,
         Self::ConnectionLost,
@@ -53,6 +65,12 @@ impl ErrorClass {
         Self::Protocol,
         Self::Deferred,
         Self::Rejected,
+        Self::ModuleTrap,
+        Self::ModuleTimeout,
+        Self::ModuleMemory,
+        Self::ModuleOutput,
+        Self::ModuleFailure,
+        Self::ModuleRequest,
     ];
 
     /// Returns the name of the class, as in JSON.
@@ -72,6 +90,38 @@ impl ErrorClass {
             Self::Protocol => "protocol",
             Self::Deferred => "deferred",
             Self::Rejected => "rejected",
+            Self::ModuleTrap => "module_trap",
+            Self::ModuleTimeout => "module_timeout",
+            Self::ModuleMemory => "module_memory",
+            Self::ModuleOutput => "module_output",
+            Self::ModuleFailure => "module_failure",
+            Self::ModuleRequest => "module_request",
+        }
+    }
+
+    /// Returns whether the module of the endpoint failed, and not its receiver.
+    pub const fn is_of_module(self) -> bool {
+        match self {
+            Self::ModuleTrap
+            | Self::ModuleTimeout
+            | Self::ModuleMemory
+            | Self::ModuleOutput
+            | Self::ModuleFailure
+            | Self::ModuleRequest => true,
+            Self::Timeout
+            | Self::Connect
+            | Self::ConnectionLost
+            | Self::Dns
+            | Self::Tls
+            | Self::AddressForbidden
+            | Self::Redirect
+            | Self::ClientError
+            | Self::ServerError
+            | Self::Auth
+            | Self::Template
+            | Self::Protocol
+            | Self::Deferred
+            | Self::Rejected => false,
         }
     }
 

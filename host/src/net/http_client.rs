@@ -247,10 +247,21 @@ impl DeliveryClient {
         timeout: Duration,
         most: usize,
     ) -> Result<ClientReply, SendError> {
-        let bounds = ExchangeBounds { body: most, wait: timeout, timeout };
-        let reply = self.exchange(request, bounds, pending()).await;
+        let reply = self.send_whole(request, timeout, most, pending()).await;
         // Nothing withdraws the request, so a missing reply can only be a time-out.
         reply.unwrap_or_else(|| Err(failure::timed_out(timeout, timeout)))
+    }
+
+    /// Sends a request as [`Self::send`] does, and reads the reply as [`Self::get`] does.
+    pub async fn send_whole(
+        &self,
+        request: ClientRequest,
+        timeout: Duration,
+        most: usize,
+        withdrawn: impl Future<Output = ()>,
+    ) -> Option<Result<ClientReply, SendError>> {
+        let bounds = ExchangeBounds { body: most, wait: timeout, timeout };
+        self.exchange(request, bounds, withdrawn).await
     }
 
     async fn exchange(

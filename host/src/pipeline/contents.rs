@@ -140,7 +140,7 @@ impl PlanContents {
         let before = keeper.room;
         for one in routed {
             match role {
-                ModuleRole::Filter => {}
+                ModuleRole::Filter | ModuleRole::Channel => {}
                 ModuleRole::Transform => keeper.keep_draft(one.draft.as_ref(), given),
                 ModuleRole::Route => keeper.keep_dispatches(one),
             }

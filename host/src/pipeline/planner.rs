@@ -30,7 +30,7 @@ use crate::time::clock::Clock;
 use crate::time::timestamp::Timestamp;
 use crate::wasm::record_calls::MAX_RECORD_BYTES;
 use crate::wasm::{
-    self, CapabilityRun, EventCalls, InputChanges, LogLine, ModuleClient, ModuleFailure,
+    self, CallPlace, CapabilityRun, EventCalls, InputChanges, LogLine, ModuleClient, ModuleFailure,
     ModuleInput, ModuleRun, ModuleStep, RoutedEvent, RunEnd,
 };
 use serde::Serialize;
@@ -584,6 +584,7 @@ impl<'a> FlowPlanner<'a> {
             *calls = Some(Arc::new(self.begin_calls()));
         }
         Some(Box::new(CapabilityRun {
+            place: CallPlace::Flow,
             grants,
             store: Some(self.store.clone()),
             flow: Some(self.route.flow.id),
@@ -591,6 +592,7 @@ impl<'a> FlowPlanner<'a> {
             record: self.event.record_key(),
             hops: SentWith::read(self.event.attributes.as_deref()).hops,
             now: self.store.clock().now(),
+            ids_from: self.event.received_at.since(Timestamp::default()),
             effects: std::mem::take(effects),
             secrets: Arc::clone(&stage.secrets),
             calls: calls.clone(),

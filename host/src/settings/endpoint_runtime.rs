@@ -51,6 +51,8 @@ pub struct EndpointDefaults {
     pub smart_max_wait: Duration,
     /// Settings for endpoints of kinds other than `webhook`.
     pub channels: ChannelsSection,
+    /// Hosts to which modules may send plain HTTP.
+    pub module_plain_http: Vec<String>,
 }
 
 /// An endpoint prepared for use.
@@ -156,7 +158,22 @@ impl EndpointRuntime {
 
     /// Returns whether deliveries to it may be sent now. Those that consumers fetch never are.
     pub const fn may_send(&self) -> bool {
-        self.endpoint.settings.enabled && !self.is_locked() && !self.is_pulled()
+        self.endpoint.settings.enabled && self.can_send()
+    }
+
+    /// Returns whether deliveries could be sent now if it is enabled.
+    const fn can_send(&self) -> bool {
+        !self.is_locked() && !self.is_pulled() && !self.is_waiting()
+    }
+
+    /// Returns whether its deliveries wait for its module.
+    pub const fn is_waiting(&self) -> bool {
+        matches!(self.channel, EndpointChannel::Waiting { .. })
+    }
+
+    /// Returns whether its deliveries wait for a module that the host loads again.
+    pub const fn is_loading(&self) -> bool {
+        matches!(self.channel, EndpointChannel::Waiting { is_loading: true, .. })
     }
 
     /// Returns whether consumers fetch its deliveries.
@@ -185,7 +202,10 @@ impl EndpointRuntime {
         match &self.channel {
             EndpointChannel::Api(operations) => Ok(operations),
             EndpointChannel::Unusable(why) => Err(why.clone()),
-            EndpointChannel::Webhook | EndpointChannel::Pulled | EndpointChannel::Other(_) => {
+            EndpointChannel::Webhook
+            | EndpointChannel::Pulled
+            | EndpointChannel::Waiting { .. }
+            | EndpointChannel::Other(_) => {
                 let kind = &self.endpoint.settings.kind;
                 Err(format!("an endpoint of kind `{kind}` has no operations; `api` has them"))
             }
@@ -206,7 +226,7 @@ impl EndpointRuntime {
                 self.uri.as_ref().err().map(String::as_str)
             }
             EndpointChannel::Other(_) | EndpointChannel::Pulled => None,
-            EndpointChannel::Unusable(why) => Some(why),
+            EndpointChannel::Unusable(why) | EndpointChannel::Waiting { why, .. } => Some(why),
         }
     }
 
@@ -242,8 +262,7 @@ impl EndpointRuntime {
             .map(|key| CollapseKey { key, latest });
         let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
         let order_key = record.filter(|_| settings.ordered);
-        let at_once = !self.is_locked()
-            && !self.is_pulled()
+        let at_once = self.can_send()
             && self.has_share()
             && wait.is_zero()
             && plan.delay.is_zero()

@@ -4,6 +4,7 @@ use super::sealed::{self, OpenedSettings};
 use super::{FlowRuntime, ModuleStage, ModuleUnusable, SettingsSnapshot, matching};
 use crate::access::token::{ApiToken, StoredToken, TokenActivity, TokenDigest};
 use crate::channels::EndpointChannel;
+use crate::channels::module_channel::find_module;
 use crate::crypto::seal::SecretSealer;
 use crate::error_chain::error_chain;
 use crate::expression::WhereCondition;
@@ -68,7 +69,7 @@ struct LiveInner {
     module_logs: LogBook,
     /// The counts of trials, which survive changes of the settings.
     trials: TrialBook,
-    loaded: Mutex<HashMap<[u8; 32], wasm::LoadedModule>>,
+    loaded: Mutex<LoadedModules>,
     /// Usage of tokens, which survives changes of the settings.
     usages: std::sync::Mutex<HashMap<TokenId, Arc<TokenActivity>>>,
     /// Informs requests that have not begun that the settings have changed.
@@ -86,14 +87,25 @@ struct LiveInner {
     copy_mark: std::sync::Mutex<Option<(i64, Timestamp)>>,
 }
 
-/// The stored versions of modules, those on trial, and the secrets that modules use.
-type StoredModules<'m> = (&'m [ModuleVersion], &'m [KnownTrial], &'m UsableSecrets);
-
 /// Longest time that a change waits for requests that have not begun. They are informed and only
 /// have to react.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
 /// Time after which modules that could not be loaded are loaded again.
 const LOAD_AGAIN: Duration = Duration::from_secs(10);
+
+/// Modules that are ready to run, by their SHA-256.
+type LoadedModules = HashMap<[u8; 32], wasm::LoadedModule>;
+
+/// What is known of modules when the settings are loaded.
+#[derive(Debug, Clone, Copy)]
+struct KnownVersions<'k> {
+    versions: &'k [ModuleVersion],
+    /// The versions that are tried on live events.
+    trials: &'k [KnownTrial],
+    secrets: &'k UsableSecrets,
+    /// The modules that were loaded before.
+    loaded: &'k LoadedModules,
+}
 
 /// The operator's rules for all modules.
 #[derive(Debug, Clone, Copy)]
@@ -332,9 +344,6 @@ impl LiveSettings {
             None => self.inner.journal.read_settings_version().await?,
         };
         let sources = self.sources().await?;
-        let endpoints = self.endpoints().await?;
-        let endpoint_names =
-            endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
         let secrets = self.secrets().await?;
         // Read once, so that the active version and the one on trial are of the same moment.
         let versions = match self.inner.copy.load_full() {
@@ -342,8 +351,14 @@ impl LiveSettings {
             None => self.inner.journal.list_modules().await?,
         };
         let trials = self.inner.trials.open_trials(&versions);
-        let modules = (versions.as_slice(), trials.as_slice(), &secrets);
-        let flows = self.flows((&endpoints, &endpoint_names), modules, &mut loaded).await?;
+        let (mut in_use, secrets) = (HashMap::new(), &secrets);
+        let known =
+            KnownVersions { versions: &versions, trials: &trials, secrets, loaded: &loaded };
+        let endpoints = self.endpoints(known, &mut in_use).await?;
+        let endpoint_names =
+            endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
+        let flows = self.flows((&endpoints, &endpoint_names), known, &mut in_use).await?;
+        *loaded = in_use;
         let tokens = self.tokens().await?;
         let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
         let revoked = self.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
@@ -499,7 +514,11 @@ impl LiveSettings {
             .ok()
     }
 
-    async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<EndpointRuntime>>, SettingsError> {
+    async fn endpoints(
+        &self,
+        versions: KnownVersions<'_>,
+        in_use: &mut LoadedModules,
+    ) -> Result<HashMap<EndpointId, Arc<EndpointRuntime>>, SettingsError> {
         let objects: Vec<StoredObject<Value>> = self.list_objects(ObjectKind::Endpoint).await?;
         let current = self.current_settings();
         let mut endpoints = HashMap::new();
@@ -526,7 +545,16 @@ impl LiveSettings {
                     if let Some(previous) = previous {
                         target.keep_channel(previous);
                     }
-                    if let EndpointChannel::Unusable(why) = &target.channel {
+                    if let Some(wanted) = find_module(&target.endpoint.settings) {
+                        // Versions are tried on events of flows only.
+                        let known = KnownVersions { trials: &[], ..versions };
+                        let stage = self.stage(&wanted, known, in_use).await;
+                        let plain_http = &self.inner.defaults.module_plain_http;
+                        target.channel = stage.open_channel(&target.endpoint, plain_http);
+                    }
+                    if let EndpointChannel::Unusable(why) | EndpointChannel::Waiting { why, .. } =
+                        &target.channel
+                    {
                         tracing::error!(endpoint = name, why, "nothing can be sent to it");
                     }
                     let condition = target.condition.as_ref();
@@ -547,11 +575,10 @@ impl LiveSettings {
             &HashMap<EndpointId, Arc<EndpointRuntime>>,
             &BTreeMap<String, EndpointId>,
         ),
-        modules: StoredModules<'_>,
-        loaded: &mut HashMap<[u8; 32], wasm::LoadedModule>,
+        versions: KnownVersions<'_>,
+        in_use: &mut LoadedModules,
     ) -> Result<Vec<Arc<FlowRuntime>>, SettingsError> {
         let objects: Vec<StoredObject<Value>> = self.list_objects(ObjectKind::Flow).await?;
-        let mut in_use = HashMap::new();
         let mut flows = Vec::new();
         for object in objects {
             let Some(OpenedSettings { settings, locked, .. }) =
@@ -566,7 +593,7 @@ impl LiveSettings {
             let endpoints = settings.endpoints.iter().filter_map(find).collect();
             let mut stages = Vec::new();
             for module in &settings.modules {
-                let mut stage = self.stage(module, modules, loaded, &mut in_use).await;
+                let mut stage = self.stage(module, versions, in_use).await;
                 if locked && has_masks(module) {
                     stage.trial = None;
                     stage.module = Err(ModuleUnusable::Missing(format!(
@@ -591,22 +618,21 @@ impl LiveSettings {
                 FlowRuntime { flow, condition, endpoints, modules, locked, lane, figures };
             flows.push(Arc::new(runtime));
         }
-        *loaded = in_use;
         Ok(flows)
     }
 
     async fn stage(
         &self,
         settings: &FlowModule,
-        (versions, trials, secrets): StoredModules<'_>,
-        loaded: &HashMap<[u8; 32], wasm::LoadedModule>,
-        in_use: &mut HashMap<[u8; 32], wasm::LoadedModule>,
+        known: KnownVersions<'_>,
+        in_use: &mut LoadedModules,
     ) -> ModuleStage {
         let wanted = |v: &&ModuleVersion| match settings.version {
             Some(number) => v.version == number,
             None => v.active,
         };
-        let version = versions.iter().filter(|v| v.name == settings.name).find(wanted);
+        let mut named = known.versions.iter().filter(|v| v.name == settings.name);
+        let version = named.find(wanted);
         let module = match version {
             None if self.inner.copy.load().is_some() => {
                 Err(ModuleUnusable::NotLoaded("the database is away".to_owned()))
@@ -616,24 +642,23 @@ impl LiveSettings {
                 None => format!("module `{}` has no active version", settings.name),
             })),
             Some(version) => {
-                let module = self.find_loaded(version.sha256, loaded, in_use).await;
+                let module = self.find_loaded(version.sha256, known.loaded, in_use).await;
                 module.map(|module| (version.version, module))
             }
         };
         if let Err(why) = &module {
-            tracing::error!(module = settings.name, %why, "a flow's module cannot run");
+            tracing::error!(module = settings.name, %why, "a module that is in use cannot run");
         }
-        let trial = self.trial_stage(settings, (versions, trials, secrets), loaded, in_use).await;
-        ModuleStage { trial, ..self.build_stage(settings, version, module, secrets) }
+        let trial = self.trial_stage(settings, known, in_use).await;
+        ModuleStage { trial, ..self.build_stage(settings, version, module, known.secrets) }
     }
 
     /// Prepares the version that is tried on the events of a flow, if one is.
     async fn trial_stage(
         &self,
         settings: &FlowModule,
-        (versions, trials, secrets): StoredModules<'_>,
-        loaded: &HashMap<[u8; 32], wasm::LoadedModule>,
-        in_use: &mut HashMap<[u8; 32], wasm::LoadedModule>,
+        KnownVersions { versions, trials, secrets, loaded }: KnownVersions<'_>,
+        in_use: &mut LoadedModules,
     ) -> Option<Box<TrialStage>> {
         let wanted =
             |known: &&KnownTrial| known.module == settings.name && known.trial.is_running();
@@ -655,8 +680,8 @@ impl LiveSettings {
     async fn find_loaded(
         &self,
         sha256: [u8; 32],
-        loaded: &HashMap<[u8; 32], wasm::LoadedModule>,
-        in_use: &mut HashMap<[u8; 32], wasm::LoadedModule>,
+        loaded: &LoadedModules,
+        in_use: &mut LoadedModules,
     ) -> Result<wasm::LoadedModule, ModuleUnusable> {
         let module = match in_use.get(&sha256).or_else(|| loaded.get(&sha256)) {
             Some(module) => module.clone(),

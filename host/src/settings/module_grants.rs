@@ -12,7 +12,9 @@ pub fn usable_grants(
     granted: CapabilityGrants,
 ) -> Option<Arc<CapabilityGrants>> {
     let (_, module) = module.as_ref().ok()?;
-    if !module.report().imports_capabilities() {
+    let report = module.report();
+    // A channel needs its hosts and secrets for the requests that the host makes for it.
+    if !report.imports_capabilities() && !report.is_channel() {
         return None;
     }
     let grants = if granted.is_empty() { find_test_grants(module) } else { granted };

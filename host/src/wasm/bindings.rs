@@ -6,7 +6,7 @@
 
 wasmtime::component::bindgen!({
     path: "../wit",
-    world: "pipeline-module",
+    world: "every-role",
     imports: {
         "waybill:module/state": async,
         "waybill:module/records": async,

@@ -29,8 +29,50 @@ use wasmtime::component::{HasSelf, Linker};
 /// database is not mistaken for a slow module.
 const LOOK_UP: Duration = Duration::from_millis(500);
 
+/// The place in which a module is called. It decides which of the granted capabilities make sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallPlace {
+    /// On an event of a flow.
+    Flow,
+    /// For the first request of a delivery.
+    Render,
+    /// For the answers to the requests of a delivery.
+    Classify,
+}
+
+impl CallPlace {
+    /// Returns whether a granted capability can be called here. The host makes the requests of a
+    /// delivery itself, and an attempt has no plan with which state could be committed.
+    const fn permits(self, capability: ModuleCapability) -> bool {
+        match (self, capability) {
+            (Self::Flow, _)
+            | (Self::Render | Self::Classify, ModuleCapability::Secrets)
+            | (Self::Classify, ModuleCapability::Emit) => true,
+            (
+                Self::Render | Self::Classify,
+                ModuleCapability::State
+                | ModuleCapability::Records
+                | ModuleCapability::Http
+                | ModuleCapability::Deliveries
+                | ModuleCapability::Counters,
+            )
+            | (Self::Render, ModuleCapability::Emit) => false,
+        }
+    }
+
+    fn refusal(self, capability: ModuleCapability) -> String {
+        let function = match self {
+            Self::Flow => "a flow",
+            Self::Render => "`render` of the role `channel`",
+            Self::Classify => "`classify` of the role `channel`",
+        };
+        format!("`{}` cannot be called in {function}", capability.name())
+    }
+}
+
 /// The grants of one run, and what the run has done so far.
 pub struct CapabilityRun {
+    pub place: CallPlace,
     pub grants: Arc<CapabilityGrants>,
     /// The store of state and records. `None` in a trial outside of a server.
     pub store: Option<EventStore>,
@@ -42,8 +84,11 @@ pub struct CapabilityRun {
     pub record: Option<String>,
     /// The number of hops between the first event and this one.
     pub hops: u32,
-    /// When the planning began.
+    /// When the planning or the attempt began.
     pub now: Timestamp,
+    /// The time with which the ids of emitted events begin, since 1970: that of the event's capture,
+    /// or in a channel that of the delivery.
+    pub ids_from: Duration,
     /// The changes that the flow's modules have made for the event so far.
     pub effects: PlanEffects,
     /// The granted secrets, as far as they exist.
@@ -61,6 +106,7 @@ impl CapabilityRun {
     /// Makes a run outside of any flow, with these grants.
     pub fn of_grants(grants: CapabilityGrants) -> Self {
         Self {
+            place: CallPlace::Flow,
             grants: Arc::new(grants),
             store: None,
             flow: None,
@@ -68,6 +114,7 @@ impl CapabilityRun {
             record: None,
             hops: 0,
             now: Timestamp::default(),
+            ids_from: Duration::ZERO,
             effects: PlanEffects::default(),
             secrets: Arc::default(),
             calls: None,
@@ -104,6 +151,9 @@ impl GuestState {
     /// Returns the run if the capability is granted.
     pub fn granted(&mut self, capability: ModuleCapability) -> Result<&mut CapabilityRun, Failure> {
         match &mut self.capabilities {
+            Some(run) if !run.place.permits(capability) => {
+                Err(permanent("denied", run.place.refusal(capability)))
+            }
             Some(run) if run.grants.allows(capability) => Ok(run),
             Some(_) | None => Err(permanent("denied", capability.denial())),
         }

@@ -28,9 +28,9 @@ const MAX_CANCELLED: usize = 50;
 
 impl emit::Host for GuestState {
     fn event(&mut self, fact: Fact) -> Result<String, Failure> {
-        let captured = u64::try_from(self.guest.received.as_millis()).unwrap_or_default();
         let (module, parent) = (self.guest.randomness.module, self.guest.randomness.event.clone());
         let run = self.granted(ModuleCapability::Emit)?;
+        let captured = u64::try_from(run.ids_from.as_millis()).unwrap_or_default();
         run.check_fact(&fact)?;
         let flow = run.flow.map(|flow| flow.to_string()).unwrap_or_default();
         let origin = IdOrigin { parent: &parent, flow: &flow, module: &module };
@@ -60,13 +60,15 @@ impl deliveries::Host for GuestState {
 
 impl counters::Host for GuestState {
     fn add(&mut self, name: String, by: u32) {
-        let run = self.capabilities.as_mut();
-        if let Some(run) = run.filter(|run| run.grants.counters.contains(&name)) {
-            let count = run.effects.counts.entry((run.module.clone(), name)).or_default();
-            *count = count.saturating_add(by.into());
-            return;
-        }
-        let why = ModuleCapability::Counters.denial();
+        let why = match self.granted(ModuleCapability::Counters) {
+            Ok(run) if run.grants.counters.contains(&name) => {
+                let count = run.effects.counts.entry((run.module.clone(), name)).or_default();
+                *count = count.saturating_add(by.into());
+                return;
+            }
+            Err(Failure::Permanent(why)) => why.message,
+            Ok(_) | Err(Failure::Retryable(_)) => ModuleCapability::Counters.denial(),
+        };
         let name = clip(&name, MAX_KEY);
         self.log.push(LogLevel::Warn, &format!("counter `{name}` is left out: {why}"), Vec::new());
     }

@@ -1,6 +1,6 @@
 //! Admitted modules: their roles, and the check that the roles can be called.
 
-use super::bindings::exports::waybill::module::{filter, route, transform};
+use super::bindings::exports::waybill::module::{channel, filter, route, transform};
 use super::engine::EngineInner;
 use super::guest_state::{GuestContext, GuestRandomness, GuestState};
 use super::{ModuleLimits, ModuleRejection, run};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
-/// What a module does with events. In JSON: `filter`, `transform` and `route`.
+/// What a module does. In JSON: `filter`, `transform`, `route` and `channel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModuleRole {
@@ -22,20 +22,31 @@ pub enum ModuleRole {
     Transform,
     /// Chooses among the flow's endpoints.
     Route,
+    /// Delivers to a kind of receiver.
+    Channel,
 }
 
 impl ModuleRole {
     /// All roles, in the order in which they are called.
-    pub const ALL: [Self; 3] = [Self::Filter, Self::Transform, Self::Route];
+    pub const ALL: [Self; 4] = [Self::Filter, Self::Transform, Self::Route, Self::Channel];
 
-    pub const ALL_INTERFACES: &'static str =
-        "`waybill:module/filter`, `waybill:module/transform`, `waybill:module/route`";
+    pub const ALL_INTERFACES: &'static str = "`waybill:module/filter`, `waybill:module/transform`, \
+         `waybill:module/route`, `waybill:module/channel`";
+
+    /// Returns whether flows call the role.
+    pub const fn is_of_flow(self) -> bool {
+        match self {
+            Self::Filter | Self::Transform | Self::Route => true,
+            Self::Channel => false,
+        }
+    }
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Filter => "filter",
             Self::Transform => "transform",
             Self::Route => "route",
+            Self::Channel => "channel",
         }
     }
 
@@ -45,6 +56,7 @@ impl ModuleRole {
             Self::Filter => "waybill:module/filter@0.1.",
             Self::Transform => "waybill:module/transform@0.1.",
             Self::Route => "waybill:module/route@0.1.",
+            Self::Channel => "waybill:module/channel@0.1.",
         }
     }
 }
@@ -72,6 +84,16 @@ pub struct ModuleReport {
 }
 
 impl ModuleReport {
+    /// Whether the module exports a role that flows call.
+    pub fn has_flow_role(&self) -> bool {
+        self.exports.iter().any(|role| role.is_of_flow())
+    }
+
+    /// Whether the module can deliver to the receivers of an endpoint.
+    pub fn is_channel(&self) -> bool {
+        self.exports.contains(&ModuleRole::Channel)
+    }
+
     /// Whether the module imports a capability that has to be granted.
     pub fn imports_capabilities(&self) -> bool {
         let always = ["types@", "http-types@", "log@", "config@"];
@@ -91,6 +113,7 @@ pub struct BoundModule {
     pub filter: Option<filter::GuestIndices>,
     pub transform: Option<transform::GuestIndices>,
     pub route: Option<route::GuestIndices>,
+    pub channel: Option<channel::GuestIndices>,
     /// Bounds the instances of this module, so that slots are left for other modules.
     pub turns: Semaphore,
     pub sha256: [u8; 32],
@@ -135,6 +158,10 @@ pub async fn bind_module(
             .map_err(|e| unfit(&e))?,
         route: role(ModuleRole::Route)
             .then(|| route::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(|e| unfit(&e))?,
+        channel: role(ModuleRole::Channel)
+            .then(|| channel::GuestIndices::new(&pre))
             .transpose()
             .map_err(|e| unfit(&e))?,
         engine: Arc::clone(engine),
@@ -189,6 +216,7 @@ async fn try_out(bound: &BoundModule) -> Result<(), ModuleRejection> {
                 unfit(bound.filter.as_ref().map(|f| f.load(&mut store, &instance).map(drop))),
                 unfit(bound.transform.as_ref().map(|t| t.load(&mut store, &instance).map(drop))),
                 unfit(bound.route.as_ref().map(|r| r.load(&mut store, &instance).map(drop))),
+                unfit(bound.channel.as_ref().map(|c| c.load(&mut store, &instance).map(drop))),
             ];
             failed.into_iter().flatten().next().map(|e| {
                 format!(

@@ -1,7 +1,7 @@
 //! The capability `http`: requests to hosts that the manifest names.
 
 use super::bindings::waybill::module::http::Host;
-use super::bindings::waybill::module::http_types::{Request, Response};
+use super::bindings::waybill::module::http_types::{Request, ResponseResult};
 use super::bindings::waybill::module::types::{BodyResult, Failure};
 use super::capabilities::{permanent, retryable};
 use super::guest_state::GuestState;
@@ -9,7 +9,7 @@ use super::outgoing::call_values::{ModuleBody, ModuleReply, ModuleRequest, Reque
 use crate::model::capability_grants::ModuleCapability;
 
 impl Host for GuestState {
-    async fn send(&mut self, request: Request) -> Result<Response, Failure> {
+    async fn send(&mut self, request: Request) -> Result<ResponseResult, Failure> {
         let run = self.granted(ModuleCapability::Http)?;
         let Some(calls) = &run.calls else {
             let message = "a trial outside of a flow makes no requests".to_owned();
@@ -27,7 +27,7 @@ impl From<RequestRefusal> for Failure {
     }
 }
 
-fn read_request(request: Request) -> ModuleRequest {
+pub fn read_request(request: Request) -> ModuleRequest {
     let Request { method, url, headers, secrets, body } = request;
     ModuleRequest { method, url, headers, secrets, body: body.map(read_body) }
 }
@@ -40,12 +40,12 @@ fn read_body(body: BodyResult) -> ModuleBody {
     }
 }
 
-fn write_reply(reply: ModuleReply) -> Response {
+fn write_reply(reply: ModuleReply) -> ResponseResult {
     let ModuleReply { status, headers, body } = reply;
     let body = match body {
         ModuleBody::Json(text) => BodyResult::Json(text),
         ModuleBody::Text(text) => BodyResult::Text(text),
         ModuleBody::Bytes(bytes) => BodyResult::Bytes(bytes),
     };
-    Response { status, headers, body }
+    ResponseResult { status, headers, body }
 }

@@ -6,6 +6,7 @@
 //! only to its own hosts. The n-th answer of an event is stored with a digest of its request before
 //! the module sees it.
 
+pub mod attempt_calls;
 pub mod call_values;
 pub mod checked_request;
 
@@ -233,7 +234,13 @@ fn refuse_call(error: &SendError) -> RequestRefusal {
         | ErrorClass::Template
         | ErrorClass::Protocol
         | ErrorClass::Deferred
-        | ErrorClass::Rejected => {
+        | ErrorClass::Rejected
+        | ErrorClass::ModuleTrap
+        | ErrorClass::ModuleTimeout
+        | ErrorClass::ModuleMemory
+        | ErrorClass::ModuleOutput
+        | ErrorClass::ModuleFailure
+        | ErrorClass::ModuleRequest => {
             RequestRefusal::passing("unreachable", format!("no answer: {}", error.class.as_str()))
         }
     }

@@ -113,12 +113,13 @@ struct GuestCall<'m> {
 }
 
 /// Why a call returned no value.
-enum CallEnd {
+pub enum CallEnd {
     Late,
     Broken(wasmtime::Error),
 }
 
-async fn in_time<T>(
+/// Waits for a call, at most as long as one call may take.
+pub async fn in_time<T>(
     limits: &ModuleLimits,
     call: impl Future<Output = wasmtime::Result<T>> + Send,
 ) -> Result<T, CallEnd> {
@@ -347,7 +348,8 @@ impl<'m> GuestCall<'m> {
     }
 }
 
-fn guest_event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
+/// Returns an event as guests see it.
+pub fn guest_event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
     Event {
         id: input.id,
         source: input.source,
@@ -366,7 +368,7 @@ fn guest_event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
 
 /// Returns the failure of a call without a value. The notes of the host come first, because a guest
 /// that is refused memory or time usually ends with another trap.
-fn explain(ended: CallEnd, state: &mut GuestState, limits: &ModuleLimits) -> ModuleFailure {
+pub fn explain(ended: CallEnd, state: &mut GuestState, limits: &ModuleLimits) -> ModuleFailure {
     let error = match ended {
         CallEnd::Late => return ModuleFailure::Timeout { limit: limits.wall },
         CallEnd::Broken(_) if state.usage.out_of_time => {

@@ -84,6 +84,10 @@ fn read_manifest(
         let message = format!("the component exports {}", exported.join(", "));
         return Err(ModuleRejection::Manifest(vec![InputFault::new("roles", message)]));
     }
+    if !manifest.cases.is_empty() && !roles.iter().any(|role| role.is_of_flow()) {
+        let message = "sample cases run `filter`, `transform` and `route`, and the component exports none of them; leave them out";
+        return Err(ModuleRejection::Manifest(vec![InputFault::new("cases", message)]));
+    }
     limits.check_asked(manifest.limits)?;
     Ok(manifest)
 }

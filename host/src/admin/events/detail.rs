@@ -288,6 +288,9 @@ fn draw_response(call: &PageCall, delivery: &DeliveryTrace, attempt: &AttemptVie
                 @if let Some(class) = &attempt.error_class {
                     dt { "Kind of failure" } dd { code { (class) } }
                 }
+                @if let Some(id) = &attempt.receiver_id {
+                    dt { "Receiver's id" } dd { code { (id) } }
+                }
                 dt { "Started" }
                 dd { (draw_clock(attempt.at)) ", " (draw_age(call.now, attempt.at)) }
                 dt { "Took" } dd { (tell_millis(attempt.duration_ms)) }

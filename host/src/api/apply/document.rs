@@ -13,7 +13,8 @@ use crate::api::problem::ApiProblem;
 use crate::api::resource::SettingsResource;
 use crate::api::sources::SourceResource;
 use crate::api::tokens::TokenResource;
-use crate::model::flow::FlowSettings;
+use crate::channels::module_channel::find_module;
+use crate::model::flow::{FlowModule, FlowSettings};
 use crate::settings::SettingsSnapshot;
 use crate::store::modules::ModuleVersion;
 use axum::Json;
@@ -80,7 +81,7 @@ pub struct ModuleChoice {
     /// The component's SHA-256 in hex. With a `version` both must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// Whether it is the active version. `false` for a version that only pinned flows use.
+    /// Whether it is the active version. `false` for a version that only flows and endpoints with its number use.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub active: bool,
     /// Approved capabilities that the version requests, such as `http:api.example.com`.
@@ -170,12 +171,14 @@ pub async fn export_config_with_secrets(
 
 async fn build_document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
     let snapshot = app.live.current_settings();
-    let flows = snapshot.flows().iter().map(|route| &route.flow.settings);
+    let flows = snapshot.flows().iter().flat_map(|route| route.flow.settings.modules.clone());
+    let channels = snapshot.endpoints().filter_map(|target| find_module(&target.endpoint.settings));
+    let in_use: Vec<FlowModule> = flows.chain(channels).collect();
     Ok(ConfigDocument {
         sources: export_objects::<SourceResource, _>(&snapshot)?,
         endpoints: export_objects::<EndpointResource, _>(&snapshot)?,
         flows: export_objects::<FlowResource, _>(&snapshot)?,
-        modules: modules(app.journal.list_modules().await?, flows),
+        modules: modules(app.journal.list_modules().await?, &in_use),
         module_secrets: export_objects::<ModuleSecretResource, _>(&snapshot)?,
         tokens: export_objects::<TokenResource, _>(&snapshot)?,
         ..ConfigDocument::default()
@@ -194,15 +197,10 @@ fn export_objects<R: SettingsResource, T: DeserializeOwned>(
     exported.map(|settings| R::masked(settings).and_then(read)).collect()
 }
 
-/// Returns the active versions, and those that flows pin.
-fn modules<'f>(
-    versions: Vec<ModuleVersion>,
-    flows: impl Iterator<Item = &'f FlowSettings>,
-) -> Vec<ModuleChoice> {
-    let pins: BTreeSet<(&str, u32)> = flows
-        .flat_map(|flow| &flow.modules)
-        .filter_map(|module| Some((module.name.as_str(), module.version?)))
-        .collect();
+/// Returns the active versions, and those that flows and endpoints pin.
+fn modules(versions: Vec<ModuleVersion>, in_use: &[FlowModule]) -> Vec<ModuleChoice> {
+    let pins: BTreeSet<(&str, u32)> =
+        in_use.iter().filter_map(|module| Some((module.name.as_str(), module.version?))).collect();
     let is_used = |v: &ModuleVersion| v.active || pins.contains(&(v.name.as_str(), v.version));
     let used = versions.into_iter().filter(is_used);
     used.map(|v| ModuleChoice {

@@ -19,6 +19,7 @@ const DEFAULTS: EndpointDefaults = EndpointDefaults {
     smart_window: Duration::from_secs(1),
     smart_max_wait: Duration::from_secs(1),
     channels: ChannelsSection { file_directories: Vec::new(), smtp_without_tls: false },
+    module_plain_http: Vec::new(),
 };
 
 fn invoice(data: &str) -> Event {

@@ -5,10 +5,14 @@ use super::{ModuleView, UploadQuery, exported_roles, find_version, lost_roles, v
 use crate::api::answer::{DataAnswer, data_answer};
 use crate::api::auth::CallPrincipal;
 use crate::api::body::JsonInput;
-use crate::api::edit::check_pass;
+use crate::api::edit::{
+    check_channel_role, check_config, check_flow_roles, check_pass, place_in_endpoint,
+};
 use crate::api::events::id;
 use crate::api::problem::ApiProblem;
 use crate::api::{AppState, edit};
+use crate::channels::module_channel::find_module;
+use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::InputFault;
 use crate::model::flow::FlowSettings;
 use crate::model::module_manifest::ModuleManifest;
@@ -43,17 +47,20 @@ pub struct WantedVersion<'v> {
     /// Version number, if it already has one.
     pub version: Option<u32>,
     pub manifest: Option<&'v ModuleManifest>,
-    /// Whether it exports `route`.
-    pub routes: bool,
+    /// The roles that it exports.
+    pub roles: &'v [ModuleRole],
     /// Capabilities that were approved before.
     pub approved: &'v BTreeSet<String>,
 }
 
 impl<'v> WantedVersion<'v> {
-    pub fn new(version: &'v ModuleVersion, manifest: Option<&'v ModuleManifest>) -> Self {
+    pub fn new(
+        version: &'v ModuleVersion,
+        manifest: Option<&'v ModuleManifest>,
+        roles: &'v [ModuleRole],
+    ) -> Self {
         let (name, number, approved) = (&version.name, Some(version.version), &version.approved);
-        let routes = exported_roles(version).contains(&ModuleRole::Route);
-        Self { name, version: number, manifest, routes, approved }
+        Self { name, version: number, manifest, roles, approved }
     }
 
     /// Returns the approved capabilities: those approved before, those of the active version, and
@@ -101,19 +108,47 @@ impl<'v> WantedVersion<'v> {
         flows: impl Iterator<Item = &'f FlowSettings>,
     ) -> Vec<InputFault> {
         let schema = self.manifest.and_then(|manifest| manifest.config.as_ref());
+        let routes = self.roles.contains(&ModuleRole::Route);
         let mut faults = Vec::new();
         for flow in flows {
             let follows = flow.modules.iter().enumerate();
             let follows = follows.filter(|(_, m)| m.name == self.name && m.version.is_none());
             for (n, module) in follows {
                 let place = format!("flows[{}].modules[{n}]", flow.name);
-                let found = schema.map(|schema| schema.check_config(&module.config));
-                let found = found.into_iter().flatten().map(|fault| fault.within("config"));
-                let found = found.chain(check_pass(module, self.routes));
+                let found = check_config(schema, module).into_iter();
+                let found = found.chain(check_pass(module, routes));
+                let found = found.chain(check_flow_roles(module, self.roles));
                 faults.extend(found.map(|fault| fault.within(&place)));
             }
         }
         faults
+    }
+
+    /// Returns the faults of endpoints that follow the active version and do not match its schema or
+    /// its roles.
+    pub fn check_endpoints<'e>(
+        &self,
+        endpoints: impl Iterator<Item = &'e EndpointSettings>,
+    ) -> Vec<InputFault> {
+        let schema = self.manifest.and_then(|manifest| manifest.config.as_ref());
+        let mut faults = Vec::new();
+        for endpoint in endpoints {
+            let module = find_module(endpoint);
+            let module = module.filter(|m| m.name == self.name && m.version.is_none());
+            let Some(module) = module else { continue };
+            let place = format!("endpoints[{}]", endpoint.name);
+            let found = check_config(schema, &module).into_iter();
+            let found = found.chain(check_channel_role(&module, self.roles));
+            faults.extend(found.map(|fault| place_in_endpoint(fault).within(&place)));
+        }
+        faults
+    }
+
+    /// Fails if a flow or an endpoint that follows the active version does not fit this one.
+    pub fn check_users(&self, settings: &SettingsSnapshot) -> Result<(), ApiProblem> {
+        let mut faults = self.check_flows(readable_flows(settings));
+        faults.extend(self.check_endpoints(readable_endpoints(settings)));
+        edit::check_faults(faults)
     }
 }
 
@@ -127,14 +162,12 @@ pub fn approve_upload(
     before: Option<&ModuleVersion>,
 ) -> Result<BTreeSet<String>, ApiProblem> {
     let (manifest, approved) = (module.report().manifest.as_ref(), BTreeSet::new());
-    let routes = module.report().exports.contains(&ModuleRole::Route);
-    let approved = &approved;
-    let wanted = WantedVersion { name, version: query.version, manifest, routes, approved };
+    let (roles, approved) = (module.report().exports.as_slice(), &approved);
+    let wanted = WantedVersion { name, version: query.version, manifest, roles, approved };
     if !query.activate {
         return wanted.approvals(None, &query.approvals());
     }
-    let snapshot = app.live.current_settings();
-    edit::check_faults(wanted.check_flows(readable_flows(&snapshot)))?;
+    wanted.check_users(&app.live.current_settings())?;
     wanted.approve(app, before, &query.approvals())
 }
 
@@ -143,14 +176,20 @@ pub fn readable_flows(settings: &SettingsSnapshot) -> impl Iterator<Item = &Flow
     settings.flows().iter().filter(|route| !route.locked).map(|route| &route.flow.settings)
 }
 
-/// Activates a version for flows. Also returns to an older version. A version that requests more
+/// Returns the endpoints whose settings can be read.
+pub fn readable_endpoints(settings: &SettingsSnapshot) -> impl Iterator<Item = &EndpointSettings> {
+    let readable = settings.endpoints().filter(|target| !target.is_locked());
+    readable.map(|target| &target.endpoint.settings)
+}
+
+/// Activates a version for flows and endpoints. Also returns to an older version. A version that requests more
 /// than was approved is not activated until `approve` names it, and a version whose sample cases
 /// fail is not activated until `force` is true.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
     params(("name" = String, Path), ("version" = u32, Path)), request_body = ApprovalRequest,
     responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem),
         (status = 409, body = ApiProblem, description = "The version asks for something that is not approved, or its sample cases fail; `errors` names each."),
-        (status = 422, body = ApiProblem, description = "A flow's configuration does not fit its schema, or `approve` names something else.")))]
+        (status = 422, body = ApiProblem, description = "The configuration of a flow or an endpoint does not fit its schema, or `approve` names something else.")))]
 pub async fn activate_module(
     State(app): State<AppState>,
     _principal: CallPrincipal,
@@ -162,11 +201,10 @@ pub async fn activate_module(
     check_activation(&app, &found, request.force).await?;
     let _turn = app.live.take_edit_turn().await?;
     let before = versions(&app, &name).await?.into_iter().find(|v| v.active);
-    let manifest = found.manifest();
-    let wanted = WantedVersion::new(&found, manifest.as_ref());
+    let (manifest, roles) = (found.manifest(), exported_roles(&found));
+    let wanted = WantedVersion::new(&found, manifest.as_ref(), &roles);
     let approved = wanted.approve(&app, before.as_ref(), &request.approve)?;
-    let snapshot = app.live.current_settings();
-    edit::check_faults(wanted.check_flows(readable_flows(&snapshot)))?;
+    wanted.check_users(&app.live.current_settings())?;
     let warning = before.and_then(|before| lost_roles(&before, &found));
     let (name, version) = (name.clone(), found.version);
     let change = ObjectChange::ActivateModule { name, version, approved: Some(approved) };
@@ -188,9 +226,9 @@ pub async fn approve_module(
 ) -> Result<Json<DataAnswer<ModuleView>>, ApiProblem> {
     let _turn = app.live.take_edit_turn().await?;
     let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
-    let manifest = found.manifest();
-    let approved =
-        WantedVersion::new(&found, manifest.as_ref()).approvals(None, &request.approve)?;
+    let (manifest, roles) = (found.manifest(), exported_roles(&found));
+    let wanted = WantedVersion::new(&found, manifest.as_ref(), &roles);
+    let approved = wanted.approvals(None, &request.approve)?;
     let change = ObjectChange::ApproveModule { name, version: found.version, approved };
     edit::commit_changes(&app, &[change]).await?;
     let found = find_version(&app, &found.name, Some(found.version)).await?;

@@ -19,12 +19,11 @@ pub fn read_answer(reply: ClientReply, at: Timestamp) -> ChannelReply {
     ChannelReply {
         outcome,
         status: Some(reply.status.as_u16()),
-        request: Vec::new(),
         headers: Some(reply.headers),
         answer: Some(reply.body),
         truncated: reply.truncated,
         error,
-        duration: reply.duration,
+        ..ChannelReply::delivered(reply.duration)
     }
 }
 

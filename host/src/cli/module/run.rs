@@ -45,6 +45,11 @@ pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Resu
     let event = read_event(&args.event)?;
     let wasm = std::fs::read(&args.file).map_err(CliError::reading(&args.file))?;
     let module = admit_module(&args.file, &wasm).await?;
+    if !module.report().has_flow_role() {
+        let said = "this module has none of the roles filter, transform and route";
+        let next = "test it with `cargo test`, or send an example with `waybill endpoint test`";
+        return Err(CliError::with_next(said, next));
+    }
     let schema = module.report().manifest.as_ref().and_then(|manifest| manifest.config.as_ref());
     let config = Arc::new(read_config(args, schema)?);
     let attributes = event.attribute_pairs();

@@ -37,7 +37,7 @@ pub async fn show_attempt(call: &ToolCall<'_>, input: &AttemptInput) -> ToolResu
     );
     let names = ["number", "at", "duration_ms", "status", "error_class"];
     let mut row = pick_members(attempt, &names);
-    let others = ["error", "request_headers", "response_headers", "response_body"];
+    let others = ["receiver_id", "error", "request_headers", "response_headers", "response_body"];
     mark_untrusted(&mut row, attempt, (&others, MOST_ANSWER));
     let facts = pick_members(&delivery, &["id", "event_id", "endpoint", "due_at"]);
     Ok(ToolAnswer::new(sentence).with_facts(facts).with_fact("attempt", Value::Object(row)))

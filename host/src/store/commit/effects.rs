@@ -75,6 +75,20 @@ impl FromStoredRow for StoredEventId {
     }
 }
 
+/// Returns the events among these that are stored already.
+pub async fn find_stored(
+    tx: &mut WriteTransaction<'_>,
+    captures: impl IntoIterator<Item = &EventCapture>,
+) -> Result<HashSet<EventId>, StoreError> {
+    let captures = captures.into_iter();
+    let rows: Vec<_> = captures.map(|capture| BoundRow::new().bind(capture.event.id)).collect();
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let stored: Vec<StoredEventId> = tx.fetch_bulk(&statements::STORED_EVENTS, rows).await?;
+    Ok(stored.into_iter().map(|StoredEventId(id)| id).collect())
+}
+
 /// Captures the events that modules emitted. The id of an emitted event follows from its parent, so
 /// if it is stored already, it comes from an earlier plan of the same parent.
 async fn write_emitted(
@@ -82,12 +96,7 @@ async fn write_emitted(
     plans: &mut [&mut RecordedPlan],
 ) -> Result<(), StoreError> {
     let emitted = plans.iter().flat_map(|plan| &plan.emitted);
-    let rows: Vec<_> = emitted.map(|capture| BoundRow::new().bind(capture.event.id)).collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let stored: Vec<StoredEventId> = tx.fetch_bulk(&statements::STORED_EVENTS, rows).await?;
-    let stored: HashSet<EventId> = stored.into_iter().map(|StoredEventId(id)| id).collect();
+    let stored = find_stored(tx, emitted).await?;
     for plan in plans.iter_mut() {
         plan.emitted.retain(|capture| !stored.contains(&capture.event.id));
     }

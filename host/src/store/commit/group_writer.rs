@@ -209,10 +209,9 @@ impl GroupWriter {
                 WriteOperation::Settle(mut settled) => {
                     settled.note_outcome(&metrics.store);
                     settle::hand_over(prefetch, watchers, &settled);
-                    if let Some(answer) = settled.answer.take()
-                        && answered.next().unwrap_or(false)
-                    {
-                        self.hand_over_answer(*answer);
+                    let receipts = answered.next().unwrap_or_default();
+                    if !receipts.is_empty() {
+                        self.hand_over_answers(mem::take(&mut settled.answers), &receipts);
                     }
                 }
                 WriteOperation::Note(_) => {}
@@ -238,13 +237,15 @@ impl GroupWriter {
         plan::hand_over(prefetch, watchers, plan);
     }
 
-    /// Passes on the event that was made from a receiver's answer.
-    fn hand_over_answer(&self, answer: EventCapture) {
-        self.followers.metrics.store.captured.inc();
-        let receipt = [CaptureReceipt { id: answer.event.id, duplicate: false }];
-        let answer = vec![answer];
-        self.followers.trace_captures(&answer, &receipt, SpanKind::Internal);
-        capture::hand_over(&self.followers.prefetch, answer, &receipt);
+    /// Passes on the events that were made from a receiver's answer.
+    fn hand_over_answers(&self, mut answers: Vec<EventCapture>, receipts: &[CaptureReceipt]) {
+        // The other events were stored before, or repeat one by its key.
+        let fresh = receipts.iter().copied().filter(|receipt| !receipt.duplicate);
+        let fresh: Vec<CaptureReceipt> = fresh.collect();
+        answers.retain(|answer| fresh.iter().any(|receipt| receipt.id == answer.event.id));
+        self.followers.metrics.store.captured.inc_by(fresh.len() as u64);
+        self.followers.trace_captures(&answers, &fresh, SpanKind::Internal);
+        capture::hand_over(&self.followers.prefetch, answers, &fresh);
     }
 
     /// Passes the captured events on. Returns the receipts of these captures, or the reason why

@@ -56,7 +56,7 @@ impl WriteOperation {
         match self {
             Self::Capture { captures, .. } => captures.len() * 2,
             Self::Plan { planned, .. } => 2 + planned.deliveries.len() + planned.emitted.len() * 2,
-            Self::Settle(settled) => 2 + 2 * usize::from(settled.answer.is_some()),
+            Self::Settle(settled) => 2 + 2 * settled.answers.len(),
             Self::Take { captures, changes, .. } => captures.len() * 2 + changes.rows(),
             Self::Alert { captures, changes, .. } => captures.len() * 2 + changes.rows(),
             Self::Note(notes) => notes.calls.len() + notes.refused.len() + notes.usages.len(),

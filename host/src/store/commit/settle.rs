@@ -6,8 +6,9 @@
 //! An answer that becomes an event is appended only together with the delivery that it settles, so
 //! it is captured once however often the delivery is sent.
 
-use super::capture::{EventCapture, write_captures};
+use super::capture::{CaptureReceipt, EventCapture, write_captures};
 use super::dead_letters::write_dead_letter;
+use super::effects::find_stored;
 use crate::json::storable::make_storable;
 use crate::metrics::StoreFigures;
 use crate::model::delivery::{Attempt, AttemptOutcome, DeadLetter, DeliveryStatus, WorkLease};
@@ -44,8 +45,8 @@ pub struct SettledAttempt {
     /// The headers of the attempt, compressed. Set when the attempt is submitted.
     pub packed: Option<Vec<u8>>,
     pub outcome: AttemptOutcome,
-    /// The receiver's answer, if it becomes an event.
-    pub answer: Option<Box<EventCapture>>,
+    /// The events that the receiver's answer becomes.
+    pub answers: Vec<EventCapture>,
 }
 
 impl SettledAttempt {
@@ -75,7 +76,7 @@ impl SettledAttempt {
         let attempt = &mut self.attempt;
         if attempt.request_headers.is_empty() {
             // The record was dropped already, so the database refuses the answer.
-            return self.answer.take().is_some();
+            return !std::mem::take(&mut self.answers).is_empty();
         }
         attempt.request_headers = String::new();
         (attempt.response_headers, attempt.response_body) = (None, None);
@@ -133,11 +134,11 @@ impl SettledAttempt {
 }
 
 /// Writes the attempts, and the new state of the deliveries whose lease is still valid. Returns for
-/// each attempt with an answer that becomes an event, in order, whether the event was appended.
+/// each attempt, in order, the receipts of the events that its answer became.
 pub async fn write_settles(
     tx: &mut WriteTransaction<'_>,
     settles: &mut [&mut SettledAttempt],
-) -> Result<Vec<bool>, StoreError> {
+) -> Result<Vec<Vec<CaptureReceipt>>, StoreError> {
     let answered = write_answered(tx, settles).await?;
     let settles: Vec<&SettledAttempt> = settles.iter().map(|settled| &**settled).collect();
     let attempts = settles.iter().map(|settled| settled.attempt_row()).collect();
@@ -145,7 +146,7 @@ pub async fn write_settles(
     let (dead, rest): (Vec<&SettledAttempt>, Vec<&SettledAttempt>) =
         settles.iter().partition(|s| matches!(s.outcome, AttemptOutcome::Dead { .. }));
     // Attempts with an answer were written one by one.
-    let unanswered = rest.iter().filter(|settled| settled.answer.is_none());
+    let unanswered = rest.iter().filter(|settled| settled.answers.is_empty());
     let unanswered = unanswered.map(|settled| settled.row()).collect();
     tx.execute_bulk(&statements::SETTLE, unanswered).await?;
     let forgiven =
@@ -160,19 +161,24 @@ pub async fn write_settles(
 }
 
 /// Settles the deliveries whose answers become events, and appends these events. If the lease ran
-/// out, nothing is appended: the new holder of the delivery gets an answer of its own.
+/// out, nothing is appended: the new holder of the delivery gets an answer of its own. An event that
+/// is stored already comes from an earlier round of the same delivery.
 async fn write_answered(
     tx: &mut WriteTransaction<'_>,
     settles: &mut [&mut SettledAttempt],
-) -> Result<Vec<bool>, StoreError> {
+) -> Result<Vec<Vec<CaptureReceipt>>, StoreError> {
     let mut answered = Vec::new();
-    for settled in settles.iter_mut().filter(|settled| settled.answer.is_some()) {
-        let changed = tx.execute_bulk(&statements::SETTLE, vec![settled.row()]).await?;
-        let is_held = changed > 0;
-        if let Some(answer) = settled.answer.as_deref_mut().filter(|_| is_held) {
-            write_captures(tx, &mut [answer]).await?;
+    for settled in settles.iter_mut() {
+        let is_held = !settled.answers.is_empty()
+            && tx.execute_bulk(&statements::SETTLE, vec![settled.row()]).await? > 0;
+        if !is_held {
+            answered.push(Vec::new());
+            continue;
         }
-        answered.push(is_held);
+        let stored = find_stored(tx, &settled.answers).await?;
+        let fresh = |answer: &&mut EventCapture| !stored.contains(&answer.event.id);
+        let mut fresh: Vec<&mut EventCapture> = settled.answers.iter_mut().filter(fresh).collect();
+        answered.push(write_captures(tx, &mut fresh).await?.into_iter().flatten().collect());
     }
     Ok(answered)
 }

@@ -18,8 +18,8 @@ pub struct WriteResults {
     /// For each [`WriteOperation::Take`] whether its source was held, and for each
     /// [`WriteOperation::Alert`] whether its node has the duty, in the order of the operations.
     pub held: Vec<bool>,
-    /// For each attempt with an answer that becomes an event, whether the event was appended.
-    pub answered: Vec<bool>,
+    /// For each attempt, the receipts of the events that its answer became.
+    pub answered: Vec<Vec<CaptureReceipt>>,
 }
 
 impl WriteResults {
@@ -69,7 +69,7 @@ pub async fn write_operations(
     let emitted = plans.iter().flat_map(|plan| &plan.emitted).flat_map(|one| &one.deliveries);
     let drafts = captures.iter().flat_map(|capture| &capture.deliveries);
     let drafts = drafts.chain(plans.iter().flat_map(|plan| &plan.deliveries)).chain(emitted);
-    let answers = settles.iter().filter_map(|settled| settled.answer.as_deref());
+    let answers = settles.iter().flat_map(|settled| &settled.answers);
     let drafts = drafts.chain(answers.flat_map(|answer| &answer.deliveries));
     lock_rows(tx, drafts, plans.iter().filter_map(|plan| plan.flow_lock())).await?;
     let receipts = if captures.is_empty() {

@@ -44,7 +44,7 @@ pub(super) fn settled(
         attempt: attempt(store, 1),
         packed: None,
         outcome,
-        answer: None,
+        answers: Vec::new(),
     }
 }
 
@@ -178,8 +178,8 @@ async fn an_answer_becomes_an_event_with_the_delivery_that_it_settles_and_once()
             let delivered = settled(&store, &made, own, AttemptOutcome::Delivered);
             let number = if is_first { 1 } else { 2 };
             let attempt = attempt(&store, number);
-            let answer = Some(Box::new(answer));
-            settle(&store, SettledAttempt { attempt, answer, ..delivered }).await;
+            let answers = vec![answer];
+            settle(&store, SettledAttempt { attempt, answers, ..delivered }).await;
         }
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Delivered, "{url}");
         for (event, next, is_there) in events {
