@@ -41,8 +41,15 @@ fn run() -> io::Result<()> {
     for module in ["compile", "schema", "source", "value", "vary"] {
         writeln!(io::stdout(), "cargo::rerun-if-changed=src/catalog/{module}.rs")?;
     }
-    for path in ["build", "../guest-sdk/Cargo.toml", "../guest-sdk/src", "../wit", "../Cargo.toml"]
-    {
+    for path in [
+        "build",
+        "../guest-sdk/Cargo.toml",
+        "../guest-sdk/src",
+        "../guest-sdk-ts",
+        "../guest-sdk-python",
+        "../wit",
+        "../Cargo.toml",
+    ] {
         writeln!(io::stdout(), "cargo::rerun-if-changed={path}")?;
     }
     let out = variable("OUT_DIR")?;

@@ -1,4 +1,4 @@
-//! The guest SDK and the interface it is made from, for `waybill module new`: listed for embedding, with a manifest that stands
+//! The guest SDKs and the interface they are made from, for `waybill module new`: listed for embedding, with a manifest that stands
 //! without this workspace.
 
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ pub(crate) fn embedded(root: &Path) -> io::Result<String> {
         "guest-sdk/Cargo.toml",
         manifest(&root.join("guest-sdk/Cargo.toml"), &root.join("Cargo.toml"))?
     );
-    for folder in ["guest-sdk/src", "wit"] {
+    for folder in ["guest-sdk/src", "guest-sdk-ts", "guest-sdk-python", "wit"] {
         for file in files(&root.join(folder))? {
             let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
             // Writing to a String does not fail.
@@ -30,6 +30,9 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
+        if path.ends_with("__pycache__") {
+            continue;
+        }
         if path.is_dir() {
             found.extend(files(&path)?);
         } else {

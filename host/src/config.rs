@@ -25,7 +25,7 @@ use toml::Value;
 use crate::model::alert_rule::AlertMetric;
 use crate::model::grant_policy::is_host;
 use crate::model::module_manifest::{
-    HARD_COMPONENT, HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_TIME,
+    HARD_COMPONENT, HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_REUSE, HARD_TIME,
 };
 use crate::model::rule_change::RuleChange;
 use crate::net::http_url::read_http_url;
@@ -43,7 +43,7 @@ pub use sections::{
 pub use telemetry_rules::TRACE_PLACE;
 
 /// Every key that the file and the environment may set.
-pub const KEYS: [&str; 81] = [
+pub const KEYS: [&str; 82] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -119,6 +119,7 @@ pub const KEYS: [&str; 81] = [
     "modules.max_time",
     "modules.max_output",
     "modules.max_log",
+    "modules.max_reuse",
     "modules.policy",
     "modules.plain_http",
     "modules.breaker_faults",
@@ -274,6 +275,7 @@ impl Config {
             "modules.max_time" => put(&mut self.modules.max_time, value),
             "modules.max_output" => put(&mut self.modules.max_output, value),
             "modules.max_log" => put(&mut self.modules.max_log, value),
+            "modules.max_reuse" => put(&mut self.modules.max_reuse, value),
             "modules.policy" => put(&mut self.modules.policy, value),
             "modules.plain_http" => put(&mut self.modules.plain_http, value),
             "modules.breaker_faults" => put(&mut self.modules.breaker_faults, value),
@@ -473,7 +475,7 @@ impl Config {
         ]
     }
 
-    fn module_rules(&self) -> [ConfigRule; 8] {
+    fn module_rules(&self) -> [ConfigRule; 9] {
         let modules = &self.modules;
         [
             (
@@ -500,6 +502,11 @@ impl Config {
                 (1 << 10..=HARD_LOG).contains(&modules.max_log),
                 "modules.max_log",
                 "must be 1024 to 1048576 bytes",
+            ),
+            (
+                (1..=HARD_REUSE).contains(&modules.max_reuse),
+                "modules.max_reuse",
+                "must be 1 (a fresh instance for each event) to 256",
             ),
             (
                 modules.plain_http.iter().all(|host| is_host(host)),

@@ -677,6 +677,7 @@ fn module_limits(config: &Config) -> ModuleLimits {
         time: modules.max_time.get(),
         output: modules.max_output,
         log: modules.max_log,
+        reuse: modules.max_reuse,
     })
 }
 

@@ -12,8 +12,9 @@
 //! not fit. The component stays the source of truth: if the cache does not have it, it is admitted
 //! again.
 //!
-//! **Running.** Each event and module gets a fresh instance, which the module's roles share:
-//! `filter`, then `transform`, then `route` on each event that goes on. Instances are in a pool
+//! **Running.** Each event and module gets a fresh instance (unless the module may [`reuse`] one),
+//! which the module's roles share: `filter`, then `transform`, then `route` on each event that goes
+//! on. Instances are in a pool
 //! with a fixed number of slots. A call waits for a slot, and one module can hold only a part of
 //! the slots. A long call yields to others at every tick.
 //!
@@ -51,6 +52,7 @@ pub mod network_calls;
 pub mod outgoing;
 pub mod output;
 pub mod record_calls;
+pub mod reuse;
 pub mod run;
 pub mod sample_event;
 pub mod secret_calls;

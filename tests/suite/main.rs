@@ -37,6 +37,7 @@ mod files;
 mod filters;
 mod guides;
 mod javascript;
+mod languages;
 mod layers;
 mod libraries;
 mod lost_key;

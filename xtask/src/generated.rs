@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::process::{output, workspace};
 use crate::test::Built;
-use crate::{api_page, configuration_page, events, objects_page};
+use crate::{api_page, configuration_page, events, module_types, objects_page};
 
 /// A generated file and its expected text.
 #[derive(Debug)]
@@ -58,5 +58,9 @@ async fn files(built: Built) -> Result<Vec<Generated>> {
         Generated { path: docs.join("objects.md"), text: objects_page::page(&openapi)? },
         Generated { path: docs.join("openapi.json"), text: openapi },
         Generated { path: docs.join("events.md"), text: events::page(&catalogue)? },
+        Generated {
+            path: workspace().join("guest-sdk-ts/host.d.ts"),
+            text: module_types::declarations(&workspace().join("wit"))?,
+        },
     ])
 }

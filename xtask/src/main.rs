@@ -17,6 +17,7 @@ mod events;
 mod generated;
 mod guests;
 mod measure;
+mod module_types;
 mod needs;
 mod objects_page;
 mod package;

@@ -19,6 +19,9 @@ pub(crate) const MARIADB: &str = "WAYBILL_TEST_MARIADB";
 /// Names the folder with the libraries of `tests/libraries`.
 pub(crate) const LIBRARIES: &str = "WAYBILL_LIBRARIES";
 
+/// Names the folder with the compilers of modules in TypeScript and Python.
+pub(crate) const MODULE_TOOLS: &str = "WAYBILL_MODULE_TOOLS";
+
 /// Debian's browser.
 const CHROMIUM: &str = "chromium";
 
@@ -186,6 +189,17 @@ pub(crate) async fn libraries(skips: &mut Skips) -> Option<PathBuf> {
     }
     let installed = packages::libraries().await;
     let skip = |error| skips.add("tests with the libraries of others", &format!("{error:#}"));
+    installed.map_err(skip).ok()
+}
+
+/// Provides the compilers of modules in TypeScript and Python. Returns `None` if they are not
+/// available.
+pub(crate) async fn module_tools(skips: &mut Skips) -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os(MODULE_TOOLS) {
+        return Some(folder.into());
+    }
+    let installed = packages::module_tools().await;
+    let skip = |error| skips.add("modules in TypeScript and Python", &format!("{error:#}"));
     installed.map_err(skip).ok()
 }
 

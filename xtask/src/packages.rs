@@ -18,6 +18,17 @@ pub(crate) async fn libraries() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Installs the compilers of modules in TypeScript and Python, as the examples pin them. Returns the
+/// folder with `node_modules` and `python`.
+pub(crate) async fn module_tools() -> Result<PathBuf> {
+    let folder = target().join("module-tools");
+    std::fs::create_dir_all(&folder)?;
+    node(&folder, &workspace().join("examples-ts/tally")).await?;
+    let pinned = workspace().join("examples-python/pii-mask/requirements.txt");
+    python(&folder.join("python"), &pinned).await?;
+    Ok(folder)
+}
+
 /// Creates a virtual environment with the packages of a requirements file. Returns the folder of
 /// its programs.
 pub(crate) async fn python(folder: &Path, requirements: &Path) -> Result<PathBuf> {

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use waybill_servers::Cluster;
 
 use crate::guests::{self, GUESTS};
-use crate::needs::{self, LIBRARIES, MARIADB, POSTGRES, Skips};
+use crate::needs::{self, LIBRARIES, MARIADB, MODULE_TOOLS, POSTGRES, Skips};
 use crate::process::{cargo, command, succeed, target};
 
 /// Names the program under test.
@@ -81,6 +81,7 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     needs::brokers(skips).await;
     let mariadb = needs::mariadb(skips).await;
     let libraries = needs::libraries(skips).await;
+    let module_tools = needs::module_tools(skips).await;
     let mut tests = cargo(&["test", "--workspace"]);
     tests.args(arguments).env(PROGRAM, &built.program).env(GUESTS, &built.guests);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
@@ -94,6 +95,9 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     }
     if let Some(libraries) = &libraries {
         tests.env(LIBRARIES, libraries);
+    }
+    if let Some(tools) = &module_tools {
+        tests.env(MODULE_TOOLS, tools);
     }
     succeed(tests).await
 }

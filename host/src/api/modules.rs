@@ -426,5 +426,6 @@ fn trial_input<'a>(
         // The clocks of a flow's modules are set to the capture time.
         received: event.received_at.since(Timestamp::default()),
         patience: PATIENCE,
+        may_reuse: false,
     }
 }

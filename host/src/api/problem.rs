@@ -184,9 +184,10 @@ impl ApiProblem {
     pub fn or_large_component(mut self, limit: usize) -> Self {
         if self.status == StatusCode::PAYLOAD_TOO_LARGE.as_u16() {
             self.detail = format!(
-                "the component has more than {limit} bytes: build it in release mode with `opt-level = \"s\"` \
-                 and `strip = true`, or ask the server's operator to raise `modules.max_component` in its \
-                 configuration, to at most {HARD_COMPONENT}"
+                "the component has more than {limit} bytes: ask the server's operator to raise \
+                 `modules.max_component` in its configuration, to at most {HARD_COMPONENT}. A component of Rust \
+                 needs less if it is built in release mode with `opt-level = \"s\"` and `strip = true`; one of Python \
+                 has 18 MB"
             );
         }
         self

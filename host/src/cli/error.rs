@@ -190,7 +190,10 @@ impl ProblemDocument {
             403 => Some("use a token with the right to do this"),
             404 => Some("see what there is with the `list` command of the same kind"),
             409 => Some("check the present state with `show`, then decide"),
-            413 => Some("send less in one request, or raise server.max_body"),
+            413 => Some(
+                "send less in one request, or have the server's operator raise the limit: server.max_body, or \
+                 modules.max_component for a module",
+            ),
             400 | 422 => Some("correct the input as said above and run the command again"),
             429 | 503 => Some("try again in a moment"),
             500..=599 => Some("look for the request in the server's log"),

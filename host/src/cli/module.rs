@@ -6,9 +6,11 @@ pub mod logs;
 pub mod manage;
 pub mod manifest;
 pub mod new;
+pub mod project;
 pub mod run;
 pub mod scaffold;
 pub mod secret;
+pub mod toolchain;
 pub mod trial;
 
 use clap::Subcommand;
@@ -20,7 +22,7 @@ pub use manage::{ModuleUpload, upload_module, versions};
 /// The subcommands of `waybill module`.
 #[derive(Debug, Subcommand)]
 pub enum ModuleCommand {
-    /// Write a new module project in Rust, with an example and a test.
+    /// Write a new module project in Rust, TypeScript or Python, with an example and a test.
     New(new::NewArgs),
     /// Compile the project to a WebAssembly component.
     Build(build::BuildArgs),
@@ -33,7 +35,7 @@ pub enum ModuleCommand {
     Secret(secret::SecretCommand),
     /// Run a component on one event locally, without a server.
     Run(run::RunArgs),
-    /// Run the sample cases of a version in the server.
+    /// Run the tests of the project here, or the sample cases of a version in the server.
     Test(cases::TestModuleArgs),
     /// Upload a component as the next version.
     Push(manage::PushArgs),

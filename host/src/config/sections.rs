@@ -239,6 +239,8 @@ pub struct ModulesSection {
     pub max_output: usize,
     /// Largest log of one call that a module may request, in bytes, 1 KiB to 1 MiB.
     pub max_log: usize,
+    /// Most events that one instance of a module may handle, if its manifest requests it, 1 to 256.
+    pub max_reuse: u32,
     /// Decides which capabilities modules get: those that they request, those that somebody
     /// approved, or none.
     pub policy: GrantPolicy,
@@ -383,6 +385,7 @@ impl Default for ModulesSection {
             max_time: TimeSpan::new(Duration::from_millis(100)),
             max_output: 2 << 20,
             max_log: 64 << 10,
+            max_reuse: 1,
             policy: GrantPolicy::default(),
             plain_http: Vec::new(),
             breaker_faults: 5,

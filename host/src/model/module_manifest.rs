@@ -25,6 +25,8 @@ pub const HARD_TIME: Duration = Duration::from_secs(1);
 pub const HARD_OUTPUT: usize = 8 << 20;
 /// Highest value of `modules.max_log`, in bytes.
 pub const HARD_LOG: usize = 1 << 20;
+/// Highest value of `modules.max_reuse`.
+pub const HARD_REUSE: u32 = 256;
 
 /// Deepest nesting of the JSON.
 const MAX_DEPTH: usize = 32;
@@ -79,6 +81,9 @@ pub struct ManifestLimits {
     /// The log of one call, in KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_kib: Option<u32>,
+    /// Events that one instance handles, one after another. 1 means a fresh instance for each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<u32>,
 }
 
 /// An event to try a module on, with the expected result.
@@ -130,6 +135,7 @@ impl ManifestLimits {
             ("time_ms", self.time_ms),
             ("output_kib", self.output_kib),
             ("log_kib", self.log_kib),
+            ("reuse", self.reuse),
         ];
         let (key, _) = all.into_iter().find(|(_, value)| *value == Some(0))?;
         Some(InputFault::new(format!("limits.{key}"), "0 is too little; leave it out"))

@@ -504,6 +504,8 @@ impl<'a> FlowPlanner<'a> {
             data: item.data.as_deref().unwrap_or(self.event.data.get()),
             received: self.event.received_at.since(Timestamp::default()),
             patience: course.patience,
+            // A dry run must not depend on live events, nor change what they see.
+            may_reuse: self.clock.is_some(),
         };
         let began = Instant::now();
         let mut run = module.run_granted(input, &stage.config, capabilities).await;

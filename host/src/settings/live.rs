@@ -351,9 +351,13 @@ impl LiveSettings {
             None => self.inner.journal.list_modules().await?,
         };
         let trials = self.inner.trials.open_trials(&versions);
-        let (mut in_use, secrets) = (HashMap::new(), &secrets);
-        let known =
-            KnownVersions { versions: &versions, trials: &trials, secrets, loaded: &loaded };
+        let mut in_use = HashMap::new();
+        let known = KnownVersions {
+            versions: &versions,
+            trials: &trials,
+            secrets: &secrets,
+            loaded: &loaded,
+        };
         let endpoints = self.endpoints(known, &mut in_use).await?;
         let endpoint_names =
             endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();

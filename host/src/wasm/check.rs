@@ -43,14 +43,23 @@ fn kept(attributes: Vec<(String, String)>) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Code under which an SDK reports an uncaught exception.
+const EXCEPTION: &str = "exception";
+
 /// Converts a failure that a module returned. The module may delay the next try as long as a
 /// delivery, and not longer.
+///
+/// An SDK reports an uncaught exception under the code [`EXCEPTION`], because a trap of an interpreter
+/// says nothing about the script. It counts as a trap: it is a fault of the module's code.
 pub fn declared(failure: WireFailure, limits: &ModuleLimits) -> ModuleFailure {
     let (retryable, after, reason) = match failure {
         WireFailure::Retryable(retry) => (true, retry.after_seconds, retry.reason),
         WireFailure::Permanent(reason) => (false, None, reason),
     };
     let Reason { code, message, pointer } = reason;
+    if code == EXCEPTION {
+        return ModuleFailure::Trap { message: text(message) };
+    }
     ModuleFailure::Declared {
         retryable,
         after: after.map(|seconds| Duration::from_secs(seconds.into()).min(limits.delay)),
@@ -399,6 +408,14 @@ mod tests {
         };
         assert_eq!(waits(90), Some(Duration::from_secs(90)));
         assert_eq!(waits(u32::MAX), Some(Duration::from_hours(30 * 24)));
+    }
+
+    #[test]
+    fn an_uncaught_exception_is_a_trap() {
+        let message = "TypeError: x is not a function (src/module.ts:3 in filter)".to_owned();
+        let reason = Reason { code: "exception".into(), message: message.clone(), pointer: None };
+        let failure = declared(WireFailure::Permanent(reason), &ModuleLimits::default());
+        assert_eq!(failure, ModuleFailure::Trap { message });
     }
 
     #[test]

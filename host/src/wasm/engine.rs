@@ -27,7 +27,9 @@ pub struct EngineInner {
     /// The secret from which random numbers of guests are derived, beside the module and the event.
     pub randomness: MacKey,
     /// One permit for each instance that the pool can hold.
-    pub slots: Semaphore,
+    pub slots: Arc<Semaphore>,
+    /// One permit for each instance that may wait for another event.
+    pub idle_places: Arc<Semaphore>,
     /// The number of calls that can compute at the same time.
     pub side_by_side: usize,
     /// Permits one compilation at a time, because each is heavy.
@@ -60,7 +62,8 @@ impl ModuleEngine {
             linker,
             limits,
             randomness: MacKey::new(key),
-            slots: Semaphore::new(slots as usize),
+            slots: Arc::new(Semaphore::new(slots as usize)),
+            idle_places: Arc::new(Semaphore::new(slots as usize / 4)),
             side_by_side: cores,
             compiling: Semaphore::new(1),
             _ticker: ticker,

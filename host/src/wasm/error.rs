@@ -32,9 +32,10 @@ pub enum EngineError {
 pub enum ModuleRejection {
     /// Larger than [`super::ModuleLimits::upload_bytes`].
     #[error(
-        "the component has {size} bytes, the limit is {limit}: build it in release mode with \
-         `opt-level = \"s\"` and `strip = true`, or have whoever runs the server raise \
-         `modules.max_component` in its configuration, to {HARD_COMPONENT} at most"
+        "the component has {size} bytes, the limit is {limit}: ask the server's operator to raise \
+         `modules.max_component` in its configuration, to at most {HARD_COMPONENT}. A component of \
+         Rust needs less if it is built in release mode with `opt-level = \"s\"` and `strip = true`; \
+         one of Python has 18 MB"
     )]
     TooLarge {
         /// Bytes of the upload.
@@ -100,7 +101,7 @@ pub enum ModuleRejection {
     Manifest(Vec<InputFault>),
     /// The manifest asks for more than the operator allows.
     #[error(
-        "the manifest asks for {asked} as `limits.{what}` (in bytes or milliseconds), this server allows \
+        "the manifest asks for {asked} as `limits.{what}` (in bytes, milliseconds or events), this server allows \
          {allowed}: ask for less, or have whoever runs the server raise `modules.{setting}` in its \
          configuration, to {hard} at most"
     )]

@@ -51,6 +51,7 @@ pub struct GuestState {
 
 /// The resources that one instance has used.
 pub struct GuestUsage {
+    memory_bytes: usize,
     memory_left: usize,
     table_elements_left: usize,
     cpu_left: Duration,
@@ -76,6 +77,7 @@ impl GuestState {
             wasi: GuestWasi::default(),
             capabilities,
             usage: GuestUsage {
+                memory_bytes: limits.memory_bytes,
                 memory_left: limits.memory_bytes,
                 table_elements_left: limits.table_elements,
                 cpu_left: limits.cpu,
@@ -84,6 +86,20 @@ impl GuestState {
                 out_of_time: false,
             },
         }
+    }
+
+    /// Replaces the input by that of another event. The count of the guest's memory goes on.
+    pub fn renew(
+        &mut self,
+        guest: GuestContext,
+        capabilities: Option<Box<CapabilityRun>>,
+        limits: &ModuleLimits,
+    ) {
+        self.guest = guest;
+        self.capabilities = capabilities;
+        self.log = GuestLog::new(limits.log_lines, limits.log_bytes);
+        self.wasi.renew(self.log.room());
+        self.usage.memory_denied = false;
     }
 
     /// Returns the log lines and the output of the call that ended.
@@ -132,6 +148,11 @@ fn thread_time() -> u64 {
 }
 
 impl GuestUsage {
+    /// Returns whether the guest has used less than half of its memory.
+    pub const fn has_room(&self) -> bool {
+        self.memory_left > self.memory_bytes / 2
+    }
+
     fn grow(left: &mut usize, current: usize, desired: usize, denied: &mut bool) -> bool {
         let rest = left.checked_sub(desired.saturating_sub(current));
         *denied |= rest.is_none();

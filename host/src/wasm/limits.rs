@@ -3,7 +3,7 @@
 use super::ModuleRejection;
 use super::outgoing::EVENT_TIME;
 use crate::model::module_manifest::{
-    HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_TIME, ManifestLimits, ModuleManifest,
+    HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_REUSE, HARD_TIME, ManifestLimits, ModuleManifest,
 };
 use std::time::Duration;
 
@@ -54,6 +54,10 @@ pub struct ModuleLimits {
     pub log_lines: usize,
     /// Bytes of log of one call, standard output and error included.
     pub log_bytes: usize,
+    /// Events that one instance may handle.
+    pub reuse: u32,
+    /// Longest time that an instance waits for its next event.
+    pub idle: Duration,
     /// Processor time of one compilation.
     pub compile_cpu: Duration,
     /// Bytes of address space that the compiling process may add after its start.
@@ -81,6 +85,8 @@ impl Default for ModuleLimits {
             delay: Duration::from_hours(30 * 24),
             log_lines: 100,
             log_bytes: 64 << 10,
+            reuse: 1,
+            idle: Duration::from_secs(1),
             compile_cpu: Duration::from_mins(1),
             compile_memory_bytes: 1 << 30,
         }
@@ -100,6 +106,8 @@ pub struct LimitCeilings {
     pub output: usize,
     /// Bytes of log of one call.
     pub log: usize,
+    /// Events that one instance may handle.
+    pub reuse: u32,
 }
 
 impl ModuleLimits {
@@ -110,6 +118,7 @@ impl ModuleLimits {
             memory_bytes: ceilings.memory,
             output_bytes: ceilings.output,
             log_bytes: ceilings.log,
+            reuse: ceilings.reuse,
             ..Self::default()
         }
         .with_time(ceilings.time)
@@ -141,6 +150,7 @@ impl ModuleLimits {
             memory_bytes: within(asked.memory_bytes(), usual.memory_bytes, self.memory_bytes),
             output_bytes: within(asked.output_bytes(), usual.output_bytes, self.output_bytes),
             log_bytes: within(asked.log_bytes(), usual.log_bytes, self.log_bytes),
+            reuse: asked.reuse.unwrap_or(usual.reuse).min(self.reuse),
             ..*self
         };
         limits.with_time(asked.time().unwrap_or(usual.cpu).min(self.cpu))
@@ -149,7 +159,9 @@ impl ModuleLimits {
     /// Refuses a manifest that asks for more than these limits.
     pub fn check_asked(&self, asked: ManifestLimits) -> Result<(), ModuleRejection> {
         let millis = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX);
+        let count = |events: u32| events as usize;
         let all = [
+            ("reuse", asked.reuse.map(count), count(self.reuse), "max_reuse", count(HARD_REUSE)),
             ("memory_mib", asked.memory_bytes(), self.memory_bytes, "max_memory", HARD_MEMORY),
             ("time_ms", asked.time().map(millis), millis(self.cpu), "max_time", millis(HARD_TIME)),
             ("output_kib", asked.output_bytes(), self.output_bytes, "max_output", HARD_OUTPUT),
@@ -180,6 +192,7 @@ mod tests {
             time: Duration::from_millis(500),
             output: 1 << 20,
             log: 64 << 10,
+            reuse: 1,
         };
         let engine = ModuleLimits::with_ceilings(ceilings);
         let usual = engine.for_module(None);
@@ -193,5 +206,9 @@ mod tests {
         let more = ManifestLimits { memory_mib: Some(129), ..Default::default() };
         let refused = engine.check_asked(more).unwrap_err().to_string();
         assert!(refused.contains("modules.max_memory"), "{refused}");
+        let reused = ManifestLimits { reuse: Some(64), ..Default::default() };
+        let refused = engine.check_asked(reused).unwrap_err().to_string();
+        assert!(refused.contains("raise `modules.max_reuse`"), "{refused}");
+        assert_eq!((engine.for_module(Some(&manifest(reused))).reuse, usual.reuse), (1, 1));
     }
 }

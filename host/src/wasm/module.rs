@@ -3,6 +3,7 @@
 use super::bindings::exports::waybill::module::{channel, filter, route, transform};
 use super::engine::EngineInner;
 use super::guest_state::{GuestContext, GuestRandomness, GuestState};
+use super::reuse::IdleInstances;
 use super::{ModuleLimits, ModuleRejection, run};
 use crate::model::module_manifest::ModuleManifest;
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,8 @@ pub struct BoundModule {
     pub channel: Option<channel::GuestIndices>,
     /// Bounds the instances of this module, so that slots are left for other modules.
     pub turns: Semaphore,
+    /// The instances that wait for another event.
+    pub idle: IdleInstances,
     pub sha256: [u8; 32],
     pub report: ModuleReport,
     pub limits: ModuleLimits,
@@ -167,6 +170,7 @@ pub async fn bind_module(
         engine: Arc::clone(engine),
         pre,
         turns: Semaphore::new(engine.side_by_side * 2),
+        idle: IdleInstances::default(),
         sha256: digest(&report)?,
         limits: engine.limits.for_module(report.manifest.as_ref()),
         report,

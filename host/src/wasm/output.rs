@@ -36,6 +36,9 @@ pub struct ModuleInput<'a> {
     pub received: Duration,
     /// Longest wait for other runs.
     pub patience: Duration,
+    /// Whether the event may run in an instance that handled another event of the flow, if the
+    /// module asks for that.
+    pub may_reuse: bool,
 }
 
 /// The changes of an event.

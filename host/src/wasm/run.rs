@@ -10,10 +10,12 @@ use super::output::{
     EventDraft, ModuleFailure, ModuleInput, ModuleRun, ModuleStep, RoleVerdict, RoutedEvent,
     RunEnd, merged,
 };
+use super::reuse::{GuestInstance, park_instance};
 use super::{ModuleLimits, ModuleRole};
 use crate::model::flow::ModuleConfig;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use wasmtime::component::Instance;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
@@ -24,7 +26,7 @@ const TO_NOWHERE: &str = "routed nowhere";
 
 impl LoadedModule {
     /// Runs the module on one event, without capabilities: `filter`, then `transform`, then `route`
-    /// on each event that goes on, in one fresh instance. Waits for a free slot. The guest reads
+    /// on each event that goes on, in one instance. Waits for a free slot. The guest reads
     /// `config`.
     pub async fn run(&self, input: ModuleInput<'_>, config: &Arc<ModuleConfig>) -> ModuleRun {
         self.run_granted(input, config, None).await
@@ -39,20 +41,9 @@ impl LoadedModule {
         capabilities: Option<Box<CapabilityRun>>,
     ) -> ModuleRun {
         let bound = &*self.0;
-        let randomness = GuestRandomness {
-            secret: bound.engine.randomness.clone(),
-            module: bound.sha256,
-            event: input.id.to_owned(),
-        };
-        let guest =
-            GuestContext { randomness, received: input.received, config: Arc::clone(config) };
-        // The module's own turn comes first: while it waits for its other runs, it must not hold a
-        // slot. Both semaphores are never closed.
-        let places = async {
-            let turn = bound.turns.acquire().await.ok();
-            (turn, bound.engine.slots.acquire().await.ok())
-        };
-        let Ok((turn, slot)) = tokio::time::timeout(input.patience, places).await else {
+        let guest = bound.guest_context(&input, config);
+        let place = tokio::time::timeout(input.patience, bound.find_place(&input, config));
+        let Ok((turn, place)) = place.await else {
             let end = RunEnd::Failed(ModuleFailure::no_room());
             return ModuleRun { steps: Vec::new(), end, capabilities: None };
         };
@@ -62,10 +53,13 @@ impl LoadedModule {
         let limits = if may_send { bound.limits.with_requests() } else { bound.limits };
         let mut call = GuestCall { bound, limits, flow: input.flow, steps, began, since: began };
         let mut did = None;
-        let end = match start_instance(bound, guest, capabilities).await {
-            Ok((mut store, instance)) => {
-                let end = call.call_roles(&mut store, &instance, &input).await;
-                did = store.data_mut().capabilities.take();
+        let end = match bound.enter_instance(place, guest, capabilities).await {
+            Ok(mut guest) => {
+                let end = call.call_roles(&mut guest.store, &guest.instance, &input).await;
+                did = guest.store.data_mut().capabilities.take();
+                if input.may_reuse && end.is_ok() {
+                    park_instance(&self.0, guest, input.flow);
+                }
                 end
             }
             Err(failure) => {
@@ -74,9 +68,59 @@ impl LoadedModule {
                 Err(failure)
             }
         };
-        drop((slot, turn));
+        drop(turn);
         let end = end.unwrap_or_else(RunEnd::Failed);
         ModuleRun { steps: call.steps, end, capabilities: did }
+    }
+}
+
+/// Where a run takes place.
+enum GuestPlace {
+    /// In an instance that waited for another event.
+    Idle(Box<GuestInstance>),
+    /// In a fresh instance.
+    Slot(Option<OwnedSemaphorePermit>),
+}
+
+impl BoundModule {
+    fn guest_context(&self, input: &ModuleInput<'_>, config: &Arc<ModuleConfig>) -> GuestContext {
+        let randomness = GuestRandomness {
+            secret: self.engine.randomness.clone(),
+            module: self.sha256,
+            event: input.id.to_owned(),
+        };
+        GuestContext { randomness, received: input.received, config: Arc::clone(config) }
+    }
+
+    /// Waits for a turn of the module, and then for an instance or a slot for one: while a run waits
+    /// for the module's other runs, it must not hold a slot. Both semaphores are never closed.
+    async fn find_place(
+        &self,
+        input: &ModuleInput<'_>,
+        config: &Arc<ModuleConfig>,
+    ) -> (Option<SemaphorePermit<'_>>, GuestPlace) {
+        let turn = self.turns.acquire().await.ok();
+        let idle = input.may_reuse.then(|| self.idle.take(input.flow, config)).flatten();
+        let place = match idle {
+            Some(idle) => GuestPlace::Idle(Box::new(idle)),
+            None => GuestPlace::Slot(Arc::clone(&self.engine.slots).acquire_owned().await.ok()),
+        };
+        (turn, place)
+    }
+
+    async fn enter_instance(
+        &self,
+        place: GuestPlace,
+        guest: GuestContext,
+        capabilities: Option<Box<CapabilityRun>>,
+    ) -> Result<GuestInstance, ModuleFailure> {
+        match place {
+            GuestPlace::Idle(idle) => Ok(idle.renew(guest, capabilities, &self.limits)),
+            GuestPlace::Slot(slot) => {
+                let started = start_instance(self, guest, capabilities).await?;
+                Ok(GuestInstance::new(started, slot))
+            }
+        }
     }
 }
 

@@ -58,6 +58,7 @@ impl SampleEvent {
             data: &self.data,
             received: Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default()),
             patience: PATIENCE,
+            may_reuse: false,
         }
     }
 }

@@ -40,8 +40,8 @@ impl WasiView for GuestState {
         let GuestWasi { ctx, table, output, errors } = wasi;
         let ctx = ctx.get_or_insert_with(|| {
             table.set_max_capacity(MAX_HANDLES);
-            let output = output.insert(LoggedStdio::new(log.room()));
-            let errors = errors.insert(LoggedStdio::new(log.room()));
+            let output = output.get_or_insert_with(|| LoggedStdio::new(log.room()));
+            let errors = errors.get_or_insert_with(|| LoggedStdio::new(log.room()));
             context(&guest.randomness, guest.received, output, errors)
         });
         WasiCtxView { ctx, table }
@@ -49,6 +49,15 @@ impl WasiView for GuestState {
 }
 
 impl GuestWasi {
+    /// Prepares for another event: clocks and random numbers are made anew. The guest keeps its
+    /// handles.
+    pub fn renew(&mut self, room: usize) {
+        self.ctx = None;
+        for stream in [&self.output, &self.errors].into_iter().flatten() {
+            stream.renew(room);
+        }
+    }
+
     /// Moves the printed lines to the log.
     pub fn drain(&mut self, log: &mut GuestLog) {
         for (stream, level) in [(&self.output, LogLevel::Info), (&self.errors, LogLevel::Warn)] {
@@ -117,6 +126,11 @@ struct KeptOutput {
 impl LoggedStdio {
     fn new(max: usize) -> Self {
         Self(Arc::new(Mutex::new(KeptOutput { bytes: Vec::new(), max, cut: false })))
+    }
+
+    fn renew(&self, max: usize) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = KeptOutput { bytes: Vec::new(), max, cut: false };
     }
 
     fn drain(&self, level: LogLevel, log: &mut GuestLog) {

@@ -1,4 +1,4 @@
-//! `waybill module build`: compiles a project to a component with cargo.
+//! `waybill module build`: compiles a project to a component with the compiler of its language.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,7 +7,9 @@ use clap::Args;
 use serde_json::Value;
 use tokio::process::Command;
 
+use super::project::ProjectLanguage;
 use super::run::admit_module;
+use super::{manifest, toolchain};
 use crate::cli::{CliError, CommandScreen};
 
 const TARGET: &str = "wasm32-wasip2";
@@ -50,6 +52,16 @@ pub async fn run_build(args: &BuildArgs, screen: &mut CommandScreen<'_>) -> Resu
 
 /// Builds the project and returns its component, with the manifest from the project's directory.
 pub async fn component(path: &Path) -> Result<PathBuf, CliError> {
+    let built = match ProjectLanguage::find(path)? {
+        ProjectLanguage::Rust => build_rust(path).await?,
+        ProjectLanguage::TypeScript => toolchain::build_typescript(path).await?,
+        ProjectLanguage::Python => toolchain::build_python(path).await?,
+    };
+    manifest::embed_beside(path, &built)?;
+    Ok(built)
+}
+
+async fn build_rust(path: &Path) -> Result<PathBuf, CliError> {
     ensure_target().await?;
     let output = Command::new("cargo")
         .args(["build", "--release", "--target", TARGET])
@@ -67,14 +79,12 @@ pub async fn component(path: &Path) -> Result<PathBuf, CliError> {
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let artefact = messages.lines().rev().find_map(wasm_file);
-    let artefact = artefact.ok_or_else(|| {
+    artefact.ok_or_else(|| {
         CliError::with_next(
             "cargo made no component",
             "the project's Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`",
         )
-    })?;
-    super::manifest::embed_beside(path, &artefact)?;
-    Ok(artefact)
+    })
 }
 
 /// Returns the `.wasm` file that a line of cargo's report names.

@@ -1,9 +1,14 @@
-//! `waybill module test`: runs the sample cases of a version on the server.
+//! `waybill module test`: runs the tests of a project, or the sample cases of a version on the
+//! server.
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::project::ProjectLanguage;
+use super::toolchain;
 use crate::cli::client::{CallBody, RemoteServer, escape_path};
 use crate::cli::{CliError, CommandScreen};
 use crate::model::case_report::CasesReport;
@@ -11,10 +16,13 @@ use crate::model::case_report::CasesReport;
 /// Arguments of `waybill module test`.
 #[derive(Debug, Args)]
 pub struct TestModuleArgs {
-    /// The module's name.
-    name: String,
+    /// Name of a module in the server. Without it, the tests of the project run here.
+    name: Option<String>,
+    /// Directory of the project.
+    #[arg(long, value_name = "PATH", default_value = ".", conflicts_with = "name")]
+    path: PathBuf,
     /// Version number. Default: the active version, or the newest if none is active.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "name")]
     version: Option<u32>,
     #[command(flatten)]
     remote: RemoteServer,
@@ -24,20 +32,32 @@ pub async fn test_module(
     args: TestModuleArgs,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
+    let Some(name) = args.name else { return test_project(&args.path).await };
     let client = args.remote.connect(screen)?;
-    let path = format!("/modules/{}/test", escape_path(&args.name));
+    let path = format!("/modules/{}/test", escape_path(&name));
     let body = CallBody::Json(json!({ "version": args.version }));
     let answer = client.call_api(Method::POST, &path, body).await?;
     let version = answer.get("version").and_then(Value::as_u64).unwrap_or_default();
     let report: CasesReport = serde_json::from_value(answer.clone()).map_err(|error| {
         CliError::failed(format!("the server's answer cannot be read: {error}"))
     })?;
-    let told = tell_report(&args.name, version, &report);
+    let told = tell_report(&name, version, &report);
     screen.print_outcome(told, &answer)?;
     if report.is_passed() {
         return Ok(());
     }
     Err(CliError::failed(format!("{} of the sample cases failed", report.failed)))
+}
+
+/// Runs the native tests of a project with the tool of its language, whose output the user sees.
+async fn test_project(project: &Path) -> Result<(), CliError> {
+    match ProjectLanguage::find(project)? {
+        ProjectLanguage::Rust => {
+            toolchain::run_tool("cargo", &["test".as_ref()], project, "a test fails").await
+        }
+        ProjectLanguage::TypeScript => toolchain::test_typescript(project).await,
+        ProjectLanguage::Python => toolchain::test_python(project).await,
+    }
 }
 
 fn tell_report(name: &str, version: u64, report: &CasesReport) -> String {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::project::ProjectLanguage;
 use super::scaffold;
 use crate::catalog;
 use crate::cli::{CliError, CommandScreen};
@@ -13,7 +14,10 @@ use crate::cli::{CliError, CommandScreen};
 pub struct NewArgs {
     /// Name of the module and of its directory: lower-case letters, digits and hyphens.
     name: String,
-    /// Use the SDK in this directory instead of a copy.
+    /// Language of the project.
+    #[arg(long, value_enum, default_value_t = ProjectLanguage::Rust)]
+    lang: ProjectLanguage,
+    /// Use the Rust SDK in this directory instead of a copy.
     #[arg(long, value_name = "PATH")]
     sdk: Option<PathBuf>,
     /// Folder in which the project's directory is created.
@@ -37,17 +41,22 @@ pub fn run_new(args: &NewArgs, screen: &mut CommandScreen<'_>) -> Result<(), Cli
         ));
     }
     let sdk = match &args.sdk {
+        Some(_) if args.lang != ProjectLanguage::Rust => {
+            let said = "--sdk is for Rust; other projects have a copy of their SDK in .waybill";
+            return Err(CliError::Usage(said.to_owned()));
+        }
         Some(sdk) => Some(sdk_at(sdk)?),
         None => None,
     };
-    for (path, text) in files(name, sdk.as_deref()) {
+    for (path, text) in files(name, args.lang, sdk.as_deref()) {
         write_files(&folder.join(path), &text)?;
     }
-    let folder = folder.display();
+    let (folder, source) = (folder.display(), scaffold::source(args.lang));
     screen.print_line(format!(
-        "created {folder}: src/lib.rs is the module, event.json an event to try it on"
+        "created {folder}: {source} is the module, event.json an event to try it on"
     ))?;
-    screen.print_line(format!("next: cd {folder} && cargo test && waybill module build"))?;
+    screen
+        .print_line(format!("next: cd {folder} && waybill module test && waybill module build"))?;
     Ok(())
 }
 
@@ -68,21 +77,17 @@ fn sdk_at(path: &Path) -> Result<PathBuf, CliError> {
 }
 
 /// Returns every file of the project, including a copy of the SDK unless one is given.
-fn files(name: &str, sdk: Option<&Path>) -> Vec<(String, String)> {
-    let path = sdk.map_or_else(|| ".waybill/guest-sdk".to_owned(), |sdk| sdk.display().to_string());
+fn files(name: &str, language: ProjectLanguage, sdk: Option<&Path>) -> Vec<(String, String)> {
     let event = catalog::get().find("invoice.paid").map(catalog::EventType::example_event);
     let event = serde_json::to_string_pretty(&event).unwrap_or_default();
-    let mut files = vec![
-        ("Cargo.toml".to_owned(), scaffold::manifest(name, &path)),
+    let mut files = scaffold::project_files(name, language, sdk);
+    files.extend([
         ("waybill.manifest.toml".to_owned(), scaffold::module_manifest(name)),
-        ("src/lib.rs".to_owned(), scaffold::LIB.to_owned()),
         ("event.json".to_owned(), event + "\n"),
-        ("README.md".to_owned(), scaffold::readme(name)),
-        (".gitignore".to_owned(), "/target\n".to_owned()),
-    ];
+        ("README.md".to_owned(), scaffold::readme(name, language)),
+    ]);
     if sdk.is_none() {
-        let copy = |(path, text): &(&str, &str)| (format!(".waybill/{path}"), (*text).to_owned());
-        files.extend(scaffold::SDK.iter().map(copy));
+        files.extend(scaffold::sdk_files(language));
     }
     files
 }
@@ -108,10 +113,53 @@ mod tests {
         }
     }
 
+    fn new_args(lang: ProjectLanguage, folder: &Path) -> NewArgs {
+        NewArgs { name: "my-module".into(), lang, sdk: None, path: folder.into() }
+    }
+
+    #[test]
+    fn a_project_in_another_language_holds_all_it_needs() {
+        let shared = ["waybill.manifest.toml", "event.json", "README.md", ".waybill/wit/types.wit"];
+        let typescript = [
+            "package.json",
+            "package-lock.json",
+            "tsconfig.json",
+            "src/module.ts",
+            "test/module.test.ts",
+            "test/tsconfig.json",
+            ".waybill/guest-sdk-ts/build.mjs",
+        ];
+        let python = [
+            "module.py",
+            "test_module.py",
+            "requirements.txt",
+            "pyproject.toml",
+            ".waybill/guest-sdk-python/build.py",
+            ".waybill/guest-sdk-python/waybill/state.py",
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        for (lang, own) in
+            [(ProjectLanguage::TypeScript, &typescript[..]), (ProjectLanguage::Python, &python)]
+        {
+            let place = folder.path().join(lang.sdk());
+            run_new(&new_args(lang, &place), &mut CommandScreen::new(&mut Vec::new(), true))
+                .unwrap();
+            let project = place.join("my-module");
+            for file in shared.iter().chain(own) {
+                let text = std::fs::read_to_string(project.join(file));
+                let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
+                let of_the_example = ["../../guest-sdk", "tally", "pii-mask"];
+                let left = of_the_example.iter().find(|word| text.contains(**word));
+                assert_eq!(left, None, "{file}");
+            }
+            assert!(!project.join(".waybill/guest-sdk").exists());
+        }
+    }
+
     #[test]
     fn a_project_holds_all_it_needs() {
         let folder = tempfile::tempdir().unwrap();
-        let args = NewArgs { name: "my-module".into(), sdk: None, path: folder.path().into() };
+        let args = new_args(ProjectLanguage::Rust, folder.path());
         let mut out = Vec::new();
         run_new(&args, &mut CommandScreen::new(&mut out, true)).unwrap();
         let project = folder.path().join("my-module");
@@ -124,6 +172,7 @@ mod tests {
             ".waybill/guest-sdk/Cargo.toml",
             ".waybill/guest-sdk/src/lib.rs",
             ".waybill/wit/types.wit",
+            ".gitignore",
         ] {
             assert!(project.join(file).is_file(), "{file}");
         }

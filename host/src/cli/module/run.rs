@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -13,12 +14,12 @@ use crate::error_chain::error_chain;
 use crate::model::config_schema::ConfigSchema;
 use crate::model::flow::{FlowModule, ModuleConfig};
 use crate::model::module_manifest::{
-    HARD_COMPONENT, HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_TIME,
+    HARD_COMPONENT, HARD_LOG, HARD_MEMORY, HARD_OUTPUT, HARD_REUSE, HARD_TIME,
 };
 use crate::wasm::sample_event::SampleEvent;
 use crate::wasm::{
-    LimitCeilings, LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleLimits,
-    ModuleRun, ModuleStep, RoutedEvent, RunEnd,
+    LimitCeilings, LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleInput,
+    ModuleLimits, ModuleRun, ModuleStep, RoutedEvent, RunEnd,
 };
 
 /// Arguments of `waybill module run`.
@@ -35,6 +36,9 @@ pub struct RunArgs {
     /// JSON, YAML or TOML file with the module's configuration.
     #[arg(long, value_name = "FILE")]
     config_file: Option<PathBuf>,
+    /// Run it so many more times, and print how long a run takes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    repeat: u32,
     /// Print JSON on a terminal too.
     #[arg(long)]
     json: bool,
@@ -54,13 +58,21 @@ pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Resu
     let config = Arc::new(read_config(args, schema)?);
     let attributes = event.attribute_pairs();
     let run = module.run(event.input(&attributes), &config).await;
+    let times = repeat_run(args.repeat, &module, event.input(&attributes), &config).await;
     if screen.is_human() {
         for step in &run.steps {
             show_step(step, screen)?;
         }
         show_end(&run.end, &event, screen)?;
+        if let Some(times) = &times {
+            screen.print_line(times.tell())?;
+        }
     } else {
-        screen.print_json(&as_json(&run))?;
+        let mut shown = as_json(&run);
+        if let (Some(times), Some(members)) = (times, shown.as_object_mut()) {
+            members.insert("times".to_owned(), times.to_json());
+        }
+        screen.print_json(&shown)?;
     }
     match run.end {
         RunEnd::Failed(failure) => {
@@ -68,6 +80,49 @@ pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Resu
         }
         RunEnd::Dropped { .. } | RunEnd::Out(_) => Ok(()),
     }
+}
+
+/// How long repeated runs took, in microseconds.
+struct RunTimes {
+    runs: usize,
+    p50: u128,
+    p99: u128,
+    longest: u128,
+}
+
+impl RunTimes {
+    fn tell(&self) -> String {
+        let Self { runs, p50, p99, longest } = self;
+        format!("\n{runs} more runs: p50 {p50} µs, p99 {p99} µs, longest {longest} µs")
+    }
+
+    fn to_json(&self) -> Value {
+        let micros = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
+        json!({
+            "runs": self.runs, "p50_us": micros(self.p50), "p99_us": micros(self.p99),
+            "longest_us": micros(self.longest),
+        })
+    }
+}
+
+/// Repeats a run as the server would run further events of one flow: in an instance that handled
+/// others, if the manifest asks for that.
+async fn repeat_run(
+    times: u32,
+    module: &LoadedModule,
+    input: ModuleInput<'_>,
+    config: &Arc<ModuleConfig>,
+) -> Option<RunTimes> {
+    let input = ModuleInput { may_reuse: true, ..input };
+    let mut all = Vec::new();
+    for _ in 0..times {
+        let began = Instant::now();
+        module.run(input, config).await;
+        all.push(began.elapsed().as_micros());
+    }
+    all.sort_unstable();
+    let at = |percent: usize| all.get(all.len().saturating_sub(1) * percent / 100).copied();
+    Some(RunTimes { runs: all.len(), p50: at(50)?, p99: at(99)?, longest: at(100)? })
 }
 
 /// Validates and loads a component as the server would, but compiles it in this process, because
@@ -93,6 +148,7 @@ pub fn local_limits() -> ModuleLimits {
         time: HARD_TIME,
         output: HARD_OUTPUT,
         log: HARD_LOG,
+        reuse: HARD_REUSE,
     })
 }
 

@@ -5,7 +5,7 @@ use super::{ENGINE, cache};
 use crate::model::flow::ModuleConfig;
 use crate::wasm::{
     LoadedModule, ModuleEngine, ModuleFailure, ModuleInput, ModuleLimits, ModuleRole, ModuleRun,
-    PATIENCE, RoleVerdict, RunEnd,
+    PATIENCE, RoleVerdict, RunEnd, embed_manifest,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ const EVENT: ModuleInput<'static> = ModuleInput {
     data: r#"{"total":"10.00"}"#,
     received: Duration::from_millis(1_772_357_400_123),
     patience: PATIENCE,
+    may_reuse: false,
 };
 
 const TRAP: &str = "unreachable";
@@ -399,4 +400,59 @@ async fn a_trap_in_one_role_is_that_roles_step() {
     let last = run.steps.last().unwrap();
     assert_eq!((last.role, last.verdict), (ModuleRole::Route, RoleVerdict::Failed));
     assert_eq!(run.steps.len(), 3);
+}
+
+/// A filter that keeps the first event of an instance, drops the next ones, and traps on `null`.
+fn counting_filter() -> Vec<u8> {
+    let later = dropping(
+        "(i32.load offset=16 (local.get $event))",
+        "(i32.load offset=20 (local.get $event))",
+    );
+    let body = format!(
+        "(if (i32.eq (i32.load offset=96 (local.get $event)) (i32.const 4)) (then unreachable))
+         (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+         (if (i32.eq (global.get $calls) (i32.const 1)) (then (return (i32.const 3072))))
+         {later}"
+    );
+    let items = format!("(global $calls (mut i32) (i32.const 0)) {}", filter_item(&body));
+    let manifest = br#"{"name":"m","limits":{"reuse":3}}"#;
+    embed_manifest(&guest("filter-module", &items), manifest).expect("it can be embedded")
+}
+
+/// Whether each event was the first of its instance.
+async fn are_first(
+    module: &LoadedModule,
+    inputs: &[ModuleInput<'_>],
+    config: &Arc<ModuleConfig>,
+) -> Vec<bool> {
+    let mut first = Vec::new();
+    for input in inputs {
+        let end = module.run(*input, config).await.end;
+        first.push(matches!(end, RunEnd::Out(_) | RunEnd::Failed(_)));
+    }
+    first
+}
+
+#[tokio::test]
+async fn an_instance_handles_as_many_events_as_its_module_asks_for() {
+    let limits = ModuleLimits { reuse: 8, idle: Duration::from_hours(1), ..*ENGINE.limits() };
+    let engine = ModuleEngine::new(limits, &[7; 32]).expect("the engine starts");
+    let (_dir, cache) = cache();
+    let module = engine.admit_module(&cache, &counting_filter()).await.expect("it is admitted");
+    let (config, other) = (Arc::default(), Arc::new(ModuleConfig::default()));
+    let live = ModuleInput { may_reuse: true, ..EVENT };
+    assert_eq!(are_first(&module, &[live; 5], &config).await, [true, false, false, true, false]);
+    let of_another = [ModuleInput { flow: "other", ..live }, EVENT, live];
+    assert_eq!(are_first(&module, &of_another, &config).await, [true, true, false]);
+    assert_eq!(are_first(&module, &[live], &other).await, [true], "another configuration");
+    let null = ModuleInput { data: "null", ..live };
+    let around_a_trap = [live, null, live];
+    assert_eq!(are_first(&module, &around_a_trap, &other).await, [false, true, true]);
+}
+
+#[tokio::test]
+async fn without_the_operators_leave_each_event_has_a_fresh_instance() {
+    let (_dir, cache) = cache();
+    let refused = ENGINE.admit_module(&cache, &counting_filter()).await.unwrap_err().to_string();
+    assert!(refused.contains("raise `modules.max_reuse`"), "{refused}");
 }
