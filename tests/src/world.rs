@@ -204,8 +204,7 @@ pub fn binary() -> PathBuf {
 /// where `cargo xtask test` builds them. Returns `None` if it was not built, which fails the test
 /// in CI.
 pub fn guest(name: &str) -> Option<Vec<u8>> {
-    let folder = std::env::var_os("WAYBILL_GUESTS").map_or_else(built_guests, PathBuf::from);
-    let file = folder.join(format!("{}.wasm", name.replace('-', "_")));
+    let file = guests().join(format!("{}.wasm", name.replace('-', "_")));
     match std::fs::read(&file) {
         Ok(component) => Some(component),
         Err(error) => {
@@ -215,9 +214,36 @@ pub fn guest(name: &str) -> Option<Vec<u8>> {
     }
 }
 
+/// Returns the folder of the compiled guests.
+pub fn guests() -> PathBuf {
+    std::env::var_os("WAYBILL_GUESTS").map_or_else(built_guests, PathBuf::from)
+}
+
 fn built_guests() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
     target.join("wasm32-wasip2").join("guest")
+}
+
+/// Returns a component with a manifest in its custom section, as any tool might append it.
+pub fn with_manifest(mut component: Vec<u8>, manifest: &Value) -> Vec<u8> {
+    const SECTION: &str = "waybill:manifest";
+    let text = manifest.to_string();
+    let content = [&leb128(SECTION.len()), SECTION.as_bytes(), text.as_bytes()].concat();
+    component.push(0);
+    component.extend(leb128(content.len()));
+    component.extend(content);
+    component
+}
+
+/// Encodes a number as WebAssembly encodes lengths.
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push(u8::try_from(number & 0x7f).unwrap_or_default() | 0x80);
+        number >>= 7;
+    }
+    bytes.push(u8::try_from(number).unwrap_or_default());
+    bytes
 }
 
 /// Skips a test visibly. Fails if `CI=true`, where no test may be skipped.

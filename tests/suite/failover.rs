@@ -2,56 +2,26 @@
 
 use crate::support::invoice;
 use waybill_tests::world::{LIMIT, skip};
-use waybill_tests::{Backend, Cluster, Database, World};
+use waybill_tests::{Backend, Cluster, ServerPair, World};
 
-/// A server and its standby. Every commit is on both before it is acknowledged.
-struct ServerPair {
-    primary: Cluster,
-    standby: Cluster,
+async fn start_pair() -> Option<ServerPair> {
+    if Cluster::find_binaries().is_none() {
+        skip("PostgreSQL is not on this machine");
+        return None;
+    }
+    Some(ServerPair::start().await.unwrap())
 }
 
-impl ServerPair {
-    async fn start() -> Option<Self> {
-        if Cluster::find_binaries().is_none() {
-            skip("PostgreSQL is not on this machine");
-            return None;
-        }
-        let primary = Cluster::start_unsynced().unwrap();
-        let standby = Cluster::start_standby(&primary).unwrap();
-        set(&primary, "SET synchronous_standby_names = '*'").await;
-        Some(Self { primary, standby })
+/// Starts a server that uses both, with some events.
+async fn world_on(pair: &ServerPair) -> (World, Vec<String>) {
+    let url = pair.url();
+    let world = World::start_with(Backend::Sqlite, |settings| settings.database = url).await;
+    let world = world.unwrap();
+    let mut captured = Vec::new();
+    for n in 0..10 {
+        captured.push(world.event(&invoice(n)).await);
     }
-
-    /// Returns the URL of both servers, the standby first.
-    fn url(&self) -> String {
-        let (primary, standby) = (self.primary.url("postgres"), self.standby.url("postgres"));
-        let (_, primary) = primary.split_once('@').unwrap();
-        let (standby, _) = standby.rsplit_once('/').unwrap();
-        format!("{standby},{primary}")
-    }
-
-    async fn promote(&self) {
-        Database::run(&self.standby.url("postgres"), "SELECT pg_promote()").await.unwrap();
-    }
-
-    /// Starts a server that uses both, with some events.
-    async fn world(&self) -> (World, Vec<String>) {
-        let url = self.url();
-        let world = World::start_with(Backend::Sqlite, |settings| settings.database = url).await;
-        let world = world.unwrap();
-        let mut captured = Vec::new();
-        for n in 0..10 {
-            captured.push(world.event(&invoice(n)).await);
-        }
-        (world, captured)
-    }
-}
-
-/// Changes a setting of a running server.
-async fn set(cluster: &Cluster, change: &str) {
-    let url = cluster.url("postgres");
-    Database::run(&url, &format!("ALTER SYSTEM {change}")).await.unwrap();
-    Database::run(&url, "SELECT pg_reload_conf()").await.unwrap();
+    (world, captured)
 }
 
 /// Captures until an event is acknowledged, and returns its id.
@@ -80,10 +50,10 @@ async fn all_are_there(world: &World, captured: &[String]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_takes_over_from_a_server_that_stopped() {
-    let Some(mut pair) = ServerPair::start().await else { return };
-    let (world, mut captured) = pair.world().await;
+    let Some(mut pair) = start_pair().await else { return };
+    let (world, mut captured) = world_on(&pair).await;
     pair.primary.stop().unwrap();
-    pair.promote().await;
+    pair.promote().await.unwrap();
     captured.push(capture_until_taken(&world).await);
     all_are_there(&world, &captured).await;
 }
@@ -91,11 +61,11 @@ async fn a_standby_takes_over_from_a_server_that_stopped() {
 /// Like a switch-over: no connection is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_becomes_read_only_is_left() {
-    let Some(pair) = ServerPair::start().await else { return };
-    let (world, mut captured) = pair.world().await;
-    set(&pair.primary, "RESET synchronous_standby_names").await;
-    pair.promote().await;
-    set(&pair.primary, "SET default_transaction_read_only = on").await;
+    let Some(pair) = start_pair().await else { return };
+    let (world, mut captured) = world_on(&pair).await;
+    pair.set_primary("RESET synchronous_standby_names").await.unwrap();
+    pair.promote().await.unwrap();
+    pair.set_primary("SET default_transaction_read_only = on").await.unwrap();
     captured.push(capture_until_taken(&world).await);
     all_are_there(&world, &captured).await;
 }

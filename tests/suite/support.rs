@@ -9,6 +9,7 @@ use rand::RngExt as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::process::Command;
+pub(crate) use waybill_tests::world::with_manifest;
 use waybill_tests::{Answer, Arrival, Client, Settings, World};
 
 /// Returns an event about one invoice.
@@ -147,28 +148,6 @@ pub(crate) fn assert_problem(answer: &Answer, status: StatusCode, detail: &str) 
     let problem = answer.json();
     assert_eq!(problem["status"], status.as_u16());
     assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
-}
-
-/// Returns a component with a manifest in its custom section, as any tool might append it.
-pub(crate) fn with_manifest(mut component: Vec<u8>, manifest: &Value) -> Vec<u8> {
-    const SECTION: &str = "waybill:manifest";
-    let text = manifest.to_string();
-    let content = [&leb128(SECTION.len()), SECTION.as_bytes(), text.as_bytes()].concat();
-    component.push(0);
-    component.extend(leb128(content.len()));
-    component.extend(content);
-    component
-}
-
-/// Encodes a number as WebAssembly encodes lengths.
-fn leb128(mut number: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number > 0x7f {
-        bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
-        number >>= 7;
-    }
-    bytes.push(u8::try_from(number).unwrap());
-    bytes
 }
 
 /// Changes the key of the database that a server with these settings would use. Returns the

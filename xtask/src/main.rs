@@ -1,5 +1,5 @@
-//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | contract | pages |
-//! measure | gen | package`.
+//! The task runner of the workspace: `cargo xtask test | demo | bench | faults | ci | contract |
+//! pages | measure | gen | package`.
 //!
 //! It only needs rustup's cargo. It installs or starts everything else that a task needs: the
 //! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL and MariaDB, the languages
@@ -14,6 +14,7 @@ mod ci;
 mod configuration_page;
 mod contract;
 mod events;
+mod faults;
 mod generated;
 mod guests;
 mod measure;
@@ -48,6 +49,9 @@ enum Task {
     /// Measure a release build and print one table; see `bench --help`
     #[command(disable_help_flag = true)]
     Bench(Passed),
+    /// Play faults against several nodes under load and print one table; see `faults --help`
+    #[command(disable_help_flag = true)]
+    Faults(Passed),
     /// Run every check of a submission: format, lints, documentation, generated files, unused
     /// dependencies, licences and bans, contract, tests
     Ci,
@@ -90,6 +94,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Test(passed) => test::run(&passed.arguments).await,
         Task::Demo(passed) => test::demo(&passed.arguments).await,
         Task::Bench(passed) => bench::run(&passed.arguments).await,
+        Task::Faults(passed) => faults::run(&passed.arguments).await,
         Task::Ci => ci::run().await,
         Task::Contract => contract::run().await,
         Task::Pages => pages::run().await,

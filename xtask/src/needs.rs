@@ -68,11 +68,16 @@ pub(crate) async fn postgres(
     if let Ok(url) = std::env::var(POSTGRES) {
         return Some(Lent { url, server: None });
     }
+    postgres_programs().await;
+    let started = start().map(|server| (server.url("postgres"), server));
+    lend(started, "PostgreSQL", POSTGRES, skips)
+}
+
+/// Installs PostgreSQL's programs if they are missing.
+pub(crate) async fn postgres_programs() {
     if Cluster::find_binaries().is_none() {
         install(&["postgresql"]).await;
     }
-    let started = start().map(|server| (server.url("postgres"), server));
-    lend(started, "PostgreSQL", POSTGRES, skips)
 }
 
 /// Returns MariaDB in the same way.

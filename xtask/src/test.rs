@@ -56,6 +56,11 @@ impl Built {
         program
     }
 
+    /// Returns the program's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.program
+    }
+
     /// Returns the folder of the compiled guests.
     pub(crate) fn guests(&self) -> &Path {
         &self.guests

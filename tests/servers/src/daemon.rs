@@ -118,9 +118,14 @@ impl Daemon {
 
     /// Stops the server at once and keeps its data. Connections break, transactions roll back.
     pub(crate) fn stop(&mut self) -> Result<()> {
+        self.stop_by(self.kind.stop)
+    }
+
+    /// Stops the server with this signal and keeps its data.
+    pub(crate) fn stop_by(&mut self, signal: Signal) -> Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         if process.try_wait()?.is_none() {
-            kill_process(pid_of(&process)?, self.kind.stop)?;
+            kill_process(pid_of(&process)?, signal)?;
         }
         process.wait()?;
         Ok(())

@@ -15,6 +15,9 @@ static KIND: Kind = Kind {
     stop: Signal::INT,
 };
 
+/// PostgreSQL's "immediate shutdown" (documentation, section 19.5): it recovers at the next start.
+const IMMEDIATE: Signal = Signal::QUIT;
+
 /// A server that replicates another one.
 static STANDBY: Kind = Kind {
     name: "PostgreSQL",
@@ -121,6 +124,11 @@ impl Cluster {
     /// Stops the server at once and keeps its data. Connections break, transactions roll back.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop()
+    }
+
+    /// Stops the server as a crash would: it writes nothing more, and its standby gets nothing more.
+    pub fn crash(&mut self) -> Result<()> {
+        self.daemon.stop_by(IMMEDIATE)
     }
 
     /// Starts the server again on the same data and port, and waits until it accepts connections.
