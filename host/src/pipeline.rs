@@ -20,6 +20,8 @@ pub mod plan_spans;
 pub mod planner;
 
 use crate::metrics::flow_figures::PlanResult;
+use crate::model::delivery::WorkLease;
+use crate::model::id::{EventId, FlowId};
 use crate::model::plan_effects::PlanEffects;
 use crate::model::trace_context::TraceId;
 use crate::pipeline::contents::ContentsRoom;
@@ -70,6 +72,9 @@ pub struct PlannerContext {
     pub stop: CancellationToken,
 }
 
+/// Pause between two tries to release an event whose plan was not recorded.
+const RELEASE_AGAIN: Duration = Duration::from_secs(1);
+
 /// Plans events until the server stops.
 pub async fn run_pipeline(
     context: PlannerContext,
@@ -118,7 +123,8 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
     queue.close();
     while let Some(planning) = queue.recv().await {
         let now = context.journal.clock().now();
-        if let Err(error) = context.journal.release_planning(&planning, now).await {
+        let key = (planning.event.id, planning.flow);
+        if let Err(error) = context.journal.release_planning(key, planning.lease, now).await {
             let trace_id = TraceId::of_event(&planning.event);
             tracing::warn!(event = %planning.event.id, %trace_id, %error, "cannot release an event; its lease will run out");
         }
@@ -314,6 +320,7 @@ async fn store_plan(
     trace: Option<PlanTrace<'_>>,
 ) -> Option<Box<RecordedPlan>> {
     let (event, result) = (planned.event.id, tell_result(&planned));
+    let (key, lease) = ((event, planned.flow), planned.lease);
     let shadows = match result {
         PlanResult::Planned | PlanResult::Dropped | PlanResult::Dead => {
             route.map(|route| context.live.trials().collect_shadows(route, &planned.event))
@@ -342,9 +349,26 @@ async fn store_plan(
         }
         Err(error) => {
             tracing::warn!(%event, %error, "a plan was not recorded and will be repeated");
+            context.tasks.spawn(release_unrecorded(context.clone(), key, lease));
         }
     }
     None
+}
+
+/// Releases an event whose plan could not be recorded as soon as the database answers, so that it
+/// does not wait for the end of its lease. A plan that was recorded after all has no planning left.
+async fn release_unrecorded(context: PlannerContext, key: (EventId, FlowId), lease: WorkLease) {
+    loop {
+        let now = context.journal.clock().now();
+        let released = context.journal.release_planning(key, lease, now).await;
+        if released.is_ok() || now >= lease.until {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RELEASE_AGAIN) => {}
+            () = context.stop.cancelled() => return,
+        }
+    }
 }
 
 const fn tell_result(planned: &RecordedPlan) -> PlanResult {

@@ -20,7 +20,7 @@ use super::prefetch::{
 use super::{EventStore, StoreError, statements};
 use crate::model::delivery::WorkLease;
 use crate::model::event::{DeliveryMessage, Event};
-use crate::model::id::{DeliveryId, EndpointId, FlowId};
+use crate::model::id::{DeliveryId, EndpointId, EventId, FlowId};
 use crate::time::timestamp::Timestamp;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -437,16 +437,17 @@ impl EventStore {
         self.pool().fetch_all(query).await
     }
 
-    /// Releases a planning that this process will not run.
+    /// Releases a planning that this process holds and will not run.
     pub async fn release_planning(
         &self,
-        planning: &LeasedPlanning,
+        (event, flow): (EventId, FlowId),
+        lease: WorkLease,
         due: Timestamp,
     ) -> Result<(), StoreError> {
         let release = SqlQuery::new(statements::RELEASE_PLANNING)
-            .bind(planning.event.id)
-            .bind(planning.flow)
-            .bind(planning.lease.token)
+            .bind(event)
+            .bind(flow)
+            .bind(lease.token)
             .bind(due);
         self.pool().execute(release).await.map(drop)
     }

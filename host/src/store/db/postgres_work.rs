@@ -180,7 +180,8 @@ pub struct ClusterLock {
 /// Takes an advisory lock of the database. The lock belongs to a transaction that stays open,
 /// because behind a pooler a session's lock would remain on a connection that others get next. The
 /// time-out is longer than [`LONGEST_WRITE`], which is the longest time that a change holds the
-/// lock.
+/// lock. PostgreSQL gives up waiting when this does, because it does not notice that a connection
+/// went silent and would give the lock to nobody.
 pub async fn take_cluster_lock(
     pools: &PostgresPools,
     key: i64,
@@ -188,7 +189,8 @@ pub async fn take_cluster_lock(
 ) -> Result<ClusterLock, StoreError> {
     let text = format!(
         "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '2min'; \
-         SELECT pg_advisory_xact_lock({key})"
+         SET LOCAL lock_timeout = '{}ms'; SELECT pg_advisory_xact_lock({key})",
+        longest.as_millis()
     );
     let mut db = pools.acquire_writer().await?.detach();
     let take = sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut db);
