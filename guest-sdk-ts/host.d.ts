@@ -62,7 +62,7 @@ declare module "waybill:module/types@0.1.0" {
     subject?: string | null;
     /** When it happened: RFC 3339, UTC, milliseconds. */
     time: string;
-    /** Which try at planning this event this is: 1, 2, … */
+    /** Which try at planning this event this is, or in a `channel` at delivering it: 1, 2, … */
     attempt: number;
     /**
      * What the event changed. It describes the event as it was captured, whatever a
@@ -233,9 +233,9 @@ declare module "waybill:module/emit@0.1.0" {
   import type { Failure } from "waybill:module/types@0.1.0";
   /**
    * Hands in an event of its own, which every flow gets that subscribes to its kind, and gives
-   * its id. Its source is the event's. It names its parent (`waybill-caused-by`) and is one hop
-   * further than it (`waybill-hops`); a ninth hop is a permanent failure. The manifest names the
-   * kinds.
+   * its id. Its source is the event's, or the endpoint's name for a `channel`. It names the event or
+   * the delivery that it comes from (`waybill-caused-by`) and is one hop further than the event
+   * (`waybill-hops`); a ninth hop is a permanent failure. The manifest names the kinds.
    */
   export function event(fact: Fact): string;
 }
@@ -348,4 +348,55 @@ declare module "waybill:module/http@0.1.0" {
   import type { Response } from "waybill:module/http-types@0.1.0";
   /** Makes a request and waits for the whole answer. */
   export function send(request: Request): Response;
+}
+
+declare module "waybill:module/channel@0.1.0" {
+  import type { Event } from "waybill:module/types@0.1.0";
+  import type { Failure } from "waybill:module/types@0.1.0";
+  import type { Request } from "waybill:module/http-types@0.1.0";
+  import type { Response } from "waybill:module/http-types@0.1.0";
+  /** A delivery to make. */
+  export interface Delivery {
+    /**
+     * The delivery's id, the same at every attempt. Send it as the idempotency key, if the
+     * receiver knows such keys.
+     */
+    id: string;
+    /** The name of the endpoint. The configuration of this module is set there. */
+    endpoint: string;
+    /** The operation that the dispatch named. */
+    operation?: string | null;
+    /**
+     * The number of this attempt at the delivery: 1, 2, … From 2 on an earlier request may have
+     * reached the receiver.
+     */
+    attempt: number;
+    /**
+     * What is delivered, with the payload and the attributes of the dispatch, after the field
+     * map of the endpoint.
+     */
+    event: Event;
+  }
+  /**
+   * What an answer means. A receiver that refuses is a failure: the host tries again on the
+   * endpoint's schedule after `retryable`, and makes a dead letter after `permanent`.
+   */
+  export type Outcome =
+    /**
+     * The receiver has it. The text is the name or id that the receiver gave to what it made of
+     * it; it is kept with the attempt and shown.
+     */
+    | { tag: "delivered"; val: string | null }
+    /**
+     * Another request is needed first, as when a look-up comes before a write. An attempt has 8
+     * requests at most.
+     */
+    | { tag: "next"; val: Request };
+  /** Says which request begins an attempt. */
+  export function render(delivery: Delivery): Request;
+  /**
+   * Called after each answer, with all answers of this attempt so far, the newest last. An event
+   * that it emits is committed with the delivered attempt, in one transaction.
+   */
+  export function classify(delivery: Delivery, answers: Response[]): Outcome;
 }

@@ -147,8 +147,9 @@ impl Server {
         let modules = open_modules(&config, &sealer, &folder, program)?;
         let largest_body = config.server.max_body.max(modules.0.limits().upload_bytes);
         let (defaults, rules) = (endpoint_defaults(&config), module_rules(&config));
-        let live =
-            LiveSettings::open(journal.clone(), sealer, defaults, modules, rules, copy).await?;
+        let opening = LiveSettings::open(journal.clone(), sealer, defaults, modules, rules, copy);
+        // Boxed because this future is large.
+        let live = Box::pin(opening).await?;
         let client = delivery_client(&config, outgoing)?;
         let audit = CallAudit::new(journal.clone(), !config.audit.retention.get().is_zero());
         let tasks = TaskTracker::new();
@@ -287,6 +288,10 @@ impl ServerWork {
             match self.complete_start(address).await {
                 Ok(()) => break,
                 Err(ServerError::Journal(StoreError::Unavailable(_))) => {}
+                // A database that goes away again, or a standby, fails the update of the schema.
+                Err(ServerError::Journal(error @ StoreError::Migration(_))) => {
+                    tracing::error!(error = %error_chain(&error), "the database cannot be used yet; this node only captures");
+                }
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "this node cannot work with its database and stops");
                     self.stop.cancel();

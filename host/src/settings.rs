@@ -267,7 +267,7 @@ impl SettingsSnapshot {
     fn lacks_modules(&self) -> bool {
         let is_lacking =
             |stage: &ModuleStage| matches!(stage.module, Err(ModuleUnusable::NotLoaded(_)));
-        self.flows.iter().any(|route| route.modules.iter().any(is_lacking))
+        self.flows.iter().any(|route| route.all_stages().any(is_lacking))
             || self.endpoints.values().any(|target| target.is_loading())
     }
 

@@ -23,6 +23,7 @@
 pub mod error;
 
 pub mod db;
+pub mod packed_text;
 pub mod periods;
 pub mod statements;
 
@@ -40,7 +41,6 @@ pub mod event_store;
 
 pub mod query;
 
-pub mod packed_text;
 pub mod parking;
 pub mod alerts;
 pub mod claim;

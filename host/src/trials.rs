@@ -1,8 +1,8 @@
 //! Trials of module versions on live events: runs shadows, and rolls canaries back.
 //!
 //! **Shadows.** After an event's plan is recorded, the event is run twice more without effect: with
-//! the active version and with the one on trial. Both see the same state and the same recorded
-//! answers, so only the version can make a difference. One event at a time runs, from a bounded
+//! the active version and with the one on trial. Both read the flow's state as it is after the
+//! live event, one after the other, and the same recorded answers. One event at a time runs, from a bounded
 //! queue that the planner never waits for.
 //!
 //! **Canaries.** Every node adds its counts to the database and judges the sum of all nodes. The

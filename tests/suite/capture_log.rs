@@ -68,7 +68,7 @@ impl Logged {
         for arrival in self.receiver.arrivals("/a") {
             let event = arrival.json();
             *times.entry(text(&event, "id")).or_default() += 1;
-            *numbers.entry(event["data"]["id"].to_string()).or_default() += 1;
+            *numbers.entry(event["payload"]["id"].to_string()).or_default() += 1;
         }
         let lost: Vec<_> = acknowledged.iter().filter(|id| !times.contains_key(*id)).collect();
         assert!(lost.is_empty(), "lost: {lost:?}");
@@ -233,7 +233,7 @@ async fn a_node_is_killed_between_the_log_and_the_commit() {
     // `webhook-id`. Another event or delivery of the same invoice would be a double.
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
     for arrival in logged.receiver.arrivals("/a") {
-        let number = arrival.json()["data"]["id"].to_string();
+        let number = arrival.json()["payload"]["id"].to_string();
         let id = arrival.header("webhook-id").to_owned();
         let known = ids.entry(number.clone()).or_insert_with(|| id.clone());
         assert_eq!(*known, id, "invoice {number} was doubled");
@@ -402,7 +402,7 @@ async fn another_node_goes_on_taking_from_the_log() {
     }
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
     for arrival in logged.receiver.arrivals("/a") {
-        let number = arrival.json()["data"]["id"].to_string();
+        let number = arrival.json()["payload"]["id"].to_string();
         let id = arrival.header("webhook-id").to_owned();
         let known = ids.entry(number.clone()).or_insert_with(|| id.clone());
         assert_eq!(*known, id, "invoice {number} was doubled");

@@ -1,6 +1,6 @@
 //! The types of the module interface in TypeScript, from `wit/`.
 //!
-//! They are those of QuickJS: an absent option is `null`, and may be left out or `undefined` in what
+//! They are those of `QuickJS`: an absent option is `null`, and may be left out or `undefined` in what
 //! a module returns. The generator of jco writes `undefined` only, so a comparison with it compiles
 //! and is never true.
 

@@ -288,17 +288,14 @@ pub async fn begin(call: PageCall, Path(name): Path<String>, fields: FormFields)
     let share = read_number(&fields, "share")?;
     let (path, force) = (Path((name.clone(), version)), false);
     let (state, principal, approve) = (call.state(), call.principal.clone(), Vec::new());
-    let (_, Json(begun)) = match fields.required("mode")? {
-        "canary" => {
-            let max_failure_rate = read_number(&fields, "max_failure_rate")?;
-            let min_calls = read_number(&fields, "min_calls")?;
-            let request = CanaryRequest { share, max_failure_rate, min_calls, approve, force };
-            canary_module(state, principal, path, JsonInput(request)).await?
-        }
-        _ => {
-            let request = ShadowRequest { share, approve, force };
-            shadow_module(state, principal, path, JsonInput(request)).await?
-        }
+    let (_, Json(begun)) = if fields.required("mode")? == "canary" {
+        let max_failure_rate = read_number(&fields, "max_failure_rate")?;
+        let min_calls = read_number(&fields, "min_calls")?;
+        let request = CanaryRequest { share, max_failure_rate, min_calls, approve, force };
+        canary_module(state, principal, path, JsonInput(request)).await?
+    } else {
+        let request = ShadowRequest { share, approve, force };
+        shadow_module(state, principal, path, JsonInput(request)).await?
     };
     let TrialView { version, share, mode, warning, .. } = begun.data;
     let mut notice = format!("{name} v{version} runs as a {} on {share} %.", mode.name());

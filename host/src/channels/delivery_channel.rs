@@ -3,6 +3,7 @@
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
 use crate::model::plan_effects::EmittedFact;
 use crate::net::error_class::ErrorClass;
+use crate::net::http_client::permit::SendPermit;
 use crate::net::http_client::{DeliveryClient, SendError};
 use crate::time::timestamp::Timestamp;
 use bytes::Bytes;
@@ -44,6 +45,9 @@ pub struct ChannelCall<'a> {
     pub signed_at: Timestamp,
     /// Longest time for the whole attempt.
     pub timeout: Duration,
+    /// Checked before each request is written, for kinds that make several. `None` if the delivery
+    /// has no lease.
+    pub permit: Option<SendPermit>,
     /// Completes when the delivery must not begin any more. Drop it when the delivery begins.
     pub withdrawn: BoxFuture<'a, ()>,
 }

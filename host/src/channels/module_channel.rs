@@ -33,6 +33,8 @@ pub const MODULE: &str = "module";
 const MOST_REQUESTS: u32 = 8;
 /// Most KiB of one answer.
 const MOST_ANSWER_KIB: u32 = 1024;
+/// KiB of one answer if the endpoint does not say. An attempt holds all of its answers.
+const USUAL_ANSWER_KIB: u32 = 128;
 
 /// Endpoints of the kind `module`.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ pub struct ModuleChannelSettings {
     max_requests: u32,
     /// Most KiB of one answer, 1 to 1024. A longer answer makes the delivery a dead letter.
     #[serde(default = "most_answer_kib")]
-    #[schema(minimum = 1, maximum = 1024, default = 1024)]
+    #[schema(minimum = 1, maximum = 1024, default = 128)]
     max_answer_kib: u32,
 }
 
@@ -70,7 +72,7 @@ const fn most_requests() -> u32 {
 }
 
 const fn most_answer_kib() -> u32 {
-    MOST_ANSWER_KIB
+    USUAL_ANSWER_KIB
 }
 
 impl ChannelKind for ModuleChannel {
@@ -184,7 +186,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn endpoint(kind: &str, settings: Value) -> EndpointSettings {
+    fn endpoint(kind: &str, settings: &Value) -> EndpointSettings {
         let given = json!({"name": "a", "kind": kind, "url": "module://a", "settings": settings});
         serde_json::from_value(given).unwrap()
     }
@@ -192,10 +194,10 @@ mod tests {
     #[test]
     fn an_endpoint_names_its_module_as_a_flow_does() {
         let settings = json!({"module": "slack-thread", "version": 3, "config": {"channel": "C1"}});
-        let found = find_module(&endpoint(MODULE, settings)).unwrap();
+        let found = find_module(&endpoint(MODULE, &settings)).unwrap();
         assert_eq!((found.name.as_str(), found.version), ("slack-thread", Some(3)));
         assert_eq!(found.texts()["channel"], "C1");
-        assert_eq!(find_module(&endpoint("webhook", json!({}))), None);
+        assert_eq!(find_module(&endpoint("webhook", &json!({}))), None);
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub async fn make_channel_attempt(
                 at,
                 signed_at: parcel.signed_at,
                 timeout: target.timeout,
+                permit: parcel.permit.cloned(),
                 withdrawn,
             };
             channel.deliver(call).await?

@@ -149,8 +149,8 @@ impl CaptureLog {
         let mut tries = 0;
         loop {
             let server = self.servers.current();
-            let tried = timeout(LONGEST_TRY, self.publish(id, body)).await;
-            let failed = match tried {
+            let published = timeout(LONGEST_TRY, self.publish(id, body)).await;
+            let failed = match published {
                 Ok(PublishOutcome::Delivered { answer }) => return self.read_receipt(&answer),
                 Ok(PublishOutcome::Dead(why)) => return Err(LogRefusal::TooLarge(why)),
                 Ok(PublishOutcome::TryAgain(why)) => {
@@ -219,6 +219,7 @@ impl CaptureLog {
         body: &[u8],
     ) -> Result<Result<Value, ApiRefusal>, PublishError> {
         let mut questions = self.questions.lock().await;
+        let server = self.servers.current();
         let mut line = match questions.take() {
             Some(QuestionLine(line)) => line,
             None => self.open_line().await?,
@@ -226,6 +227,10 @@ impl CaptureLog {
         let asked = ask_api(&mut line, what, body, ANSWER).await;
         // A line that failed cannot be used again.
         *questions = asked.is_ok().then_some(QuestionLine(line));
+        // A server may accept connections and be cut off from the others.
+        if asked.is_err() {
+            self.servers.leave(server);
+        }
         asked
     }
 

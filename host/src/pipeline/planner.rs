@@ -14,6 +14,7 @@ use self::breaker::{PARKED, StageEntry, report_call};
 use super::bounds::{self, EventWork, RunLabel};
 use super::contents::{ContentsRoom, PlanContents};
 use super::plan_spans::NotedCalls;
+use crate::channels::module_channel::MODULE;
 use crate::metrics::module_figures::CallOutcome;
 use crate::model::attributes::{OPERATION, SentWith};
 use crate::model::endpoint::DeliveryMode;
@@ -441,7 +442,7 @@ impl<'a> FlowPlanner<'a> {
         for slot in &self.route.modules {
             let trial = slot.trial.as_deref().filter(|trial| trial.is_canary());
             let Some(trial) = trial else { continue };
-            let is_tried = std::ptr::eq(self.choose_version(slot), &trial.stage);
+            let is_tried = std::ptr::eq(self.choose_version(slot), &raw const trial.stage);
             trial.tally.count_failure(is_tried);
         }
     }
@@ -565,7 +566,7 @@ impl<'a> FlowPlanner<'a> {
             figures.note_call(tell_code(&run.end), ran);
         }
         if let Some(trial) = slot.trial.as_deref().filter(|trial| trial.is_canary()) {
-            let is_tried = std::ptr::eq(stage, &trial.stage);
+            let is_tried = std::ptr::eq(stage, &raw const trial.stage);
             trial.tally.count_call(is_tried, is_own_failure(&run.end), ran);
         }
         report_call(admitted, &run.end, now);
@@ -715,6 +716,10 @@ impl<'a> FlowPlanner<'a> {
         chosen: &wasm::ModuleDispatch,
     ) -> Result<(), ModulesFailed> {
         let Some(operation) = &chosen.operation else { return Ok(()) };
+        // A channel module decides which operations it knows.
+        if target.endpoint.settings.kind == MODULE {
+            return Ok(());
+        }
         let found = target.operations().and_then(|known| known.find_named(operation));
         found.map(drop).map_err(|why| {
             let name = &target.endpoint.settings.name;

@@ -358,10 +358,11 @@ impl LiveSettings {
             secrets: &secrets,
             loaded: &loaded,
         };
-        let endpoints = self.endpoints(known, &mut in_use).await?;
+        // Boxed because these futures are large, and settings are rarely loaded.
+        let endpoints = Box::pin(self.endpoints(known, &mut in_use)).await?;
         let endpoint_names =
             endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
-        let flows = self.flows((&endpoints, &endpoint_names), known, &mut in_use).await?;
+        let flows = Box::pin(self.flows((&endpoints, &endpoint_names), known, &mut in_use)).await?;
         *loaded = in_use;
         let tokens = self.tokens().await?;
         let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
@@ -674,7 +675,8 @@ impl LiveSettings {
         if let Err(why) = &module {
             tracing::error!(module = settings.name, version = version.version, %why, "a version on trial cannot run; the active one runs all events");
         }
-        let module = Ok((version.version, module.ok()?));
+        // Kept if it could not be loaded, so that it is loaded again, as the active version is.
+        let module = module.map(|module| (version.version, module));
         let stage = self.build_stage(settings, Some(version), module, secrets);
         let (trial, tally) = (known.trial.clone(), Arc::clone(&known.tally));
         Some(Box::new(TrialStage { trial, stage, tally }))

@@ -199,7 +199,7 @@ impl TrialBook {
     pub fn collect_shadows(&self, route: &FlowRuntime, event: &Event) -> Vec<ShadowJob> {
         let mut jobs = Vec::new();
         for trial in route.modules.iter().filter_map(|stage| stage.trial.as_deref()) {
-            if !trial.shadows_event(route.flow.id, event) {
+            if !trial.shadows_event(route.flow.id, event) || trial.stage.module.is_err() {
                 continue;
             }
             if self.queue.capacity() == 0 || event.data.get().len() > LARGEST_PAYLOAD {
@@ -239,7 +239,7 @@ impl TrialStage {
     /// event without a record is chosen by its id. A version whose breaker is open is about to be
     /// rolled back, so its events need not suffer until then.
     pub fn runs_event(&self, flow: FlowId, event: &Event, now: Timestamp) -> bool {
-        if !self.is_canary() {
+        if !self.is_canary() || self.stage.module.is_err() {
             return false;
         }
         let key = event.record_key().unwrap_or_else(|| event.id.to_string());

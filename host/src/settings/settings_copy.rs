@@ -87,13 +87,13 @@ impl SettingsCopy {
 
     /// Reads the file. Returns `None` if there is none.
     pub fn load(path: &Path, sealer: &SecretSealer) -> io::Result<Option<Self>> {
-        let sealed = match std::fs::metadata(path) {
+        let stored = match std::fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Ok(file) if file.len() > LARGEST => return Err(io::Error::other("it is too large")),
             Ok(_) => std::fs::read(path)?,
             Err(error) => return Err(error),
         };
-        let text = sealer.open(&sealed, CONTEXT).map_err(io::Error::other)?;
+        let text = sealer.open(&stored, CONTEXT).map_err(io::Error::other)?;
         let copy: Self = serde_json::from_slice(&text).map_err(io::Error::other)?;
         if copy.form == FORM {
             Ok(Some(copy))
@@ -105,8 +105,8 @@ impl SettingsCopy {
     /// Replaces the file, so that a crash leaves the old one or the new one.
     pub fn save(&self, path: &Path, sealer: &SecretSealer) -> io::Result<()> {
         let text = serde_json::to_vec(self).map_err(io::Error::other)?;
-        let sealed = sealer.seal(&text, CONTEXT).map_err(io::Error::other)?;
-        if sealed.len() as u64 > LARGEST {
+        let stored = sealer.seal(&text, CONTEXT).map_err(io::Error::other)?;
+        if stored.len() as u64 > LARGEST {
             return Err(io::Error::other("there are too many settings for a copy"));
         }
         let fresh = path.with_extension("settings.new");
@@ -115,7 +115,7 @@ impl SettingsCopy {
             Ok(()) | Err(_) => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        file.write_all(&sealed)?;
+        file.write_all(&stored)?;
         file.sync_all()?;
         std::fs::rename(&fresh, path)
     }
@@ -156,12 +156,12 @@ pub struct CopyKeeper {
 impl CopyKeeper {
     /// Keeps the copy current until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut changes = self.live.changes();
+        let mut news = self.live.changes();
         let mut tick = interval(COMPARE);
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                changed = changes.changed() => if changed.is_err() { return },
+                changed = news.changed() => if changed.is_err() { return },
                 () = stop.cancelled() => return,
             }
             match timeout(LONGEST_READ, self.compare()).await {

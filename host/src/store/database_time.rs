@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const FIRST_SAMPLES: usize = 4;
 
 /// The uncertainty that this machine's own time is given.
-const DOUBTED: Duration = Duration::from_secs(60);
+const DOUBTED: Duration = Duration::from_mins(1);
 
 struct DatabaseTime {
     at: Timestamp,

@@ -135,7 +135,7 @@ async fn call_role(
     };
     let answer = in_time(&bound.limits, call).await;
     match judge_answer(bound, store, answer)? {
-        Outcome::Delivered(name) => Ok(ChannelStep::Delivered(name.and_then(kept_name))),
+        Outcome::Delivered(name) => Ok(ChannelStep::Delivered(name.as_deref().and_then(kept_name))),
         Outcome::Next(request) => Ok(ChannelStep::Send(read_request(request))),
     }
 }
@@ -153,8 +153,8 @@ fn judge_answer<T>(
 }
 
 /// Returns the receiver's name for what it made, cut at [`MAX_KEY`] bytes. An empty one is none.
-fn kept_name(name: String) -> Option<String> {
-    let name = make_storable(clip(&name, MAX_KEY).to_owned());
+fn kept_name(name: &str) -> Option<String> {
+    let name = make_storable(clip(name, MAX_KEY).to_owned());
     (!name.is_empty()).then_some(name)
 }
 

@@ -206,9 +206,9 @@ mod tests {
         let more = ManifestLimits { memory_mib: Some(129), ..Default::default() };
         let refused = engine.check_asked(more).unwrap_err().to_string();
         assert!(refused.contains("modules.max_memory"), "{refused}");
-        let reused = ManifestLimits { reuse: Some(64), ..Default::default() };
-        let refused = engine.check_asked(reused).unwrap_err().to_string();
+        let frugal = ManifestLimits { reuse: Some(64), ..Default::default() };
+        let refused = engine.check_asked(frugal).unwrap_err().to_string();
         assert!(refused.contains("raise `modules.max_reuse`"), "{refused}");
-        assert_eq!((engine.for_module(Some(&manifest(reused))).reuse, usual.reuse), (1, 1));
+        assert_eq!((engine.for_module(Some(&manifest(frugal))).reuse, usual.reuse), (1, 1));
     }
 }

@@ -39,7 +39,7 @@ impl Node {
     /// Starts a node with these settings in a folder of its own.
     pub(crate) fn start(number: usize, mut settings: Settings) -> Result<Self> {
         let folder = TempDir::new()?;
-        settings.folder = folder.path().to_owned();
+        folder.path().clone_into(&mut settings.folder);
         settings.set("server.data_dir", &folder.path().to_string_lossy());
         let server = Server::start(&settings)?;
         Ok(Self {

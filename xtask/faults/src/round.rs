@@ -23,7 +23,7 @@ use crate::{Options, show_progress};
 
 /// Time after the end of a fault in which missing events may still arrive. They are late then, and
 /// after it they are lost.
-const LAST_ARRIVALS: Duration = Duration::from_secs(75);
+const LAST_ARRIVALS: Duration = Duration::from_secs(150);
 
 /// Pause between two comparisons.
 const PACE: Duration = Duration::from_millis(500);

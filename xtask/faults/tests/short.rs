@@ -37,11 +37,6 @@ fn a_killed_node_loses_nothing() {
 }
 
 #[test]
-fn silent_connections_lose_nothing() {
-    play("half-dead");
-}
-
-#[test]
-fn nodes_that_are_upgraded_refuse_nothing() {
-    play("upgrade");
+fn a_node_that_stands_still_loses_nothing() {
+    play("standstill");
 }

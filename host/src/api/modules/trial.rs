@@ -1,10 +1,10 @@
 //! Trials of a version on live events: begins a shadow or a canary, promotes it, rolls it back, and
 //! shows its results.
 
-use super::activation::{ApprovalRequest, WantedVersion, activate_module, readable_flows};
+use super::activation::{ApprovalRequest, WantedVersion, activate_module};
 use super::cases::{ForcedNote, check_activation};
 use super::trial_view::TrialView;
-use super::{ModuleView, find_version, lost_roles, versions};
+use super::{ModuleView, exported_roles, find_version, lost_roles, versions};
 use crate::access::scope::Scope;
 use crate::api::answer::{DataAnswer, data_answer};
 use crate::api::auth::CallPrincipal;
@@ -173,10 +173,10 @@ async fn begin_trial(
         let detail = format!("version {number} of module `{name}` is active; try another version");
         return Err(ApiProblem::conflict(detail));
     }
-    let manifest = found.manifest();
-    let version = WantedVersion::new(&found, manifest.as_ref());
+    let (manifest, roles) = (found.manifest(), exported_roles(&found));
+    let version = WantedVersion::new(&found, manifest.as_ref(), &roles);
     let approved = version.approve(app, Some(active), &wanted.approve)?;
-    edit::check_faults(version.check_flows(readable_flows(&app.live.current_settings())))?;
+    version.check_users(&app.live.current_settings())?;
     let trial = wanted.build(app, &found);
     let changes = [
         ObjectChange::ApproveModule { name: name.clone(), version: found.version, approved },

@@ -156,8 +156,8 @@ pub struct TrialView {
 }
 
 impl TrialArm {
-    fn new(version: Option<u32>, counts: &TrialCounts, cells: [TrialCount; 3]) -> Self {
-        let [calls, failed, micros] = cells.map(|cell| counts.get(cell));
+    fn new(version: Option<u32>, counts: &TrialCounts, names: [TrialCount; 3]) -> Self {
+        let [calls, failed, micros] = names.map(|name| counts.get(name));
         Self { version, calls, failed, mean_us: micros.checked_div(calls) }
     }
 }

@@ -68,7 +68,9 @@ impl<'a> ModuleAttempt<'a> {
         receiver: &'a ModuleReceiver,
         call: ChannelCall<'a>,
     ) -> Option<ChannelReply> {
-        let ChannelCall { client, message, number, at, signed_at, timeout, withdrawn, .. } = call;
+        let ChannelCall {
+            client, message, number, at, signed_at, timeout, permit, withdrawn, ..
+        } = call;
         let bound = &receiver.bound;
         let granted = (&*bound.grants, &*bound.secrets);
         let sha256 = &bound.module.report().sha256;
@@ -84,7 +86,8 @@ impl<'a> ModuleAttempt<'a> {
                 timeout,
             },
             started: Instant::now(),
-            calls: AttemptCalls::new(client, granted, &bound.plain_http, receiver.most_answer),
+            calls: AttemptCalls::new(client, granted, &bound.plain_http, receiver.most_answer)
+                .with_permit(permit),
             answers: Vec::new(),
             last: None,
             facts: Vec::new(),
@@ -193,11 +196,11 @@ impl<'a> ModuleAttempt<'a> {
     /// Returns the event as the module sees it.
     fn event_input<'i>(
         &'i self,
-        (attributes, changed): (&'i [(&'i str, &'i str)], &'i [&'i str]),
+        (attributes, fields): (&'i [(&'i str, &'i str)], &'i [&'i str]),
         patience: Duration,
     ) -> ModuleInput<'i> {
         let message = &self.call.message;
-        let changes = message.previous.map(|previous| InputChanges { changed, previous });
+        let changes = message.previous.map(|previous| InputChanges { changed: fields, previous });
         ModuleInput {
             id: message.event_id,
             flow: "",
@@ -213,6 +216,7 @@ impl<'a> ModuleAttempt<'a> {
             // The time of the attempt, because signatures of requests carry it.
             received: self.call.signed_at.since(Timestamp::default()),
             patience,
+            may_reuse: false,
         }
     }
 

@@ -26,7 +26,7 @@ pub struct ShownCalls {
     place: Option<String>,
     /// The headers of the last request.
     headers: Vec<(String, String)>,
-    /// The place of the last request if it was answered, and the status.
+    /// The status of the answer to the last request, if it was answered.
     status: Option<u16>,
     log: String,
 }
@@ -67,10 +67,12 @@ impl ShownCalls {
                 return;
             }
             let level = format!("{:?}", line.level).to_lowercase();
-            let fields: String =
-                line.fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
             // Writing to a String does not fail.
-            let _ = writeln!(self.log, "{level}: {}{fields}", line.message);
+            let _ = write!(self.log, "{level}: {}", line.message);
+            for (name, value) in &line.fields {
+                let _ = write!(self.log, " {name}={value}");
+            }
+            self.log.push('\n');
         }
     }
 

@@ -11,10 +11,11 @@ use crate::cli::CliError;
 pub enum ProjectLanguage {
     /// Rust.
     Rust,
-    /// TypeScript, run by QuickJS.
-    #[value(name = "ts", alias = "typescript")]
+    /// TypeScript.
+    #[value(name = "ts", alias = "typescript", help = "TypeScript, run by QuickJS")]
     TypeScript,
-    /// Python, run by CPython.
+    /// Python.
+    #[value(help = "Python, run by CPython")]
     Python,
 }
 

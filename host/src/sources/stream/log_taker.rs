@@ -137,6 +137,7 @@ impl LogRun<'_> {
             let mut pulled = line.pull(&subject, CHUNK.0, None, ANSWER).await?;
             if pulled.messages.is_empty() {
                 self.taker.journal.metrics().store.log_waiting.set(0);
+                self.note_taken(self.memory.sequence.unwrap_or_default());
                 pulled = line.pull(&subject, 1, Some(IDLE), ANSWER).await?;
             }
             self.take_messages(pulled.messages).await?;
@@ -238,9 +239,12 @@ impl LogRun<'_> {
         self.compare_position().await?;
         match self.commit_messages(&chunk, None).await {
             Err(StoreError::Refused(_)) => {}
+            // Too much for the time of one commit, or the database is away.
+            Err(StoreError::Unavailable(_)) if chunk.len() > 1 => {}
             committed => return committed?.ok_or_else(lost),
         }
-        // The database refuses something among them: each is tried alone.
+        // The database refuses something among them, or all of them are too much: each is tried
+        // alone.
         for message in chunk {
             let alone = std::slice::from_ref(&message);
             let committed = match self.commit_messages(alone, None).await {
@@ -278,9 +282,13 @@ impl LogRun<'_> {
                 Err(row) => bad.push(row),
             }
         }
-        let list = log.settings().stream.clone();
-        changes.aside =
-            RowsSetAside { list, bad, at: journal.clock().now(), ..RowsSetAside::default() };
+        let stream = log.settings().stream.clone();
+        changes.aside = RowsSetAside {
+            list: stream,
+            bad,
+            at: journal.clock().now(),
+            ..RowsSetAside::default()
+        };
         let mut memory = self.memory.clone();
         memory.sequence = Some(last.origin.sequence);
         memory.last = Some(last.origin.sequence.to_string());
@@ -302,7 +310,8 @@ impl LogRun<'_> {
     /// Remembers a committed place, a few for each time in which the log recognises repeats.
     fn note_taken(&mut self, sequence: u64) {
         let pause = self.taker.log.settings().repeats.get() / 64;
-        if self.taken.back().is_none_or(|(at, _)| at.elapsed() >= pause) {
+        let is_new = |(at, noted): &(Instant, u64)| *noted != sequence && at.elapsed() >= pause;
+        if self.taken.back().is_none_or(is_new) {
             self.taken.push_back((Instant::now(), sequence));
         }
     }
@@ -317,7 +326,7 @@ impl LogRun<'_> {
             self.taken.pop_front();
         }
         let Some(before) = before.filter(|sequence| *sequence > 0) else { return };
-        if let Err(why) = self.taker.log.purge_before(before).await {
+        if let Err(why) = self.taker.log.purge_before(before + 1).await {
             tracing::warn!(%why, "cannot remove old messages of the capture log; it grows until it can");
         }
     }

@@ -116,7 +116,9 @@ pub async fn recognise_repeats(
                 "an `Idempotency-Key` came with another request after `capture.repeats`; the request was \
                  acknowledged, so it is captured without the key"
             );
-            of_request.iter_mut().for_each(|(_, keys)| keys.request = None);
+            for (_, keys) in &mut of_request {
+                keys.request = None;
+            }
         }
         for (capture, keys) in of_request {
             receipts.push(Some(note_capture(capture, keys, &mut known, &mut fresh)));

@@ -220,14 +220,12 @@ impl SettledAttempt {
             .bind(held_until)
     }
 
-    /// Compresses the attempt's headers and the data of the event that the answer becomes.
+    /// Compresses the attempt's headers and the data of the events that the answer becomes.
     pub fn pack_texts(&mut self) {
         let attempt = &self.attempt;
         let heads = join_heads(&attempt.request_headers, attempt.response_headers.as_deref());
         self.packed = pack_text(&heads);
-        if let Some(answer) = &mut self.answer {
-            answer.pack_data();
-        }
+        self.answers.iter_mut().for_each(EventCapture::pack_data);
     }
 
     fn attempt_row(&self) -> BoundRow<'_> {

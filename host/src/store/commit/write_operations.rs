@@ -4,7 +4,7 @@ use super::capture::{CaptureReceipt, EventCapture};
 use super::deliveries::lock_rows;
 use super::operation::WriteOperation;
 use super::plan::PlanVerdict;
-use super::source_rows::{RunKey, SourceChanges};
+use super::source_rows::RunKey;
 use super::{alerts, audit_notes, capture, plan, settle, source_rows};
 use crate::store::db::{BoundRow, WriteTransaction};
 use crate::store::{StoreError, statements};
@@ -51,9 +51,8 @@ pub async fn write_operations(
             WriteOperation::Take { captures: more, changes, .. } => {
                 if is_held.next().unwrap_or(false) {
                     captures.extend(more.iter_mut());
-                    let changes: &SourceChanges = changes;
                     notes.push(&changes.calls);
-                    kept.push(changes);
+                    kept.push(&**changes);
                 }
             }
             WriteOperation::Alert { captures: more, changes, .. } => {

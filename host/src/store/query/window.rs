@@ -49,7 +49,7 @@ impl ListWindow {
     /// Returns the window between two ids. A missing bound means the end of the list.
     pub fn between(from: Option<Uuid>, before: impl IntoIterator<Item = Uuid>) -> Self {
         let before = before.into_iter().min().unwrap_or(Uuid::max());
-        Self { before, from: from.unwrap_or(Uuid::nil()), is_cut: false }
+        Self { before, from: from.unwrap_or_default(), is_cut: false }
     }
 
     /// Makes a page of at most `limit` rows. One further row shows that there are more.

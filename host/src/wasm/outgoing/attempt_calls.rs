@@ -8,6 +8,7 @@ use super::checked_request::CheckedRequest;
 use crate::model::capability_grants::CapabilityGrants;
 use crate::model::private_values::{MASK, mask_url};
 use crate::net::error_class::ErrorClass;
+use crate::net::http_client::permit::SendPermit;
 use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendError};
 use crate::signing::usable_secret::UsableSecrets;
 use http::{HeaderMap, HeaderName};
@@ -29,6 +30,9 @@ pub struct AttemptCalls<'a> {
     /// Most bytes of an answer's body.
     most: usize,
     bytes_left: usize,
+    /// Checked before each request is written: another node may have taken the delivery over since
+    /// the first one.
+    permit: Option<SendPermit>,
 }
 
 /// A request that was answered, without secrets.
@@ -68,10 +72,18 @@ impl<'a> AttemptCalls<'a> {
         plain_http: &'a [String],
         most: usize,
     ) -> Self {
-        Self { client, grants, secrets, plain_http, most, bytes_left: MOST_BYTES }
+        let (bytes_left, permit) = (MOST_BYTES, None);
+        Self { client, grants, secrets, plain_http, most, bytes_left, permit }
     }
 
-    /// Makes a request within a time. Returns `None` if `withdrawn` completed before it began.
+    /// Makes each request only while the permit holds.
+    #[must_use]
+    pub fn with_permit(self, permit: Option<SendPermit>) -> Self {
+        Self { permit, ..self }
+    }
+
+    /// Makes a request within a time. Returns `None` if `withdrawn` completed before it began, or if
+    /// the permit is lost.
     pub async fn make_call(
         &mut self,
         request: &ModuleRequest,
@@ -88,7 +100,7 @@ impl<'a> AttemptCalls<'a> {
         let headers = shown_headers(&request.headers);
         let most = self.most.min(self.bytes_left);
         // Never sent twice by the client, because not every API recognises a repeat.
-        let request = ClientRequest { is_sent_once: true, ..request };
+        let request = ClientRequest { is_sent_once: true, permit: self.permit.clone(), ..request };
         let sent = self.client.send_whole(request, time, most, withdrawn).await?;
         let reply = match sent {
             Ok(reply) => redactor.mask_reply(reply),
