@@ -1,5 +1,6 @@
 //! Checks the event catalogue under `host/catalog` and turns it into `catalog.rs` in `OUT_DIR`, a static table that costs
-//! nothing at the start; and lists for embedding the guest SDK, in `sdk.rs`, and the compiled examples, in `examples.rs`.
+//! nothing at the start; and lists for embedding the guest SDK, in `sdk.rs`, the compiled examples, in `examples.rs`, and the
+//! migrations of both databases, in `sqlite_migrations.rs` and `postgres_migrations.rs`.
 
 #![allow(unreachable_pub, reason = "the catalogue's files are compiled here and in the library")]
 
@@ -13,6 +14,8 @@ use std::{env, fs, io};
 mod compile;
 #[path = "build/examples.rs"]
 mod examples;
+#[path = "build/migrations.rs"]
+mod migrations;
 #[path = "src/catalog/schema.rs"]
 mod schema;
 #[path = "build/sdk.rs"]
@@ -43,6 +46,7 @@ fn run() -> io::Result<()> {
     }
     for path in [
         "build",
+        "migrations",
         "../guest-sdk/Cargo.toml",
         "../guest-sdk/src",
         "../guest-sdk-ts",
@@ -58,6 +62,10 @@ fn run() -> io::Result<()> {
     writeln!(io::stdout(), "cargo::rerun-if-env-changed={}", examples::VARIABLE)?;
     let named = env::var_os(examples::VARIABLE).map(PathBuf::from);
     fs::write(out.join("examples.rs"), examples::embedded(named, &out)?)?;
+    for database in ["sqlite", "postgres"] {
+        let listed = migrations::embedded(&root.join("migrations").join(database))?;
+        fs::write(out.join(format!("{database}_migrations.rs")), listed)?;
+    }
     let files = files(&root.join("catalog"))?;
     let compiled = compile::compile_catalog(&files).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

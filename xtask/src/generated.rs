@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::process::{output, workspace};
+use crate::process::{command, output, workspace};
 use crate::test::Built;
-use crate::{api_page, configuration_page, events, module_types, objects_page};
+use crate::{api_page, configuration_page, events, objects_page};
 
 /// A generated file and its expected text.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(crate) async fn check() -> Result<()> {
 async fn files(built: Built) -> Result<Vec<Generated>> {
     let openapi = output(built.program(&["openapi"])).await?;
     let catalogue = output(built.program(&["event-type", "list", "--json"])).await?;
+    let types = built.path().with_file_name("waybill-module-types");
+    let types = output(command(types, &["wit"])).await?;
     let docs = workspace().join("docs");
     let settings = std::fs::read_to_string(workspace().join("waybill.example.toml"))?;
     Ok(vec![
@@ -58,9 +60,6 @@ async fn files(built: Built) -> Result<Vec<Generated>> {
         Generated { path: docs.join("objects.md"), text: objects_page::page(&openapi)? },
         Generated { path: docs.join("openapi.json"), text: openapi },
         Generated { path: docs.join("events.md"), text: events::page(&catalogue)? },
-        Generated {
-            path: workspace().join("guest-sdk-ts/host.d.ts"),
-            text: module_types::declarations(&workspace().join("wit"))?,
-        },
+        Generated { path: workspace().join("guest-sdk-ts/host.d.ts"), text: types },
     ])
 }

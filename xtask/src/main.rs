@@ -18,7 +18,6 @@ mod faults;
 mod generated;
 mod guests;
 mod measure;
-mod module_types;
 mod needs;
 mod objects_page;
 mod package;

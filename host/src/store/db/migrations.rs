@@ -12,14 +12,31 @@
 
 use crate::store::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
-use sqlx::Row as _;
-use sqlx::migrate::{MigrateError, Migration, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Row as _, SqlSafeStr as _};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Instant;
 
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+/// Number, description and text of a migration.
+type MigrationFile = (i64, &'static str, &'static str);
+
+static SQLITE: LazyLock<Migrator> =
+    LazyLock::new(|| read_migrations(include!(concat!(env!("OUT_DIR"), "/sqlite_migrations.rs"))));
+static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
+    read_migrations(include!(concat!(env!("OUT_DIR"), "/postgres_migrations.rs")))
+});
+
+/// Does what `sqlx::migrate!` does. That macro would compile sqlx, its drivers, tokio and 30 other
+/// crates a second time, for the compiler's own use.
+fn read_migrations(files: &[MigrationFile]) -> Migrator {
+    let read = |(number, description, text): &MigrationFile| {
+        let (kind, text) = (MigrationType::Simple, text.into_sql_str());
+        Migration::new(*number, (*description).into(), kind, text, false)
+    };
+    Migrator::with_migrations(files.iter().map(read).collect())
+}
 
 /// The same definition as in sqlx.
 const CREATE_TABLE: &str = "

@@ -1,9 +1,13 @@
-//! The types of the module interface in TypeScript, from `wit/`.
+//! Prints the types of the module interface in TypeScript, from the folder `wit/` that is named.
+//!
+//! It is a program of its own, because xtask is compiled before everything else and must not wait
+//! for wit-parser.
 //!
 //! They are those of `QuickJS`: an absent option is `null`, and may be left out or `undefined` in what
 //! a module returns. The generator of jco writes `undefined` only, so a comparison with it compiles
 //! and is never true.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,8 +16,13 @@ use wit_parser::{
     TypeOwner,
 };
 
+fn main() -> Result<()> {
+    let folder = std::env::args_os().nth(1).context("name the folder with the interface, `wit`")?;
+    Ok(std::io::stdout().write_all(declarations(Path::new(&folder))?.as_bytes())?)
+}
+
 /// Returns the declarations of all interfaces of the package in a folder.
-pub(crate) fn declarations(wit: &Path) -> Result<String> {
+fn declarations(wit: &Path) -> Result<String> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(wit)?;
     let package = resolve.packages.get(package).context("the package was just read")?;
