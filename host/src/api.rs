@@ -51,7 +51,7 @@ pub mod trial_event;
 pub mod webhooks;
 pub mod write_through;
 
-pub use openapi::document;
+pub use openapi::{ApiRoutes, document};
 
 use self::access_line::AccessLine;
 use self::modules::cases::ForcedNote;
@@ -143,11 +143,10 @@ pub struct SharedState {
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Builds every route: those of the API, and those of `pages`, which have their own guard.
-pub fn build_router(app: AppState, pages: Router<AppState>) -> Router {
-    let document = document();
-    let router: Router<AppState> = openapi::called().into();
+pub fn build_router(app: AppState, api: ApiRoutes, pages: Router<AppState>) -> Router {
+    let ApiRoutes { receivers, called, document } = api;
     let cors = cors_layer(&app.config.server.cors_origins);
-    let router = router
+    let router = called
         .merge(health::health_routes(&document))
         .merge(scrape::metrics_routes(&app))
         .merge(pages)
@@ -155,7 +154,7 @@ pub fn build_router(app: AppState, pages: Router<AppState>) -> Router {
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(app.clone(), guard_call))
         .with_state(app.clone());
-    let receivers = webhook_router(&app);
+    let receivers = webhook_router(&app, receivers);
     // CORS is outside the guard, because a browser first asks without a token. It would answer
     // every OPTIONS request, so the webhook receivers are added separately: their senders use
     // OPTIONS too.
@@ -167,8 +166,8 @@ pub fn build_router(app: AppState, pages: Router<AppState>) -> Router {
 }
 
 /// Builds the routes to which webhooks are sent.
-fn webhook_router(app: &AppState) -> Router {
-    Router::from(openapi::receivers())
+fn webhook_router(app: &AppState, receivers: Router<AppState>) -> Router {
+    receivers
         .merge(receive::routes_with_slash())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(app.clone(), guard_call))

@@ -220,8 +220,10 @@ impl Server {
             let router = api::scrape::metrics_router(self.app.clone());
             self.tasks.spawn(metrics.run(router));
         }
-        let tools = mcp::tool_routes(&self.app);
-        let router = api::build_router(self.app.clone(), admin::page_routes(self.app).merge(tools));
+        let described = api::ApiRoutes::describe();
+        let tools = mcp::tool_routes(&self.app, described.called.clone());
+        let pages = admin::page_routes(self.app.clone()).merge(tools);
+        let router = api::build_router(self.app, described, pages);
         let mut serving = std::pin::pin!(self.listener.run(router));
         tokio::select! {
             () = &mut serving => {}

@@ -3,7 +3,7 @@
 use super::tool_failure::ToolFailure;
 use crate::api::auth::CallPrincipal;
 use crate::api::problem::ApiProblem;
-use crate::api::{AppState, openapi, run_handler};
+use crate::api::{AppState, run_handler};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -24,8 +24,7 @@ const LONGEST_ANSWER: usize = 32 << 20;
 pub struct RestRouter(Router);
 
 impl RestRouter {
-    pub fn new(app: AppState) -> Self {
-        let router: Router<AppState> = openapi::called().into();
+    pub fn new(app: AppState, router: Router<AppState>) -> Self {
         let guarded = router.layer(from_fn_with_state(app.clone(), admit_call));
         Self(guarded.with_state(app))
     }
