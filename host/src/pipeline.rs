@@ -27,7 +27,8 @@ use crate::model::trace_context::TraceId;
 use crate::pipeline::contents::ContentsRoom;
 use crate::pipeline::emitted::EmittingEvent;
 use crate::pipeline::plan_spans::PlanTrace;
-use crate::pipeline::planner::{FlowPlanner, ModulesFailed, VersionChoice};
+use crate::pipeline::planner::outcome::{FlowOutcome, ModulesFailed};
+use crate::pipeline::planner::{FlowPlanner, VersionChoice};
 use crate::settings::FlowRuntime;
 use crate::settings::live::LiveSettings;
 use crate::settings::matching::PLANNING_HOLD;
@@ -285,16 +286,16 @@ async fn run_modules(
     context: &PlannerContext,
     planning: &LeasedPlanning,
     route: Option<&FlowRuntime>,
-) -> planner::FlowOutcome {
-    let Some(route) = route else { return planner::FlowOutcome::gone() };
+) -> FlowOutcome {
+    let Some(route) = route else { return FlowOutcome::gone() };
     if planning.deaths >= FATAL {
         let failed = ModulesFailed::crashed(planning.deaths);
         let trace_id = TraceId::of_event(&planning.event);
         tracing::error!(event = %planning.event.id, %trace_id, "{}", failed.detail);
-        return planner::FlowOutcome::failed(failed);
+        return FlowOutcome::failed(failed);
     }
     if let Some(reason) = find_refusal(planning, route) {
-        return planner::FlowOutcome::kept_back(reason);
+        return FlowOutcome::kept_back(reason);
     }
     let planner = FlowPlanner {
         route,

@@ -9,7 +9,7 @@ use waybill_tests::rest::Call;
 use waybill_tests::world::{guest, text};
 use waybill_tests::{Answer, Receiver, Settings, World};
 
-use crate::support::{endpoint_with, merged, problem, texts, verified};
+use crate::support::{endpoint_with, merged, problem, texts, verified, with_manifest};
 
 const DEAD: &str = "/api/v1/dead-letters";
 
@@ -289,6 +289,32 @@ async fn each_call_has_a_fresh_instance_for_its_roles() {
     let arrivals = receiver.wait_for("/sink", 3).await;
     let payloads: Vec<Value> = arrivals.iter().map(|one| one.json()["payload"].clone()).collect();
     assert!(payloads.iter().all(|one| *one == payloads[0]), "{payloads:#?}");
+}
+
+#[tokio::test]
+async fn an_event_that_fails_in_a_reused_instance_runs_again_in_a_fresh_one() {
+    let Some(component) = guest("hostile") else { return };
+    let component = with_manifest(component, &json!({"name": "hostile", "limits": {"reuse": 100}}));
+    let set = |settings: &mut Settings| {
+        settings.set("modules.max_reuse", "100");
+    };
+    let Some(world) = World::start_with(Sqlite, set).await else { return };
+    let receiver = Receiver::start().await;
+    upload(&world, "hostile", component).await;
+    world.endpoint(&endpoint_with("sink", &receiver.url("/sink"), &json!({"events": []}))).await;
+    let flow = json!({"name": "f", "events": ["hostile.*"], "modules": [{"name": "hostile"}],
+                      "endpoints": ["sink"]});
+    world.post("/api/v1/flows", &flow).await;
+    for _ in 0..10 {
+        world.event(&order(&json!({"do": "spoil"}))).await;
+        world.event(&order(&json!({"do": "echo"}))).await;
+    }
+    receiver.wait_for("/sink", 20).await;
+    let dead = world.get("/api/v1/dead-letters").await;
+    assert_eq!(dead["data"], json!([]), "{dead:#}");
+    let shown = world.get("/api/v1/modules/hostile").await;
+    let met = shown.to_string().contains("module_trap");
+    assert!(met, "no event met an instance that another one had spoilt: {shown:#}");
 }
 
 #[tokio::test]

@@ -37,10 +37,21 @@ impl SecretRedactor {
                 secrets.push(form.into_bytes());
             }
         }
-        // The longest first: if one secret is part of another, nothing of the longer one is left.
-        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        secrets.dedup();
-        Self { secrets }
+        let mut made = Self { secrets };
+        made.put_longest_first();
+        made
+    }
+
+    /// Masks the secrets of another redactor too.
+    pub fn add_secrets_of(&mut self, other: Self) {
+        self.secrets.extend(other.secrets);
+        self.put_longest_first();
+    }
+
+    /// If one secret is part of another, nothing of the longer one must be left.
+    fn put_longest_first(&mut self) {
+        self.secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        self.secrets.dedup();
     }
 
     /// Returns a text with its secrets masked.

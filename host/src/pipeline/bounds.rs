@@ -6,7 +6,7 @@
 
 use crate::model::id::EventId;
 use crate::pipeline::contents::PlanContents;
-use crate::pipeline::planner::{ModulesFailed, TraceStep};
+use crate::pipeline::planner::outcome::{ModulesFailed, TraceStep};
 use crate::wasm::{LogLine, ModuleRun, RoleVerdict};
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn run(steps: Vec<ModuleStep>) -> ModuleRun {
-        ModuleRun { steps, end: RunEnd::Out(Vec::new()), capabilities: None }
+        ModuleRun { steps, end: RunEnd::Out(Vec::new()), capabilities: None, is_reused: false }
     }
 
     fn step(micros: u32, log: usize) -> ModuleStep {

@@ -12,6 +12,10 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+/// KiB of answers that all attempts of channel modules hold at most: 64 MiB, 16 of the largest
+/// attempts.
+const ANSWER_ROOM_KIB: usize = 64 << 10;
+
 /// Admits, loads and runs modules. Cheap to clone; one for the whole process.
 ///
 /// Its pool reserves address space (not memory) for the instances that may live at once. Dropping
@@ -30,6 +34,8 @@ pub struct EngineInner {
     pub slots: Arc<Semaphore>,
     /// One permit for each instance that may wait for another event.
     pub idle_places: Arc<Semaphore>,
+    /// Bounds the answers that all attempts of channel modules hold, in KiB.
+    pub answer_room: Arc<Semaphore>,
     /// The number of calls that can compute at the same time.
     pub side_by_side: usize,
     /// Permits one compilation at a time, because each is heavy.
@@ -64,6 +70,7 @@ impl ModuleEngine {
             randomness: MacKey::new(key),
             slots: Arc::new(Semaphore::new(slots as usize)),
             idle_places: Arc::new(Semaphore::new(slots as usize / 4)),
+            answer_room: Arc::new(Semaphore::new(ANSWER_ROOM_KIB)),
             side_by_side: cores,
             compiling: Semaphore::new(1),
             _ticker: ticker,

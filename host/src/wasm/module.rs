@@ -135,6 +135,11 @@ impl LoadedModule {
         &self.0.report
     }
 
+    /// Returns the room for the answers that all attempts of channel modules hold, in KiB.
+    pub fn answer_room(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.engine.answer_room)
+    }
+
     /// Returns the component's SHA-256, which identifies the module.
     pub fn sha256(&self) -> [u8; 32] {
         self.0.sha256

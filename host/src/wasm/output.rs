@@ -61,6 +61,8 @@ pub struct ModuleRun {
     pub end: RunEnd,
     /// The module's grants and what it did with them. `None` if nothing was granted.
     pub capabilities: Option<Box<CapabilityRun>>,
+    /// Whether the instance had handled another event before.
+    pub is_reused: bool,
 }
 
 /// The step of one role in the event's trace.

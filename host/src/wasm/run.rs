@@ -45,8 +45,10 @@ impl LoadedModule {
         let place = tokio::time::timeout(input.patience, bound.find_place(&input, config));
         let Ok((turn, place)) = place.await else {
             let end = RunEnd::Failed(ModuleFailure::no_room());
-            return ModuleRun { steps: Vec::new(), end, capabilities: None };
+            let steps = Vec::new();
+            return ModuleRun { steps, end, capabilities: None, is_reused: false };
         };
+        let is_reused = matches!(place, GuestPlace::Idle(_));
         let began = Instant::now();
         let steps = Vec::with_capacity(3);
         let may_send = capabilities.as_ref().is_some_and(|run| !run.grants.http.is_empty());
@@ -70,7 +72,7 @@ impl LoadedModule {
         };
         drop(turn);
         let end = end.unwrap_or_else(RunEnd::Failed);
-        ModuleRun { steps: call.steps, end, capabilities: did }
+        ModuleRun { steps: call.steps, end, capabilities: did, is_reused }
     }
 }
 

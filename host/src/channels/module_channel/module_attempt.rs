@@ -73,6 +73,7 @@ impl<'a> ModuleAttempt<'a> {
         } = call;
         let bound = &receiver.bound;
         let granted = (&*bound.grants, &*bound.secrets);
+        let answers = (receiver.most_answer, bound.module.answer_room());
         let sha256 = &bound.module.report().sha256;
         let attempt = Self {
             receiver,
@@ -86,7 +87,7 @@ impl<'a> ModuleAttempt<'a> {
                 timeout,
             },
             started: Instant::now(),
-            calls: AttemptCalls::new(client, granted, &bound.plain_http, receiver.most_answer)
+            calls: AttemptCalls::new(client, granted, &bound.plain_http, answers)
                 .with_permit(permit),
             answers: Vec::new(),
             last: None,

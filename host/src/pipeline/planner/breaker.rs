@@ -1,6 +1,7 @@
 //! Asks the breaker of a module before the module runs, and reports how the call ended.
 
-use super::{FlowPlanner, ModulesFailed, RunCourse, TraceStep};
+use super::outcome::{ModulesFailed, TraceStep};
+use super::{FlowPlanner, RunCourse};
 use crate::model::module_breaker::{CallReport, OpenBreakerAction};
 use crate::pipeline::bounds::RunLabel;
 use crate::settings::ModuleStage;

@@ -7,12 +7,15 @@ use super::call_values::{ModuleReply, ModuleRequest, RequestRefusal};
 use super::checked_request::CheckedRequest;
 use crate::model::capability_grants::CapabilityGrants;
 use crate::model::private_values::{MASK, mask_url};
+use crate::model::redactor::SecretRedactor;
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::permit::SendPermit;
 use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendError};
 use crate::signing::usable_secret::UsableSecrets;
 use http::{HeaderMap, HeaderName};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most bytes of all answers of one attempt.
 const MOST_BYTES: usize = 4 << 20;
@@ -30,6 +33,13 @@ pub struct AttemptCalls<'a> {
     /// Most bytes of an answer's body.
     most: usize,
     bytes_left: usize,
+    /// Masks the secrets of all requests so far: a server may answer one with what another one sent.
+    redactor: SecretRedactor,
+    /// Room for the answers of all attempts, in KiB. It is taken before a request, because nobody
+    /// knows how long the answer will be.
+    room: Arc<Semaphore>,
+    /// The room that this attempt's answers take up.
+    held: Vec<OwnedSemaphorePermit>,
     /// Checked before each request is written: another node may have taken the delivery over since
     /// the first one.
     permit: Option<SendPermit>,
@@ -66,14 +76,15 @@ pub struct FailedCall {
 }
 
 impl<'a> AttemptCalls<'a> {
-    pub const fn new(
+    pub fn new(
         client: &'a DeliveryClient,
         (grants, secrets): (&'a CapabilityGrants, &'a UsableSecrets),
         plain_http: &'a [String],
-        most: usize,
+        (most, room): (usize, Arc<Semaphore>),
     ) -> Self {
-        let (bytes_left, permit) = (MOST_BYTES, None);
-        Self { client, grants, secrets, plain_http, most, bytes_left, permit }
+        let redactor = SecretRedactor::default();
+        let (bytes_left, held, permit) = (MOST_BYTES, Vec::new(), None);
+        Self { client, grants, secrets, plain_http, most, bytes_left, redactor, room, held, permit }
     }
 
     /// Makes each request only while the permit holds.
@@ -92,21 +103,29 @@ impl<'a> AttemptCalls<'a> {
     ) -> Option<Result<AnsweredCall, FailedCall>> {
         let checked = CheckedRequest::new(request, self.grants, Some(self.plain_http));
         let complete = checked.and_then(|it| it.complete(request, self.grants, self.secrets));
-        let (request, redactor) = match complete {
-            Ok(complete) => complete,
+        let request = match complete {
+            Ok((request, redactor)) => {
+                self.redactor.add_secrets_of(redactor);
+                request
+            }
             Err(refusal) => return Some(Err(FailedCall::refused(refusal))),
         };
         let place = format!("{} {}", request.method, mask_url(&request.uri.to_string()));
         let headers = shown_headers(&request.headers);
         let most = self.most.min(self.bytes_left);
+        let began = Instant::now();
+        let Some(room) = self.take_room(most, time).await else {
+            return Some(Err(FailedCall::crowded_out()));
+        };
+        let time = time.saturating_sub(began.elapsed());
         // Never sent twice by the client, because not every API recognises a repeat.
         let request = ClientRequest { is_sent_once: true, permit: self.permit.clone(), ..request };
         let sent = self.client.send_whole(request, time, most, withdrawn).await?;
         let reply = match sent {
-            Ok(reply) => redactor.mask_reply(reply),
+            Ok(reply) => self.redactor.mask_reply(reply),
             Err(error) => {
                 let SendError { class, detail, .. } = error;
-                let detail = redactor.text(&detail).into_owned();
+                let detail = self.redactor.text(&detail).into_owned();
                 return Some(Err(FailedCall {
                     place: Some(place),
                     class,
@@ -119,11 +138,38 @@ impl<'a> AttemptCalls<'a> {
             return Some(Err(FailedCall::cut_off(place, &reply, most)));
         }
         self.bytes_left = self.bytes_left.saturating_sub(reply.body.len());
+        self.keep_room(room, reply.body.len());
         Some(Ok(AnsweredCall { place, headers, reply }))
     }
 }
 
+impl AttemptCalls<'_> {
+    /// Waits for room for an answer. Attempts may wait for each other, but none waits longer than its
+    /// own time.
+    async fn take_room(&self, bytes: usize, time: Duration) -> Option<OwnedSemaphorePermit> {
+        let taken = Arc::clone(&self.room).acquire_many_owned(kib(bytes));
+        tokio::time::timeout(time, taken).await.ok()?.ok()
+    }
+
+    /// Keeps the room that an answer takes up, and gives back the rest.
+    fn keep_room(&mut self, mut room: OwnedSemaphorePermit, bytes: usize) {
+        self.held.extend(room.split(kib(bytes) as usize));
+    }
+}
+
+/// Returns the number of KiB that hold this many bytes.
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX)
+}
+
 impl FailedCall {
+    /// Returns the failure of a request that was not made because other attempts' answers fill the
+    /// memory that is set aside for them.
+    fn crowded_out() -> Self {
+        let detail = "the answers to other deliveries left no room for one more in time".to_owned();
+        Self { place: None, class: ErrorClass::Timeout, detail, is_final: false }
+    }
+
     /// Returns the failure of a request that was not made. What an operator can mend is tried again:
     /// a host or a secret that is not granted, and a secret that does not exist.
     fn refused(refusal: RequestRefusal) -> Self {

@@ -10,6 +10,7 @@
 //! | `spin` | every | loops without end |
 //! | `recurse` | every | calls itself until the stack is full |
 //! | `memory` | every | takes memory until there is none, and touches it |
+//! | `spoil` | filter | lets the event pass; every later event of the instance traps |
 //! | `panic` | every | panics with the message `text` (`told to panic`) |
 //! | `sleep` | every | waits `millis` milliseconds (1,000) |
 //! | `log` | every | writes the line `text` |
@@ -37,7 +38,7 @@
 mod harm;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -47,6 +48,8 @@ use waybill_guest::{
     export_module, log,
 };
 
+/// Whether an event has told this instance to trap from now on.
+static SPOILT: AtomicBool = AtomicBool::new(false);
 static FILTERED: AtomicU32 = AtomicU32::new(0);
 static TRANSFORMED: AtomicU32 = AtomicU32::new(0);
 
@@ -89,6 +92,7 @@ enum Behaviour {
     FailRetryable,
     FailPermanent,
     Drop,
+    Spoil,
     Echo,
     None,
     Split,
@@ -119,6 +123,10 @@ impl Filter for Hostile {
     fn check(event: Event) -> Result<Verdict, Failure> {
         FILTERED.fetch_add(1, Ordering::Relaxed);
         let order: Order = event.data()?;
+        if SPOILT.load(Ordering::Relaxed) {
+            harm::panic("an earlier event spoilt this instance");
+        }
+        SPOILT.store(order.r#do == Behaviour::Spoil, Ordering::Relaxed);
         any_role(&order, Role::Filter)?;
         Ok(if order.r#do == Behaviour::Drop { Verdict::drop("told to") } else { Verdict::Keep })
     }
