@@ -305,6 +305,54 @@ const rollBack = async (operator, source, receiver, wrong) => {
     ({ path, body, fails }) => path === "/erp" && !fails && /invoice-30/.test(body));
 };
 
+/// The wrong version runs beside the right one, first without effect, then for a share of the records.
+const tryVersion = async (operator, source, receiver) => {
+  const { page } = operator;
+  await operator.open("/admin/modules/ledger");
+  await operator.fill({ version: "2", mode: "shadow" });
+  await operator.press("Begin");
+  await operator.look("module-shadow-begun");
+  for (const id of [40, 41, 42]) await sendFromCrm(source, id);
+  // The page is not live: its counts are those of the moment at which it was opened.
+  for (const until = Date.now() + PATIENCE; ;) {
+    await operator.open("/admin/modules/ledger");
+    const counted = await page.locator("#trial dd", { hasText: /^3\b|\b3$/ }).count();
+    if (counted > 0) break;
+    check(Date.now() < until, "the shadow has compared three events");
+    await page.waitForTimeout(200);
+  }
+  await operator.look("module-shadow");
+  await operator.fill({ mode: "canary", share: "50", min_calls: "1000" });
+  await operator.press("Change");
+  await operator.shows("runs as a canary on 50 %");
+  await operator.look("module-canary");
+  await operator.confirm("Roll back…", "Roll it back", page.locator("#trial"));
+  await operator.shows("The trial of ledger v2 is over");
+  await operator.look("module-trial-ended");
+  await receiver.arrivals.wait("an event that was shadowed",
+    ({ path, body, fails }) => path === "/erp" && !fails && /invoice-42/.test(body));
+};
+
+/// The form of each kind of endpoint, and an endpoint from which consumers fetch.
+const lookAtKinds = async (operator) => {
+  await operator.open("/admin/endpoints/new");
+  const links = await operator.page.locator("main a[href*='kind=']").evaluateAll((all) => all.map((one) => one.href));
+  check(links.length > 10, `the page offers ${links.length} kinds`);
+  for (const address of new Set(links)) {
+    const path = address.slice(WAYBILL_URL.length);
+    await operator.openAndLook(path, `kind-${new URL(address).searchParams.get("kind")}`);
+  }
+  await makeEndpoint(operator, "pull", { name: "warehouse", url: "pull://warehouse", events: "invoice.*" });
+  await operator.openAndLook("/admin/endpoints/warehouse", "endpoint-pull");
+};
+
+/// What of each day has arrived.
+const lookAtCompleteness = async (operator) => {
+  await operator.openAndLook("/admin/completeness", "completeness");
+  const today = new Date().toISOString().slice(0, 10);
+  await operator.openAndLook(`/admin/completeness/erp/${today}`, "completeness-day");
+};
+
 /// Every other page, with something on it.
 const lookAtTheRest = async (operator) => {
   const pages = {
@@ -359,7 +407,7 @@ const readOnly = async (browser, admin, looker) => {
     for (const [, link] of text.matchAll(/href="(\/admin[^"#]*)/g)) {
       const address = link.replaceAll("&amp;", "&");
       // One of each kind of address is enough; lists differ in their filters only.
-      const kind = address.replace(/[a-z]+_[0-9a-z]+/g, "ID").replace(/\?.*/, "");
+      const kind = address.replace(/[a-z]+_[0-9a-z]+/g, "ID").replace(/\d{4}-\d\d-\d\d/, "DAY").replace(/\?.*/, "");
       if (seen.has(kind) || /assets|\.wasm|component$/.test(address)) continue;
       seen.add(kind);
       waiting.push(address);
@@ -450,6 +498,11 @@ const day = async (browser, looker, files) => {
   tell(`found the cause, mended it and replayed ${FAILED}`);
   await rollBack(operator, source, receiver, files.wrong);
   tell("rolled a module back");
+  await tryVersion(operator, source, receiver);
+  tell("tried a version as a shadow and as a canary");
+  await lookAtKinds(operator);
+  await lookAtCompleteness(operator);
+  tell("looked at every kind of endpoint, and at completeness");
   await lookAtTheRest(operator);
   tell("looked at all other pages");
   await readOnly(browser, operator, looker);

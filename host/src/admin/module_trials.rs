@@ -242,11 +242,11 @@ fn draw_share(share: Option<u32>) -> Markup {
 fn draw_limits(max_failure_rate: u32, min_calls: u32) -> Markup {
     html! {
         div class="field" {
-            label for="rate" { "Roll a canary back above this share of failures, in percent" }
+            label for="rate" { "Roll back above (% failed)" }
             input id="rate" name="max_failure_rate" type="number" min="0" max="100" value=(max_failure_rate);
         }
         div class="field" {
-            label for="calls" { "Judge a canary from this number of calls on" }
+            label for="calls" { "Judge from this many calls on" }
             input id="calls" name="min_calls" type="number" min="1" value=(min_calls);
         }
     }

@@ -102,7 +102,7 @@ fn draw_head(call: &PageCall, statement: &StatementView) -> Markup {
                 p class="lead s" {
                     a href=(endpoint_address(endpoint)) { (endpoint) }
                     ", " (day) " from 00:00 to 24:00 UTC, as of "
-                    (draw_time(statement.looked_at, "this page"))
+                    (draw_time(statement.looked_at, "now"))
                 }
             }
             div class="row" {
