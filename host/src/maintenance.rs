@@ -119,9 +119,11 @@ impl MaintenanceContext {
         }
     }
 
-    /// Renews this node's entry in the list of running nodes.
+    /// Renews this node's entry in the list of running nodes, and releases what it holds without
+    /// working on it.
     async fn announce_process(&self) -> Result<(), live::SettingsError> {
-        Ok(self.journal.watch_processes().await?)
+        self.journal.watch_processes().await?;
+        Ok(self.journal.release_late().await?)
     }
 
     /// Returns the interval of pruning: a sixth of the shortest retention, from a second to ten

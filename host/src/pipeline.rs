@@ -20,8 +20,6 @@ pub mod plan_spans;
 pub mod planner;
 
 use crate::metrics::flow_figures::PlanResult;
-use crate::model::delivery::WorkLease;
-use crate::model::id::{EventId, FlowId};
 use crate::model::plan_effects::PlanEffects;
 use crate::model::trace_context::TraceId;
 use crate::pipeline::contents::ContentsRoom;
@@ -72,9 +70,6 @@ pub struct PlannerContext {
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
 }
-
-/// Pause between two tries to release an event whose plan was not recorded.
-const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Plans events until the server stops.
 pub async fn run_pipeline(
@@ -350,26 +345,10 @@ async fn store_plan(
         }
         Err(error) => {
             tracing::warn!(%event, %error, "a plan was not recorded and will be repeated");
-            context.tasks.spawn(release_unrecorded(context.clone(), key, lease));
+            context.journal.release_unrecorded(key, lease);
         }
     }
     None
-}
-
-/// Releases an event whose plan could not be recorded as soon as the database answers, so that it
-/// does not wait for the end of its lease. A plan that was recorded after all has no planning left.
-async fn release_unrecorded(context: PlannerContext, key: (EventId, FlowId), lease: WorkLease) {
-    loop {
-        let now = context.journal.clock().now();
-        let released = context.journal.release_planning(key, lease, now).await;
-        if released.is_ok() || now >= lease.until {
-            return;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(RELEASE_AGAIN) => {}
-            () = context.stop.cancelled() => return,
-        }
-    }
 }
 
 const fn tell_result(planned: &RecordedPlan) -> PlanResult {

@@ -28,6 +28,7 @@ pub mod periods;
 pub mod statements;
 
 pub mod database_time;
+pub mod late_releases;
 pub mod node_id;
 pub mod node_notice;
 pub mod prefetch;
@@ -42,6 +43,7 @@ pub mod event_store;
 pub mod query;
 
 pub mod parking;
+pub mod release;
 pub mod alerts;
 pub mod claim;
 pub mod offers;

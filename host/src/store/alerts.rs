@@ -135,7 +135,7 @@ impl EventStore {
             .bind(self.inner.node)
             .bind(now)
             .bind(now.after(DUTY_HOLD));
-        Ok(self.pool().execute(take).await? == 1)
+        Ok(self.pool().execute(take.promptly()).await? == 1)
     }
 
     /// Stores the findings of the rules and captures the notices about them in one commit. Returns

@@ -11,16 +11,17 @@
 //! counts only against the event that ran at the time. After [`FATAL`] deaths no node runs the
 //! event again by itself.
 
-use super::db::{DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
+use super::db::{DatabaseDialect, FromStoredRow, LeaseFailure, SqlQuery, StoredRow};
 use super::error::database_error::corrupt_value;
 use super::packed_text::read_packed;
 use super::prefetch::{
     EndpointLane, FlowLane, LaneCapacity, LeasedDelivery, LeasedPlanning, QueuePermit,
 };
+use super::release::{release_claim, release_plannings};
 use super::{EventStore, StoreError, statements};
 use crate::model::delivery::WorkLease;
 use crate::model::event::{DeliveryMessage, Event};
-use crate::model::id::{DeliveryId, EndpointId, EventId, FlowId};
+use crate::model::id::{DeliveryId, EndpointId, FlowId};
 use crate::time::timestamp::Timestamp;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -170,13 +171,30 @@ impl EventStore {
         let wanted = slots.len();
         let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
         self.metrics().store.claimed.inc_by(claimed);
+        let taken = self.take_claimed(lane, ordered, (lease, now), (claimed, slots)).await;
+        if taken.is_err() && claimed > 0 {
+            self.release_later(&release_claim(lane.endpoint, lease, now), lease);
+        }
+        taken
+    }
+
+    /// Reads the deliveries of a claim and releases those that do not fit into memory.
+    async fn take_claimed(
+        &self,
+        lane: &EndpointLane,
+        ordered: bool,
+        (lease, now): (WorkLease, Timestamp),
+        (claimed, slots): (u64, Vec<QueuePermit>),
+    ) -> Result<Vec<LeasedDelivery>, StoreError> {
+        let wanted = slots.len();
         let mut placed = PlacedRows::<ClaimedRow>::with_permits(slots);
         if claimed > 0 {
             let query = SqlQuery::new(statements::CLAIMED)
                 .bind(lane.endpoint)
                 .bind(lease.until)
                 .bind(lease.token);
-            placed = self.pool().fetch_while(query, placed, PlacedRows::place_row).await?;
+            let reading = self.pool().fetch_while(query.promptly(), placed, PlacedRows::place_row);
+            placed = reading.await?;
         }
         let PlacedRows { held, fit, .. } = placed;
         if !fit {
@@ -190,23 +208,6 @@ impl EventStore {
             self.look_ahead(lane, is_full).await?;
         }
         Ok(held.into_iter().map(|(row, slot)| row.into_leased(lease, slot)).collect())
-    }
-
-    /// Releases the deliveries that do not fit into memory: those after the last one that was kept.
-    async fn release_rest(
-        &self,
-        endpoint: EndpointId,
-        lease: WorkLease,
-        due: Timestamp,
-        last: Uuid,
-    ) -> Result<(), StoreError> {
-        let release = SqlQuery::new(statements::RELEASE_REST)
-            .bind(endpoint)
-            .bind(lease.until)
-            .bind(lease.token)
-            .bind(due)
-            .bind(last);
-        self.pool().execute(release).await.map(drop)
     }
 
     async fn claim_rows(
@@ -229,13 +230,33 @@ impl EventStore {
             .bind(endpoint)
             .bind(now)
             .bind(i64::try_from(most).unwrap_or(i64::MAX));
-        self.pool().execute(claim).await
+        let proof = SqlQuery::new(statements::FIND_CLAIMED)
+            .bind(endpoint)
+            .bind(lease.until)
+            .bind(lease.token);
+        let claimed = self.pool().lease_rows(claim, proof).await;
+        claimed.map_err(|failure| {
+            self.note_failed_claim(failure, &release_claim(endpoint, lease, now), lease)
+        })
+    }
+
+    /// Has the rows of a claim released whose outcome is not known. Returns the claim's error.
+    fn note_failed_claim(
+        &self,
+        failure: LeaseFailure,
+        release: &SqlQuery<'_>,
+        lease: WorkLease,
+    ) -> StoreError {
+        if failure.may_hold {
+            self.release_later(release, lease);
+        }
+        failure.error
     }
 
     /// Records when the endpoint has its next due delivery, and whether memory may take new work
     /// again.
     async fn look_ahead(&self, lane: &EndpointLane, full: bool) -> Result<(), StoreError> {
-        let query = SqlQuery::new(statements::NEXT_DUE_AT).bind(lane.endpoint);
+        let query = SqlQuery::new(statements::NEXT_DUE_AT).bind(lane.endpoint).promptly();
         lane.set_next_due(self.pool().find_value(query).await?);
         lane.room.note_claim(full);
         Ok(())
@@ -243,14 +264,14 @@ impl EventStore {
 
     /// Returns when each endpoint has its next due delivery.
     pub async fn list_next_due(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
-        let query = SqlQuery::new(statements::NEXT_DUE);
+        let query = SqlQuery::new(statements::NEXT_DUE).promptly();
         let rows: Vec<EndpointTime> = self.pool().fetch_all(query).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row.endpoint, row.at?))).collect())
     }
 
     /// Returns, by endpoint, until when the receivers that asked for time are held back.
     pub async fn list_holds(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
-        let query = SqlQuery::new(statements::SELECT_HOLDS).bind(self.clock().now());
+        let query = SqlQuery::new(statements::SELECT_HOLDS).bind(self.clock().now()).promptly();
         let rows: Vec<EndpointTime> = self.pool().fetch_all(query).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row.endpoint, row.at?))).collect())
     }
@@ -258,54 +279,12 @@ impl EventStore {
     /// Ends the hold of an endpoint and makes the deliveries that were held back due now.
     pub async fn lift_hold(&self, endpoint: EndpointId) -> Result<(), StoreError> {
         let now = self.clock().now();
-        let lift = SqlQuery::new(statements::LIFT_HOLD).bind(endpoint).bind(now);
+        let lift = SqlQuery::new(statements::LIFT_HOLD).bind(endpoint).bind(now).promptly();
         let lifted = self.pool().execute(lift).await?;
         if let Some(lane) = self.prefetch().find_lane(endpoint).filter(|_| lifted > 0) {
             lane.note_due(now);
         }
         Ok(())
-    }
-
-    /// Releases deliveries that this process will not send.
-    pub async fn release_deliveries(
-        &self,
-        deliveries: &[(DeliveryId, WorkLease)],
-        due: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.give_back(deliveries, due, None).await
-    }
-
-    /// Releases deliveries until their receiver's hold ends. [`Self::lift_hold`] makes them due
-    /// earlier.
-    pub async fn hold_deliveries(
-        &self,
-        deliveries: &[(DeliveryId, WorkLease)],
-        until: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.give_back(deliveries, until, Some(until)).await
-    }
-
-    async fn give_back(
-        &self,
-        deliveries: &[(DeliveryId, WorkLease)],
-        due: Timestamp,
-        held_until: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
-        let deliveries = deliveries.to_vec();
-        let released = self.pool().write(move |tx| {
-            Box::pin(async move {
-                for (delivery, lease) in deliveries {
-                    let release = SqlQuery::new(statements::RELEASE)
-                        .bind(delivery)
-                        .bind(lease.token)
-                        .bind(due)
-                        .bind(held_until);
-                    tx.execute(release).await?;
-                }
-                Ok(())
-            })
-        });
-        released.await
     }
 
     /// Claims events on which a flow's modules are due to run, as many as its lane has room for.
@@ -317,7 +296,7 @@ impl EventStore {
         let (room, flow) = (&lane.room, lane.flow);
         let now = self.clock().now();
         let query = SqlQuery::new(statements::PLANNING_IS_DUE).bind(flow).bind(now);
-        let due: Option<Timestamp> = self.pool().find_value(query).await?;
+        let due: Option<Timestamp> = self.pool().find_value(query.promptly()).await?;
         if due.is_none() {
             room.note_claim(false);
             return Ok(Vec::new());
@@ -329,9 +308,24 @@ impl EventStore {
         }
         let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
         let wanted = slots.len();
-        self.claim_planning_rows(flow, lease, now, wanted).await?;
-        let query = SqlQuery::new(statements::CLAIMED_PLANNING).bind(lease.until).bind(lease.token);
+        if self.claim_planning_rows(flow, lease, now, wanted).await? == 0 {
+            room.note_claim(false);
+            return Ok(Vec::new());
+        }
+        let taken = self.take_claimed_plannings(room, (lease, now), slots).await;
+        self.keep_or_release(taken, lease, now)
+    }
+
+    /// Reads the plannings of a claim and releases those that do not fit into memory.
+    async fn take_claimed_plannings(
+        &self,
+        room: &LaneCapacity,
+        (lease, now): (WorkLease, Timestamp),
+        slots: Vec<QueuePermit>,
+    ) -> Result<Vec<LeasedPlanning>, StoreError> {
+        let wanted = slots.len();
         let placed = PlacedRows::<PlanningRow>::with_permits(slots);
+        let query = claimed_plannings(lease);
         let placed = self.pool().fetch_while(query, placed, PlacedRows::place_row).await?;
         let PlacedRows { held, fit, .. } = placed;
         if !fit {
@@ -344,20 +338,17 @@ impl EventStore {
         Ok(held.into_iter().map(|(row, slot)| row.into_leased(lease, slot)).collect())
     }
 
-    /// Releases the plannings that do not fit into memory: those after the last one that was kept.
-    async fn release_rest_of_planning(
+    /// Returns the plannings of a claim. If they could not be read, has them released.
+    fn keep_or_release<T>(
         &self,
+        taken: Result<T, StoreError>,
         lease: WorkLease,
-        due: Timestamp,
-        (event, flow): (Uuid, Uuid),
-    ) -> Result<(), StoreError> {
-        let release = SqlQuery::new(statements::RELEASE_REST_PLANNING)
-            .bind(lease.until)
-            .bind(lease.token)
-            .bind(due)
-            .bind(event)
-            .bind(flow);
-        self.pool().execute(release).await.map(drop)
+        now: Timestamp,
+    ) -> Result<T, StoreError> {
+        if taken.is_err() {
+            self.release_later(&release_plannings(lease, now), lease);
+        }
+        taken
     }
 
     async fn claim_planning_rows(
@@ -366,7 +357,7 @@ impl EventStore {
         lease: WorkLease,
         now: Timestamp,
         most: usize,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let text = self.pool().choose_statement(
             statements::CLAIM_PLANNING_SQLITE,
             statements::CLAIM_PLANNING_POSTGRES,
@@ -377,12 +368,27 @@ impl EventStore {
             .bind(now)
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
             .bind(flow);
-        self.pool().execute(claim).await.map(drop)
+        self.lease_plannings(claim, lease, now).await
+    }
+
+    /// Runs a statement that claims plannings. Returns how many it claimed.
+    async fn lease_plannings(
+        &self,
+        claim: SqlQuery<'_>,
+        lease: WorkLease,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let proof = SqlQuery::new(statements::FIND_CLAIMED_PLANNING);
+        let proof = proof.bind(lease.until).bind(lease.token);
+        let claimed = self.pool().lease_rows(claim, proof).await;
+        claimed.map_err(|failure| {
+            self.note_failed_claim(failure, &release_plannings(lease, now), lease)
+        })
     }
 
     /// Returns the flows that have events whose modules are due to run.
     pub async fn list_flows_due(&self) -> Result<Vec<FlowId>, StoreError> {
-        let query = SqlQuery::new(statements::FLOWS_DUE).bind(self.clock().now());
+        let query = SqlQuery::new(statements::FLOWS_DUE).bind(self.clock().now()).promptly();
         self.pool().fetch_values(query).await
     }
 
@@ -395,9 +401,10 @@ impl EventStore {
         let now = self.clock().now();
         let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
         let claim = SqlQuery::new(text).bind(lease.token).bind(lease.until).bind(now);
-        self.pool().execute(claim).await?;
-        let claimed = self.claimed_plannings(lease).await?.into_iter().next();
-        Ok(claimed.map(|row| row.into_leased(lease, slot)))
+        if self.lease_plannings(claim, lease, now).await? == 0 {
+            return Ok(None);
+        }
+        self.take_one_planning(lease, now, slot).await
     }
 
     /// Claims one event under which two processes died, so that it runs without other such events.
@@ -419,38 +426,34 @@ impl EventStore {
         let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
         let claim =
             SqlQuery::new(text).bind(lease.token).bind(lease.until).bind(now).bind(i32::from(calm));
-        if self.pool().execute(claim).await? == 0 {
+        if self.lease_plannings(claim, lease, now).await? == 0 {
             return Ok(None);
         }
-        let claimed = self.claimed_plannings(lease).await?.into_iter().next();
-        Ok(claimed.map(|row| row.into_leased(lease, slot)))
+        self.take_one_planning(lease, now, slot).await
     }
 
     async fn has_suspects(&self) -> Result<bool, StoreError> {
-        let query = SqlQuery::new(statements::SUSPECT_IS_DUE).bind(self.clock().now());
+        let query = SqlQuery::new(statements::SUSPECT_IS_DUE).bind(self.clock().now()).promptly();
         let found: Option<Timestamp> = self.pool().find_value(query).await?;
         Ok(found.is_some())
     }
 
-    async fn claimed_plannings(&self, lease: WorkLease) -> Result<Vec<PlanningRow>, StoreError> {
-        let query = SqlQuery::new(statements::CLAIMED_PLANNING).bind(lease.until).bind(lease.token);
-        self.pool().fetch_all(query).await
-    }
-
-    /// Releases a planning that this process holds and will not run.
-    pub async fn release_planning(
+    /// Reads the only planning of a claim.
+    async fn take_one_planning(
         &self,
-        (event, flow): (EventId, FlowId),
         lease: WorkLease,
-        due: Timestamp,
-    ) -> Result<(), StoreError> {
-        let release = SqlQuery::new(statements::RELEASE_PLANNING)
-            .bind(event)
-            .bind(flow)
-            .bind(lease.token)
-            .bind(due);
-        self.pool().execute(release).await.map(drop)
+        now: Timestamp,
+        slot: QueuePermit,
+    ) -> Result<Option<LeasedPlanning>, StoreError> {
+        let read = self.pool().fetch_optional::<PlanningRow>(claimed_plannings(lease)).await;
+        let claimed = self.keep_or_release(read, lease, now)?;
+        Ok(claimed.map(|row| row.into_leased(lease, slot)))
     }
+}
+
+fn claimed_plannings(lease: WorkLease) -> SqlQuery<'static> {
+    let query = SqlQuery::new(statements::CLAIMED_PLANNING);
+    query.bind(lease.until).bind(lease.token).promptly()
 }
 
 /// An endpoint and a time, if it has one.

@@ -9,6 +9,7 @@ use super::commit::settle::SettledAttempt;
 use super::commit::source_rows::SourceChanges;
 use super::commit::{group_writer, queue};
 use super::db::{DatabasePool, StoreOpening};
+use super::late_releases::LateReleases;
 use super::prefetch::{PrefetchOutlets, WorkPrefetch};
 use super::watch::EventWatchers;
 use super::write_health::{ReadinessProof, WriteHealth};
@@ -49,6 +50,8 @@ pub struct StoreInner {
     pub is_clock_wrong: AtomicBool,
     /// Whether this process still holds its leases.
     pub presence: NodePresence,
+    /// Leases of this process that nobody works on.
+    pub late_releases: LateReleases,
     /// Woken when another node has changed the settings, or may have done so.
     pub settings_news: Notify,
     /// Whether the start is complete.
@@ -137,6 +140,7 @@ impl EventStore {
             lease_token: AtomicI64::new(node_id::first_token(node)),
             is_clock_wrong: AtomicBool::new(false),
             presence: NodePresence::default(),
+            late_releases: LateReleases::default(),
             settings_news: Notify::new(),
             is_entered: AtomicBool::new(false),
             clock,

@@ -184,7 +184,7 @@ impl EventStore {
     }
 
     async fn list_others(&self) -> Result<Vec<OtherNode>, StoreError> {
-        let query = SqlQuery::new(statements::OTHER_NODES).bind(self.inner.node);
+        let query = SqlQuery::new(statements::OTHER_NODES).bind(self.inner.node).promptly();
         let others: Vec<OtherNode> = self.pool().fetch_all(query).await?;
         let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
         self.metrics().store.nodes.set(count.saturating_add(1));
@@ -194,7 +194,7 @@ impl EventStore {
     /// Writes a heartbeat and asks for the database's time.
     async fn write_sign(&self) -> Result<u64, StoreError> {
         let (node, now, skew) = (self.inner.node, self.clock().now(), self.clock().skew());
-        let written = self.pool().write(move |tx| {
+        let written = self.pool().write_promptly(move |tx| {
             Box::pin(async move {
                 let sample = database_time::sample_time(tx).await?;
                 let seen_at = sample.map_or(now, |sample| sample.told);
@@ -307,7 +307,7 @@ impl EventStore {
             .bind(next_mark.as_ref().map(|mark| mark.bytes().as_slice()))
             .to_owned();
         let told = NodeNotice::pack(&[NodeNotice::Entered { node: self.inner.node }]);
-        let written = self.pool().write(move |tx| {
+        let written = self.pool().write_promptly(move |tx| {
             Box::pin(async move {
                 tx.execute(seen.borrow()).await?;
                 tx.notify_nodes(NODE_CHANNEL, &told).await

@@ -215,7 +215,7 @@ impl EventStore {
 
     /// Returns the version of the settings, which grows with every change of an object or a module.
     pub async fn read_settings_version(&self) -> Result<i64, StoreError> {
-        self.pool().fetch_value(SqlQuery::new(statements::TOPOLOGY_VERSION)).await
+        self.pool().fetch_value(SqlQuery::new(statements::TOPOLOGY_VERSION).promptly()).await
     }
 }
 

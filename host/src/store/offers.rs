@@ -5,6 +5,7 @@
 
 use super::db::{FromStoredRow, SqlQuery, StoredRow};
 use super::prefetch::{EndpointLane, LeasedDelivery};
+use super::release::release_claim;
 use super::{EventStore, StoreError, statements};
 use crate::model::delivery::WorkLease;
 use crate::model::id::{DeliveryId, EndpointId, EventId};
@@ -59,7 +60,10 @@ impl EventStore {
         let offered = self.claim_under(lane, ordered, (lease, now), most).await?;
         if let Some(lease) = offered.first().map(|one| one.lease) {
             let mark = offer_query(statements::MARK_OFFER, lane.endpoint, lease);
-            self.pool().execute(mark).await?;
+            if let Err(error) = self.pool().execute(mark.promptly()).await {
+                self.release_later(&release_claim(lane.endpoint, lease, now), lease);
+                return Err(error);
+            }
         }
         Ok(offered)
     }

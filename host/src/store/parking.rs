@@ -51,7 +51,7 @@ impl EventStore {
                 .bind(now)
                 .bind(now.after(PARKED_FOR.0))
                 .bind(now.after(PARKED_FOR.1));
-            if self.pool().execute(park).await? == 0 {
+            if self.pool().execute(park.promptly()).await? == 0 {
                 break;
             }
         }
@@ -66,7 +66,7 @@ impl EventStore {
         is_full: bool,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let query = SqlQuery::new(statements::NEXT_DUE_IN_ORDER).bind(lane.endpoint);
+        let query = SqlQuery::new(statements::NEXT_DUE_IN_ORDER).bind(lane.endpoint).promptly();
         let next: Option<OrderedQueue> = self.pool().fetch_optional(query).await?;
         let last_at = next.as_ref().and_then(|next| next.last_at);
         lane.note_crowd(!is_full && last_at.is_some_and(|at| at <= now));

@@ -163,7 +163,7 @@ impl EventStore {
         is_changed: bool,
     ) -> Result<Vec<u32>, StoreError> {
         let node = self.inner.node;
-        let divided = self.pool().write(move |tx| {
+        let divided = self.pool().write_promptly(move |tx| {
             Box::pin(async move { divide_all(tx, node, &needs, is_changed).await })
         });
         divided.await
@@ -172,7 +172,7 @@ impl EventStore {
     /// Stops sharing. Returns whether this node is alone and may use all limits in full.
     pub async fn end_sharing(&self) -> Result<bool, StoreError> {
         let node = self.inner.node;
-        let ended = self.pool().write(move |tx| {
+        let ended = self.pool().write_promptly(move |tx| {
             Box::pin(async move {
                 tx.lock_keys(&[SHARES_LOCK]).await?;
                 let others = SqlQuery::new(statements::OTHER_NODES).bind(node);
@@ -197,7 +197,7 @@ impl EventStore {
         limit: u32,
     ) -> Result<Option<u32>, StoreError> {
         let stored = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-        let writing = self.pool().write(move |tx| {
+        let writing = self.pool().write_promptly(move |tx| {
             Box::pin(async move {
                 let take = SqlQuery::new(statements::TAKE_CALLS).bind(token).bind(minute);
                 tx.fetch_optional(take.bind(stored(calls)).bind(stored(limit))).await

@@ -54,7 +54,7 @@ impl FromStoredRow for HeldState {
 impl EventStore {
     /// Returns the sources that have run, or that somebody asked to run.
     pub async fn list_source_states(&self) -> Result<Vec<SourceState>, StoreError> {
-        let query = SqlQuery::new(statements::SELECT_SOURCE_STATES);
+        let query = SqlQuery::new(statements::SELECT_SOURCE_STATES).promptly();
         let states: Vec<HeldState> = self.pool().fetch_all(query).await?;
         let ours = Some(self.inner.node);
         let state = |HeldState(state, node)| SourceState { is_ours: node == ours, ..state };
@@ -74,7 +74,7 @@ impl EventStore {
             .bind(self.inner.node)
             .bind(now)
             .bind(seen.map_or(0, Timestamp::micros));
-        Ok(self.pool().execute(lease).await? == 1)
+        Ok(self.pool().execute(lease.promptly()).await? == 1)
     }
 
     /// Requests a run of a source at the next opportunity, regardless of its schedule.
@@ -98,7 +98,7 @@ impl EventStore {
             .bind(self.inner.node)
             .bind(&report)
             .bind(memory);
-        Ok(self.pool().execute(keep).await? == 1)
+        Ok(self.pool().execute(keep.promptly()).await? == 1)
     }
 
     /// Moves the stored rows of a source's list to another name. Rows that exist under that name
@@ -137,7 +137,7 @@ impl EventStore {
             .bind(source)
             .bind(self.inner.node)
             .bind(&report);
-        self.pool().execute(release).await.map(drop)
+        self.pool().execute(release.promptly()).await.map(drop)
     }
 }
 

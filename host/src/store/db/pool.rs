@@ -2,14 +2,14 @@
 
 use super::bound_value::BoundRow;
 use super::bulk::BulkInserts;
+use super::cluster_lock::{ClusterLock, take_cluster_lock};
 use super::node_listener::NodeListener;
 use super::postgres_address::SessionScope;
 use super::postgres_pools::PostgresPools;
 use super::postgres_work::{
-    ClusterLock, LONGEST_COMMIT, LONGEST_WRITE, execute_postgres, read_postgres, take_cluster_lock,
-    transact_postgres,
+    LONGEST_COMMIT, LONGEST_WRITE, execute_postgres, read_postgres, transact_postgres,
 };
-use super::query::SqlQuery;
+use super::query::{OwnedQuery, PROMPT, SqlQuery};
 use super::sqlite_connection;
 use super::sqlite_database::SqliteDatabase;
 use super::sqlite_readers;
@@ -60,6 +60,21 @@ pub struct DatabasePool {
 enum DatabaseBackend {
     Sqlite(SqliteDatabase),
     Postgres(PostgresPools),
+}
+
+/// The reason why it is not known whether rows were leased, or that none were.
+#[derive(Debug)]
+pub struct LeaseFailure {
+    pub error: StoreError,
+    /// Whether rows may be leased nevertheless, because the commit was sent.
+    pub may_hold: bool,
+}
+
+/// The rows that a transaction leases, and a query that finds one of them.
+#[derive(Debug, Default)]
+struct LeasedRows {
+    count: u64,
+    proof: Option<OwnedQuery>,
 }
 
 /// A single value, read from the first column whatever its name.
@@ -253,11 +268,55 @@ impl DatabasePool {
         self.transact((), move |tx, ()| body(tx)).await.1
     }
 
+    /// Like [`Self::write`], for work that is repeated soon anyway. It is given up after [`PROMPT`]
+    /// on PostgreSQL.
+    pub async fn write_promptly<T, F>(&self, body: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut WriteTransaction<'_>) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        self.transact_within(PROMPT, (), move |tx, ()| body(tx), |()| Vec::new()).await.1
+    }
+
     /// Runs one statement in a transaction of its own. Returns how many rows it inserted, changed
     /// or deleted.
     pub async fn execute(&self, query: SqlQuery<'_>) -> Result<u64, StoreError> {
-        let query = query.to_owned();
-        self.write(move |tx| Box::pin(async move { tx.execute(query.borrow()).await })).await
+        let (longest, query) = (query.longest(LONGEST_WRITE), query.to_owned());
+        let executing = self.transact_within(
+            longest,
+            (),
+            move |tx, ()| Box::pin(async move { tx.execute(query.borrow()).await }),
+            |()| Vec::new(),
+        );
+        executing.await.1
+    }
+
+    /// Runs a statement that leases rows. Returns how many it leased. `proof` finds one of them. It
+    /// is used if PostgreSQL's answer to the commit is lost.
+    pub async fn lease_rows(
+        &self,
+        lease: SqlQuery<'_>,
+        proof: SqlQuery<'_>,
+    ) -> Result<u64, LeaseFailure> {
+        let lease = lease.to_owned();
+        let leasing = self.transact_within(
+            PROMPT,
+            LeasedRows { count: 0, proof: Some(proof.to_owned()) },
+            move |tx, leased: &mut LeasedRows| {
+                Box::pin(async move {
+                    leased.count = tx.execute(lease.borrow()).await?;
+                    Ok(leased.count)
+                })
+            },
+            |leased| {
+                let proof = leased.proof.as_ref().filter(|_| leased.count > 0);
+                proof.map(OwnedQuery::borrow).into_iter().collect()
+            },
+        );
+        let (leased, result) = leasing.await;
+        result.map_err(|error| LeaseFailure { error, may_hold: leased.count > 0 })
     }
 
     /// Inserts into several tables with one statement of PostgreSQL, which is a transaction of its

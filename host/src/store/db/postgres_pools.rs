@@ -2,8 +2,10 @@
 
 use super::postgres_address::{PostgresAddress, SessionScope};
 use super::postgres_hosts::{PostgresHosts, check_session, no_host};
+use super::silence::SilenceMemory;
 use super::{PATIENCE, migrations};
 use crate::store::StoreError;
+use crate::store::error::DatabaseError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Postgres};
@@ -38,15 +40,20 @@ impl ConnectionShares {
     }
 }
 
-/// Time that a connection for reading has to show that it is alive. Even if all of them have gone
+/// Time that a connection has to show that it is alive. Even if all of them have gone
 /// silent, testing them in turn fits into [`PATIENCE`].
 const PING: Duration = Duration::from_millis(500);
 
 /// Time that a pool has to provide a connection before other hosts are tried.
 const HEAD_START: Duration = Duration::from_millis(200);
 
-async fn is_alive(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    Ok(matches!(timeout(PING, db.ping()).await, Ok(Ok(()))))
+/// Returns whether a connection answers. If it does not, older ones are tested, too.
+async fn is_alive(db: &mut PgConnection, silence: &SilenceMemory) -> bool {
+    let is_alive = matches!(timeout(PING, db.ping()).await, Ok(Ok(())));
+    if !is_alive {
+        silence.note_silence();
+    }
+    is_alive
 }
 
 /// Settings of connections for writing. The planner believes that fresh tables are empty: it scans
@@ -122,6 +129,7 @@ pub struct PostgresPools {
     read: PgPool,
     write: PgPool,
     hosts: Arc<PostgresHosts>,
+    silence: Arc<SilenceMemory>,
     pub shares: ConnectionShares,
     pub scope: SessionScope,
     /// The statement that begins a reading transaction.
@@ -161,25 +169,28 @@ impl PostgresPools {
         scope: SessionScope,
         shares: ConnectionShares,
     ) -> Self {
-        let mut write = pool_options(shares.writing, hosts);
-        if hosts.only_host().is_none() {
-            let hosts = Arc::clone(hosts);
-            write = write.before_acquire(move |_, found| {
-                let is_sound = hosts.is_sound(found.age);
-                Box::pin(async move { Ok(is_sound) })
-            });
-        }
+        let silence = Arc::<SilenceMemory>::default();
+        let (known, heard) = (Arc::clone(hosts), Arc::clone(&silence));
+        // A busy connection is not tested, because a commit should not take one more round trip.
+        let write = pool_options(shares.writing, hosts).before_acquire(move |db, found| {
+            let is_sound = known.is_sound(found.age);
+            let is_doubted = heard.doubts(found.age, found.idle_for);
+            let heard = Arc::clone(&heard);
+            Box::pin(async move { Ok(is_sound && (!is_doubted || is_alive(db, &heard).await)) })
+        });
         let write = write.connect_lazy_with(connect_options(host, scope, &WRITING));
-        let known = Arc::clone(hosts);
+        let (known, heard) = (Arc::clone(hosts), Arc::clone(&silence));
         let read = pool_options(shares.reading, hosts).before_acquire(move |db, found| {
             let is_sound = known.is_sound(found.age);
-            Box::pin(async move { Ok(is_sound && is_alive(db).await?) })
+            let heard = Arc::clone(&heard);
+            Box::pin(async move { Ok(is_sound && is_alive(db, &heard).await) })
         });
         let read = read.connect_lazy_with(connect_options(host, scope, &READING));
         Self {
             read,
             write,
             hosts: Arc::clone(hosts),
+            silence,
             shares,
             scope,
             begin_reading: begin_statement(scope, &READING),
@@ -255,6 +266,12 @@ impl PostgresPools {
     /// Records that a server no longer accepts writes, and closes older connections.
     pub fn note_demotion(&self) {
         self.hosts.note_demotion();
+    }
+
+    /// Records that a connection did not answer within this time, and returns the error for it.
+    pub fn note_silence(&self, longest: Duration) -> StoreError {
+        self.silence.note_silence();
+        DatabaseError::TooSlow(longest).into()
     }
 
     pub async fn close(&self) {

@@ -10,7 +10,6 @@ use super::query::SqlQuery;
 use super::stored_row::{FromStoredRow, StoredRow};
 use super::transaction::WriteTransaction;
 use crate::store::StoreError;
-use crate::store::error::DatabaseError;
 use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgArguments, PgConnection};
@@ -24,12 +23,14 @@ use tokio::time::{Instant, sleep, timeout};
 /// Longest group commit. Under full load on two cores one takes 30 ms.
 pub const LONGEST_COMMIT: Duration = Duration::from_secs(8);
 /// Longest other transaction, such as that of a large configuration.
-pub const LONGEST_WRITE: Duration = Duration::from_mins(1);
+pub const LONGEST_WRITE: Duration = Duration::from_secs(30);
 /// Longest time for reading one page.
 const LONGEST_READ: Duration = Duration::from_secs(15);
 /// Time to search for the rows of a commit without an answer, because the server may still be
 /// working on it.
 const LONGEST_DOUBT: Duration = Duration::from_secs(3);
+/// Time for one search.
+const LONGEST_SEARCH: Duration = Duration::from_secs(1);
 /// The wait between two searches.
 const DOUBT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -55,7 +56,7 @@ where
         (Ok(Ok(())), Some(written)) => return Ok(written),
         (Ok(Ok(())), None) => return Err(StoreError::Closed),
         (Ok(Err(failed)), in_doubt) => (failed, in_doubt),
-        (Err(_elapsed), in_doubt) => (too_slow(longest), in_doubt),
+        (Err(_elapsed), in_doubt) => (pools.note_silence(longest), in_doubt),
     };
     let (failed, in_doubt) = failed;
     if is_read_only(&failed) {
@@ -105,7 +106,7 @@ pub async fn execute_postgres(
     let failed = match ran {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error.into(),
-        Err(_elapsed) => too_slow(LONGEST_COMMIT),
+        Err(_elapsed) => pools.note_silence(LONGEST_COMMIT),
     };
     if is_read_only(&failed) {
         pools.note_demotion();
@@ -140,6 +141,15 @@ pub async fn read_postgres<T: FromStoredRow>(
     query: &SqlQuery<'_>,
     take: &mut (dyn FnMut(T) -> ControlFlow<()> + Send),
 ) -> Result<(), StoreError> {
+    read_within(pools, query.longest(LONGEST_READ), query, take).await
+}
+
+async fn read_within<T: FromStoredRow>(
+    pools: &PostgresPools,
+    longest: Duration,
+    query: &SqlQuery<'_>,
+    take: &mut (dyn FnMut(T) -> ControlFlow<()> + Send),
+) -> Result<(), StoreError> {
     let mut db = pools.acquire_reader().await?;
     let reading = async {
         if pools.scope.keeps_statements() {
@@ -149,7 +159,8 @@ pub async fn read_postgres<T: FromStoredRow>(
         read_rows(&mut tx, query.for_postgres().persistent(false), take).await?;
         Ok(tx.commit().await?)
     };
-    let read = timeout(LONGEST_READ, reading).await.unwrap_or_else(|_| Err(too_slow(LONGEST_READ)));
+    let read = timeout(longest, reading).await;
+    let read = read.unwrap_or_else(|_elapsed| Err(pools.note_silence(longest)));
     if read.as_ref().is_err_and(is_lost) {
         drop(db.detach());
     }
@@ -168,41 +179,6 @@ async fn read_rows<T: FromStoredRow>(
         }
     }
     Ok(())
-}
-
-/// An advisory lock for which other nodes wait. Dropping it closes its connection, which releases
-/// the lock. The lock is also released when this process dies, and two minutes after it stalls.
-#[derive(Debug)]
-pub struct ClusterLock {
-    _db: PgConnection,
-}
-
-/// Takes an advisory lock of the database. The lock belongs to a transaction that stays open,
-/// because behind a pooler a session's lock would remain on a connection that others get next. The
-/// time-out is longer than [`LONGEST_WRITE`], which is the longest time that a change holds the
-/// lock. PostgreSQL gives up waiting when this does, because it does not notice that a connection
-/// went silent and would give the lock to nobody.
-pub async fn take_cluster_lock(
-    pools: &PostgresPools,
-    key: i64,
-    longest: Duration,
-) -> Result<ClusterLock, StoreError> {
-    let text = format!(
-        "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '2min'; \
-         SET LOCAL lock_timeout = '{}ms'; SELECT pg_advisory_xact_lock({key})",
-        longest.as_millis()
-    );
-    let mut db = pools.acquire_writer().await?.detach();
-    let take = sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut db);
-    match timeout(longest, take).await {
-        Ok(taken) => taken?,
-        Err(_elapsed) => return Err(too_slow(longest)),
-    };
-    Ok(ClusterLock { _db: db })
-}
-
-fn too_slow(longest: Duration) -> StoreError {
-    DatabaseError::TooSlow(longest).into()
 }
 
 /// Returns whether the connection may still have an outstanding answer, or is gone.
@@ -226,7 +202,7 @@ async fn is_committed(pools: &PostgresPools, proofs: &[SqlQuery<'_>]) -> bool {
                 is_there = true;
                 ControlFlow::Break(())
             };
-            if read_postgres(pools, proof, &mut note).await.is_err() {
+            if read_within(pools, LONGEST_SEARCH, proof, &mut note).await.is_err() {
                 break;
             }
             if is_there {

@@ -4,23 +4,38 @@ use super::bound_value::{BoundRow, BoundValue, ColumnKind};
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
+use std::time::Duration;
 use uuid::Uuid;
+
+/// Longest time on PostgreSQL for a statement that is repeated soon anyway, such as a claim.
+pub const PROMPT: Duration = Duration::from_secs(5);
 
 /// A statement and the values of its parameters `$1`, `$2`, …, in order.
 #[derive(Debug)]
 pub struct SqlQuery<'q> {
     text: &'static str,
     values: BoundRow<'q>,
+    is_prompt: bool,
 }
 
 impl<'q> SqlQuery<'q> {
     pub fn new(text: &'static str) -> Self {
-        Self { text, values: BoundRow::new() }
+        Self { text, values: BoundRow::new(), is_prompt: false }
     }
 
     /// Adds the value of the next parameter.
     pub fn bind(self, value: impl Into<BoundValue<'q>>) -> Self {
         Self { values: self.values.bind(value), ..self }
+    }
+
+    /// Gives the statement up after [`PROMPT`] on PostgreSQL.
+    pub fn promptly(self) -> Self {
+        Self { is_prompt: true, ..self }
+    }
+
+    /// Returns the longest time for this statement, which is otherwise `usual`.
+    pub const fn longest(&self, usual: Duration) -> Duration {
+        if self.is_prompt { PROMPT } else { usual }
     }
 
     pub const fn text(&self) -> &'static str {
@@ -53,7 +68,7 @@ impl<'q> SqlQuery<'q> {
     /// Copies the statement and its values, for a thread that outlives the caller.
     pub fn to_owned(&self) -> OwnedQuery {
         let values = self.values.values().iter().map(OwnedValue::from).collect();
-        OwnedQuery { text: self.text, values }
+        OwnedQuery { text: self.text, values, is_prompt: self.is_prompt }
     }
 }
 
@@ -62,6 +77,7 @@ impl<'q> SqlQuery<'q> {
 pub struct OwnedQuery {
     text: &'static str,
     values: Vec<OwnedValue>,
+    is_prompt: bool,
 }
 
 /// A value that is not borrowed.
@@ -88,7 +104,8 @@ impl From<&BoundValue<'_>> for OwnedValue {
 
 impl OwnedQuery {
     pub fn borrow(&self) -> SqlQuery<'_> {
-        self.values.iter().fold(SqlQuery::new(self.text), |query, value| match value {
+        let query = SqlQuery { is_prompt: self.is_prompt, ..SqlQuery::new(self.text) };
+        self.values.iter().fold(query, |query, value| match value {
             OwnedValue::Text(text) => query.bind(text.as_str()),
             OwnedValue::Bytes(bytes) => query.bind(bytes.as_slice()),
             OwnedValue::Plain(value) => query.bind(*value),

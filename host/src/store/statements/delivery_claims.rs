@@ -125,6 +125,12 @@ statements! {
     EXPIRED_OFFERS = "SELECT id, event_id, event_type, attempts, round_from, held_since, lease, due_at \
         FROM delivery WHERE endpoint_id = $1 AND held_until IS NOT NULL AND held_until <= $2 \
         AND status = 1 /* leased */ AND lease < 0 ORDER BY held_until LIMIT $3";
+    /// Finds one of the deliveries of a claim.
+    FIND_CLAIMED = "SELECT id FROM delivery WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3 LIMIT 1";
+    /// Releases all deliveries of a claim. In those of an offer, `held_until` does not mean a hold.
+    RELEASE_CLAIM = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $4, collapse_key = NULL, \
+        held_until = CASE WHEN lease < 0 THEN NULL ELSE held_until END \
+        WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3";
     /// A released delivery no longer collapses, because another delivery of its record may be
     /// waiting by now, and only one may.
     RELEASE_REST = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $4, collapse_key = NULL \

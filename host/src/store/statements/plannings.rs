@@ -14,6 +14,7 @@ statements! {
         e.resource_id, e.external_id, e.occurred_at, e.received_at, e.attributes, e.changes, e.data, e.packed \
         FROM planning p JOIN event e ON e.id = p.event_id WHERE p.due_at = $1 AND p.lease = $2 \
         ORDER BY p.event_id, p.flow_id";
+    FIND_CLAIMED_PLANNING = "SELECT event_id FROM planning WHERE due_at = $1 AND lease = $2 LIMIT 1";
     RELEASE_REST_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 WHERE due_at = $1 \
         AND lease = $2 AND (event_id > $4 OR (event_id = $4 AND flow_id > $5))";
     PLANNING_IS_DUE = "SELECT due_at AS value FROM planning WHERE flow_id = $1 AND due_at <= $2 AND deaths < 2 LIMIT 1";

@@ -10,6 +10,15 @@ pub async fn capture_planning(store: &EventStore, flow: FlowId, lease: WorkLease
     capture_planning_of(store, invoice("17"), flow, lease).await
 }
 
+/// Captures an event whose flow's modules are to run, without a lease. Returns its id.
+pub async fn capture_planning_row(store: &EventStore, flow: FlowId) -> EventId {
+    let mut captured = invoice("17");
+    let (id, due_at) = (captured.event.id, captured.event.received_at);
+    captured.plannings.push(NewPlanning { flow, leased: None, due_at, record_key: None });
+    store.capture_events(vec![captured]).await.unwrap();
+    id
+}
+
 async fn capture_planning_of(
     store: &EventStore,
     mut captured: EventCapture,
