@@ -289,10 +289,8 @@ impl ServerWork {
         loop {
             match self.complete_start(address).await {
                 Ok(()) => break,
-                Err(ServerError::Journal(StoreError::Unavailable(_))) => {}
-                // A database that goes away again, or a standby, fails the update of the schema.
-                Err(ServerError::Journal(error @ StoreError::Migration(_))) => {
-                    tracing::error!(error = %error_chain(&error), "the database cannot be used yet; this node only captures");
+                Err(ServerError::Journal(error @ StoreError::Unavailable(_))) => {
+                    tracing::debug!(error = %error_chain(&error), "the database is away; this node only captures");
                 }
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "this node cannot work with its database and stops");

@@ -73,7 +73,7 @@ pub async fn migrate_postgres(pool: &PgPool) -> Result<(), StoreError> {
         return list_missing(&POSTGRES, &applied).map(drop);
     }
     drop(db);
-    POSTGRES.run(pool).await.map_err(|error| StoreError::Migration(Box::new(error)))
+    POSTGRES.run(pool).await.map_err(failed)
 }
 
 /// Reads the migrations applied to a PostgreSQL database, and the oldest version that may use it.
@@ -180,8 +180,26 @@ pub fn migrate_sqlite(db: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Returns the error of a failed update. A database that went away or became a standby meanwhile is
+/// unavailable, and the update succeeds later.
 fn failed(error: MigrateError) -> StoreError {
-    StoreError::Migration(Box::new(error))
+    match error {
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)
+            if is_away(&cause) =>
+        {
+            cause.into()
+        }
+        error => StoreError::Migration(Box::new(error)),
+    }
+}
+
+/// Returns whether the database cannot run any migration at present: the connection is lost (no
+/// code, 08, 57), the server is a standby (25006), lacks resources (53) or waits for a lock (55P03,
+/// 40).
+fn is_away(error: &sqlx::Error) -> bool {
+    let Some(answer) = error.as_database_error() else { return true };
+    let code = answer.code().unwrap_or_default();
+    ["08", "57", "25006", "53", "55P03", "40"].iter().any(|start| code.starts_with(start))
 }
 
 /// Reads the migrations applied to an SQLite database, and the oldest version that may use it.
@@ -212,4 +230,25 @@ fn apply(db: &mut Connection, migration: &Migration) -> Result<(), StoreError> {
         (migration.version, &*migration.description, &*migration.checksum, took),
     )?;
     Ok(tx.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreOpening;
+    use crate::store::db::DatabasePool;
+    use crate::store::db::pool::tests::postgres_url;
+    use sqlx::Connection as _;
+
+    #[tokio::test]
+    async fn a_database_that_takes_no_writes_is_away_and_another_ones_tables_are_a_fault() {
+        let Some(url) = postgres_url().await else { return };
+        let read_only = format!("{url}%20-c%20default_transaction_read_only%3Don");
+        let refused = DatabasePool::open(&read_only, StoreOpening::default()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+        let mut db = PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE event (other TEXT)").execute(&mut db).await.unwrap();
+        let refused = DatabasePool::open(&url, StoreOpening::default()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Migration(_)), "{refused:?}");
+    }
 }
