@@ -43,7 +43,7 @@ pub use sections::{
 pub use telemetry_rules::TRACE_PLACE;
 
 /// Every key that the file and the environment may set.
-pub const KEYS: [&str; 82] = [
+pub const KEYS: [&str; 84] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -59,6 +59,8 @@ pub const KEYS: [&str; 82] = [
     "capture.replicas",
     "capture.repeats",
     "capture.max_size",
+    "capture.cells",
+    "capture.cell",
     "tls.certificate",
     "tls.key",
     "tls.redirect_listen",
@@ -297,6 +299,8 @@ impl Config {
             "capture.replicas" => put(&mut self.capture.replicas, value),
             "capture.repeats" => put(&mut self.capture.repeats, value),
             "capture.max_size" => put(&mut self.capture.max_size, value),
+            "capture.cells" => put(&mut self.capture.cells, value),
+            "capture.cell" => put(&mut self.capture.cell, value),
             "log.format" => put(&mut self.log.format, value),
             "log.access" => put(&mut self.log.access, value),
             "telemetry.otlp_endpoint" => put(&mut self.telemetry.otlp_endpoint, value),

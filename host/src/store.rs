@@ -77,7 +77,7 @@ pub use offers::OfferedDelivery;
 pub use query::calls::CallFilter;
 pub use query::day_events::{DayEvent, EventSpan, ModuleCancel, PlanDeath, RecordKey};
 pub use query::dead_letters::{
-    DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, LetterCount, StoredDeadLetter,
+    DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, LetterCount, RowContent, StoredDeadLetter,
 };
 pub use query::deliveries::{DeliveryFilter, DeliveryProgress, RecordedAttempt, StoredDelivery};
 pub use query::events::EventFilter;

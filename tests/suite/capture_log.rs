@@ -433,3 +433,140 @@ async fn without_a_quorum_captures_are_refused_and_then_taken_once() {
     };
     logged.all_come_once(&[taken]).await;
 }
+
+/// The node asks the suspended server, which accepts questions and answers none, and then another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_is_answered_although_a_server_stands_still() {
+    let Some(logged) = Logged::start().await else { return };
+    let client = logged.world.client();
+    let event = merged(invoice(1), &json!({"id": "one"}));
+    let first = client.post(EVENTS, &event).await.unwrap();
+    assert_eq!(first.status, 202, "{}", first.text());
+    for number in 0..NatsCluster::SERVERS {
+        logged.nats.suspend(number).unwrap();
+        let deadline = Instant::now() + LIMIT;
+        // While the servers choose a leader, the answer is 503 within five seconds.
+        let again = loop {
+            let answer = client.post(EVENTS, &event).await.unwrap();
+            if answer.status == 202 {
+                break answer.data();
+            }
+            problem(&answer, 503);
+            assert!(Instant::now() < deadline, "it does not recover by itself");
+        };
+        assert_eq!((&again["duplicate"], &again["id"]), (&json!(true), &first.data()["id"]));
+        until_ready(client).await;
+        logged.nats.go_on(number).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_postgresql_refuses_is_set_aside_alone_and_replayed() {
+    const REFUSE: &str = "ALTER TABLE event ADD CONSTRAINT refused \
+        CHECK (external_id NOT LIKE 'bad%') NOT VALID";
+    let Some(logged) = Logged::start().await else { return };
+    let database = logged.world.settings().database.clone();
+    Database::run(&database, REFUSE).await.unwrap();
+    let event = |n: u32, id: &str| merged(invoice(n), &json!({"id": id}));
+    let list = json!([event(1, "one"), event(2, "bad"), event(3, "three")]);
+    let taken = logged.world.post(EVENTS, &list).await;
+    let ids: Vec<String> = (0..3).map(|n| text(&taken[n], "id")).collect();
+    logged.all_come_once(&[ids[0].clone(), ids[2].clone()]).await;
+    let letters = "/api/v1/dead-letters";
+    let is_one = |found: &Value| found.as_array().is_some_and(|letters| letters.len() == 1);
+    let letter = logged.until(letters, is_one).await[0].clone();
+    assert_eq!((&letter["kind"], &letter["list"]), (&json!("row"), &json!(STREAM)));
+    assert!(text(&letter, "detail").contains("refused"), "{letter:#}");
+    // While it is refused, a replay leaves it set aside.
+    let replay = format!("{letters}/{}/replay", text(&letter, "id"));
+    logged.world.post(&replay, &json!({})).await;
+    let is_back = |found: &Value| is_one(found) && found[0]["replayed_at"].is_null();
+    logged.until(letters, is_back).await;
+    Database::run(&database, "ALTER TABLE event DROP CONSTRAINT refused").await.unwrap();
+    logged.world.post(&replay, &json!({})).await;
+    logged.all_come_once(&ids).await;
+    logged.until(letters, |found| found.as_array().is_some_and(Vec::is_empty)).await;
+    // The erasure of a record reaches events that are set aside.
+    Database::run(&database, REFUSE).await.unwrap();
+    logged.world.post(EVENTS, &event(4711, "bad too")).await;
+    logged.until(letters, is_one).await;
+    let record = logged.world.client().delete("/api/v1/records/invoices/4711?everywhere=true");
+    let erased = record.await.unwrap();
+    assert_eq!(erased.status, 200, "{}", erased.text());
+    logged.until(letters, |found| found.as_array().is_some_and(Vec::is_empty)).await;
+}
+
+/// Starts a node of one of two cells, with a database of its own.
+async fn start_cell(
+    (postgres, nats): (&Cluster, &NatsCluster),
+    cell: &str,
+) -> Option<(World, Database)> {
+    let database = Database::create(&postgres.url("postgres")).await.unwrap();
+    let set = |settings: &mut Settings| {
+        settings.database = database.url();
+        settings.set("capture.log", &nats.url());
+        settings.set("capture.cells", "2").set("capture.cell", cell);
+    };
+    let world = World::start_with(Backend::Sqlite, set).await?;
+    until_ready(world.client()).await;
+    Some((world, database))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_cells_share_the_records_of_a_stream() {
+    const EVENT_COUNT: u32 = 60;
+    const RECORDS: u32 = 12;
+    if Cluster::find_binaries().is_none() || !NatsServer::is_installed() {
+        skip("PostgreSQL or NATS is not on this machine");
+        return;
+    }
+    let (postgres, nats) = (Cluster::start_unsynced().unwrap(), NatsCluster::start().unwrap());
+    let servers = (&postgres, &nats);
+    let Some((one, _first)) = start_cell(servers, "1").await else { return };
+    let Some((two, _second)) = start_cell(servers, "2").await else { return };
+    let (receiver, worlds) = (Receiver::start().await, [&one, &two]);
+    for (world, path) in worlds.iter().zip(["/1", "/2"]) {
+        let ordered = json!({"ordered": true});
+        world.endpoint(&endpoint_with("a", &receiver.url(path), &ordered)).await;
+    }
+    // Either cell takes any event. A list goes to both cells.
+    let event = |n: u32| merged(invoice(n % RECORDS), &json!({"id": format!("e{n}")}));
+    let list = |n: u32| json!([event(n), event(n + 1)]);
+    let mut ids = Vec::new();
+    for n in (0..EVENT_COUNT).step_by(2) {
+        let taken = worlds[(n / 2 % 2) as usize].post(EVENTS, &list(n)).await;
+        ids.extend([text(&taken[0], "id"), text(&taken[1], "id")]);
+    }
+    // The other cell recognises each repeat.
+    for n in (0..EVENT_COUNT).step_by(2) {
+        let again = worlds[(n / 2 % 2 + 1) as usize % 2].post(EVENTS, &list(n)).await;
+        for place in 0..2 {
+            let first = json!(ids[n as usize + place]);
+            let repeat = &again[place];
+            assert_eq!((&repeat["duplicate"], &repeat["id"]), (&json!(true), &first), "{n}");
+        }
+    }
+    let deadline = Instant::now() + LIMIT;
+    while receiver.count("/1") + receiver.count("/2") < EVENT_COUNT as usize {
+        assert!(Instant::now() < deadline, "some events do not come");
+        tokio::time::sleep(PACE).await;
+    }
+    let mut places: BTreeMap<String, (&str, Vec<usize>)> = BTreeMap::new();
+    for path in ["/1", "/2"] {
+        assert!(receiver.count(path) > 0, "no event went to {path}");
+        for arrival in receiver.arrivals(path) {
+            let event = arrival.json();
+            let record = event["payload"]["id"].to_string();
+            let n = ids.iter().position(|id| *id == text(&event, "id")).unwrap();
+            let (cell, order) = places.entry(record.clone()).or_insert((path, Vec::new()));
+            assert_eq!(*cell, path, "invoice {record} is in both cells");
+            order.push(n);
+        }
+    }
+    let all: usize = places.values().map(|(_, order)| order.len()).sum();
+    assert_eq!((places.len(), all), (RECORDS as usize, EVENT_COUNT as usize));
+    for (record, (_, order)) in &places {
+        assert!(order.is_sorted(), "invoice {record}: {order:?}");
+        assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "invoice {record} twice");
+    }
+}

@@ -19,6 +19,7 @@ use crate::model::delivery::DeliveryStatus;
 use crate::model::event::DeliveryMessage;
 use crate::model::id::{DeadLetterId, EndpointId, FlowId, SourceId};
 use crate::model::source::{Source, SourceKind};
+use crate::model::source_run::CAPTURE_LOG;
 use crate::settings::SettingsSnapshot;
 use crate::store::ListPage;
 use crate::store::{DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter};
@@ -336,6 +337,8 @@ fn check_query(snapshot: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result
             flow: dead.flow_id,
             source: None,
         },
+        // The node that takes from the capture log captures it from its content.
+        DeadSubject::Row(dead) if dead.has_content => return Ok(()),
         DeadSubject::Row(dead) => {
             ReplayNeeds { source: Some(dead.source_id), ..ReplayNeeds::default() }
         }
@@ -373,6 +376,11 @@ pub fn check_needs(snapshot: &SettingsSnapshot, needs: ReplayNeeds) -> Result<()
 /// Fails if a source cannot read a row again.
 fn check_source(snapshot: &SettingsSnapshot, id: SourceId) -> Result<(), ApiProblem> {
     match find_source(snapshot, id) {
+        None if id == CAPTURE_LOG => {
+            let message = "its content was too large to be kept; have it sent again, then delete \
+                           the dead letter";
+            Err(ApiProblem::conflict(message))
+        }
         None => Err(ApiProblem::conflict("its source was deleted; delete the dead letter")),
         Some(source) if !source.settings.enabled => {
             Err(ApiProblem::conflict("its source is paused; resume it first"))

@@ -6,7 +6,7 @@ use super::{Config, ConfigRule, LogAddress, MINUTE, SECOND, check_range};
 const SMALLEST: u64 = 1 << 20;
 
 impl Config {
-    pub(super) fn capture_rules(&self) -> [ConfigRule; 6] {
+    pub(super) fn capture_rules(&self) -> [ConfigRule; 8] {
         let capture = &self.capture;
         let is_address = |text: &str| LogAddress::parse(text).is_ok();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -37,6 +37,12 @@ impl Config {
                 (SMALLEST..=1 << 50).contains(&capture.max_size),
                 "capture.max_size",
                 "must be at least 1048576 bytes",
+            ),
+            ((1..=256).contains(&capture.cells), "capture.cells", "must be 1 to 256"),
+            (
+                (1..=capture.cells.max(1)).contains(&capture.cell),
+                "capture.cell",
+                "must be 1 to capture.cells",
             ),
         ]
     }

@@ -54,6 +54,10 @@ pub struct CaptureSection {
     pub repeats: TimeSpan,
     /// Largest size of the stream in bytes, at least 1 MiB. A full stream refuses captures.
     pub max_size: u64,
+    /// Number of cells that share the stream, 1 to 256. Each has its own nodes and database.
+    pub cells: u16,
+    /// The cell of this node, 1 to `capture.cells`. It takes the events of its records.
+    pub cell: u16,
 }
 
 /// Section `tls`.
@@ -289,6 +293,8 @@ impl Default for CaptureSection {
             replicas: 3,
             repeats: TimeSpan::new(Duration::from_mins(10)),
             max_size: 1 << 30,
+            cells: 1,
+            cell: 1,
         }
     }
 }

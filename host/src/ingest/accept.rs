@@ -1,5 +1,6 @@
 //! Makes incoming events durable, and waits for their immediate deliveries.
 
+use super::capture_log::cells::{cell_of, share_out};
 use super::capture_log::logged_request::{EventToLog, LoggedEvent, LoggedRequest};
 use super::capture_log::{CaptureLog, LogRefusal};
 use super::incoming::IncomingEvent;
@@ -202,31 +203,52 @@ async fn append_to_log(
 ) -> Result<Vec<DurableCapture>, AcceptError> {
     let mut watches = Vec::with_capacity(incoming.len());
     let mut events = Vec::with_capacity(incoming.len());
+    let (cells, own_cell) = (log.settings().cells, log.settings().cell);
     for (n, event) in incoming.into_iter().enumerate() {
         let keys = sender.keys(n, event.id.as_deref());
         let (event, watch) = event_to_log(journal, snapshot, event, keys);
+        // Another cell's nodes make the deliveries of its events.
+        let watch = watch.filter(|_| cell_of(&event.event, cells) == own_cell);
         let runtime = snapshot.find_source_runtime(&event.event.source).cloned();
         watches.push((runtime, watch));
         events.push(event);
     }
-    let request = LoggedRequest::of(events, call);
-    let refused = |refusal| {
-        journal.metrics().store.log_refused.inc();
-        AcceptError::Log(refusal)
-    };
-    let position = log.append(&request).await.map_err(refused)?;
-    let receipts = if position.is_repeat {
-        let first = log.find_request(position.sequence).await.map_err(refused)?;
-        answer_repeat(&request, &first).map_err(AcceptError::Journal)?
-    } else {
-        let receipt = |event: &LoggedEvent| CaptureReceipt { id: event.id, duplicate: false };
-        request.events.iter().map(receipt).collect()
-    };
+    let receipts = append_shares(journal, log, events, call).await?;
     journal.metrics().store.logged.inc_by(receipts.len() as u64);
     let durable = receipts.into_iter().zip(watches);
     let durable =
         durable.map(|(receipt, (runtime, watch))| DurableCapture { receipt, runtime, watch });
     Ok(durable.collect())
+}
+
+/// Appends the events of a request to the subjects of their cells. If a part is refused, a sender
+/// that repeats the request completes it. The first part carries the row of the audit.
+async fn append_shares(
+    journal: &EventStore,
+    log: &Arc<CaptureLog>,
+    events: Vec<EventToLog>,
+    mut call: Option<ApiCall>,
+) -> Result<Vec<CaptureReceipt>, AcceptError> {
+    let refused = |refusal| {
+        journal.metrics().store.log_refused.inc();
+        AcceptError::Log(refusal)
+    };
+    let mut answers = Vec::with_capacity(events.len());
+    for (cell, share) in share_out(events, log.settings().cells, |one| &one.event) {
+        let (positions, events): (Vec<usize>, Vec<EventToLog>) = share.into_iter().unzip();
+        let request = LoggedRequest::of(events, call.take());
+        let position = log.append(&request, cell).await.map_err(refused)?;
+        let receipts = if position.is_repeat {
+            let first = log.find_request(position).await.map_err(refused)?;
+            answer_repeat(&request, &first).map_err(AcceptError::Journal)?
+        } else {
+            let receipt = |event: &LoggedEvent| CaptureReceipt { id: event.id, duplicate: false };
+            request.events.iter().map(receipt).collect()
+        };
+        answers.extend(positions.into_iter().zip(receipts));
+    }
+    answers.sort_unstable_by_key(|(position, _)| *position);
+    Ok(answers.into_iter().map(|(_, receipt)| receipt).collect())
 }
 
 /// Returns the receipts of a request that the log has had before as `first`. The log may have had
@@ -278,25 +300,44 @@ pub async fn take_logged_requests(
     let mut captures = Vec::new();
     for mut request in requests {
         changes.calls.calls.extend(request.take_call());
-        let digest = request.request_digest();
-        for mut event in request.events {
-            let keys = event.take_keys(digest);
-            let (second_name, holds_record) = (event.second_name, event.holds_record);
-            let event = event.into_event();
-            let matches = find_matches(snapshot, &event, second_name);
-            let (mut capture, _matches) =
-                complete_capture(journal, snapshot, event, (holds_record, matches), keys);
-            // The ids that the answer to the request has named.
-            for draft in &mut capture.deliveries {
-                let endpoint = draft.delivery.endpoint_id;
-                draft.delivery.id = DeliveryId::of_event(capture.event.id, endpoint);
-            }
-            captures.push(capture);
-        }
+        captures.extend(capture_logged(journal, snapshot, request));
     }
     let receipts = journal.capture_from_source(captures, changes).await?;
     let fresh = |receipt: &CaptureReceipt| u64::from(!receipt.duplicate);
     Ok(receipts.map(|receipts| receipts.iter().map(fresh).sum()))
+}
+
+/// Fails if the database would refuse a request of the capture log. Writes nothing.
+pub async fn test_logged_request(
+    journal: &EventStore,
+    snapshot: &SettingsSnapshot,
+    request: LoggedRequest,
+) -> Result<(), store::StoreError> {
+    journal.test_captures(capture_logged(journal, snapshot, request)).await
+}
+
+/// Makes the captures of a request of the capture log.
+fn capture_logged(
+    journal: &EventStore,
+    snapshot: &SettingsSnapshot,
+    request: LoggedRequest,
+) -> Vec<EventCapture> {
+    let digest = request.request_digest();
+    let capture = |mut event: LoggedEvent| {
+        let keys = event.take_keys(digest);
+        let (second_name, holds_record) = (event.second_name, event.holds_record);
+        let event = event.into_event();
+        let matches = find_matches(snapshot, &event, second_name);
+        let (mut capture, _matches) =
+            complete_capture(journal, snapshot, event, (holds_record, matches), keys);
+        // The ids that the answer to the request has named.
+        for draft in &mut capture.deliveries {
+            let endpoint = draft.delivery.endpoint_id;
+            draft.delivery.id = DeliveryId::of_event(capture.event.id, endpoint);
+        }
+        capture
+    };
+    request.events.into_iter().map(capture).collect()
 }
 
 /// Stores the events that a source found, together with the source's own changes. Returns the

@@ -11,11 +11,13 @@
 //! `capture.repeats`, and the message that it repeats is read to answer as the first time. Messages
 //! stay in the stream at least that long, also after the journal has taken them.
 
+pub mod cells;
 pub mod log_servers;
 pub mod logged_request;
+pub mod question_lines;
 
 use crate::channels::nats_channel::jetstream_api::{
-    ApiRefusal, NO_STREAM, StreamInfo, ask_api, read_answer,
+    ApiRefusal, NO_STREAM, StreamInfo, read_answer,
 };
 use crate::channels::nats_channel::nats_line::NatsLine;
 use crate::channels::publish::{PublishError, PublishOutcome};
@@ -27,12 +29,13 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use log_servers::{LogServers, LogSession};
 use logged_request::LoggedRequest;
+use question_lines::QuestionLines;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Longest time until a capture is acknowledged or refused.
 const LONGEST_APPEND: Duration = Duration::from_secs(5);
@@ -54,6 +57,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Largest message, in bytes. A server accepts 64 MiB at most.
 pub const LARGEST_MESSAGE: usize = 64 << 20;
 
+/// Largest answer, in bytes. A message in base64 is a third longer.
+const LARGEST_ANSWER: usize = LARGEST_MESSAGE * 2;
+
 /// The reason why the log did not take a capture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogRefusal {
@@ -71,17 +77,18 @@ pub struct LogPosition {
     pub sequence: u64,
     /// Whether the log has had a message of this id before, at this place.
     pub is_repeat: bool,
+    /// When the request has to be answered.
+    pub deadline: Instant,
 }
 
-/// The log, with a connection for messages and one for questions.
+/// The log, with a connection for messages and some for questions.
 #[derive(Debug)]
 pub struct CaptureLog {
     servers: LogServers,
     settings: CaptureSection,
-    subject: String,
     client: DeliveryClient,
     session: SessionKeeper<LogSession>,
-    questions: tokio::sync::Mutex<Option<QuestionLine>>,
+    questions: QuestionLines,
     appends: Semaphore,
     health: Mutex<LogHealth>,
 }
@@ -94,15 +101,6 @@ struct LogHealth {
     refused_at: Option<Instant>,
 }
 
-/// The connection for questions.
-struct QuestionLine(NatsLine);
-
-impl std::fmt::Debug for QuestionLine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("QuestionLine")
-    }
-}
-
 impl CaptureLog {
     /// Prepares the log of the settings. It connects when it is first used.
     pub fn open(
@@ -112,11 +110,10 @@ impl CaptureLog {
         let Some(servers) = LogServers::read(&settings)? else { return Ok(None) };
         let log = Self {
             servers,
-            subject: format!("{}.events", settings.stream),
             settings,
             client,
             session: SessionKeeper::default(),
-            questions: tokio::sync::Mutex::default(),
+            questions: QuestionLines::default(),
             appends: Semaphore::new(APPENDS),
             health: Mutex::default(),
         };
@@ -128,30 +125,50 @@ impl CaptureLog {
         &self.settings
     }
 
-    /// Appends a request and waits until a quorum has stored it. A caller that goes away does not
-    /// interrupt the others, which use the same connection.
+    /// Returns the subject of a cell's requests.
+    pub fn subject_of(&self, cell: u16) -> String {
+        let CaptureSection { stream, cells, .. } = &self.settings;
+        if *cells == 1 { format!("{stream}.events") } else { format!("{stream}.events.{cell}") }
+    }
+
+    /// Returns the subject of the requests that this node's cell takes, or `None` if it takes all.
+    pub fn own_subject(&self) -> Option<String> {
+        let CaptureSection { cells, cell, .. } = self.settings;
+        (cells > 1).then(|| self.subject_of(cell))
+    }
+
+    /// Appends a request of one cell and waits until a quorum has stored it. A caller that goes away
+    /// does not interrupt the others, which use the same connection.
     pub async fn append(
         self: &Arc<Self>,
         request: &LoggedRequest,
+        cell: u16,
     ) -> Result<LogPosition, LogRefusal> {
         let unwritable = |error: serde_json::Error| LogRefusal::TooLarge(error.to_string());
         let (id, body) = (request.repeat_id(), request.encode().map_err(unwritable)?);
-        let log = Arc::clone(self);
-        let appending = tokio::spawn(async move { log.append_message(&id, &body).await });
+        let (log, subject) = (Arc::clone(self), self.subject_of(cell));
+        let appending = tokio::spawn(async move { log.append_message(&subject, &id, &body).await });
         let stopped = |_| LogRefusal::Unavailable("the server is stopping".to_owned());
         appending.await.map_err(stopped)?
     }
 
-    async fn append_message(&self, id: &str, body: &Bytes) -> Result<LogPosition, LogRefusal> {
+    async fn append_message(
+        &self,
+        subject: &str,
+        id: &str,
+        body: &Bytes,
+    ) -> Result<LogPosition, LogRefusal> {
         let deadline = Instant::now() + LONGEST_APPEND;
         let closed = |_| LogRefusal::Unavailable("the log is closed".to_owned());
         let _place = self.appends.acquire().await.map_err(closed)?;
         let mut tries = 0;
         loop {
             let server = self.servers.current();
-            let published = timeout(LONGEST_TRY, self.publish(id, body)).await;
+            let published = timeout(LONGEST_TRY, self.publish(subject, id, body)).await;
             let failed = match published {
-                Ok(PublishOutcome::Delivered { answer }) => return self.read_receipt(&answer),
+                Ok(PublishOutcome::Delivered { answer }) => {
+                    return self.read_receipt(&answer, deadline);
+                }
                 Ok(PublishOutcome::Dead(why)) => return Err(LogRefusal::TooLarge(why)),
                 Ok(PublishOutcome::TryAgain(why)) => {
                     tries += 1;
@@ -174,16 +191,16 @@ impl CaptureLog {
         }
     }
 
-    async fn publish(&self, id: &str, body: &[u8]) -> PublishOutcome {
+    async fn publish(&self, subject: &str, id: &str, body: &[u8]) -> PublishOutcome {
         let session = match self.session.get_or_open(self.servers.connect(&self.client)).await {
             Ok(session) => session,
             Err(why) => return PublishOutcome::TryAgain(why),
         };
         let headers = [("Nats-Msg-Id", id), ("Nats-Expected-Stream", &*self.settings.stream)];
-        session.publish(&self.subject, &headers, body).await
+        session.publish(subject, &headers, body).await
     }
 
-    fn read_receipt(&self, answer: &str) -> Result<LogPosition, LogRefusal> {
+    fn read_receipt(&self, answer: &str, deadline: Instant) -> Result<LogPosition, LogRefusal> {
         #[derive(Deserialize)]
         struct StreamReceipt {
             seq: u64,
@@ -194,56 +211,53 @@ impl CaptureLog {
             |why| LogRefusal::Unavailable(format!("the stream's answer is unknown: {why}"));
         let receipt: StreamReceipt = serde_json::from_str(answer).map_err(unknown)?;
         *self.lock_health() = LogHealth { ready_at: Some(Instant::now()), refused_at: None };
-        Ok(LogPosition { sequence: receipt.seq, is_repeat: receipt.duplicate })
+        Ok(LogPosition { sequence: receipt.seq, is_repeat: receipt.duplicate, deadline })
     }
 
-    /// Reads the request at a place of the log.
-    pub async fn find_request(&self, sequence: u64) -> Result<LoggedRequest, LogRefusal> {
+    /// Reads the request at a place of the log, by the deadline of the request that repeats it.
+    pub async fn find_request(&self, position: LogPosition) -> Result<LoggedRequest, LogRefusal> {
         let place = format!("STREAM.MSG.GET.{}", self.settings.stream);
-        let question = json!({"seq": sequence}).to_string();
+        let question = json!({"seq": position.sequence}).to_string();
         let unavailable = |why: String| {
             LogRefusal::Unavailable(format!("the first request cannot be read from the log: {why}"))
         };
-        let answer = self.ask(&place, question.as_bytes()).await;
-        let answer = answer.map_err(|why| unavailable(why.detail))?;
+        let asking = async {
+            loop {
+                match self.ask(&place, question.as_bytes(), LONGEST_TRY).await {
+                    Ok(answer) => return answer,
+                    // Another server is asked next.
+                    Err(_) => sleep(TRY_PAUSE).await,
+                }
+            }
+        };
+        let answer = timeout_at(position.deadline, asking).await;
+        let answer = answer.map_err(|_elapsed| unavailable("it did not answer".to_owned()))?;
         let answer = answer.map_err(|refusal| unavailable(refusal.why))?;
         let data = answer.pointer("/message/data").and_then(Value::as_str).unwrap_or_default();
         let data = BASE64_STANDARD.decode(data).map_err(|why| unavailable(why.to_string()))?;
         LoggedRequest::read(&data).map_err(|why| unavailable(why.to_string()))
     }
 
-    /// Asks the API on the connection for questions, which is opened anew after a failure.
+    /// Asks the API of JetStream.
     async fn ask(
         &self,
         what: &str,
         body: &[u8],
+        limit: Duration,
     ) -> Result<Result<Value, ApiRefusal>, PublishError> {
-        let mut questions = self.questions.lock().await;
-        let server = self.servers.current();
-        let mut line = match questions.take() {
-            Some(QuestionLine(line)) => line,
-            None => self.open_line().await?,
-        };
-        let asked = ask_api(&mut line, what, body, ANSWER).await;
-        // A line that failed cannot be used again.
-        *questions = asked.is_ok().then_some(QuestionLine(line));
-        // A server may accept connections and be cut off from the others.
-        if asked.is_err() {
-            self.servers.leave(server);
-        }
-        asked
+        let place = (&self.servers, &self.client);
+        self.questions.ask(place, (what, body), (LARGEST_ANSWER, limit)).await
     }
 
     /// Connects for questions and for reading messages.
     pub async fn open_line(&self) -> Result<NatsLine, PublishError> {
-        // A message in base64 is a third longer.
-        self.servers.open_line(&self.client, LARGEST_MESSAGE * 2).await
+        self.servers.open_line(&self.client, LARGEST_ANSWER).await
     }
 
     /// Returns the stream. Makes it if it is missing, and fails if it could drop captures.
     pub async fn prepare_stream(&self) -> Result<StreamInfo, PublishError> {
         let stream = &self.settings.stream;
-        let found = match self.ask(&format!("STREAM.INFO.{stream}"), b"").await? {
+        let found = match self.ask(&format!("STREAM.INFO.{stream}"), b"", ANSWER).await? {
             Err(refusal) if refusal.code == NO_STREAM => self.make_stream().await?,
             found => found,
         };
@@ -265,14 +279,17 @@ impl CaptureLog {
             "max_bytes": max_size, "max_msgs": -1, "duplicate_window": window,
         });
         let question = config.to_string();
-        self.ask(&format!("STREAM.CREATE.{stream}"), question.as_bytes()).await
+        self.ask(&format!("STREAM.CREATE.{stream}"), question.as_bytes(), ANSWER).await
     }
 
-    /// Removes the messages before a place of the log.
+    /// Removes the messages of this node's cell before a place of the log.
     pub async fn purge_before(&self, sequence: u64) -> Result<(), PublishError> {
         let place = format!("STREAM.PURGE.{}", self.settings.stream);
-        let question = json!({"seq": sequence}).to_string();
-        let purged = self.ask(&place, question.as_bytes()).await?;
+        let question = match self.own_subject() {
+            Some(subject) => json!({"filter": subject, "seq": sequence}),
+            None => json!({"seq": sequence}),
+        };
+        let purged = self.ask(&place, question.to_string().as_bytes(), ANSWER).await?;
         purged.map(drop).map_err(|refusal| PublishError::refused(refusal.why))
     }
 
@@ -286,7 +303,8 @@ impl CaptureLog {
         if ready_at.is_some_and(|at| at.elapsed() < FRESH) {
             return Ok(());
         }
-        self.prepare_stream().await.map(drop)
+        let prepared = timeout(LONGEST_APPEND, self.prepare_stream()).await;
+        prepared.unwrap_or_else(|_elapsed| Err(PublishError::late())).map(drop)
     }
 
     fn lock_health(&self) -> MutexGuard<'_, LogHealth> {

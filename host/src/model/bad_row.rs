@@ -40,6 +40,8 @@ pub struct BadRow {
     pub detail: String,
     /// The time of the row, if it has one.
     pub row_at: Option<Timestamp>,
+    /// Its content, with which it can be replayed although nobody can read it again.
+    pub content: Option<String>,
 }
 
 impl BadRow {
@@ -53,6 +55,7 @@ impl BadRow {
             reason,
             detail: detail.chars().map(shown).take(longest_detail).collect(),
             row_at: None,
+            content: None,
         }
     }
 }

@@ -8,8 +8,10 @@
 use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::{EventStore, StoreError, statements};
 use crate::model::event::record_key;
-use crate::model::id::{EventId, SourceId};
+use crate::model::id::{DeadLetterId, EventId, SourceId};
 use crate::model::record::record_ordinal;
+use crate::model::source_run::CAPTURE_LOG;
+use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::ops::AddAssign;
 use uuid::Uuid;
@@ -18,6 +20,9 @@ use uuid::Uuid;
 const WINDOW: i64 = 20_000;
 /// Number of events in one transaction.
 const BATCH: usize = 50;
+/// Number of contents of dead letters that are examined together.
+const CONTENTS: i64 = 64;
+
 /// Names the record to erase.
 #[derive(Debug, Clone)]
 pub struct RecordName {
@@ -33,6 +38,8 @@ pub struct RecordName {
 pub struct RecordTraces {
     pub events: Vec<EventId>,
     pub sources: BTreeSet<String>,
+    /// Events of the capture log that are set aside with their contents.
+    pub set_aside: Vec<DeadLetterId>,
 }
 
 /// The place of a row that a source has stored.
@@ -124,7 +131,32 @@ impl EventStore {
             }
             match to {
                 Some(to) => above = to,
-                None => return Ok(found),
+                None => break,
+            }
+        }
+        self.find_set_aside(name, &mut found).await?;
+        Ok(found)
+    }
+
+    /// Finds the events of a record that are set aside with their contents.
+    async fn find_set_aside(
+        &self,
+        name: &RecordName,
+        found: &mut RecordTraces,
+    ) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let rows = self.list_row_contents(CAPTURE_LOG, after, CONTENTS).await?;
+            for row in &rows {
+                let sources = sources_in_content(&row.content, name);
+                if !sources.is_empty() {
+                    found.set_aside.push(row.id);
+                    found.sources.extend(sources);
+                }
+            }
+            match rows.last() {
+                Some(last) => after = Some(last.id),
+                None => return Ok(()),
             }
         }
     }
@@ -184,6 +216,10 @@ impl EventStore {
             .pool()
             .write(move |tx| Box::pin(async move { erase_state(tx, &name, &rows).await }));
         let mut erased = state.await?;
+        for letter in &traces.set_aside {
+            let delete = SqlQuery::new(statements::DELETE_DEAD_LETTER).bind(*letter);
+            erased.dead_letters += self.pool().execute(delete).await?;
+        }
         for batch in traces.events.chunks(BATCH) {
             let batch = batch.to_vec();
             let events = self
@@ -197,6 +233,28 @@ impl EventStore {
         }
         Ok(Some(erased))
     }
+}
+
+/// Returns the sources of the record's events in a captured request.
+fn sources_in_content(content: &str, name: &RecordName) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    struct RequestEvents {
+        events: Vec<RequestEvent>,
+    }
+    #[derive(Deserialize)]
+    struct RequestEvent {
+        source: String,
+        resource: Option<String>,
+        resource_id: Option<String>,
+    }
+    let is_of_record = |event: &RequestEvent| {
+        event.resource.as_ref() == Some(&name.resource)
+            && event.resource_id.as_ref() == Some(&name.resource_id)
+            && name.source.as_ref().is_none_or(|source| *source == event.source)
+    };
+    let request: Result<RequestEvents, _> = serde_json::from_str(content);
+    let events = request.map(|request| request.events).unwrap_or_default();
+    events.into_iter().filter(is_of_record).map(|event| event.source).collect()
 }
 
 /// Erases the state of a record and the rows that sources store of it.

@@ -1,7 +1,7 @@
 //! The store as the rest of the program uses it.
 
 use super::commit::audit_notes::AuditNotes;
-use super::commit::capture::{CaptureReceipt, EventCapture};
+use super::commit::capture::{CaptureReceipt, EventCapture, write_captures};
 use super::commit::followers::CommitFollowers;
 use super::commit::operation::WriteOperation;
 use super::commit::plan::{PlanReceipt, RecordedPlan};
@@ -216,6 +216,23 @@ impl EventStore {
         };
         let answered = tokio::time::timeout(LONGEST_CAPTURE, submitted).await;
         answered.unwrap_or(Err(StoreError::Late(LONGEST_CAPTURE)))
+    }
+
+    /// Fails if the database would refuse these events. Writes nothing.
+    pub async fn test_captures(&self, mut captures: Vec<EventCapture>) -> Result<(), StoreError> {
+        captures.iter_mut().for_each(EventCapture::pack_data);
+        let tested = self.pool().write(move |tx| {
+            Box::pin(async move {
+                let mut all: Vec<&mut EventCapture> = captures.iter_mut().collect();
+                drop(write_captures(tx, &mut all).await?);
+                // The transaction is rolled back.
+                Err::<(), _>(StoreError::Raced)
+            })
+        });
+        match tested.await {
+            Ok(()) | Err(StoreError::Raced) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Records the plan that a flow's modules made for an event.

@@ -86,6 +86,12 @@ impl Daemon {
         self.process.as_ref().map(Child::id)
     }
 
+    /// Sends a signal to the server's main process.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process.as_ref().context("the server is stopped")?;
+        Ok(kill_process(pid_of(process)?, signal)?)
+    }
+
     /// Writes a file into the server's folder that the server's user may read.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let file = self.home().join(name);
@@ -126,6 +132,8 @@ impl Daemon {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         if process.try_wait()?.is_none() {
             kill_process(pid_of(&process)?, signal)?;
+            // A suspended server does not notice the signal.
+            kill_process(pid_of(&process)?, Signal::CONT)?;
         }
         process.wait()?;
         Ok(())

@@ -80,6 +80,16 @@ impl NatsCluster {
         self.servers.get_mut(number).context("there are three")?.daemon.kill9()
     }
 
+    /// Suspends a server. Its connections stay open and silent.
+    pub fn suspend(&self, number: usize) -> Result<()> {
+        self.servers.get(number).context("there are three")?.daemon.signal(Signal::STOP)
+    }
+
+    /// Resumes a server that was suspended.
+    pub fn go_on(&self, number: usize) -> Result<()> {
+        self.servers.get(number).context("there are three")?.daemon.signal(Signal::CONT)
+    }
+
     /// Starts a server that was killed.
     pub fn resume(&mut self, number: usize) -> Result<()> {
         self.servers.get_mut(number).context("there are three")?.resume()

@@ -58,7 +58,7 @@ struct LoggedCall {
 }
 
 /// An event of a captured request.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoggedEvent {
     pub id: EventId,
     source: String,
@@ -103,6 +103,12 @@ impl LoggedRequest {
             call,
             events: events.into_iter().map(LoggedEvent::of).collect(),
         }
+    }
+
+    /// Returns a request of only one of its events, without the row of the audit.
+    pub fn alone(&self, event: &LoggedEvent) -> Self {
+        let (request, events) = (self.request.clone(), vec![event.clone()]);
+        Self { form: self.form, request, call: None, events }
     }
 
     /// Returns the bytes of the message.

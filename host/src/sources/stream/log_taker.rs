@@ -9,6 +9,8 @@
 //! nothing: each run makes one that begins after the stored position, and another node can go on at
 //! once. A run that lost its hold cannot write anything.
 
+mod refused_events;
+
 use super::ANSWER;
 use super::nats_stream::MessageOrigin;
 use super::stream_memory::StreamMemory;
@@ -27,7 +29,6 @@ use crate::store::{EventStore, RowsSetAside, SourceChanges, StoreError};
 use crate::time::timestamp::Timestamp;
 use bytes::Bytes;
 use serde_json::json;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -43,8 +44,8 @@ const CHUNK: (u32, usize) = (64, 1 << 20);
 const FORGOTTEN: Duration = Duration::from_secs(30);
 /// Pause after which a run compares its position with the stored one before it commits.
 const COMPARE: Duration = Duration::from_secs(1);
-/// How often messages that are no longer needed are removed, and how many positions are remembered
-/// for that.
+/// How often messages that are no longer needed are removed, and events that were set aside are
+/// replayed.
 const TRIM: Duration = Duration::from_secs(5);
 
 /// The parts that taking from the log needs.
@@ -87,8 +88,8 @@ impl LogTaker {
         }
         let memory = state.map(|state| StreamMemory::read(&state.memory)).unwrap_or_default();
         let stored = memory.sequence;
-        let (taken, agreed_at) = (VecDeque::new(), Instant::now());
-        let mut run = LogRun { taker: self, began, memory, stored, number: 0, taken, agreed_at };
+        let agreed_at = Instant::now();
+        let mut run = LogRun { taker: self, began, memory, stored, number: 0, agreed_at };
         let outcome = tokio::select! {
             outcome = run.take_requests() => outcome,
             () = stop.cancelled() => Ok(()),
@@ -113,8 +114,6 @@ struct LogRun<'a> {
     stored: Option<u64>,
     /// The number of the last message among those that this run's consumer handed out.
     number: u64,
-    /// Places of the log that were committed, and when.
-    taken: VecDeque<(Instant, u64)>,
     /// When the stored position was last known to be that of this run.
     agreed_at: Instant,
 }
@@ -137,11 +136,12 @@ impl LogRun<'_> {
             let mut pulled = line.pull(&subject, CHUNK.0, None, ANSWER).await?;
             if pulled.messages.is_empty() {
                 self.taker.journal.metrics().store.log_waiting.set(0);
-                self.note_taken(self.memory.sequence.unwrap_or_default());
+                self.note_taken();
                 pulled = line.pull(&subject, 1, Some(IDLE), ANSWER).await?;
             }
             self.take_messages(pulled.messages).await?;
             if trimmed.elapsed() >= TRIM {
+                self.replay_rows().await?;
                 self.trim_log().await;
                 trimmed = Instant::now();
             }
@@ -154,6 +154,7 @@ impl LogRun<'_> {
         if self.memory.stream_made.as_ref() != Some(&info.created) {
             self.memory.sequence = None;
             self.memory.stream_made = Some(info.created);
+            self.memory.forget_taken_after(0);
         } else if let Some(sequence) = self.memory.sequence.filter(|sequence| *sequence > last) {
             tracing::error!(
                 sequence,
@@ -161,8 +162,9 @@ impl LogRun<'_> {
                 "the capture log has lost messages that were taken before; going on after its last"
             );
             self.memory.sequence = Some(last);
+            self.memory.forget_taken_after(last);
         }
-        self.note_taken(self.memory.sequence.unwrap_or_default());
+        self.note_taken();
     }
 
     /// Makes the consumer of this run, and returns where messages are asked for.
@@ -172,7 +174,7 @@ impl LogRun<'_> {
         let name = format!("journal-{node}-{}", self.began.micros());
         let forgotten = u64::try_from(FORGOTTEN.as_nanos()).unwrap_or(u64::MAX);
         let config = json!({
-            "name": name, "ack_policy": "none", "deliver_policy": "by_start_sequence",
+            "name": name, "filter_subject": self.taker.log.own_subject(), "ack_policy": "none", "deliver_policy": "by_start_sequence",
             "opt_start_seq": self.memory.sequence.unwrap_or_default().saturating_add(1),
             "inactive_threshold": forgotten, "num_replicas": 1, "mem_storage": true,
             "max_deliver": -1, "replay_policy": "instant",
@@ -237,7 +239,7 @@ impl LogRun<'_> {
             return Ok(());
         }
         self.compare_position().await?;
-        match self.commit_messages(&chunk, None).await {
+        match self.commit_messages(&chunk).await {
             Err(StoreError::Refused(_)) => {}
             // Too much for the time of one commit, or the database is away.
             Err(StoreError::Unavailable(_)) if chunk.len() > 1 => {}
@@ -246,17 +248,8 @@ impl LogRun<'_> {
         // The database refuses something among them, or all of them are too much: each is tried
         // alone.
         for message in chunk {
-            let alone = std::slice::from_ref(&message);
-            let committed = match self.commit_messages(alone, None).await {
-                Err(StoreError::Refused(why)) => {
-                    let why = format!("the database refused it: {why}");
-                    tracing::error!(
-                        sequence = message.origin.sequence,
-                        why,
-                        "a captured request is set aside"
-                    );
-                    self.commit_messages(alone, Some(&why)).await
-                }
+            let committed = match self.commit_messages(std::slice::from_ref(&message)).await {
+                Err(StoreError::Refused(why)) => self.commit_refused(&message, &why).await,
                 committed => committed,
             };
             committed?.ok_or_else(lost)?;
@@ -264,35 +257,40 @@ impl LogRun<'_> {
         Ok(())
     }
 
-    /// Commits messages and the position of the last one. With `refusal` they are set aside.
-    /// Returns `None` if another node holds the log.
-    async fn commit_messages(
-        &mut self,
-        chunk: &[TakenMessage],
-        refusal: Option<&str>,
-    ) -> Result<Option<()>, StoreError> {
+    /// Commits messages and the position of the last one. Returns `None` if another node holds the
+    /// log.
+    async fn commit_messages(&mut self, chunk: &[TakenMessage]) -> Result<Option<()>, StoreError> {
         let Some(last) = chunk.last() else { return Ok(Some(())) };
-        let LogTaker { journal, live, log } = self.taker;
-        let mut changes = SourceChanges::of(CAPTURE_LOG, self.began, "");
-        let mut requests = Vec::with_capacity(chunk.len());
-        let mut bad = Vec::new();
+        let (mut requests, mut bad) = (Vec::with_capacity(chunk.len()), Vec::new());
         for message in chunk {
-            match message.read_request(refusal)? {
+            match message.read_request()? {
                 Ok(request) => requests.push(request),
                 Err(row) => bad.push(row),
             }
         }
-        let stream = log.settings().stream.clone();
+        self.commit_requests(&last.origin, requests, bad).await
+    }
+
+    /// Commits requests and rows that are set aside, with the position of the last message.
+    async fn commit_requests(
+        &mut self,
+        last: &MessageOrigin,
+        requests: Vec<LoggedRequest>,
+        bad: Vec<BadRow>,
+    ) -> Result<Option<()>, StoreError> {
+        let LogTaker { journal, live, log } = self.taker;
+        let mut changes = SourceChanges::of(CAPTURE_LOG, self.began, "");
         changes.aside = RowsSetAside {
-            list: stream,
+            list: log.settings().stream.clone(),
             bad,
             at: journal.clock().now(),
             ..RowsSetAside::default()
         };
         let mut memory = self.memory.clone();
-        memory.sequence = Some(last.origin.sequence);
-        memory.last = Some(last.origin.sequence.to_string());
-        memory.last_at = Some(last.origin.published_at);
+        memory.sequence = Some(last.sequence);
+        memory.last = Some(last.sequence.to_string());
+        memory.last_at = Some(last.published_at);
+        memory.note_taken(last.sequence, changes.aside.at, self.note_pause());
         changes.memory = Some(memory.text());
         let taken =
             take_logged_requests(journal, &live.current_settings(), requests, changes).await?;
@@ -301,30 +299,27 @@ impl LogRun<'_> {
         }
         self.stored = memory.sequence;
         (self.memory, self.agreed_at) = (memory, Instant::now());
-        let waiting = i64::try_from(last.origin.waiting).unwrap_or(i64::MAX);
+        let waiting = i64::try_from(last.waiting).unwrap_or(i64::MAX);
         journal.metrics().store.log_waiting.set(waiting);
-        self.note_taken(last.origin.sequence);
         Ok(Some(()))
     }
 
-    /// Remembers a committed place, a few for each time in which the log recognises repeats.
-    fn note_taken(&mut self, sequence: u64) {
-        let pause = self.taker.log.settings().repeats.get() / 64;
-        let is_new = |(at, noted): &(Instant, u64)| *noted != sequence && at.elapsed() >= pause;
-        if self.taken.back().is_none_or(is_new) {
-            self.taken.push_back((Instant::now(), sequence));
-        }
+    /// The pause between two remembered positions: a few for each time in which the log recognises
+    /// repeats.
+    fn note_pause(&self) -> Duration {
+        self.taker.log.settings().repeats.get() / 8
+    }
+
+    /// Remembers the present position, which the next commit stores.
+    fn note_taken(&mut self) {
+        let (sequence, pause) = (self.memory.sequence.unwrap_or_default(), self.note_pause());
+        self.memory.note_taken(sequence, self.taker.journal.clock().now(), pause);
     }
 
     /// Removes the messages that are committed and that no repeat can refer to any more.
     async fn trim_log(&mut self) {
         let kept_for = self.taker.log.settings().repeats.get() + TRIM;
-        let mut before = None;
-        while let Some((_, sequence)) = self.taken.front().filter(|(at, _)| at.elapsed() > kept_for)
-        {
-            before = Some(*sequence);
-            self.taken.pop_front();
-        }
+        let before = self.memory.take_old(self.taker.journal.clock().now().before(kept_for));
         let Some(before) = before.filter(|sequence| *sequence > 0) else { return };
         if let Err(why) = self.taker.log.purge_before(before + 1).await {
             tracing::warn!(%why, "cannot remove old messages of the capture log; it grows until it can");
@@ -335,20 +330,10 @@ impl LogRun<'_> {
 impl TakenMessage {
     /// Returns the request, or the row that is set aside in its place. Fails if a newer version
     /// wrote it.
-    fn read_request(
-        &self,
-        refusal: Option<&str>,
-    ) -> Result<Result<LoggedRequest, BadRow>, StoreError> {
-        let aside = |reason, why: &str| {
-            let position = self.origin.sequence.to_string();
-            let row_at = Some(self.origin.published_at);
-            BadRow { row_at, ..BadRow::new(&position, reason, why) }
-        };
-        if let Some(why) = refusal {
-            return Ok(Err(aside(BadRowReason::Invalid, why)));
-        }
+    fn read_request(&self) -> Result<Result<LoggedRequest, BadRow>, StoreError> {
         let Some(payload) = &self.payload else {
-            return Ok(Err(aside(BadRowReason::Invalid, "it is larger than any captured request")));
+            let why = "it is larger than any captured request";
+            return Ok(Err(self.bad_row("", BadRowReason::Invalid, why)));
         };
         match LoggedRequest::read(payload) {
             Ok(request) => Ok(Ok(request)),
@@ -357,8 +342,17 @@ impl TakenMessage {
                 column: "message",
                 why: why.to_string(),
             }),
-            Err(UnreadableRequest::Broken(why)) => Ok(Err(aside(BadRowReason::Unreadable, &why))),
+            Err(UnreadableRequest::Broken(why)) => {
+                Ok(Err(self.bad_row("", BadRowReason::Unreadable, &why)))
+            }
         }
+    }
+
+    /// Returns the row for a message, or for a part of it, that is set aside.
+    fn bad_row(&self, part: &str, reason: BadRowReason, why: &str) -> BadRow {
+        let position = format!("{}{part}", self.origin.sequence);
+        let row_at = Some(self.origin.published_at);
+        BadRow { row_at, ..BadRow::new(&position, reason, why) }
     }
 }
 

@@ -4,6 +4,7 @@ use super::StreamMessage;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// What is stored between two runs, together with the events of the last message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct StreamMemory {
     /// The sequence of the last message of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
+    /// Positions of the capture log that were committed, and when, for the removal of messages.
+    #[serde(skip_serializing_if = "VecDeque::is_empty")]
+    taken: VecDeque<(Timestamp, u64)>,
     /// Digests of the last messages without an id. There are as many as a broker hands out without
     /// an acknowledgement, so each message that can come again is among them.
     #[serde(skip_serializing_if = "VecDeque::is_empty")]
@@ -57,6 +61,30 @@ impl StreamMemory {
             self.bad_in_a_row = 0;
             self.settings_of = Some(settings_of);
         }
+    }
+
+    /// Remembers that the messages up to a position are committed, if the last note is older than
+    /// `pause`.
+    pub fn note_taken(&mut self, sequence: u64, now: Timestamp, pause: Duration) {
+        let is_due = |(at, noted): &(Timestamp, u64)| *noted < sequence && now.since(*at) >= pause;
+        if self.taken.back().is_none_or(is_due) {
+            self.taken.push_back((now, sequence));
+        }
+    }
+
+    /// Forgets the positions that were committed before a time, and returns the last of them.
+    pub fn take_old(&mut self, before: Timestamp) -> Option<u64> {
+        let mut last = None;
+        while let Some((_, sequence)) = self.taken.front().filter(|(at, _)| *at < before) {
+            last = Some(*sequence);
+            self.taken.pop_front();
+        }
+        last
+    }
+
+    /// Forgets the positions after the given one. All of another stream are after 0.
+    pub fn forget_taken_after(&mut self, sequence: u64) {
+        self.taken.retain(|(_, noted)| *noted <= sequence);
     }
 
     /// Counts a message that is set aside, and returns how many there are in a row.
@@ -133,6 +161,22 @@ mod tests {
         assert!(!memory.knows(&message("b", true)), "another message of the same content");
         memory.note_message(&message("c", true), true, 2);
         assert_eq!(memory.last.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn positions_survive_in_the_memory_until_they_are_old() {
+        let (at, pause) = (|s: i64| Timestamp::from_micros(s * 1_000_000), Duration::from_secs(10));
+        let mut memory = StreamMemory::default();
+        for (second, sequence) in [(0, 5), (3, 6), (10, 9), (30, 9), (40, 12)] {
+            memory.note_taken(sequence, at(second), pause);
+        }
+        let mut other = StreamMemory::read(&memory.text());
+        assert_eq!(other.take_old(at(0)), None);
+        assert_eq!(other.take_old(at(11)), Some(9));
+        assert_eq!(other.take_old(at(11)), None);
+        other.forget_taken_after(11);
+        assert_eq!(other.take_old(at(100)), None);
+        assert_eq!(memory.take_old(at(100)), Some(12));
     }
 
     #[test]

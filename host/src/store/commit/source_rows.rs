@@ -154,6 +154,7 @@ async fn write_rows_set_aside(
             .bind(bad.reason.as_str())
             .bind(bad.detail.as_str())
             .bind(aside.at)
+            .bind(bad.content.as_deref())
     });
     tx.execute_bulk(&statements::PUT_ROW_LETTER, bad.collect()).await?;
     let settled = aside

@@ -183,14 +183,12 @@ pub fn migrate_sqlite(db: &mut Connection) -> Result<(), StoreError> {
 /// Returns the error of a failed update. A database that went away or became a standby meanwhile is
 /// unavailable, and the update succeeds later.
 fn failed(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)
-            if is_away(&cause) =>
-        {
-            cause.into()
-        }
-        error => StoreError::Migration(Box::new(error)),
-    }
+    let is_away = matches!(
+        &error,
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) if is_away(cause)
+    );
+    let error = Box::new(error);
+    if is_away { sqlx::Error::Migrate(error).into() } else { StoreError::Migration(error) }
 }
 
 /// Returns whether the database cannot run any migration at present: the connection is lost (no

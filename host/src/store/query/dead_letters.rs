@@ -7,6 +7,7 @@ use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
 use crate::store::error::database_error::corrupt_value;
 use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
+use uuid::Uuid;
 
 /// A dead letter as stored.
 #[derive(Debug, Clone)]
@@ -69,6 +70,30 @@ pub struct DeadRow {
     pub list: String,
     /// The row's key, or its position.
     pub row_id: String,
+    /// Whether its content is stored, so that it is replayed without being read again.
+    pub has_content: bool,
+}
+
+/// A row that is set aside with its content.
+#[derive(Debug, Clone)]
+pub struct RowContent {
+    pub id: DeadLetterId,
+    pub list: String,
+    pub row_id: String,
+    pub row_at: Option<Timestamp>,
+    pub content: String,
+}
+
+impl FromStoredRow for RowContent {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.get("id")?,
+            list: row.get("list")?,
+            row_id: row.get("row_id")?,
+            row_at: row.get("row_at")?,
+            content: row.get("content")?,
+        })
+    }
 }
 
 /// Selects dead letters.
@@ -161,7 +186,9 @@ impl FromStoredRow for DeadSubject {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
         if let Some(source_id) = row.get("source_id")? {
             let (list, row_id) = (row.get("list")?, row.get("row_id")?);
-            return Ok(Self::Row(DeadRow { source_id, list, row_id }));
+            let has_content: i32 = row.get("has_content")?;
+            let has_content = has_content != 0;
+            return Ok(Self::Row(DeadRow { source_id, list, row_id, has_content }));
         }
         let event_id: Option<EventId> = row.get("event_id")?;
         let event_id = event_id.ok_or_else(|| {
@@ -217,6 +244,29 @@ impl EventStore {
     ) -> Result<Vec<LetterCount>, StoreError> {
         let query = filter.bind_to(SqlQuery::new(statements::COUNT_LETTER_SUBJECTS));
         self.pool().fetch_all(query).await
+    }
+
+    /// Returns rows of a source that are being replayed from their contents, at most `limit`.
+    pub async fn list_replayed_rows(
+        &self,
+        source: SourceId,
+        limit: i64,
+    ) -> Result<Vec<RowContent>, StoreError> {
+        let query = SqlQuery::new(statements::SELECT_REPLAYED_ROWS).bind(source).bind(limit);
+        self.pool().fetch_all(query.promptly()).await
+    }
+
+    /// Returns rows of a source that are set aside with their contents, at most `limit` after the
+    /// given one.
+    pub async fn list_row_contents(
+        &self,
+        source: SourceId,
+        after: Option<DeadLetterId>,
+        limit: i64,
+    ) -> Result<Vec<RowContent>, StoreError> {
+        let after = after.map_or(Uuid::nil(), DeadLetterId::uuid);
+        let query = SqlQuery::new(statements::SELECT_ROW_CONTENTS);
+        self.pool().fetch_all(query.bind(source).bind(limit).bind(after)).await
     }
 
     pub async fn find_dead_letter(

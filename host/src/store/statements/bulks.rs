@@ -92,6 +92,7 @@ const ROW_LETTER: &[(&str, ColumnKind)] = &[
     ("reason", Text),
     ("detail", Text),
     ("created_at", Big),
+    ("content", Text),
 ];
 
 const RECORD: &[(&str, ColumnKind)] = &[
@@ -406,7 +407,7 @@ bulks! {
         ROW_LETTER,
         "ON CONFLICT (source_id, list, row_id) WHERE source_id IS NOT NULL DO UPDATE SET \
             reason = excluded.reason, detail = excluded.detail, row_at = excluded.row_at, \
-            replayed_at = NULL",
+            content = excluded.content, replayed_at = NULL",
     );
     DELETE_ROW_LETTER = BulkStatement::of(
         "DELETE FROM dead_letter WHERE source_id = ?1 AND list = ?2 AND row_id = ?3",

@@ -32,7 +32,8 @@ statements! {
     END_LETTER_REPLAY = "UPDATE dead_letter SET replayed_at = NULL WHERE id = $1";
     SELECT_DEAD_LETTERS = concat!(
         "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, source_id, \
-        list, row_id, row_at, reason, detail, created_at, replayed_at FROM dead_letter d WHERE ",
+        list, row_id, row_at, reason, detail, created_at, replayed_at, \
+        CASE WHEN content IS NULL THEN 0 ELSE 1 END AS has_content FROM dead_letter d WHERE ",
         letter_filter!(),
         " AND id < $11 AND id >= $12 ORDER BY id DESC LIMIT $13"
     );
@@ -48,7 +49,14 @@ statements! {
         " GROUP BY endpoint_id, flow_id, source_id"
     );
     SELECT_DEAD_LETTER = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, source_id, \
-        list, row_id, row_at, reason, detail, created_at, replayed_at FROM dead_letter WHERE id = $1";
+        list, row_id, row_at, reason, detail, created_at, replayed_at, \
+        CASE WHEN content IS NULL THEN 0 ELSE 1 END AS has_content FROM dead_letter WHERE id = $1";
+    /// The rows of a source that are set aside with their contents and are being replayed.
+    SELECT_REPLAYED_ROWS = "SELECT id, list, row_id, row_at, content FROM dead_letter \
+        WHERE source_id = $1 AND replayed_at IS NOT NULL AND content IS NOT NULL ORDER BY id LIMIT $2";
+    /// Rows of a source that are set aside with their contents.
+    SELECT_ROW_CONTENTS = "SELECT id, list, row_id, row_at, content FROM dead_letter \
+        WHERE source_id = $1 AND content IS NOT NULL AND id > $3 ORDER BY id LIMIT $2";
     SELECT_ROW_LETTERS = "SELECT list, row_id, reason, detail, row_at, replayed_at FROM dead_letter \
         WHERE source_id = $1 ORDER BY list, row_id LIMIT $2";
     FORGET_ROW_LETTERS = "DELETE FROM dead_letter WHERE id IN (\
