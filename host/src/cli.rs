@@ -33,6 +33,7 @@ pub mod listen_remote;
 pub mod module;
 pub mod node;
 pub mod partial_id;
+pub mod plan_capacity;
 pub mod resource;
 pub mod screen;
 pub mod source;
@@ -122,6 +123,9 @@ pub enum CliCommand {
     /// List the processes that share the server's database.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Compute the nodes, PostgreSQL servers and disks that a number of events needs. Needs no
+    /// server.
+    PlanCapacity(plan_capacity::CapacityArgs),
     /// List, send and replay events.
     #[command(subcommand)]
     Event(event::EventCommand),
@@ -222,6 +226,7 @@ pub async fn run_command(
         CliCommand::Audit(command) => audit::run_audit(command, screen).await,
         CliCommand::Alert(command) => alert::run_alert(command, screen).await,
         CliCommand::Node(command) => node::run_node(command, screen).await,
+        CliCommand::PlanCapacity(args) => plan_capacity::plan_capacity(&args, screen),
         CliCommand::Event(command) => event::run_event(command, screen).await,
         CliCommand::Delivery(command) => delivery::run_delivery(command, screen).await,
         CliCommand::DeadLetter(command) => dead_letter::run_dead_letter(command, screen).await,
