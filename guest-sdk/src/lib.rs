@@ -62,6 +62,7 @@ mod body;
 mod capabilities;
 mod channel;
 pub mod config;
+pub mod decimal;
 mod dispatch;
 mod draft;
 mod event;

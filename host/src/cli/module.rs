@@ -2,6 +2,8 @@
 
 pub mod build;
 pub mod cases;
+pub mod golden;
+pub mod golden_files;
 pub mod logs;
 pub mod manage;
 pub mod manifest;
@@ -35,7 +37,8 @@ pub enum ModuleCommand {
     Secret(secret::SecretCommand),
     /// Run a component on one event locally, without a server.
     Run(run::RunArgs),
-    /// Run the tests of the project here, or the sample cases of a version in the server.
+    /// Run the tests of the project or the cases of a folder here, or the sample cases of a version
+    /// in the server.
     Test(cases::TestModuleArgs),
     /// Upload a component as the next version.
     Push(manage::PushArgs),

@@ -34,6 +34,7 @@ use crate::settings::{FlowRuntime, ModuleStage};
 use crate::store::EventStore;
 use crate::time::clock::Clock;
 use crate::time::timestamp::Timestamp;
+use crate::wasm::case_world::RunStore;
 use crate::wasm::record_calls::MAX_RECORD_BYTES;
 use crate::wasm::{
     self, CallPlace, CapabilityRun, EventCalls, InputChanges, ModuleClient, ModuleFailure,
@@ -320,7 +321,7 @@ impl<'a> FlowPlanner<'a> {
         Some(Box::new(CapabilityRun {
             place: CallPlace::Flow,
             grants,
-            store: Some(self.store.clone()),
+            store: Some(RunStore::Server(self.store.clone())),
             flow: Some(self.route.flow.id),
             module: stage.settings.name.clone(),
             record: self.event.record_key(),

@@ -11,6 +11,7 @@ use super::bindings::waybill::module::types::{Failure, Reason, Retry};
 use super::bindings::waybill::module::{
     counters, deliveries, emit, http, http_types, records, secrets, state, types,
 };
+use super::case_world::RunStore;
 use super::guest_state::GuestState;
 use super::outgoing::EventCalls;
 use crate::error_chain::error_chain;
@@ -18,7 +19,7 @@ use crate::model::capability_grants::{CapabilityGrants, ModuleCapability};
 use crate::model::id::FlowId;
 use crate::model::plan_effects::PlanEffects;
 use crate::signing::usable_secret::UsableSecrets;
-use crate::store::{EventStore, FoundRecord, StoreError};
+use crate::store::{FoundRecord, StoreError};
 use crate::time::timestamp::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ pub struct CapabilityRun {
     pub place: CallPlace,
     pub grants: Arc<CapabilityGrants>,
     /// The store of state and records. `None` in a trial outside of a server.
-    pub store: Option<EventStore>,
+    pub store: Option<RunStore>,
     /// The flow that runs the module. `None` in a trial outside of any flow.
     pub flow: Option<FlowId>,
     /// The name of the module in the flow.

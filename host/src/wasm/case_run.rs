@@ -4,6 +4,7 @@ use super::output::EventDraft;
 use super::sample_event::SampleEvent;
 use super::{LoadedModule, ModuleDispatch, ModuleFailure, ModuleInput, RoutedEvent, RunEnd};
 use crate::model::case_report::{CasesReport, NOT_RUN};
+use crate::model::config_schema::ConfigSchema;
 use crate::model::flow::{FlowModule, ModuleConfig};
 use crate::model::module_manifest::{ModuleManifest, SampleCase};
 use crate::time::timestamp::Timestamp;
@@ -41,7 +42,7 @@ impl LoadedModule {
         let Some(event) = SampleEvent::read(&case.event) else {
             return not_run("its `event` needs `type` and `data`");
         };
-        let config = match read_config(manifest, case) {
+        let config = match read_config(manifest.config.as_ref(), case.config.as_ref()) {
             Ok(config) => Arc::new(config),
             Err(why) => return not_run(&why),
         };
@@ -55,9 +56,12 @@ fn not_run(why: &str) -> Value {
     json!({ "end": "failed", "reason": NOT_RUN, "detail": why })
 }
 
-fn read_config(manifest: &ModuleManifest, case: &SampleCase) -> Result<ModuleConfig, String> {
-    let schema = manifest.config.as_ref();
-    let config = match &case.config {
+/// Reads the configuration of a case as a flow would, or says what is wrong with it.
+pub fn read_config(
+    schema: Option<&ConfigSchema>,
+    config: Option<&Value>,
+) -> Result<ModuleConfig, String> {
+    let config = match config {
         None => Map::new(),
         Some(Value::Object(members)) => members.clone(),
         Some(_) => return Err("its `config` is not an object".to_owned()),
@@ -75,13 +79,24 @@ fn read_config(manifest: &ModuleManifest, case: &SampleCase) -> Result<ModuleCon
 pub fn tell_end(end: &RunEnd) -> Value {
     match end {
         RunEnd::Dropped { reason } => json!({ "end": "dropped", "reason": reason }),
-        RunEnd::Failed(failure @ ModuleFailure::Host { .. }) => not_run(&failure.to_string()),
-        RunEnd::Failed(failure) => {
-            json!({ "end": "failed", "reason": failure.reason(), "detail": failure.to_string() })
-        }
+        RunEnd::Failed(failure) => tell_failure(failure),
         RunEnd::Out(routed) => {
             let out: Vec<Value> = routed.iter().map(tell_routed).collect();
             json!({ "end": "out", "out": out })
+        }
+    }
+}
+
+/// Describes the failure of a run.
+pub fn tell_failure(failure: &ModuleFailure) -> Value {
+    match failure {
+        ModuleFailure::Host { .. } => not_run(&failure.to_string()),
+        ModuleFailure::Trap { .. }
+        | ModuleFailure::Timeout { .. }
+        | ModuleFailure::Memory { .. }
+        | ModuleFailure::Output { .. }
+        | ModuleFailure::Declared { .. } => {
+            json!({ "end": "failed", "reason": failure.reason(), "detail": failure.to_string() })
         }
     }
 }
@@ -128,7 +143,8 @@ fn read_payload(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-fn set_members<const N: usize>(members: [(&str, Value); N]) -> Value {
+/// Returns an object with the members that are not null.
+pub fn set_members<const N: usize>(members: [(&str, Value); N]) -> Value {
     let set = members.into_iter().filter(|(_, value)| !value.is_null());
     set.map(|(name, value)| (name.to_owned(), value)).collect()
 }

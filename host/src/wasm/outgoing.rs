@@ -9,6 +9,7 @@
 pub mod attempt_calls;
 pub mod call_values;
 pub mod checked_request;
+pub mod rehearsal;
 
 use crate::error_chain::error_chain;
 use crate::model::capability_grants::CapabilityGrants;
@@ -21,6 +22,7 @@ use crate::store::EventStore;
 use crate::store::module_answers::ModuleAnswer;
 use call_values::{ModuleReply, ModuleRequest, RequestRefusal};
 use checked_request::CheckedRequest;
+use rehearsal::CallRehearsal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -57,6 +59,8 @@ impl ModuleClient {
 pub struct EventCalls {
     /// Makes the requests. Without a client, only recorded answers are given.
     client: Option<ModuleClient>,
+    /// Gives the answers of a case, in the place of a client and a recording.
+    rehearsal: Option<Arc<CallRehearsal>>,
     store: Option<EventStore>,
     event: EventId,
     flow: FlowId,
@@ -87,7 +91,13 @@ impl EventCalls {
         let course =
             CallCourse { recorded: None, next: 0, time_left: EVENT_TIME, bytes_left: MOST_BYTES };
         let (course, lacks_answer) = (Mutex::new(course), AtomicBool::new(false));
-        Self { client: None, store, event, flow, course, lacks_answer }
+        Self { client: None, rehearsal: None, store, event, flow, course, lacks_answer }
+    }
+
+    /// Creates requests that get the answers of a case.
+    pub fn rehearsed(rehearsal: Arc<CallRehearsal>) -> Self {
+        let (event, flow) = (EventId::generate(), FlowId::generate());
+        Self { rehearsal: Some(rehearsal), ..Self::recorded(None, event, flow) }
     }
 
     /// Returns whether a request found no recorded answer and was not made.
@@ -112,6 +122,10 @@ impl EventCalls {
         if position >= MOST_CALLS {
             let message = format!("more than {MOST_CALLS} requests for one event");
             return Err(RequestRefusal::permanent("limit", message));
+        }
+        if let Some(rehearsal) = &self.rehearsal {
+            checked.complete(&request, grants, secrets)?;
+            return rehearsal.answer(&request);
         }
         if let Some(reply) = self.find_recorded(&mut course, position, &digest).await? {
             return Ok(reply);

@@ -3,6 +3,7 @@
 use super::bindings::waybill::module::records::{Found, Host};
 use super::bindings::waybill::module::types::Failure;
 use super::capabilities::{CapabilityRun, look_up, permanent, retryable};
+use super::case_world::RunStore;
 use super::guest_log::clip;
 use super::guest_state::GuestState;
 use crate::json::storable::is_storable;
@@ -82,7 +83,8 @@ impl CapabilityRun {
             return Err(permanent("limit", message));
         }
         let found = match &self.store {
-            Some(store) => {
+            Some(RunStore::Case(case)) => case.find_records(&lookup),
+            Some(RunStore::Server(store)) => {
                 let being_filled = || {
                     let resource = &lookup.resource;
                     retryable("unavailable", format!("an index on `{resource}` is being filled"))

@@ -7,6 +7,7 @@
 use super::bindings::waybill::module::state::Host;
 use super::bindings::waybill::module::types::Failure;
 use super::capabilities::{CapabilityRun, look_up, permanent};
+use super::case_world::RunStore;
 use super::guest_log::clip;
 use super::guest_state::GuestState;
 use super::json::check_json;
@@ -122,8 +123,11 @@ impl CapabilityRun {
         let made = self.effects.state.values().filter(|c| c.before.is_none() && c.now.is_some());
         let made = u32::try_from(made.count()).unwrap_or(u32::MAX);
         let stored = match (&self.store, self.flow) {
-            (Some(store), Some(flow)) => look_up(store.count_state_keys(flow, limit)).await?,
-            (Some(_) | None, _) => 0,
+            (Some(RunStore::Server(store)), Some(flow)) => {
+                look_up(store.count_state_keys(flow, limit)).await?
+            }
+            (Some(RunStore::Case(case)), _) => u32::try_from(case.state.len()).unwrap_or(u32::MAX),
+            (Some(RunStore::Server(_)) | None, _) => 0,
         };
         if stored.saturating_add(made) < limit {
             return Ok(());
@@ -148,8 +152,11 @@ impl CapabilityRun {
                 ));
             }
             let before = match (&self.store, self.flow) {
-                (Some(store), Some(flow)) => look_up(store.read_state(flow, &address)).await?,
-                (Some(_) | None, _) => None,
+                (Some(RunStore::Server(store)), Some(flow)) => {
+                    look_up(store.read_state(flow, &address)).await?
+                }
+                (Some(RunStore::Case(case)), _) => case.state.get(&address).cloned(),
+                (Some(RunStore::Server(_)) | None, _) => None,
             };
             let cell = StateCell { now: before.clone(), before };
             self.effects.state.insert(address.clone(), cell);

@@ -81,7 +81,7 @@ async fn list_events(
     let path = format!("/flows/{}", escape_path(flow));
     let mut flow = client.call_api(Method::GET, &path, CallBody::None).await?;
     if let Some(members) = flow.as_object_mut() {
-        for name in ["id", "created_at", "updated_at", "warning"] {
+        for name in ["id", "created_at", "updated_at", "warning", "health"] {
             members.shift_remove(name);
         }
     }

@@ -1,5 +1,5 @@
-//! `waybill module test`: runs the tests of a project, or the sample cases of a version on the
-//! server.
+//! `waybill module test`: runs the tests of a project, the cases of a folder, or the sample cases
+//! of a version on the server.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::golden::GoldenRun;
 use super::project::ProjectLanguage;
 use super::toolchain;
 use crate::cli::client::{CallBody, RemoteServer, escape_path};
@@ -16,11 +17,20 @@ use crate::model::case_report::CasesReport;
 /// Arguments of `waybill module test`.
 #[derive(Debug, Args)]
 pub struct TestModuleArgs {
-    /// Name of a module in the server. Without it, the tests of the project run here.
+    /// Name of a module in the server. Without it, the tests of the project run here. With
+    /// `--cases`: a component to run instead of the project's.
+    #[arg(value_name = "NAME|FILE")]
     name: Option<String>,
     /// Directory of the project.
     #[arg(long, value_name = "PATH", default_value = ".", conflicts_with = "name")]
     path: PathBuf,
+    /// Run the component here on the cases of this folder, and compare what it does with what they
+    /// expect.
+    #[arg(long, value_name = "DIR", conflicts_with = "version")]
+    cases: Option<PathBuf>,
+    /// Write what the component does into the cases, as the expected results.
+    #[arg(long, requires = "cases")]
+    update: bool,
     /// Version number. Default: the active version, or the newest if none is active.
     #[arg(long, value_name = "N", requires = "name")]
     version: Option<u32>,
@@ -32,6 +42,12 @@ pub async fn test_module(
     args: TestModuleArgs,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
+    if let Some(cases) = &args.cases {
+        screen.force_json(args.remote.json);
+        let component = args.name.as_deref().map(Path::new);
+        let run = GoldenRun { component, project: &args.path, cases, update: args.update };
+        return run.run_cases(screen).await;
+    }
     let Some(name) = args.name else { return test_project(&args.path).await };
     let client = args.remote.connect(screen)?;
     let path = format!("/modules/{}/test", escape_path(&name));
