@@ -236,7 +236,7 @@ pub fn with_manifest(mut component: Vec<u8>, manifest: &Value) -> Vec<u8> {
 }
 
 /// Encodes a number as WebAssembly encodes lengths.
-fn leb128(mut number: usize) -> Vec<u8> {
+pub fn leb128(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 0x7f {
         bytes.push(u8::try_from(number & 0x7f).unwrap_or_default() | 0x80);

@@ -28,7 +28,7 @@ const EVENTS: &str = "/api/v1/events";
 const MOST: u64 = 300;
 
 /// Fails the test if the server had more memory at any time.
-fn assert_small(world: &World, case: &str) {
+pub(crate) fn assert_small(world: &World, case: &str) {
     let status = format!("/proc/{}/status", world.server().pid());
     let status = std::fs::read_to_string(status).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

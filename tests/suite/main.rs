@@ -38,6 +38,7 @@ mod files;
 mod filters;
 mod golden_cases;
 mod guides;
+mod hostile_components;
 mod javascript;
 mod languages;
 mod layers;
