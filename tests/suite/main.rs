@@ -36,6 +36,7 @@ mod failover;
 mod failures;
 mod files;
 mod filters;
+mod frozen_interface;
 mod golden_cases;
 mod guides;
 mod hostile_components;
