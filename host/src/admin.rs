@@ -41,6 +41,7 @@ pub mod signs;
 pub mod tables;
 pub mod texts;
 pub mod tokens;
+pub mod version_figures;
 
 pub use routes::page_routes;
 

@@ -43,7 +43,7 @@ pub use sections::{
 pub use telemetry_rules::TRACE_PLACE;
 
 /// Every key that the file and the environment may set.
-pub const KEYS: [&str; 84] = [
+pub const KEYS: [&str; 85] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -114,6 +114,7 @@ pub const KEYS: [&str; 84] = [
     "alerts.source_down",
     "alerts.module_failures",
     "alerts.module_open",
+    "alerts.canary_rolled_back",
     "alerts.disk_free",
     "alerts.certificate_days",
     "modules.max_component",

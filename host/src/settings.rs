@@ -159,6 +159,7 @@ impl ModuleStage {
             secrets: Arc::clone(&self.secrets),
             plain_http: plain_http.into(),
             figures: Arc::clone(&self.figures),
+            version_figures: self.version_figures.clone(),
         };
         ModuleReceiver::open(&endpoint.settings, bound)
     }

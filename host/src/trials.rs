@@ -214,7 +214,7 @@ impl TrialContext {
             &self.journal,
             module,
             trial.run,
-            TrialEnd { at, why: why.clone() },
+            TrialEnd { at, why: why.clone(), is_automatic: true },
         );
         if !ended.await? {
             return Ok(());

@@ -82,3 +82,4 @@ mod templates;
 mod tidy;
 mod tls;
 mod trials;
+mod version_figures;

@@ -6,7 +6,7 @@ mod completeness_page;
 mod content;
 mod editing;
 mod investigating;
-mod operator;
+pub(crate) mod operator;
 mod rights;
 mod sessions;
 mod trial_page;

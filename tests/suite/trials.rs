@@ -235,7 +235,10 @@ async fn a_canary_that_fails_is_rolled_back_and_costs_no_event(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     const EVENTS: u32 = 8;
-    let Some((world, receiver)) = world_with(backend, guest("caller"), |_, _| {}).await else {
+    let often = |settings: &mut Settings, _: u16| {
+        settings.set("alerts.interval", "100ms");
+    };
+    let Some((world, receiver)) = world_with(backend, guest("caller"), often).await else {
         return;
     };
     let terms = json!({"share": 100, "max_failure_rate": 20, "min_calls": 5});
@@ -266,9 +269,17 @@ async fn a_canary_that_fails_is_rolled_back_and_costs_no_event(
     );
     let failed = shown[1]["figures"]["outcomes"]["module_failure"].as_u64();
     assert!(failed.is_some_and(|failed| failed >= 5), "{shown:#}");
+    let alert = |found: &Value| {
+        let all = found.as_array().into_iter().flatten();
+        all.clone().find(|alert| alert["rule"] == "canary_rolled_back").cloned()
+    };
+    let is_firing = |found: &Value| alert(found).is_some_and(|alert| alert["state"] == "firing");
+    let found = alert(&world.eventually("/api/v1/alerts", is_firing).await).unwrap();
+    assert!(found.to_string().contains("books version 2: "), "{found:#}");
     // What ended can begin again, with new counts.
     let begun = world.post(&version_path("canary"), &json!({"share": 1})).await;
     assert_eq!([&begun["state"], &begun["tried"]["calls"]], [&json!("canary"), &json!(0)]);
+    world.eventually("/api/v1/alerts", |found| !is_firing(found)).await;
 }
 
 /// No call of the module fails then, but every plan does.

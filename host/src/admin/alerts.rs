@@ -202,6 +202,9 @@ const fn tell_measure(rule: AlertMetric) -> &'static str {
             "Events of a flow whose modules failed in the last 15 minutes"
         }
         AlertMetric::ModuleOpen => "Time that the breaker of a flow's module has been open",
+        AlertMetric::CanaryRolledBack => {
+            "Canaries of a flow's modules that were rolled back in the last 24 hours"
+        }
         AlertMetric::DiskFree => "Free share of the data folder's disk",
         AlertMetric::CertificateDays => "Days until the server's certificate ends",
     }

@@ -8,6 +8,7 @@ use super::module_trials::draw_trial;
 use super::signs::StateSign;
 use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
 use super::texts::{draw_age, tell_count, tell_number};
+use super::version_figures::draw_figures;
 use super::{flow_address, module_address};
 use crate::api::body::{JsonInput, QueryInput};
 use crate::api::modules::activation::{ApprovalRequest, activate_module};
@@ -205,6 +206,7 @@ pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
                     }
                 }
             }
+            (draw_figures(&versions))
             (draw_upload(&call, Some(&name)))
         }
     };

@@ -33,6 +33,10 @@ pub fn tell_alert(finding: &AlertFinding) -> String {
         AlertMetric::ModuleOpen => {
             format!("the breaker of a module of flow `{name}` has been open for {value}")
         }
+        AlertMetric::CanaryRolledBack => match finding.value {
+            1 => format!("a canary of a module of flow `{name}` was rolled back"),
+            _ => format!("{value} canaries of modules of flow `{name}` were rolled back"),
+        },
         AlertMetric::DiskFree => format!("{value} of the disk of {name} is free"),
         AlertMetric::CertificateDays => format!("the certificate of {name} ends in {value}"),
     };
@@ -80,6 +84,11 @@ pub fn tell_next_step(finding: &AlertFinding) -> String {
         AlertMetric::ModuleOpen => {
             "Open an event of the flow to see the module's error, correct the module, and activate \
              another version. Waiting events then run automatically."
+                .to_owned()
+        }
+        AlertMetric::CanaryRolledBack => {
+            "The active version runs all events again. Read the reason with `waybill module trial \
+             NAME`, correct the version, and replay its dead letters."
                 .to_owned()
         }
         AlertMetric::DiskFree => {

@@ -8,10 +8,12 @@ use crate::health::endpoint_health::{
 use crate::health::flow_health::{FlowHealth, are_deaths_cut, load_flow_healths};
 use crate::model::alert::{AlertMeasurement, AlertSubject, SubjectKind};
 use crate::model::alert_rule::AlertMetric;
+use crate::model::flow::FlowModule;
 use crate::model::id::{EndpointId, FlowId, SourceId};
 use crate::model::source::SourceKind;
 use crate::model::subject_health::{HealthMemory, KeptHealth};
 use crate::settings::SettingsSnapshot;
+use crate::settings::module_trials::KnownTrial;
 use crate::store::sources::SourceState;
 use crate::store::{DeathCause, StoreError};
 use crate::time::timestamp::Timestamp;
@@ -166,9 +168,26 @@ impl ValueCollector<'_> {
             if let Some((since, detail)) = route.find_open_breaker() {
                 self.note(AlertMetric::ModuleOpen, &subject, sight.seconds_since(since), detail);
             }
+            self.measure_canaries(&route.flow.settings.modules, &subject);
             let is_own =
                 |cause: &DeathCause| cause.endpoint_id.is_none() && cause.flow_id == Some(id);
             self.note_letters(&subject, self.open_letters(is_own));
+        }
+    }
+
+    /// Counts the canaries among a flow's modules that were rolled back in the last day. A new
+    /// trial or an activation of the module ends the count.
+    fn measure_canaries(&mut self, modules: &[FlowModule], subject: &AlertSubject) {
+        let (settings, since) = (&self.sight.settings, self.sight.now.before(DAY));
+        let uses = |known: &&KnownTrial| modules.iter().any(|used| used.name == known.module);
+        let told = |known: &KnownTrial| {
+            let why = known.trial.automatic_end(since)?;
+            Some(format!("{} version {}: {why}", known.module, known.version))
+        };
+        let ended: Vec<String> = settings.trials().iter().filter(uses).filter_map(told).collect();
+        if !ended.is_empty() {
+            let number = count(ended.len() as u64);
+            self.note(AlertMetric::CanaryRolledBack, subject, number, ended.join("; "));
         }
     }
 

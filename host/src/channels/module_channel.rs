@@ -11,7 +11,7 @@ mod shown_calls;
 use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
 use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
 use crate::config::ChannelsSection;
-use crate::metrics::ModuleFigures;
+use crate::metrics::{ModuleFigures, VersionFigures};
 use crate::model::capability_grants::CapabilityGrants;
 use crate::model::endpoint::EndpointSettings;
 use crate::model::envelope::{EnvelopeMessage, JSON, RenderedBody};
@@ -131,6 +131,8 @@ pub struct BoundChannel {
     /// Hosts for which the operator allows plain HTTP.
     pub plain_http: Arc<[String]>,
     pub figures: Arc<ModuleFigures>,
+    /// The figures of the version.
+    pub version_figures: Option<Arc<VersionFigures>>,
 }
 
 /// Delivers by a module.

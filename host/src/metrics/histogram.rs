@@ -64,6 +64,11 @@ impl AtomicHistogram {
         cells.sum.fetch_add(scaled, Ordering::Relaxed);
     }
 
+    /// Returns how many values were counted.
+    pub fn count(&self) -> u64 {
+        self.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Returns the lowest bound that covers this share of all counted values. `None` if nothing was
     /// counted, or if the share reaches beyond the highest bound.
     pub fn percentile(&self, percent: u64) -> Option<f64> {

@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 type ModuleLabel = [(&'static str, String); 1];
@@ -131,11 +131,17 @@ const CALL_CODES: [&str; 7] = [
     "module_output",
 ];
 
+/// The roles whose times are counted for each version.
+const ROLES: [&str; 4] = ["filter", "transform", "route", "channel"];
+
 /// The figures of one version of a module.
 #[derive(Debug)]
 pub struct VersionFigures {
     calls: [(&'static str, Counter); CALL_CODES.len()],
     seconds: AtomicHistogram,
+    roles: [(&'static str, AtomicHistogram); ROLES.len()],
+    /// Most linear memory that an instance had at the end of a run, in bytes.
+    peak_memory: AtomicU64,
 }
 
 impl VersionFigures {
@@ -147,16 +153,38 @@ impl VersionFigures {
         self.seconds.observe_span(took);
     }
 
+    /// Counts the time of one role, one of [`ROLES`].
+    pub fn note_role(&self, role: &str, took: Duration) {
+        if let Some((_, seconds)) = self.roles.iter().find(|(known, _)| *known == role) {
+            seconds.observe_span(took);
+        }
+    }
+
+    /// Notes the linear memory of an instance at the end of a run.
+    pub fn note_memory(&self, bytes: usize) {
+        self.peak_memory.fetch_max(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Returns the most linear memory of an instance, in bytes. `None` before the first run.
+    pub fn peak_memory(&self) -> Option<u64> {
+        Some(self.peak_memory.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    /// Returns the times of the roles that were called.
+    pub fn role_times(&self) -> impl Iterator<Item = (&'static str, &AtomicHistogram)> {
+        let roles = self.roles.iter().map(|(role, seconds)| (*role, seconds));
+        roles.filter(|(_, seconds)| seconds.count() > 0)
+    }
+
     /// Returns the number of calls by outcome, without the outcomes that did not occur.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.calls.iter().map(|(code, counter)| (*code, counter.get()));
         counts.filter(|(_, calls)| *calls > 0)
     }
 
-    /// Returns the time within which this share of the calls were done, in milliseconds: the upper
-    /// bound of a histogram's bucket.
-    pub fn percentile_ms(&self, percent: u64) -> Option<f64> {
-        self.seconds.percentile(percent).map(|seconds| seconds * 1e3)
+    /// Returns the times of all calls.
+    pub const fn times(&self) -> &AtomicHistogram {
+        &self.seconds
     }
 }
 
@@ -206,6 +234,8 @@ impl ModuleFamilies {
         VersionFigures {
             calls: CALL_CODES.map(counter),
             seconds: AtomicHistogram::new(SHORT_SECONDS),
+            roles: ROLES.map(|role| (role, AtomicHistogram::new(SHORT_SECONDS))),
+            peak_memory: AtomicU64::new(0),
         }
     }
 
@@ -245,7 +275,23 @@ mod tests {
         }
         let outcomes: Vec<_> = figures.outcomes().collect();
         assert_eq!(outcomes, [("passed", 2), ("module_trap", 1)]);
-        assert_eq!(figures.percentile_ms(95), Some(2.5));
+        assert_eq!(figures.times().percentile(95), Some(0.0025));
+    }
+
+    #[test]
+    fn a_version_counts_the_times_of_its_roles_and_its_largest_memory() {
+        let figures = ModuleFamilies::register(&mut Registry::default()).make_version("m 2");
+        assert_eq!((figures.role_times().count(), figures.peak_memory()), (0, None));
+        for (role, millis) in [("route", 2), ("route", 90), ("filter", 1), ("no such role", 1)] {
+            figures.note_role(role, Duration::from_millis(millis));
+        }
+        for bytes in [70_000, 130_000, 90_000] {
+            figures.note_memory(bytes);
+        }
+        let roles: Vec<_> =
+            figures.role_times().map(|(role, times)| (role, times.percentile(99))).collect();
+        assert_eq!(roles, [("filter", Some(0.001)), ("route", Some(0.1))]);
+        assert_eq!(figures.peak_memory(), Some(130_000));
     }
 
     #[test]

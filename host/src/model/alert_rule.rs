@@ -39,6 +39,8 @@ pub enum AlertMetric {
     ModuleFailures,
     /// Time for which the breaker of one of a flow's modules has been open.
     ModuleOpen,
+    /// Number of canaries of a flow's modules that Waybill rolled back in the last 24 hours.
+    CanaryRolledBack,
     /// Percentage of free space on the disk of the data folder.
     DiskFree,
     /// Days until the server's certificate expires.
@@ -97,7 +99,7 @@ impl AlertSeverity {
 }
 
 impl AlertMetric {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::DeadLetters,
         Self::FailureRate,
         Self::OldestWaiting,
@@ -106,6 +108,7 @@ impl AlertMetric {
         Self::SourceDown,
         Self::ModuleFailures,
         Self::ModuleOpen,
+        Self::CanaryRolledBack,
         Self::DiskFree,
         Self::CertificateDays,
     ];
@@ -121,6 +124,7 @@ impl AlertMetric {
             Self::SourceDown => "source_down",
             Self::ModuleFailures => "module_failures",
             Self::ModuleOpen => "module_open",
+            Self::CanaryRolledBack => "canary_rolled_back",
             Self::DiskFree => "disk_free",
             Self::CertificateDays => "certificate_days",
         }
@@ -132,7 +136,7 @@ impl AlertMetric {
 
     pub const fn unit(self) -> AlertUnit {
         match self {
-            Self::DeadLetters | Self::ModuleFailures => AlertUnit::Count,
+            Self::DeadLetters | Self::ModuleFailures | Self::CanaryRolledBack => AlertUnit::Count,
             Self::FailureRate | Self::DiskFree => AlertUnit::Percent,
             Self::OldestWaiting
             | Self::EndpointFailing
@@ -159,6 +163,7 @@ impl AlertMetric {
             Self::SourceDown => (Some(HOUR / 4), None, 0, AlertSeverity::Critical),
             Self::ModuleFailures => (Some(10), Some(1), 5 * MINUTE, AlertSeverity::Warning),
             Self::ModuleOpen => (Some(60), None, 0, AlertSeverity::Critical),
+            Self::CanaryRolledBack => (Some(1), None, 0, AlertSeverity::Warning),
             Self::DiskFree => (Some(10), Some(12), MINUTE, AlertSeverity::Critical),
             Self::CertificateDays => (Some(14), None, 0, AlertSeverity::Warning),
         };
@@ -170,6 +175,7 @@ impl AlertMetric {
             | Self::SourceSilent
             | Self::SourceDown
             | Self::ModuleOpen
+            | Self::CanaryRolledBack
             | Self::DiskFree
             | Self::CertificateDays => Duration::ZERO,
         };

@@ -47,6 +47,9 @@ pub struct TrialEnd {
     pub at: Timestamp,
     /// The reason, in words without content of events.
     pub why: String,
+    /// Whether Waybill ended it, because a canary was beyond its limits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_automatic: bool,
 }
 
 /// The trial of a version. A module has one at most.
@@ -74,6 +77,12 @@ fn place_key(flow: FlowId, key: &str) -> u32 {
 impl ModuleTrial {
     pub const fn is_running(&self) -> bool {
         self.ended.is_none()
+    }
+
+    /// Returns why Waybill ended it after a time, if it did.
+    pub fn automatic_end(&self, after: Timestamp) -> Option<&str> {
+        let ended = self.ended.as_ref().filter(|end| end.is_automatic && end.at > after);
+        ended.map(|end| end.why.as_str())
     }
 
     /// Returns when the trial began.
@@ -230,6 +239,23 @@ mod tests {
         let why = judge(counted(20, 10, 100, 49)).unwrap();
         assert!(why.contains("10 of its 20 calls") && why.contains("49 of 100"), "{why}");
         assert!(judge(counted(20, 3, 0, 0)).is_some(), "nothing to compare with");
+    }
+
+    #[test]
+    fn an_automatic_end_is_told_for_a_while() {
+        let end = |is_automatic| {
+            let at = Timestamp::from_micros(10);
+            Some(TrialEnd { at, why: "2 of its 20 calls failed".to_owned(), is_automatic })
+        };
+        let told = |ended, after| {
+            let trial = ModuleTrial { ended, ..canary(10) };
+            trial.automatic_end(Timestamp::from_micros(after)).is_some()
+        };
+        assert!(told(end(true), 9));
+        assert!(!told(end(true), 10) && !told(end(false), 9) && !told(None, 9));
+        let stored: TrialEnd =
+            serde_json::from_str(r#"{"at":"2026-01-01T00:00:00Z","why":"x"}"#).unwrap();
+        assert!(!stored.is_automatic, "as earlier servers stored it");
     }
 
     #[test]

@@ -151,7 +151,8 @@ mod tests {
     }
 
     fn run(steps: Vec<ModuleStep>) -> ModuleRun {
-        ModuleRun { steps, end: RunEnd::Out(Vec::new()), capabilities: None, is_reused: false }
+        let end = RunEnd::Out(Vec::new());
+        ModuleRun { steps, end, memory: 0, capabilities: None, is_reused: false }
     }
 
     fn step(micros: u32, log: usize) -> ModuleStep {

@@ -296,6 +296,10 @@ impl<'a> FlowPlanner<'a> {
         stage.figures.note_call(tell_outcome(&run.end), ran, now);
         if let Some(figures) = &stage.version_figures {
             figures.note_call(tell_code(&run.end), ran);
+            figures.note_memory(run.memory);
+            for step in &run.steps {
+                figures.note_role(step.role.name(), Duration::from_micros(step.micros.into()));
+            }
         }
         if let Some(trial) = slot.trial.as_deref().filter(|trial| trial.is_canary()) {
             let is_tried = std::ptr::eq(stage, &raw const trial.stage);

@@ -51,13 +51,21 @@ pub struct ChannelRun {
     /// The log lines of the call.
     pub lines: Vec<LogLine>,
     pub took: Duration,
+    /// The linear memory of the instance at the end, in bytes.
+    pub memory: usize,
     /// The module's grants and what it did with them.
     pub capabilities: Option<Box<CapabilityRun>>,
 }
 
 impl ChannelRun {
     const fn failed(failure: ModuleFailure) -> Self {
-        Self { end: Err(failure), lines: Vec::new(), took: Duration::ZERO, capabilities: None }
+        Self {
+            end: Err(failure),
+            lines: Vec::new(),
+            took: Duration::ZERO,
+            memory: 0,
+            capabilities: None,
+        }
     }
 }
 
@@ -94,8 +102,8 @@ impl LoadedModule {
                 let end = call_role(bound, &mut store, &instance, input, answers).await;
                 let state = store.data_mut();
                 let lines = state.take_log(&bound.limits);
-                let capabilities = state.capabilities.take();
-                ChannelRun { end, lines, took: began.elapsed(), capabilities }
+                let (capabilities, memory) = (state.capabilities.take(), state.usage.memory());
+                ChannelRun { end, lines, took: began.elapsed(), memory, capabilities }
             }
             Err(failure) => ChannelRun::failed(failure),
         };

@@ -148,6 +148,11 @@ fn thread_time() -> u64 {
 }
 
 impl GuestUsage {
+    /// Returns how much linear memory the guest has, in bytes.
+    pub const fn memory(&self) -> usize {
+        self.memory_bytes.saturating_sub(self.memory_left)
+    }
+
     /// Returns whether the guest has used less than half of its memory.
     pub const fn has_room(&self) -> bool {
         self.memory_left > self.memory_bytes / 2

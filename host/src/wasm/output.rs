@@ -59,6 +59,8 @@ pub struct ModuleRun {
     /// One step for each role that was called, including one that failed.
     pub steps: Vec<ModuleStep>,
     pub end: RunEnd,
+    /// The linear memory of the instance at the end, in bytes. It never shrinks.
+    pub memory: usize,
     /// The module's grants and what it did with them. `None` if nothing was granted.
     pub capabilities: Option<Box<CapabilityRun>>,
     /// Whether the instance had handled another event before.

@@ -46,7 +46,7 @@ impl LoadedModule {
         let Ok((turn, place)) = place.await else {
             let end = RunEnd::Failed(ModuleFailure::no_room());
             let steps = Vec::new();
-            return ModuleRun { steps, end, capabilities: None, is_reused: false };
+            return ModuleRun { steps, end, memory: 0, capabilities: None, is_reused: false };
         };
         let is_reused = matches!(place, GuestPlace::Idle(_));
         let began = Instant::now();
@@ -54,11 +54,12 @@ impl LoadedModule {
         let may_send = capabilities.as_ref().is_some_and(|run| !run.grants.http.is_empty());
         let limits = if may_send { bound.limits.with_requests() } else { bound.limits };
         let mut call = GuestCall { bound, limits, flow: input.flow, steps, began, since: began };
-        let mut did = None;
+        let (mut did, mut memory) = (None, 0);
         let end = match bound.enter_instance(place, guest, capabilities).await {
             Ok(mut guest) => {
                 let end = call.call_roles(&mut guest.store, &guest.instance, &input).await;
-                did = guest.store.data_mut().capabilities.take();
+                let state = guest.store.data_mut();
+                (did, memory) = (state.capabilities.take(), state.usage.memory());
                 if input.may_reuse && end.is_ok() {
                     park_instance(&self.0, guest, input.flow);
                 }
@@ -72,7 +73,7 @@ impl LoadedModule {
         };
         drop(turn);
         let end = end.unwrap_or_else(RunEnd::Failed);
-        ModuleRun { steps: call.steps, end, capabilities: did, is_reused }
+        ModuleRun { steps: call.steps, end, memory, capabilities: did, is_reused }
     }
 }
 

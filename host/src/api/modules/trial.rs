@@ -268,7 +268,7 @@ pub async fn roll_back_module(
 ) -> Result<Json<DataAnswer<TrialView>>, ApiProblem> {
     let (_, trial) = find_running(&app, &name).await?;
     let why = format!("rolled back by `{}`", principal.token().settings.name);
-    let end = TrialEnd { at: app.journal.clock().now(), why };
+    let end = TrialEnd { at: app.journal.clock().now(), why, is_automatic: false };
     // Another caller may have been faster, which is as well.
     end_trial(&app.live, &app.journal, &name, trial.run, end).await?;
     load_view(&app, &principal, &name).await.map(data_answer)

@@ -1,6 +1,7 @@
 //! Trials and figures of versions, as answers show them.
 
 use crate::metrics::VersionFigures;
+use crate::metrics::histogram::AtomicHistogram;
 use crate::model::module_trial::{ModuleTrial, TrialCount, TrialCounts, TrialMode};
 use crate::settings::module_trials::{TrialExample, TrialTally};
 use crate::store::modules::ModuleVersion;
@@ -24,14 +25,62 @@ pub struct VersionFiguresView {
     /// Time within which 95 % of the calls were done, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p95_ms: Option<f64>,
+    /// Time within which 99 % of the calls were done, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+    /// Most linear memory of an instance at the end of a call, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// Times of each role: `filter`, `transform`, `route`, `channel`. The first one of an event
+    /// includes the start of the instance.
+    pub roles: BTreeMap<&'static str, RoleTimes>,
+}
+
+/// The times of one role of a version.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RoleTimes {
+    /// Number of calls.
+    pub calls: u64,
+    /// Time within which half of the calls were done, in milliseconds: the upper bound of a
+    /// histogram's bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// Time within which 95 % of the calls were done, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<f64>,
+    /// Time within which 99 % of the calls were done, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+}
+
+impl RoleTimes {
+    fn new(times: &AtomicHistogram) -> Self {
+        let [p50_ms, p95_ms, p99_ms] = read_percentiles(times);
+        Self { calls: times.count(), p50_ms, p95_ms, p99_ms }
+    }
+}
+
+/// Returns the 50th, 95th and 99th percentile, in milliseconds.
+fn read_percentiles(times: &AtomicHistogram) -> [Option<f64>; 3] {
+    [50, 95, 99].map(|percent| times.percentile(percent).map(|seconds| seconds * 1e3))
 }
 
 impl VersionFiguresView {
     pub fn new(figures: &VersionFigures) -> Option<Self> {
         let outcomes: BTreeMap<&'static str, u64> = figures.outcomes().collect();
         let calls = outcomes.values().sum();
-        let [p50_ms, p95_ms] = [50, 95].map(|percent| figures.percentile_ms(percent));
-        (calls > 0).then_some(Self { calls, outcomes, p50_ms, p95_ms })
+        let [p50_ms, p95_ms, p99_ms] = read_percentiles(figures.times());
+        let roles = figures.role_times().map(|(role, times)| (role, RoleTimes::new(times)));
+        let (peak_memory_bytes, roles) = (figures.peak_memory(), roles.collect());
+        (calls > 0).then_some(Self {
+            calls,
+            outcomes,
+            p50_ms,
+            p95_ms,
+            p99_ms,
+            peak_memory_bytes,
+            roles,
+        })
     }
 }
 

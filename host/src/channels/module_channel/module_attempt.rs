@@ -19,7 +19,7 @@ use crate::wasm::outgoing::call_values::{ModuleReply, ModuleRequest};
 use crate::wasm::record_calls::MAX_RECORD_BYTES;
 use crate::wasm::{
     self, CallPlace, CapabilityRun, ChannelInput, ChannelStep, InputChanges, ModuleFailure,
-    ModuleInput, PATIENCE,
+    ModuleInput, ModuleRole, PATIENCE,
 };
 use futures_util::future::BoxFuture;
 use http::StatusCode;
@@ -189,6 +189,12 @@ impl<'a> ModuleAttempt<'a> {
         let run = bound.module.call_channel(&input, answers, &bound.config, capabilities).await;
         let outcome = if run.end.is_ok() { CallOutcome::Passed } else { CallOutcome::Failed };
         bound.figures.note_call(outcome, run.took, self.call.at);
+        if let Some(figures) = &bound.version_figures {
+            let code = run.end.as_ref().map_or_else(ModuleFailure::reason, |_| outcome.name());
+            figures.note_call(code, run.took);
+            figures.note_role(ModuleRole::Channel.name(), run.took);
+            figures.note_memory(run.memory);
+        }
         self.shown.note_lines(&run.lines);
         self.facts = run.capabilities.map(|did| did.effects.facts).unwrap_or_default();
         run.end.map_err(|failure| self.judge_failure(failure))

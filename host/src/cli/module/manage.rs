@@ -21,6 +21,7 @@ const COLUMNS: &[ListColumn] = &[
     ("share", &["/trial/share"]),
     ("roles", &["/exports", "/report/exports", "/roles"]),
     ("bytes", &["/size", "/report/size"]),
+    ("p99 ms", &["/figures/p99_ms"]),
     ("uploaded", &["/created_at"]),
 ];
 
