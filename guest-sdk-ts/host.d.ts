@@ -95,7 +95,10 @@ declare module "waybill:module/types@0.1.0" {
     /** The payload. */
     data: Body;
   }
-  /** A new event: what `emit` sends to other flows. */
+  /**
+   * A new event: what `emit` sends to other flows, and what a `source` or a `puller` makes. For these
+   * two there is no parent; the source takes its place.
+   */
   export interface Fact {
     /** The event type, a dotted name such as `order.created`. */
     kind: string;
@@ -103,11 +106,12 @@ declare module "waybill:module/types@0.1.0" {
     resource?: string | null;
     /** The id of the record that it is about. */
     subject?: string | null;
-    /** When it happened: RFC 3339. None takes the parent's. */
+    /** When it happened: RFC 3339. None takes the parent's, or when the host got it. */
     time?: string | null;
     /**
      * A name of this fact, 255 bytes at most: another fact of the flow with the same key is a
-     * repeat and is left out. None makes every fact of an event a new one.
+     * repeat and is left out. None makes every fact of an event a new one. For a `source` or a
+     * `puller` it is the id of the event at its origin; the source recognises repeats by it.
      */
     key?: string | null;
     /** What was changed, if that is known. */
@@ -348,6 +352,75 @@ declare module "waybill:module/http@0.1.0" {
   import type { Response } from "waybill:module/http-types@0.1.0";
   /** Makes a request and waits for the whole answer. */
   export function send(request: Request): Response;
+}
+
+declare module "waybill:module/source@0.1.0" {
+  import type { Body } from "waybill:module/types@0.1.0";
+  import type { Header } from "waybill:module/types@0.1.0";
+  import type { Fact } from "waybill:module/types@0.1.0";
+  import type { Failure } from "waybill:module/types@0.1.0";
+  import type { Response } from "waybill:module/http-types@0.1.0";
+  /** A request that came in. */
+  export interface Inbound {
+    /** `POST` or `GET`. */
+    method: string;
+    /**
+     * The path below the source's own address, without a slash at the beginning; empty for the
+     * address itself.
+     */
+    path: string;
+    /** Query parameters, decoded, in their order. One that carries the source's secret is left out. */
+    query: Header[];
+    /** Headers; a name may come more than once. Those that carry credentials are left out. */
+    headers: Header[];
+    /**
+     * The body, decompressed: `json` where it says so and parses, `text` where it is UTF-8, else
+     * `bytes`. A member that carries the source's secret is left out.
+     */
+    body: Body;
+  }
+  /** What became of it. */
+  export interface Decoded {
+    /** The events that it brings, 1,000 at most; none is no fault (a handshake, a heartbeat). */
+    events: Fact[];
+    /**
+     * What to answer once the events are stored; none answers as any other source does. The status
+     * is a 2xx, or a 4xx where there are no events.
+     */
+    reply?: Response | null;
+  }
+  /**
+   * Called once for each request. A permanent failure answers 422 with its code, a retryable one 503
+   * with `Retry-After`; nothing is stored in either case.
+   */
+  export function decode(request: Inbound): Decoded;
+}
+
+declare module "waybill:module/puller@0.1.0" {
+  import type { Json } from "waybill:module/types@0.1.0";
+  import type { Fact } from "waybill:module/types@0.1.0";
+  import type { Failure } from "waybill:module/types@0.1.0";
+  import type { Request } from "waybill:module/http-types@0.1.0";
+  import type { Response } from "waybill:module/http-types@0.1.0";
+  /** What follows from an answer. */
+  export interface Step {
+    /** The events that the page holds, 1,000 at most. */
+    events: Fact[];
+    /**
+     * What the next call gets as `memory`, 64 KiB at most. Stored with the events in one
+     * transaction, so a crash neither loses a page nor takes it twice.
+     */
+    memory: Json;
+    /** The request to make now; none ends the round, the next one begins at the set interval. */
+    next?: Request | null;
+  }
+  /**
+   * Called without an answer at the start of a round, then with the answer to each request that it
+   * asked for. `memory` is what the last call left, none at the very first. A round that was cut off
+   * is not continued: the next one begins with the `memory` that was stored last, so it must say
+   * where to go on.
+   */
+  export function pull(memory: Json | null | undefined, answer: Response | null | undefined): Step;
 }
 
 declare module "waybill:module/channel@0.1.0" {

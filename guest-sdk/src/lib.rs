@@ -1,9 +1,9 @@
 //! Write Waybill modules in Rust.
 //!
-//! A module is a crate of type `cdylib` that implements one or more of four roles and names them
+//! A module is a crate of type `cdylib` that implements one or more of six roles and names them
 //! in [`export_module!`]. The host runs `filter`, then `transform`, then `route`, each once for an
-//! event, in an instance that is made for that event and dropped after it. The fourth role,
-//! [`Channel`], delivers to a kind of receiver.
+//! event, in an instance that is made for that event and dropped after it. [`Channel`] delivers to a
+//! kind of receiver, [`Source`] decodes the requests of a sender, and [`Puller`] asks a paged API.
 //!
 //! ```
 //! use serde::Deserialize;
@@ -69,13 +69,16 @@ mod event;
 mod failure;
 pub mod field;
 pub mod log;
+mod origin;
 mod roles;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
+pub use bindings::decoded::{Decoded, Inbound};
 pub use bindings::dispatch::Dispatch;
 pub use bindings::outcome::{Delivery, Outcome};
+pub use bindings::step::Step;
 pub use bindings::types::{Body, Changes, Draft, Event, Failure, Reason, Retry};
 pub use bindings::verdict::Verdict;
 pub use capabilities::{counters, deliveries, emit, http, records, secrets, state};
-pub use roles::{Channel, Filter, Route, Transform};
+pub use roles::{Channel, Filter, Puller, Route, Source, Transform};

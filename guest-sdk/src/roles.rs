@@ -1,8 +1,8 @@
 //! The roles that a module can play, and the macro that exports them.
 
-use crate::bindings::{dispatch, drafts, outcome, verdict};
+use crate::bindings::{decoded, dispatch, drafts, outcome, step, verdict};
 use crate::http::{Request, Response};
-use crate::{Delivery, Dispatch, Draft, Event, Failure, Outcome, Verdict};
+use crate::{Decoded, Delivery, Dispatch, Draft, Event, Failure, Inbound, Outcome, Step, Verdict};
 
 /// Decides whether an event goes on in the flow.
 pub trait Filter {
@@ -37,6 +37,25 @@ pub trait Channel {
     fn classify(delivery: Delivery, answers: Vec<Response>) -> Result<Outcome, Failure>;
 }
 
+/// Turns a raw request to a webhook source into events, after the host verified its sender.
+///
+/// Each call has an instance of its own.
+pub trait Source {
+    /// Called once for each request. A permanent failure answers 422 with its code, a retryable one
+    /// 503 with `Retry-After`; nothing is stored in either case.
+    fn decode(request: Inbound) -> Result<Decoded, Failure>;
+}
+
+/// Asks a paged API for the events of a source of the kind `module`.
+///
+/// The host makes the requests. Each call has an instance of its own, so what the next one needs
+/// stands in its memory or in the answer.
+pub trait Puller {
+    /// Called without an answer at the start of a round, then with the answer to each request that it
+    /// asked for. `memory` is what the last call left, a JSON text, and none at the very first.
+    fn pull(memory: Option<String>, answer: Option<Response>) -> Result<Step, Failure>;
+}
+
 impl<T: Filter> verdict::Guest for T {
     fn check(event: Event) -> Result<Verdict, Failure> {
         <T as Filter>::check(event)
@@ -65,6 +84,18 @@ impl<T: Channel> outcome::Guest for T {
     }
 }
 
+impl<T: Source> decoded::Guest for T {
+    fn decode(request: Inbound) -> Result<Decoded, Failure> {
+        <T as Source>::decode(request)
+    }
+}
+
+impl<T: Puller> step::Guest for T {
+    fn pull(memory: Option<String>, answer: Option<Response>) -> Result<Step, Failure> {
+        <T as Puller>::pull(memory, answer)
+    }
+}
+
 impl Verdict {
     /// Ends the event here, for the given reason.
     pub fn drop(reason: impl Into<String>) -> Self {
@@ -74,9 +105,10 @@ impl Verdict {
 
 /// Exports a type's roles from the component: `export_module!(MyModule: filter, route);`.
 ///
-/// Takes any of `filter`, `transform`, `route` and `channel`, each at most once, and at least one;
-/// the type implements [`Filter`], [`Transform`], [`Route`] and [`Channel`] accordingly. Stands once
-/// in a crate. On a native target it only checks that the roles are implemented.
+/// Takes any of `filter`, `transform`, `route`, `channel`, `source` and `puller`, each at most once, and
+/// at least one; the type implements [`Filter`], [`Transform`], [`Route`], [`Channel`], [`Source`] and
+/// [`Puller`] accordingly. Stands once in a crate. On a native target it only checks that the roles
+/// are implemented.
 #[macro_export]
 macro_rules! export_module {
     ($module:ident: $($role:ident),+ $(,)?) => {
@@ -115,10 +147,24 @@ macro_rules! __export_role {
             $module with_types_in $crate::bindings::channel
         );
     };
+    (source, $module:ident) => {
+        const _: fn($crate::Inbound) -> Result<$crate::Decoded, $crate::Failure> =
+            <$module as $crate::Source>::decode;
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::source::export_source!($module with_types_in $crate::bindings::source);
+    };
+    (puller, $module:ident) => {
+        const _: fn(
+            Option<String>,
+            Option<$crate::http::Response>,
+        ) -> Result<$crate::Step, $crate::Failure> = <$module as $crate::Puller>::pull;
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::puller::export_puller!($module with_types_in $crate::bindings::puller);
+    };
     ($other:ident, $module:ident) => {
         compile_error!(concat!(
             "`", stringify!($other),
-            "` is not a role: name `filter`, `transform`, `route` or `channel`"
+            "` is not a role: name `filter`, `transform`, `route`, `channel`, `source` or `puller`"
         ));
     };
 }

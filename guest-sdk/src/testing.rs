@@ -16,6 +16,7 @@
 
 pub mod exchange;
 pub mod fakes;
+pub mod rounds;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -23,10 +24,11 @@ use std::marker::PhantomData;
 use serde_json::Value;
 
 use crate::log::Level;
-use crate::{Body, Delivery, Draft, Event};
+use crate::{Body, Delivery, Draft, Event, Inbound};
 
 pub use exchange::{Exchange, answer, deliver};
 pub use fakes::Capabilities;
+pub use rounds::{Round, pull};
 
 /// One captured log line.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +130,18 @@ pub fn delivery(event: Event) -> Delivery {
         operation: None,
         attempt: event.attempt,
         event,
+    }
+}
+
+/// A `POST` with a JSON body to the address of a source.
+#[expect(clippy::needless_pass_by_value, reason = "a test hands over what `json!` made")]
+pub fn request(body: Value) -> Inbound {
+    Inbound {
+        method: "POST".to_owned(),
+        path: String::new(),
+        query: Vec::new(),
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: Body::Json(body.to_string()),
     }
 }
 

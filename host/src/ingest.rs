@@ -20,6 +20,7 @@ pub mod hops;
 pub mod incoming;
 pub mod message_body;
 pub mod repeats;
+pub mod source_decoder;
 pub mod trace_headers;
 pub mod webhook_body;
 

@@ -55,6 +55,7 @@ pub mod signature_scheme;
 pub mod secrets;
 pub mod skipped_route;
 pub mod source;
+pub mod source_module;
 pub mod source_run;
 pub mod stream_source;
 pub mod subject_health;

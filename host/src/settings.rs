@@ -18,6 +18,7 @@ pub mod oauth_access;
 pub mod sealed;
 pub mod settings_copy;
 pub mod source_runtime;
+pub mod stage_calls;
 
 use crate::access::token::{ApiToken, TokenDigest};
 use crate::channels::EndpointChannel;
@@ -264,11 +265,17 @@ impl SettingsSnapshot {
         self.flows.iter().find(|route| route.flow.id == id)
     }
 
-    /// Returns whether the host could not load a module of a flow or an endpoint.
+    /// Returns the stages of the modules of flows and sources.
+    pub fn module_stages(&self) -> impl Iterator<Item = &ModuleStage> {
+        let of_sources = self.sources.values().filter_map(|runtime| runtime.module.as_ref());
+        self.flows.iter().flat_map(|flow| flow.all_stages()).chain(of_sources)
+    }
+
+    /// Returns whether the host could not load a module of a flow, a source or an endpoint.
     fn lacks_modules(&self) -> bool {
         let is_lacking =
             |stage: &ModuleStage| matches!(stage.module, Err(ModuleUnusable::NotLoaded(_)));
-        self.flows.iter().any(|route| route.all_stages().any(is_lacking))
+        self.module_stages().any(is_lacking)
             || self.endpoints.values().any(|target| target.is_loading())
     }
 

@@ -1,6 +1,6 @@
 //! Sources that Waybill runs itself: it asks a REST API ([`poll`]), reads a database
-//! ([`database`]), looks at the clock ([`schedule`]), or takes messages from a stream or a queue
-//! ([`stream`]).
+//! ([`database`]), looks at the clock ([`schedule`]), takes messages from a stream or a queue
+//! ([`stream`]), or does what a module says ([`puller`]).
 //!
 //! ```text
 //!   every second, on each node:
@@ -18,6 +18,7 @@ pub mod erase;
 pub mod letters;
 pub mod list_types;
 pub mod poll;
+pub mod puller;
 pub mod rows;
 pub mod run;
 pub mod schedule;
@@ -35,6 +36,7 @@ use crate::store;
 use crate::store::EventStore;
 use crate::store::sources::SourceState;
 use crate::time::timestamp::Timestamp;
+use puller::PullTalk;
 use run::SourceRun;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
@@ -108,8 +110,28 @@ impl SourceContext {
             _ if settings.nats.is_some() || settings.amqp.is_some() => {
                 Box::pin(stream::sample_message(&runtime.source, secret, &self.client)).await
             }
-            _ => Err(RunFailed::new("this source is not run by Waybill")),
+            _ => match self.pull_talk(runtime, false) {
+                Some(talk) => Box::pin(puller::sample_event(talk)).await,
+                None => Err(RunFailed::new("this source is not run by Waybill")),
+            },
         }
+    }
+
+    /// Returns what a source needs to talk with its module, if it is of kind `module`.
+    pub fn pull_talk<'a>(
+        &'a self,
+        runtime: &'a SourceRuntime,
+        is_live: bool,
+    ) -> Option<PullTalk<'a>> {
+        Some(PullTalk {
+            source: &runtime.source,
+            settings: runtime.source.settings.module.as_ref()?,
+            stage: runtime.module.as_ref()?,
+            client: &self.client,
+            plain_http: self.live.module_plain_http(),
+            clock: self.journal.clock(),
+            is_live,
+        })
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<SourceId, RunningSource>> {

@@ -18,8 +18,9 @@
 //! with a fixed number of slots. A call waits for a slot, and one module can hold only a part of
 //! the slots. A long call yields to others at every tick.
 //!
-//! **Channels.** The role `channel` is called for an attempt at a delivery, each call in an instance
-//! of its own. The host makes the requests that it asks for.
+//! **Roles outside of flows.** `channel` is called for an attempt at a delivery, `source` for a
+//! request to a source, and `puller` for the pages of an API, each call in an instance of its own
+//! ([`lone_call`]). The host makes the requests that they ask for.
 //!
 //! **Isolation.** A module can only affect others by what it was granted ([`capabilities`]). It has
 //! no files, no environment, and no network of its own. Its clock shows the time when the event was
@@ -47,17 +48,21 @@ pub mod guest_log;
 pub mod guest_state;
 pub mod json;
 pub mod limits;
+pub mod lone_call;
 pub mod manifest_section;
 pub mod mapped;
 pub mod module;
+pub mod module_facts;
 pub mod network_calls;
 pub mod outgoing;
 pub mod output;
+pub mod pull_run;
 pub mod record_calls;
 pub mod reuse;
 pub mod run;
 pub mod sample_event;
 pub mod secret_calls;
+pub mod source_run;
 pub mod state_calls;
 pub mod validate;
 pub mod wasi;
@@ -70,6 +75,7 @@ pub use engine::ModuleEngine;
 pub use error::{EngineError, ModuleRejection};
 pub use guest_log::LogLine;
 pub use limits::{LimitCeilings, ModuleLimits};
+pub use lone_call::{LoneMoment, LoneRole};
 pub use manifest_section::{embed_manifest, inspect_component};
 pub use module::{LoadedModule, ModuleReport, ModuleRole};
 pub use outgoing::{EventCalls, ModuleClient};
@@ -77,6 +83,8 @@ pub use output::{
     InputChanges, ModuleDispatch, ModuleFailure, ModuleInput, ModuleRun, ModuleStep, PATIENCE,
     RoleVerdict, RoutedEvent, RunEnd, merged,
 };
+pub use pull_run::{PullInput, PullStep};
+pub use source_run::{DecodedRequest, InboundRequest};
 
 #[cfg(test)]
 pub mod tests;

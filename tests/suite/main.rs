@@ -52,6 +52,8 @@ mod modes;
 mod module_cases;
 mod module_endpoints;
 mod module_logs;
+mod module_pullers;
+mod module_sources;
 mod modules;
 mod nodes;
 mod oauth;

@@ -17,7 +17,9 @@ use super::edit::KnownModules;
 use super::endpoints::EndpointResource;
 use super::flows::FlowResource;
 use super::module_secrets::ModuleSecretResource;
-use super::modules::activation::{WantedVersion, readable_endpoints, readable_flows};
+use super::modules::activation::{
+    WantedVersion, readable_endpoints, readable_flows, readable_sources,
+};
 use super::modules::cases::check_stored;
 use super::modules::exported_roles;
 use super::problem::ApiProblem;
@@ -27,6 +29,7 @@ use super::tokens::TokenResource;
 use super::{AppState, edit};
 use crate::model::endpoint::EndpointSettings;
 use crate::model::flow::FlowSettings;
+use crate::model::source::SourceSettings;
 use crate::settings::SettingsSnapshot;
 use crate::store::objects::ObjectChange;
 use axum::Json;
@@ -127,12 +130,18 @@ fn name_of(given: &Map<String, Value>) -> &str {
     given.get("name").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Whether an endpoint names a version of a module by its number.
-fn pins_module(endpoint: &Map<String, Value>, name: &str, number: u32) -> bool {
-    let settings = endpoint.get("settings");
+/// Whether an endpoint or a source names a version of a module by its number.
+fn pins_module((settings, key): (Option<&Value>, &str), (name, number): (&str, u32)) -> bool {
     let set = |key: &str| settings.and_then(|settings| settings.get(key));
-    set("module").is_some_and(|module| module == name)
+    set(key).is_some_and(|module| module == name)
         && set("version").and_then(Value::as_u64) == Some(number.into())
+}
+
+/// Returns the places of modules in an endpoint or a source, each with the member that names the
+/// module.
+fn module_places(given: &Map<String, Value>) -> [(Option<&Value>, &'static str); 3] {
+    let decoder = given.get("webhook").and_then(|webhook| webhook.get("module"));
+    [(given.get("settings"), "module"), (decoder, "name"), (given.get("module"), "name")]
 }
 
 fn as_objects<S: Serialize>(settings: &[S]) -> Vec<Map<String, Value>> {
@@ -184,7 +193,10 @@ impl ApplyWork<'_> {
         let pins = document.flows.iter().flat_map(|flow| &flow.modules);
         let is_pinned = |name: &str, number: u32| {
             pins.clone().any(|module| module.name == name && module.version == Some(number))
-                || document.endpoints.iter().any(|given| pins_module(given, name, number))
+                || document.endpoints.iter().chain(&document.sources).any(|given| {
+                    let mut places = module_places(given).into_iter();
+                    places.any(|place| pins_module(place, (name, number)))
+                })
         };
         self.modules = KnownModules::new(&versions);
         let chosen = modules::choose_versions(&document.modules, is_pinned, &versions, dry_run)?;
@@ -245,6 +257,11 @@ impl ApplyWork<'_> {
         };
         let endpoints = readable_endpoints(self.snapshot).filter(stay);
         edit::check_faults(wanted.check_endpoints(endpoints))?;
+        let stay = |source: &&SourceSettings| {
+            !document.prune && document.sources.iter().all(|given| name_of(given) != source.name)
+        };
+        let sources = readable_sources(self.snapshot).filter(stay);
+        edit::check_faults(wanted.check_sources(sources))?;
         Ok(Some(ObjectChange::ActivateModule { name, version, approved: Some(approved) }))
     }
 

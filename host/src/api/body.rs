@@ -43,7 +43,9 @@ fn limit(app: &AppState, path: &str) -> Result<usize, ApiProblem> {
     let Some(source) = path.strip_prefix("/in/").filter(|name| !name.contains('%')) else {
         return Ok(most);
     };
-    match app.live.current_settings().find_source_runtime(source.trim_end_matches('/')) {
+    // A module of the source may read what is below its address.
+    let name = source.split('/').next().unwrap_or_default();
+    match app.live.current_settings().find_source_runtime(name) {
         Some(runtime) if runtime.verifier.is_some() => Ok(most),
         Some(_) | None => Err(ApiProblem::missing("webhook source", source)),
     }

@@ -10,6 +10,7 @@ use crate::model::fault::InputFault;
 use crate::model::flow::{FlowModule, FlowSettings};
 use crate::model::module_breaker::OpenBreakerAction;
 use crate::model::secrets::SigningSecrets;
+use crate::model::source::{SourceKind, SourceSettings};
 use crate::settings::{SettingsSnapshot, sealed};
 use crate::store::modules::ModuleVersion;
 use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
@@ -138,14 +139,32 @@ impl KnownModules {
         let Some(module) = find_module(endpoint) else { return Vec::new() };
         let faults: Vec<InputFault> = match self.find_version(&module) {
             Ok(Some(version)) => {
-                let role =
-                    version.roles.as_ref().and_then(|roles| check_channel_role(&module, roles));
+                let role = version
+                    .roles
+                    .as_ref()
+                    .and_then(|roles| check_role(&module, ModuleRole::Channel, roles));
                 check_config(version.schema.as_ref(), &module).into_iter().chain(role).collect()
             }
             Ok(None) => Vec::new(),
             Err(fault) => vec![fault],
         };
         faults.into_iter().map(place_in_endpoint).collect()
+    }
+
+    /// Returns the faults of the module that makes a source's events. Their places are in the source.
+    pub fn check_source(&self, source: &SourceSettings) -> Vec<InputFault> {
+        let Some(module) = source.find_module() else { return Vec::new() };
+        let faults: Vec<InputFault> = match self.find_version(&module) {
+            Ok(Some(version)) => {
+                let role = role_of_source(source);
+                let role =
+                    version.roles.as_ref().and_then(|roles| check_role(&module, role, roles));
+                check_config(version.schema.as_ref(), &module).into_iter().chain(role).collect()
+            }
+            Ok(None) => Vec::new(),
+            Err(fault) => vec![fault],
+        };
+        faults.into_iter().map(|fault| fault.within(source.module_place())).collect()
     }
 
     /// Returns the version that a module runs. `None` if nothing is known of it yet.
@@ -192,20 +211,39 @@ pub fn check_flow_roles(module: &FlowModule, roles: &[ModuleRole]) -> Option<Inp
     let has_none = !roles.is_empty() && !roles.iter().any(|role| role.is_of_flow());
     has_none.then(|| {
         let message = format!(
-            "module `{}` has none of the roles `filter`, `transform` and `route`; use it in an endpoint of kind `module`",
+            "module `{}` has none of the roles `filter`, `transform` and `route`; use a `channel` in an endpoint of kind \
+             `module`, a `source` in a webhook source, and a `puller` in a source of kind `module`",
             module.name
         );
         InputFault::new("name", message)
     })
 }
 
-/// Returns a fault if an endpoint would deliver by a module that has no role for it.
-pub fn check_channel_role(module: &FlowModule, roles: &[ModuleRole]) -> Option<InputFault> {
-    let lacks = !roles.contains(&ModuleRole::Channel);
+/// Returns a fault if a module lacks the role that its user needs.
+pub fn check_role(
+    module: &FlowModule,
+    role: ModuleRole,
+    roles: &[ModuleRole],
+) -> Option<InputFault> {
+    let lacks = !roles.contains(&role);
     lacks.then(|| {
-        let message = format!("module `{}` does not have the role `channel`", module.name);
+        let message = format!("module `{}` does not have the role `{role}`", module.name);
         InputFault::new("name", message)
     })
+}
+
+/// Returns the role that a source needs of its module.
+pub const fn role_of_source(source: &SourceSettings) -> ModuleRole {
+    match source.kind {
+        SourceKind::Module => ModuleRole::Puller,
+        SourceKind::Http
+        | SourceKind::Webhook
+        | SourceKind::Poll
+        | SourceKind::Database
+        | SourceKind::Schedule
+        | SourceKind::Nats
+        | SourceKind::Amqp => ModuleRole::Source,
+    }
 }
 
 /// Returns the fault of an endpoint's module at its place in the endpoint.

@@ -369,7 +369,7 @@ pub async fn run_module(
         ApiProblem::internal()
     })?;
     if !module.report().has_flow_role() {
-        let message = "this version has none of the roles `filter`, `transform` and `route`; try it with `POST /api/v1/endpoints/{id}/test`";
+        let message = "this version has none of the roles `filter`, `transform` and `route`; try it with `POST /api/v1/endpoints/{id}/test` or `POST /api/v1/sources/{id}/test`";
         return Err(ApiProblem::fault("version", message));
     }
     let settings = FlowModule { name, config: request.config, ..FlowModule::default() };

@@ -299,6 +299,45 @@ impl ApiProblem {
         Self { retry_after: Some(wait), ..problem }.with_value(header::RETRY_AFTER, wait.into())
     }
 
+    /// The module of a source does not take a request, because the request is bad.
+    pub fn refused_by_module(code: &str, message: &str, pointer: Option<String>) -> Self {
+        let kind = "urn:waybill:problem:refused-by-module";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let problem = Self::new(status, kind, "Refused", format!("{code}: {message}"));
+        let errors = vec![InputFault::new(pointer.unwrap_or_default(), message)];
+        Self { errors, ..problem }
+    }
+
+    /// The module of a source cannot take a request now. The sender may try again in `wait` seconds.
+    pub fn put_off_by_module(code: &str, message: &str, wait: u32) -> Self {
+        let kind = "urn:waybill:problem:put-off-by-module";
+        let detail = format!("{code}: {message}; nothing was stored, send it again later");
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, "Not now", detail);
+        Self { retry_after: Some(wait), ..problem }.with_value(header::RETRY_AFTER, wait.into())
+    }
+
+    /// The module of a source cannot run now. The sender may try again in `wait` seconds.
+    pub fn module_unavailable(source: &str, wait: u32) -> Self {
+        let kind = "urn:waybill:problem:module-unavailable";
+        let detail = format!(
+            "the module that decodes the requests of source `{source}` cannot run at present; nothing was \
+             stored, send it again later"
+        );
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let problem = Self::new(status, kind, "Module unavailable", detail);
+        Self { retry_after: Some(wait), ..problem }.with_value(header::RETRY_AFTER, wait.into())
+    }
+
+    /// The module of a source failed on a request.
+    pub fn module_failed(source: &str, reason: &str) -> Self {
+        let kind = "urn:waybill:problem:module-failed";
+        let detail = format!(
+            "the module that decodes the requests of source `{source}` failed ({reason}); nothing was stored. \
+             Send it again once the module is corrected; the source's status has the details"
+        );
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, kind, "Module failed", detail)
+    }
+
     /// The database does not accept writes at present.
     pub fn unavailable() -> Self {
         let detail = "the database does not answer at present; nothing was stored, send it again";

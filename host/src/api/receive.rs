@@ -4,6 +4,8 @@
 //! the repeat is recognised. Handshakes that a sender makes before it sends are answered too. Every
 //! refusal is counted, by source and reason.
 
+mod decoded;
+
 use super::AppState;
 use super::answer::{DataAnswer, data_answer};
 use super::auth::CallOrigin;
@@ -17,6 +19,7 @@ use crate::ingest::event_body::{BodyError, ReceivedEvents};
 use crate::ingest::handshake;
 use crate::ingest::handshake::HandshakeAnswer;
 use crate::ingest::repeats;
+use crate::ingest::source_decoder::{DecodedWebhook, SenderReply, VerifiedRequest};
 use crate::ingest::webhook_body;
 use crate::ingest::webhook_body::ReceivedWebhook;
 use crate::model::attributes::is_form;
@@ -39,12 +42,23 @@ const PAUSED: u32 = 60;
 /// Methods of a source's address. GET answers the handshakes of some senders.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
-/// The reason of a refusal as a word for counting, and its answer.
-struct WebhookRefused(&'static str, Box<ApiProblem>);
+/// A request that is not accepted.
+struct WebhookRefused {
+    /// The reason as a word for counting.
+    reason: &'static str,
+    problem: Box<ApiProblem>,
+    /// What operators see of it, if that differs from the answer.
+    noted: Option<String>,
+}
 
 impl WebhookRefused {
     fn new(reason: &'static str, problem: ApiProblem) -> Self {
-        Self(reason, Box::new(problem))
+        Self { reason, problem: Box::new(problem), noted: None }
+    }
+
+    /// Shows operators another text than the sender.
+    fn noting(self, detail: String) -> Self {
+        Self { noted: Some(detail), ..self }
     }
 }
 
@@ -112,11 +126,13 @@ impl From<AcceptError> for WebhookRefused {
     }
 }
 
-/// Builds the same routes with a slash at the end, as some senders write them.
+/// Builds the same routes with a slash at the end, as some senders write them, and those below, which
+/// only the modules of sources read.
 pub fn routes_with_slash() -> Router<AppState> {
     let methods: MethodRouter<AppState> =
         post(receive_webhook).merge(get(ask_receiver)).merge(options(permit_origin));
-    Router::new().route("/in/{source}/", methods)
+    let below: MethodRouter<AppState> = post(receive_below).merge(get(ask_below));
+    Router::new().route("/in/{source}/", methods).route("/in/{source}/{*below}", below)
 }
 
 /// Receives a webhook of a source: verifies it over the raw bytes and reads its envelope. Answers
@@ -128,7 +144,8 @@ pub fn routes_with_slash() -> Router<AppState> {
     responses((status = 202, body = DataAnswer<EventReceipt>, description = "One receipt, or for a list of events a list of receipts in their order."),
         (status = 200, description = "A handshake was answered, or the sender accepts only an empty answer."),
         (status = 400, body = ApiProblem), (status = 401, body = ApiProblem), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
-        (status = 413, body = ApiProblem), (status = 415, body = ApiProblem), (status = 422, body = ApiProblem), (status = 503, body = ApiProblem)))]
+        (status = 413, body = ApiProblem), (status = 415, body = ApiProblem), (status = 422, body = ApiProblem),
+        (status = 500, body = ApiProblem, description = "The source's module failed on the request."), (status = 503, body = ApiProblem)))]
 pub async fn receive_webhook(
     State(app): State<AppState>,
     Path(name): Path<String>,
@@ -137,17 +154,39 @@ pub async fn receive_webhook(
     body: Result<BoundedBody, ApiProblem>,
 ) -> Result<Response, ApiProblem> {
     let runtime = find_source(&app, &name)?;
+    receive(&app, (&runtime, ""), caller, &head, body).await
+}
+
+/// Receives a request below the address of a source whose module decodes it.
+async fn receive_below(
+    State(app): State<AppState>,
+    Path((name, below)): Path<(String, String)>,
+    Extension(caller): Extension<CallOrigin>,
+    head: Parts,
+    body: Result<BoundedBody, ApiProblem>,
+) -> Result<Response, ApiProblem> {
+    let runtime = find_decoded_source(&app, &name)?;
+    receive(&app, (&runtime, &below), caller, &head, body).await
+}
+
+async fn receive(
+    app: &AppState,
+    (runtime, below): (&Arc<SourceRuntime>, &str),
+    caller: CallOrigin,
+    head: &Parts,
+    body: Result<BoundedBody, ApiProblem>,
+) -> Result<Response, ApiProblem> {
     let taken = match body {
-        Ok(BoundedBody(body)) => take_webhook(&app, &runtime, caller, &head, &body).await,
+        Ok(BoundedBody(body)) => take_webhook(app, (runtime, below), caller, head, &body).await,
         Err(problem) => Err(WebhookRefused::new("body", problem)),
     };
-    taken.map_err(|refusing| refuse_webhook(&runtime, refusing, caller.at))
+    taken.map_err(|refusing| refuse_webhook(runtime, refusing, caller.at))
 }
 
 /// Answers a sender's handshake: Meta's and Okta's challenge, and whether the address exists.
 #[utoipa::path(get, path = "/in/{source}", tag = "receive", operation_id = "ask_receiver",
     params(("source" = String, Path, description = "The source's name.")),
-    responses((status = 200, description = "The answer to the handshake. Empty for HEAD."),
+    responses((status = 200, description = "The answer to the handshake. Empty for HEAD. A source with a module has the module decode other requests, as for POST."),
         (status = 401, body = ApiProblem), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
         (status = 405, body = ApiProblem, description = "A GET that is not a handshake.")))]
 pub async fn ask_receiver(
@@ -157,13 +196,37 @@ pub async fn ask_receiver(
     head: Parts,
 ) -> Result<Response, ApiProblem> {
     let runtime = find_source(&app, &name)?;
+    answer_question(&app, (&runtime, ""), caller, head).await
+}
+
+/// Takes a GET below the address of a source whose module decodes it.
+async fn ask_below(
+    State(app): State<AppState>,
+    Path((name, below)): Path<(String, String)>,
+    Extension(caller): Extension<CallOrigin>,
+    head: Parts,
+) -> Result<Response, ApiProblem> {
+    let runtime = find_decoded_source(&app, &name)?;
+    answer_question(&app, (&runtime, &below), caller, head).await
+}
+
+async fn answer_question(
+    app: &AppState,
+    (runtime, below): (&Arc<SourceRuntime>, &str),
+    caller: CallOrigin,
+    head: Parts,
+) -> Result<Response, ApiProblem> {
     let Some(verifier) = &runtime.verifier else { return Err(ApiProblem::internal()) };
     let request = question(&head, caller);
     verifier
         .verify_question(&request, app.journal.clock().wall())
-        .map_err(|refusal| refuse_webhook(&runtime, refused(verifier, refusal), caller.at))?;
+        .map_err(|refusal| refuse_webhook(runtime, refused(verifier, refusal), caller.at))?;
     if let Some(answer) = handshake::answer_get(&head.uri, &head.headers) {
         return Ok(answered(answer));
+    }
+    if runtime.module.is_some() && head.method == Method::GET {
+        let taken = take_webhook(app, (runtime, below), caller, &head, &[]).await;
+        return taken.map_err(|refusing| refuse_webhook(runtime, refusing, caller.at));
     }
     // Mailchimp and others check with a plain GET. A caller that presents the secret may learn that
     // the address exists.
@@ -199,12 +262,23 @@ fn find_source(app: &AppState, name: &str) -> Result<Arc<SourceRuntime>, ApiProb
     })
 }
 
+/// Returns the source if a module decodes its requests. Other sources have no addresses below theirs.
+fn find_decoded_source(app: &AppState, name: &str) -> Result<Arc<SourceRuntime>, ApiProblem> {
+    let runtime = find_source(app, name)?;
+    let has_module = runtime.module.is_some();
+    has_module.then_some(runtime).ok_or_else(|| {
+        let detail =
+            format!("source `{name}` has no module, so only `/in/{name}` takes its requests");
+        ApiProblem::not_found(detail)
+    })
+}
+
 fn refuse_webhook(
     runtime: &SourceRuntime,
-    WebhookRefused(reason, problem): WebhookRefused,
+    WebhookRefused { reason, problem, noted }: WebhookRefused,
     now: Timestamp,
 ) -> ApiProblem {
-    runtime.health.note_refusal(reason, &problem.detail, now);
+    runtime.health.note_refusal(reason, noted.as_deref().unwrap_or(&problem.detail), now);
     *problem
 }
 
@@ -213,10 +287,11 @@ fn refused(
     verifier: &webhook::WebhookVerifier,
     refusal: webhook::WebhookRefusal,
 ) -> WebhookRefused {
-    let WebhookRefused(reason, problem) = WebhookRefused::from(refusal);
-    if !verifier.is_basic() || problem.status != StatusCode::UNAUTHORIZED.as_u16() {
-        return WebhookRefused(reason, problem);
+    let refused = WebhookRefused::from(refusal);
+    if !verifier.is_basic() || refused.problem.status != StatusCode::UNAUTHORIZED.as_u16() {
+        return refused;
     }
+    let WebhookRefused { reason, problem, .. } = refused;
     let asked = HeaderValue::from_static("Basic realm=\"waybill\", charset=\"UTF-8\"");
     WebhookRefused::new(reason, problem.with_value(header::WWW_AUTHENTICATE, asked))
 }
@@ -235,7 +310,7 @@ fn question(head: &Parts, caller: CallOrigin) -> webhook::WebhookRequest<'_> {
 
 async fn take_webhook(
     app: &AppState,
-    runtime: &Arc<SourceRuntime>,
+    (runtime, below): (&Arc<SourceRuntime>, &str),
     caller: CallOrigin,
     head: &Parts,
     body: &[u8],
@@ -255,7 +330,10 @@ async fn take_webhook(
     verifier.check_address(caller.address).map_err(|refusal| refused(verifier, refusal))?;
     let (uri, headers) = (&head.uri, &head.headers);
     let unsigned = question(head, caller);
-    if let Some(answer) = handshake::answer_unsigned_post(webhook.scheme, uri, headers, body) {
+    let is_post = head.method == Method::POST;
+    let answer =
+        is_post.then(|| handshake::answer_unsigned_post(webhook.scheme, uri, headers, body));
+    if let Some(answer) = answer.flatten() {
         let asked = verifier.verify_question(&unsigned, signed_by);
         return asked.map(|()| answered(answer)).map_err(|refusal| refused(verifier, refusal));
     }
@@ -270,15 +348,39 @@ async fn take_webhook(
     if let Some(answer) = handshake::answer_post(webhook.scheme, &plain) {
         return Ok(answered(answer));
     }
-    let max_events = app.config.server.max_batch;
-    let source = &settings.name;
-    let received = ReceivedWebhook { source, headers, body: &plain, max_events, max_body };
-    let events = webhook_body::read_webhook(received, webhook)?;
+    let incoming = VerifiedRequest { method: &head.method, uri, below, headers, body: &plain, now };
+    let (events, reply) = match decoded::decode_request(runtime, incoming).await {
+        Some(decoded) => {
+            let DecodedWebhook { events, reply } = decoded?;
+            (ReceivedEvents { many: events.len() != 1, events }, reply)
+        }
+        None => (read_events(app, runtime, incoming)?, None),
+    };
     let request = repeats::RepeatableRequest { headers, signature: fits.signature.as_deref(), now };
     let repeats = webhook.repeats.as_ref();
     let keys = repeats::repeat_keys(repeats, &request, &events.events, &runtime.health.sequence);
     let sender = EventSender::Webhook(keys);
-    accept_webhook(app, head, (verifier, webhook.scheme), events, sender).await
+    accept_webhook(app, head, (verifier, webhook.scheme), (events, reply), sender).await
+}
+
+/// Reads the envelope of a request as the settings of its source say.
+fn read_events(
+    app: &AppState,
+    runtime: &SourceRuntime,
+    request: VerifiedRequest<'_>,
+) -> Result<ReceivedEvents, WebhookRefused> {
+    let settings = &runtime.source.settings;
+    let internal = || WebhookRefused::new("internal", ApiProblem::internal());
+    let webhook = settings.webhook.as_ref().ok_or_else(internal)?;
+    let server = &app.config.server;
+    let received = ReceivedWebhook {
+        source: &settings.name,
+        headers: request.headers,
+        body: request.body,
+        max_events: server.max_batch,
+        max_body: server.max_body,
+    };
+    Ok(webhook_body::read_webhook(received, webhook)?)
 }
 
 /// Captures the events of a verified webhook, and answers as its sender expects.
@@ -286,12 +388,12 @@ async fn accept_webhook(
     app: &AppState,
     head: &Parts,
     (verifier, scheme): (&webhook::WebhookVerifier, SenderScheme),
-    events: ReceivedEvents,
+    (events, reply): (ReceivedEvents, Option<SenderReply>),
     sender: EventSender<'_>,
 ) -> Result<Response, WebhookRefused> {
     let (snapshot, wait) = (app.live.current_settings(), app.config.immediate.wait.get());
     let is_empty = wants_nothing(scheme, &head.headers);
-    let status = if is_empty { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = decoded::answer_status(reply.as_ref(), is_empty);
     // Calls of other senders share rows in the audit, which are counted in memory.
     let call = head.extensions.get::<CallBeginning>().filter(|_| verifier.proves_sender());
     let place = capture_place(app, call.cloned(), status);
@@ -299,10 +401,10 @@ async fn accept_webhook(
     let accepted = accept_events(place, &snapshot, events.events, sender, wait).await?;
     let is_logged = has_call && is_new(&accepted);
     let receipts = accepted.into_iter().map(|accepted| make_receipt(&snapshot, accepted)).collect();
-    let mut response = if is_empty {
-        status.into_response()
-    } else {
-        (status, receipts_of(receipts, events.many)).into_response()
+    let mut response = match reply {
+        Some(reply) => decoded::answer_sender(reply),
+        None if is_empty => status.into_response(),
+        None => (status, receipts_of(receipts, events.many)).into_response(),
     };
     mark_logged(&mut response, is_logged);
     if verifier.proves_sender() {

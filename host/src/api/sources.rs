@@ -18,7 +18,7 @@ use crate::access::scope::Scope;
 use crate::health::health_view::HealthView;
 use crate::model::fault::InputFault;
 use crate::model::id::SourceId;
-use crate::model::private_values::{SettingsKind, keep_source, mask_url};
+use crate::model::private_values::{SettingsKind, keep_source, mask_values};
 use crate::model::secrets::SigningSecrets;
 use crate::model::source::{Source, SourceSettings};
 use crate::model::subject_health::HealthMemory;
@@ -84,8 +84,9 @@ impl SourceView {
         let settings = &runtime.source.settings;
         let mut source = runtime.source.clone();
         if !principal.scopes().allows_scope(Scope::SourcesWrite) {
-            let lists = source.settings.poll.iter_mut().flat_map(|poll| &mut poll.lists);
-            lists.for_each(|list| list.path = mask_url(&list.path));
+            let masked = mask_values(SettingsKind::Source, &source.settings);
+            let masked = masked.and_then(serde_json::from_value);
+            source.settings = masked.unwrap_or(source.settings);
         }
         let previous = runtime.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
         Self {
@@ -192,6 +193,7 @@ impl SettingsResource for SourceResource {
         let stored = carried.iter().map(|carried| &carried.settings);
         let stored: Vec<_> = stored.chain(old.map(|old| &old.source.settings)).collect();
         let settings = read_settings(&given, &stored)?;
+        edit::check_faults(context.modules.check_source(&settings))?;
         // An address must not receive a secret that was given for another address.
         let carried = carried.filter(|carried| carried.settings.asked() == settings.asked());
         let carried = carried.and_then(|carried| carried.secrets.as_ref());

@@ -18,7 +18,7 @@ use crate::model::envelope::{EnvelopeMessage, JSON, RenderedBody};
 use crate::model::fault::{InputFault, check_name};
 use crate::model::flow::{FlowModule, ModuleConfig};
 use crate::signing::usable_secret::UsableSecrets;
-use crate::wasm::LoadedModule;
+use crate::wasm::{LoadedModule, ModuleRole};
 use futures_util::future::BoxFuture;
 use module_attempt::ModuleAttempt;
 use serde::Deserialize;
@@ -148,7 +148,7 @@ pub struct ModuleReceiver {
 impl ModuleReceiver {
     /// Opens the channel of an endpoint. Fails if the module does not have the role.
     pub fn open(endpoint: &EndpointSettings, bound: BoundChannel) -> EndpointChannel {
-        if !bound.module.report().is_channel() {
+        if !bound.module.report().has_role(ModuleRole::Channel) {
             let (name, version) = (&bound.name, bound.version);
             let why =
                 format!("version {version} of module `{name}` does not have the role `channel`");

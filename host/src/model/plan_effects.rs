@@ -54,6 +54,12 @@ impl StateCell {
 #[derive(Debug, Clone)]
 pub struct EmittedFact {
     pub id: EventId,
+    pub fact: ModuleFact,
+}
+
+/// An event as a module makes it.
+#[derive(Debug, Clone)]
+pub struct ModuleFact {
     pub kind: String,
     pub resource: Option<String>,
     pub subject: Option<String>,
@@ -67,7 +73,7 @@ pub struct EmittedFact {
     pub data: String,
 }
 
-impl EmittedFact {
+impl ModuleFact {
     /// Returns the size in bytes.
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());

@@ -3,8 +3,8 @@
 //!
 //! For an endpoint these are the values of its headers and of its URL's query, the segments of its
 //! URL's path that look like secrets, and the secrets of `settings`, `auth` and `tls`. For a source
-//! they are the same parts of the paths that it polls. For a flow they are all strings in the
-//! configuration of its modules.
+//! they are the same parts of the paths that it polls, and all strings in the configuration of its
+//! module. For a flow they are all strings in the configuration of its modules.
 //!
 //! A private value is shown as a mask. A mask that comes back with changed settings stands for the
 //! stored value, as long as the value still goes to the receiver that it was set for.
@@ -26,6 +26,9 @@ pub const MASK: &str = "***";
 /// not know a kind thereby hides its secrets too.
 pub const SECRET_SETTINGS: [&str; 6] =
     ["password", "secret", "token", "access_key", "secret_key", "private_key"];
+
+/// The places of the configuration of a source's module.
+const SOURCE_CONFIGS: [&str; 2] = ["/webhook/module/config", "/module/config"];
 
 /// Private values by their place in the settings, a JSON pointer (RFC 6901).
 pub type PrivateValues = BTreeMap<String, String>;
@@ -61,6 +64,11 @@ pub fn hide_values(kind: SettingsKind, settings: &mut Value) -> PrivateValues {
             let lists = settings.pointer("/poll/lists").and_then(Value::as_array).map(Vec::len);
             for n in 0..lists.unwrap_or_default() {
                 hider.at(settings, &format!("/poll/lists/{n}/path"), mask_url);
+            }
+            for place in SOURCE_CONFIGS {
+                if let Some(config) = settings.pointer_mut(place) {
+                    hider.below(config, place);
+                }
             }
         }
         SettingsKind::Flow => {
@@ -276,11 +284,11 @@ mod tests {
         ]});
         let source = json!({"name": "s", "poll": {"url": "https://x", "lists": [
             {"path": "/orders?key=s3cret"}, {"path": "/plain"},
-        ]}});
+        ]}, "webhook": {"module": {"name": "m", "config": {"key": "s3cret"}}}});
         for (kind, settings, count) in [
             (SettingsKind::Endpoint, endpoint, 9),
             (SettingsKind::Flow, flow, 2),
-            (SettingsKind::Source, source, 1),
+            (SettingsKind::Source, source, 2),
         ] {
             let mut shown = settings.clone();
             let hidden = hide_values(kind, &mut shown);

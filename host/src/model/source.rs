@@ -5,8 +5,10 @@ use super::timing::SourceTiming;
 use crate::model::alert::NOTICE_SOURCE;
 use crate::model::database_source::DatabaseSettings;
 use crate::model::fault::{InputFault, check_name};
+use crate::model::flow::FlowModule;
 use crate::model::poll_source::PollSettings;
 use crate::model::schedule_source::ScheduleSettings;
+use crate::model::source_module::{ModulePullSettings, module_entry};
 use crate::model::stream_source::{AmqpQueueSettings, NatsStreamSettings};
 use crate::model::webhook_source::WebhookSettings;
 use crate::time::timestamp::Timestamp;
@@ -31,6 +33,8 @@ pub enum SourceKind {
     Nats,
     /// Consumed from a queue of AMQP 0-9-1, such as RabbitMQ's.
     Amqp,
+    /// Asked for by a module with the role `puller`.
+    Module,
 }
 
 impl SourceKind {
@@ -44,6 +48,7 @@ impl SourceKind {
             Self::Schedule => "schedule",
             Self::Nats => "nats",
             Self::Amqp => "amqp",
+            Self::Module => "module",
         }
     }
 
@@ -61,6 +66,7 @@ impl SourceKind {
             Self::Amqp => {
                 r#"{"url": "amqps://mq.example.com:5671", "queue": "waybill", "user": "waybill"}"#
             }
+            Self::Module => r#"{"name": "paged-orders"}"#,
         }
     }
 }
@@ -92,6 +98,9 @@ pub struct SourceSettings {
     /// Settings of the kind `amqp`: the broker and the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amqp: Option<AmqpQueueSettings>,
+    /// Settings of the kind `module`: the module that asks for the events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<ModulePullSettings>,
     /// Whether event types that are not in the catalogue are refused.
     #[serde(default)]
     pub strict: bool,
@@ -115,6 +124,7 @@ impl SourceSettings {
             (SourceKind::Schedule, self.schedule.as_ref().map(ScheduleSettings::check)),
             (SourceKind::Nats, self.nats.as_ref().map(NatsStreamSettings::check)),
             (SourceKind::Amqp, self.amqp.as_ref().map(AmqpQueueSettings::check)),
+            (SourceKind::Module, self.module.as_ref().map(ModulePullSettings::check)),
         ];
         for (kind, checked) in parts {
             let name = kind.as_str();
@@ -157,6 +167,19 @@ impl SourceSettings {
         polled.or(read).or(stream).or(queue)
     }
 
+    /// Returns the module that makes the source's events, if one does.
+    pub fn find_module(&self) -> Option<FlowModule> {
+        let decoder = self.webhook.as_ref().and_then(|webhook| webhook.module.as_ref());
+        let decoder = decoder.map(|one| module_entry(&one.name, one.version, &one.config));
+        let puller = self.module.as_ref();
+        decoder.or_else(|| puller.map(|one| module_entry(&one.name, one.version, &one.config)))
+    }
+
+    /// Returns the place of the module in the settings.
+    pub const fn module_place(&self) -> &'static str {
+        if self.webhook.is_some() { "webhook.module" } else { "module" }
+    }
+
     /// Returns the timing of a source that Waybill runs. A schedule that cannot be read has been
     /// reported before.
     pub fn timing(&self) -> Option<SourceTiming> {
@@ -166,7 +189,8 @@ impl SourceSettings {
             self.schedule.as_ref().map(|s| s.cron().map(|cron| SourceTiming::Cron(cron.into())));
         let consumes = self.nats.is_some() || self.amqp.is_some();
         let always = consumes.then_some(Ok(SourceTiming::Always));
-        polled.or(read).or(clock).or(always)?.ok()
+        let asked = self.module.as_ref().map(ModulePullSettings::timing);
+        polled.or(read).or(clock).or(asked).or(always)?.ok()
     }
 }
 

@@ -11,6 +11,7 @@ pub use repeats::RepeatRule;
 pub use scheme::SenderScheme;
 
 use crate::model::fault::InputFault;
+use crate::model::source_module::SourceModule;
 use crate::model::type_pattern::is_event_type;
 use crate::time::span::TimeSpan;
 use http::{HeaderName, Uri};
@@ -103,6 +104,9 @@ pub struct WebhookSettings {
     #[serde(default = "tolerance")]
     #[schema(value_type = String)]
     pub tolerance: TimeSpan,
+    /// The module that decodes the requests. It takes the place of `places` and `rename`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<SourceModule>,
     /// Places of the parts of an event.
     #[serde(default)]
     pub places: WebhookPlaces,
@@ -144,11 +148,28 @@ impl WebhookSettings {
         if self.rename.len() > MAX_RENAMES {
             faults.push(InputFault::new("rename", format!("at most {MAX_RENAMES} names")));
         }
+        faults.extend(self.check_module());
         for (name, event_type) in &self.rename {
             if !is_event_type(event_type) {
                 let message = format!("`{event_type}` is not an event type such as `invoice.paid`");
                 faults.push(InputFault::new(format!("rename.{name}"), message));
             }
+        }
+        faults
+    }
+
+    /// Returns the faults of the module, and of settings that it makes useless.
+    fn check_module(&self) -> Vec<InputFault> {
+        let Some(module) = &self.module else { return Vec::new() };
+        let mut faults: Vec<InputFault> =
+            module.check().into_iter().map(|fault| fault.within("module")).collect();
+        let useless = [
+            ("places", self.places != WebhookPlaces::default()),
+            ("rename", !self.rename.is_empty()),
+        ];
+        for (field, _) in useless.into_iter().filter(|(_, is_set)| *is_set) {
+            let message = "the module of the source reads its requests; leave this out";
+            faults.push(InputFault::new(field, message));
         }
         faults
     }
@@ -160,6 +181,16 @@ impl WebhookSettings {
         match (self.scheme.sender().proof, set) {
             (SenderProof::Token(TokenPlace::Body(pointer)), _)
             | (SenderProof::AsSet, Some(TokenPlace::Body(pointer))) => Some(pointer),
+            _ => None,
+        }
+    }
+
+    /// Returns the query parameter with the secret, if one proves the sender.
+    pub fn token_in_query(&self) -> Option<&str> {
+        let set = self.token.as_ref().and_then(WebhookTokenSettings::place);
+        match (self.scheme.sender().proof, set) {
+            (SenderProof::Token(TokenPlace::Query(name)), _)
+            | (SenderProof::AsSet, Some(TokenPlace::Query(name))) => Some(name),
             _ => None,
         }
     }

@@ -140,7 +140,10 @@ impl PlanContents {
         let before = keeper.room;
         for one in routed {
             match role {
-                ModuleRole::Filter | ModuleRole::Channel => {}
+                ModuleRole::Filter
+                | ModuleRole::Channel
+                | ModuleRole::Source
+                | ModuleRole::Puller => {}
                 ModuleRole::Transform => keeper.keep_draft(one.draft.as_ref(), given),
                 ModuleRole::Route => keeper.keep_dispatches(one),
             }

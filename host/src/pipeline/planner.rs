@@ -306,7 +306,7 @@ impl<'a> FlowPlanner<'a> {
             trial.tally.count_call(is_tried, is_own_failure(&run.end), ran);
         }
         report_call(admitted, &run.end, now);
-        let (event, flow) = (self.event.id, self.route.flow.settings.name.as_str());
+        let (event, flow) = (Some(self.event.id), self.route.flow.settings.name.as_str());
         let origin = LineOrigin { at: now, event, flow, version: label.version };
         stage.log.keep_run(&run.steps, &origin);
     }

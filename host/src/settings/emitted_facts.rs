@@ -49,7 +49,7 @@ impl FactOrigin<'_> {
         settings: &SettingsSnapshot,
         mut fact: EmittedFact,
     ) -> EventCapture {
-        let keys = fact.key.take().map(|key| format!("fact {} {key}", self.scope));
+        let keys = fact.fact.key.take().map(|key| format!("fact {} {key}", self.scope));
         let event = Arc::new(self.make_event(fact));
         let matches = settings.matches(&event.source, &event.event_type).admit(&event);
         EventCapture {
@@ -67,11 +67,11 @@ impl FactOrigin<'_> {
         }
     }
 
-    fn make_event(&self, fact: EmittedFact) -> Event {
+    fn make_event(&self, EmittedFact { id, fact }: EmittedFact) -> Event {
         let attributes = to_raw_value(&self.attributes(fact.attributes)).ok();
         let raw = |text: String| RawValue::from_string(text).ok();
         Event {
-            id: fact.id,
+            id,
             source: self.source.to_owned(),
             event_type: fact.kind,
             resource: fact.resource,

@@ -301,6 +301,11 @@ impl LiveSettings {
         &self.inner.module_logs
     }
 
+    /// Returns the hosts to which modules may send plain HTTP.
+    pub fn module_plain_http(&self) -> &[String] {
+        &self.inner.defaults.module_plain_http
+    }
+
     /// Returns the trials of module versions.
     pub fn trials(&self) -> &TrialBook {
         &self.inner.trials
@@ -343,7 +348,6 @@ impl LiveSettings {
             Some(copy) => copy.version,
             None => self.inner.journal.read_settings_version().await?,
         };
-        let sources = self.sources().await?;
         let secrets = self.secrets().await?;
         // Read once, so that the active version and the one on trial are of the same moment.
         let versions = match self.inner.copy.load_full() {
@@ -359,6 +363,7 @@ impl LiveSettings {
             loaded: &loaded,
         };
         // Boxed because these futures are large, and settings are rarely loaded.
+        let sources = Box::pin(self.sources(known, &mut in_use)).await?;
         let endpoints = Box::pin(self.endpoints(known, &mut in_use)).await?;
         let endpoint_names =
             endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
@@ -390,8 +395,9 @@ impl LiveSettings {
                 self.inner.journal.prefetch().remove_lane(lane.endpoint);
             }
         }
-        self.inner.breakers.keep_used(snapshot.flows());
-        self.inner.module_logs.keep_used(snapshot.flows());
+        let stages: Vec<&ModuleStage> = snapshot.module_stages().collect();
+        self.inner.breakers.keep_used(&stages);
+        self.inner.module_logs.keep_used(&stages);
         self.inner.current.store(Arc::new(snapshot));
         self.withdraw_old(version).await;
         Ok(())
@@ -464,11 +470,20 @@ impl LiveSettings {
         usages.iter().filter_map(|(id, usage)| usage.take_fresh(*id)).collect()
     }
 
-    async fn sources(&self) -> Result<HashMap<String, Arc<SourceRuntime>>, SettingsError> {
-        let objects: Vec<StoredObject<Value>> = self.list_objects(ObjectKind::Source).await?;
+    /// Returns the health of a source. Forgets that of sources which do not exist.
+    fn find_health(&self, id: SourceId, ids: &HashSet<SourceId>) -> Arc<SourceHealth> {
         let mut healths = self.inner.healths.lock().unwrap_or_else(PoisonError::into_inner);
-        let ids: HashSet<SourceId> = objects.iter().map(|o| SourceId::from_uuid(o.id)).collect();
         healths.retain(|id, _| ids.contains(id));
+        Arc::clone(healths.entry(id).or_default())
+    }
+
+    async fn sources(
+        &self,
+        versions: KnownVersions<'_>,
+        in_use: &mut LoadedModules,
+    ) -> Result<HashMap<String, Arc<SourceRuntime>>, SettingsError> {
+        let objects: Vec<StoredObject<Value>> = self.list_objects(ObjectKind::Source).await?;
+        let ids: HashSet<SourceId> = objects.iter().map(|o| SourceId::from_uuid(o.id)).collect();
         let mut runtimes = HashMap::new();
         for object in objects {
             let id = SourceId::from_uuid(object.id);
@@ -486,9 +501,16 @@ impl LiveSettings {
                 created_at: object.created_at,
                 updated_at: object.updated_at,
             };
-            let health = Arc::clone(healths.entry(id).or_default());
+            let health = self.find_health(id, &ids);
             let name = source.settings.name.clone();
-            runtimes.insert(name, Arc::new(SourceRuntime::new(source, secrets, locked, health)));
+            let wanted = source.settings.find_module();
+            let mut runtime = SourceRuntime::new(source, secrets, locked, health);
+            if let Some(wanted) = wanted {
+                // Versions are tried on events of flows only.
+                let known = KnownVersions { trials: &[], ..versions };
+                runtime.module = Some(self.stage(&wanted, known, in_use).await);
+            }
+            runtimes.insert(name, Arc::new(runtime));
         }
         Ok(runtimes)
     }

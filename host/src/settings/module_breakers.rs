@@ -4,12 +4,13 @@
 //! every node judges by its own calls, and a start closes them. They survive changes of the
 //! settings.
 
-use super::FlowRuntime;
+use super::ModuleStage;
 use crate::metrics::ModuleFigures;
 use crate::model::module_breaker::{
     BreakerAdmission, BreakerChange, BreakerLimits, BreakerState, CallReport,
 };
 use crate::time::timestamp::Timestamp;
+use crate::wasm::ModuleFailure;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -216,6 +217,26 @@ impl Drop for ModuleBreaker {
 }
 
 impl AdmittedCall<'_> {
+    /// Reports how the call of a module ended. A failure that the module returns is an answer.
+    pub fn report_failure(self, failure: Option<&ModuleFailure>, now: Timestamp) {
+        let report = match failure {
+            Some(
+                ModuleFailure::Trap { .. }
+                | ModuleFailure::Timeout { .. }
+                | ModuleFailure::Memory { .. },
+            ) => CallReport::Fault,
+            None | Some(ModuleFailure::Output { .. } | ModuleFailure::Declared { .. }) => {
+                CallReport::Answer
+            }
+            Some(ModuleFailure::Host { .. }) => CallReport::Nothing,
+        };
+        let fault = |failure: &ModuleFailure| ModuleFault {
+            reason: failure.reason(),
+            detail: failure.to_string(),
+        };
+        self.report(report, || failure.map(fault).unwrap_or_default(), now);
+    }
+
     /// Reports how the call ended. `fault` is called only for a fault.
     pub fn report(
         mut self,
@@ -273,11 +294,10 @@ impl BreakerBook {
         self.lock().get(&(module.to_owned(), version)).cloned()
     }
 
-    /// Forgets the breakers of versions that no flow runs any more.
-    pub fn keep_used(&self, flows: &[Arc<FlowRuntime>]) {
-        let stages = || flows.iter().flat_map(|flow| flow.all_stages());
+    /// Forgets the breakers of versions that none of these stages runs.
+    pub fn keep_used(&self, stages: &[&ModuleStage]) {
         let is_used = |name: &str, version: u32| {
-            stages().any(|stage| {
+            stages.iter().any(|stage| {
                 let runs = stage.module.as_ref().map(|(number, _)| *number);
                 stage.settings.name == name && runs == Ok(version)
             })

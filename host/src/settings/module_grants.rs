@@ -13,8 +13,8 @@ pub fn usable_grants(
 ) -> Option<Arc<CapabilityGrants>> {
     let (_, module) = module.as_ref().ok()?;
     let report = module.report();
-    // A channel needs its hosts and secrets for the requests that the host makes for it.
-    if !report.imports_capabilities() && !report.is_channel() {
+    // Some roles need their hosts and secrets for the requests that the host makes for them.
+    if !report.imports_capabilities() && !report.needs_requests() {
         return None;
     }
     let grants = if granted.is_empty() { find_test_grants(module) } else { granted };

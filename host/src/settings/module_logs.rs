@@ -3,7 +3,7 @@
 //! The trace of an event keeps its lines in the database. The ring lets an operator follow a module
 //! while it works. It is in memory only, so it is empty after a start.
 
-use super::FlowRuntime;
+use super::ModuleStage;
 use crate::model::id::EventId;
 use crate::time::timestamp::Timestamp;
 use crate::wasm::guest_log::clip;
@@ -24,8 +24,9 @@ pub struct KeptLine {
     /// Number of the line in this log, from 1.
     pub number: u64,
     pub at: Timestamp,
-    pub event: EventId,
-    /// Name of the flow.
+    /// The event on which the module ran. `None` in a source, which makes events.
+    pub event: Option<EventId>,
+    /// Name of the flow, or of the source.
     pub flow: Arc<str>,
     pub version: u32,
     pub role: ModuleRole,
@@ -36,7 +37,7 @@ pub struct KeptLine {
 #[derive(Debug, Clone)]
 pub struct LineOrigin<'o> {
     pub at: Timestamp,
-    pub event: EventId,
+    pub event: Option<EventId>,
     pub flow: &'o str,
     pub version: u32,
 }
@@ -150,10 +151,9 @@ impl LogBook {
         self.lock().get(module).cloned()
     }
 
-    /// Forgets the logs of modules that no flow names now.
-    pub fn keep_used(&self, flows: &[Arc<FlowRuntime>]) {
-        let stages = flows.iter().flat_map(|flow| &flow.modules);
-        let used: HashSet<&str> = stages.map(|stage| stage.settings.name.as_str()).collect();
+    /// Forgets the logs of modules that none of these stages names.
+    pub fn keep_used(&self, stages: &[&ModuleStage]) {
+        let used: HashSet<&str> = stages.iter().map(|stage| stage.settings.name.as_str()).collect();
         self.lock().retain(|name, _| used.contains(name.as_str()));
     }
 }
@@ -182,6 +182,7 @@ mod tests {
     fn keep(log: &ModuleLog, second: i64, messages: &[&str]) {
         let at = Timestamp::from_micros(second * 1_000_000);
         let event = EventId::from_uuid(uuid::Uuid::nil());
+        let event = Some(event);
         log.keep_run(&[step(messages)], &LineOrigin { at, event, flow: "f", version: 1 });
     }
 

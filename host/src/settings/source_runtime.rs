@@ -4,6 +4,7 @@ use crate::crypto::digest::ShortDigest;
 use crate::model::secrets::SigningSecrets;
 use crate::model::source::Source;
 use crate::model::timing::SourceTiming;
+use crate::settings::ModuleStage;
 use crate::signing::webhook::WebhookVerifier;
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub struct SourceRuntime {
     pub locked: bool,
     /// Verifies the source's webhooks, if it receives any.
     pub verifier: Option<WebhookVerifier>,
+    /// The module that makes the source's events, if one does.
+    pub module: Option<ModuleStage>,
     /// Schedule of the source, if Waybill runs it.
     pub timing: Option<SourceTiming>,
     pub health: Arc<SourceHealth>,
@@ -40,7 +43,7 @@ impl SourceRuntime {
             WebhookVerifier::new(webhook, secrets)
         });
         let timing = source.settings.timing();
-        Self { source, secrets, locked, verifier, timing, health }
+        Self { source, secrets, locked, verifier, module: None, timing, health }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One run of a source, from taking up what the last run stored to releasing the lease.
 
 use super::letters::{MOST_BAD, NotedLetter, RowLetters, list_name};
-use super::{SourceContext, database, poll, rows, schedule, stream};
+use super::{SourceContext, database, poll, puller, rows, schedule, stream};
 use crate::error_chain::error_chain;
 use crate::ingest::accept::{AcceptError, take_source_events};
 use crate::ingest::incoming::IncomingEvent;
@@ -172,6 +172,9 @@ impl SourceRun {
                 "the source's secret was stored with another key: set `secret` again, or start with that key",
             ));
         }
+        if let Some(talk) = self.context.pull_talk(&self.runtime, true) {
+            return Box::pin(puller::run_puller(self, talk)).await;
+        }
         match (&settings.poll, &settings.database, &settings.schedule) {
             (Some(poll), ..) => poll::run_poll(self, poll, &self.context.client).await,
             (_, Some(database), _) => database::run_database(self, database).await,
@@ -273,7 +276,7 @@ impl SourceRun {
         Ok(())
     }
 
-    /// Captures at most [`EVENTS`] events and stores the source's memory in the same commit.
+    /// Captures events, at most [`EVENTS`] or those of one call of a module, and stores the source's memory in the same commit.
     pub async fn take_and_remember(
         &self,
         events: Vec<IncomingEvent>,

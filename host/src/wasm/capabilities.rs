@@ -39,25 +39,30 @@ pub enum CallPlace {
     Render,
     /// For the answers to the requests of a delivery.
     Classify,
+    /// For a request to a source.
+    Decode,
+    /// For the pages of an API.
+    Pull,
 }
 
 impl CallPlace {
-    /// Returns whether a granted capability can be called here. The host makes the requests of a
-    /// delivery itself, and an attempt has no plan with which state could be committed.
+    /// Returns whether a granted capability can be called here. Outside of flows the host makes the
+    /// requests itself, and there is no plan with which state could be committed. The events of a
+    /// source are what it returns.
     const fn permits(self, capability: ModuleCapability) -> bool {
         match (self, capability) {
             (Self::Flow, _)
-            | (Self::Render | Self::Classify, ModuleCapability::Secrets)
+            | (_, ModuleCapability::Secrets)
             | (Self::Classify, ModuleCapability::Emit) => true,
             (
-                Self::Render | Self::Classify,
+                Self::Render | Self::Classify | Self::Decode | Self::Pull,
                 ModuleCapability::State
                 | ModuleCapability::Records
                 | ModuleCapability::Http
                 | ModuleCapability::Deliveries
                 | ModuleCapability::Counters,
             )
-            | (Self::Render, ModuleCapability::Emit) => false,
+            | (Self::Render | Self::Decode | Self::Pull, ModuleCapability::Emit) => false,
         }
     }
 
@@ -66,6 +71,8 @@ impl CallPlace {
             Self::Flow => "a flow",
             Self::Render => "`render` of the role `channel`",
             Self::Classify => "`classify` of the role `channel`",
+            Self::Decode => "the role `source`",
+            Self::Pull => "the role `puller`",
         };
         format!("`{}` cannot be called in {function}", capability.name())
     }

@@ -1,24 +1,17 @@
 //! Calls the role `channel` of a module: `render` and `classify`.
-//!
-//! Each call has an instance of its own, so that no slot of the pool is held while a receiver
-//! answers, and nothing of one delivery reaches the next.
 
 use super::bindings::exports::waybill::module::channel::{Delivery, Outcome};
 use super::bindings::waybill::module::http_types::ResponseParam;
-use super::bindings::waybill::module::types::BodyParam;
-use super::capabilities::CapabilityRun;
 use super::guest_log::clip;
-use super::guest_state::{GuestContext, GuestRandomness, GuestState};
-use super::module::{BoundModule, LoadedModule};
+use super::guest_state::GuestState;
+use super::lone_call::{LoneMoment, LoneRole, header_pairs, judge_answer, lacks_role, wire_answer};
+use super::module::BoundModule;
 use super::network_calls::read_request;
-use super::outgoing::call_values::{ModuleBody, ModuleReply, ModuleRequest};
-use super::run::{CallEnd, explain, guest_event, in_time, start_instance};
-use super::{LogLine, ModuleFailure, ModuleInput, check};
+use super::outgoing::call_values::{ModuleReply, ModuleRequest};
+use super::run::{guest_event, in_time};
+use super::{ModuleFailure, ModuleInput, ModuleRole};
 use crate::json::storable::make_storable;
 use crate::model::event::MAX_KEY;
-use crate::model::flow::ModuleConfig;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
@@ -33,6 +26,8 @@ pub struct ChannelInput<'a> {
     pub operation: Option<&'a str>,
     /// The event. `attempt` is the number of the attempt, and `received` the time at which it began.
     pub event: ModuleInput<'a>,
+    /// The answers of the attempt so far. Without any, the first request is asked for.
+    pub answers: Option<&'a [ModuleReply]>,
 }
 
 /// What a module wants next.
@@ -44,119 +39,53 @@ pub enum ChannelStep {
     Delivered(Option<String>),
 }
 
-/// The result of one call.
-#[derive(Debug)]
-pub struct ChannelRun {
-    pub end: Result<ChannelStep, ModuleFailure>,
-    /// The log lines of the call.
-    pub lines: Vec<LogLine>,
-    pub took: Duration,
-    /// The linear memory of the instance at the end, in bytes.
-    pub memory: usize,
-    /// The module's grants and what it did with them.
-    pub capabilities: Option<Box<CapabilityRun>>,
-}
-
-impl ChannelRun {
-    const fn failed(failure: ModuleFailure) -> Self {
-        Self {
-            end: Err(failure),
-            lines: Vec::new(),
-            took: Duration::ZERO,
-            memory: 0,
-            capabilities: None,
-        }
+impl ChannelInput<'_> {
+    /// Returns the circumstances of the call.
+    pub fn moment(&self) -> LoneMoment {
+        let (seed, shown) = (self.delivery.to_owned(), self.event.received);
+        LoneMoment { seed, shown, patience: self.event.patience }
     }
 }
 
-impl LoadedModule {
-    /// Asks the module for the first request of an attempt, or with `answers` for what they mean.
-    /// Waits for a free slot.
-    pub async fn call_channel(
+impl LoneRole for ChannelInput<'_> {
+    const ROLE: ModuleRole = ModuleRole::Channel;
+    type Answer = ChannelStep;
+
+    async fn call_role(
         &self,
-        input: &ChannelInput<'_>,
-        answers: Option<&[ModuleReply]>,
-        config: &Arc<ModuleConfig>,
-        capabilities: Box<CapabilityRun>,
-    ) -> ChannelRun {
-        let bound = &*self.0;
-        let randomness = GuestRandomness {
-            secret: bound.engine.randomness.clone(),
-            module: bound.sha256,
-            event: input.delivery.to_owned(),
+        bound: &BoundModule,
+        store: &mut Store<GuestState>,
+        instance: &Instance,
+    ) -> Result<ChannelStep, ModuleFailure> {
+        let indices = bound.channel.as_ref().ok_or_else(|| lacks_role(Self::ROLE))?;
+        let delivery = wire_delivery(self);
+        let Some(answers) = self.answers else {
+            let call = async {
+                let guest = indices.load(&mut *store, instance)?;
+                guest.call_render(&mut *store, delivery).await
+            };
+            let answer = in_time(&bound.limits, call).await;
+            let request = judge_answer(bound, store, answer)?;
+            return Ok(ChannelStep::Send(read_request(request)));
         };
-        let received = input.event.received;
-        let guest = GuestContext { randomness, received, config: Arc::clone(config) };
-        // The module's own turn comes first: while it waits for its other runs, it must not hold a
-        // slot. Both semaphores are never closed.
-        let places = async {
-            let turn = bound.turns.acquire().await.ok();
-            (turn, bound.engine.slots.acquire().await.ok())
-        };
-        let Ok((turn, slot)) = tokio::time::timeout(input.event.patience, places).await else {
-            return ChannelRun::failed(ModuleFailure::no_room());
-        };
-        let began = Instant::now();
-        let run = match start_instance(bound, guest, Some(capabilities)).await {
-            Ok((mut store, instance)) => {
-                let end = call_role(bound, &mut store, &instance, input, answers).await;
-                let state = store.data_mut();
-                let lines = state.take_log(&bound.limits);
-                let (capabilities, memory) = (state.capabilities.take(), state.usage.memory());
-                ChannelRun { end, lines, took: began.elapsed(), memory, capabilities }
-            }
-            Err(failure) => ChannelRun::failed(failure),
-        };
-        drop((slot, turn));
-        run
-    }
-}
-
-async fn call_role(
-    bound: &BoundModule,
-    store: &mut Store<GuestState>,
-    instance: &Instance,
-    input: &ChannelInput<'_>,
-    answers: Option<&[ModuleReply]>,
-) -> Result<ChannelStep, ModuleFailure> {
-    let Some(indices) = &bound.channel else {
-        let message = "it does not have the role `channel`".to_owned();
-        return Err(ModuleFailure::Host { message });
-    };
-    store.data_mut().rearm(&bound.limits);
-    let delivery = wire_delivery(input);
-    let Some(answers) = answers else {
+        let headers: Vec<Vec<(&str, &str)>> =
+            answers.iter().map(|reply| header_pairs(&reply.headers)).collect();
+        let answers: Vec<ResponseParam<'_>> = answers
+            .iter()
+            .zip(&headers)
+            .map(|(reply, headers)| wire_answer(reply, headers))
+            .collect();
         let call = async {
             let guest = indices.load(&mut *store, instance)?;
-            guest.call_render(&mut *store, delivery).await
+            guest.call_classify(&mut *store, delivery, &answers).await
         };
         let answer = in_time(&bound.limits, call).await;
-        let request = judge_answer(bound, store, answer)?;
-        return Ok(ChannelStep::Send(read_request(request)));
-    };
-    let headers: Vec<Vec<(&str, &str)>> = answers.iter().map(header_pairs).collect();
-    let answers: Vec<ResponseParam<'_>> =
-        answers.iter().zip(&headers).map(|(reply, headers)| wire_answer(reply, headers)).collect();
-    let call = async {
-        let guest = indices.load(&mut *store, instance)?;
-        guest.call_classify(&mut *store, delivery, &answers).await
-    };
-    let answer = in_time(&bound.limits, call).await;
-    match judge_answer(bound, store, answer)? {
-        Outcome::Delivered(name) => Ok(ChannelStep::Delivered(name.as_deref().and_then(kept_name))),
-        Outcome::Next(request) => Ok(ChannelStep::Send(read_request(request))),
-    }
-}
-
-fn judge_answer<T>(
-    bound: &BoundModule,
-    store: &mut Store<GuestState>,
-    answer: Result<Result<T, super::bindings::waybill::module::types::Failure>, CallEnd>,
-) -> Result<T, ModuleFailure> {
-    match answer {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(declared)) => Err(check::declared(declared, &bound.limits)),
-        Err(ended) => Err(explain(ended, store.data_mut(), &bound.limits)),
+        match judge_answer(bound, store, answer)? {
+            Outcome::Delivered(name) => {
+                Ok(ChannelStep::Delivered(name.as_deref().and_then(kept_name)))
+            }
+            Outcome::Next(request) => Ok(ChannelStep::Send(read_request(request))),
+        }
     }
 }
 
@@ -174,17 +103,4 @@ fn wire_delivery<'a>(input: &ChannelInput<'a>) -> Delivery<'a> {
         attempt: input.event.attempt,
         event: guest_event(&input.event),
     }
-}
-
-fn header_pairs(reply: &ModuleReply) -> Vec<(&str, &str)> {
-    reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
-}
-
-fn wire_answer<'a>(reply: &'a ModuleReply, headers: &'a [(&'a str, &'a str)]) -> ResponseParam<'a> {
-    let body = match &reply.body {
-        ModuleBody::Json(text) => BodyParam::Json(text),
-        ModuleBody::Text(text) => BodyParam::Text(text),
-        ModuleBody::Bytes(bytes) => BodyParam::Bytes(bytes),
-    };
-    ResponseParam { status: reply.status, headers, body }
 }

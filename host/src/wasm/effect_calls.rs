@@ -1,28 +1,23 @@
 //! The capabilities `emit`, `deliveries` and `counters`, by which a guest changes more than the
 //! plan of its flow. Each call is collected and committed with the plan.
 
-use super::bindings::waybill::module::types::{BodyResult, ChangesResult, Fact, Failure};
+use super::bindings::waybill::module::types::{Fact, Failure};
 use super::bindings::waybill::module::{counters, deliveries, emit};
 use super::capabilities::{CapabilityRun, permanent};
-use super::check::{self, IdOrigin};
+use super::check::IdOrigin;
 use super::guest_log::{LogLevel, clip};
 use super::guest_state::GuestState;
-use crate::json::storable::{is_storable, make_storable};
-use crate::model::attributes::{MAX_HOPS, is_reserved_for_host};
+use super::module_facts::{check_names, check_type, keep_fact};
+use crate::json::storable::is_storable;
+use crate::model::attributes::MAX_HOPS;
 use crate::model::capability_grants::ModuleCapability;
 use crate::model::event::MAX_KEY;
 use crate::model::plan_effects::EmittedFact;
-use crate::model::type_pattern::{OWN_TYPES, is_event_type};
-use crate::time::timestamp::Timestamp;
-use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 
 /// Most events that the modules of a flow may emit for one event.
 const MAX_FACTS: usize = 20;
 /// Most bytes of all events that they emit for one event.
 const MAX_FACT_BYTES: usize = 1 << 20;
-/// Most attributes of an emitted event.
-const MAX_ATTRIBUTES: usize = 32;
 /// Most calls of `deliveries.cancel` for one event.
 const MAX_CANCELLED: usize = 50;
 
@@ -35,7 +30,7 @@ impl emit::Host for GuestState {
         let flow = run.flow.map(|flow| flow.to_string()).unwrap_or_default();
         let origin = IdOrigin { parent: &parent, flow: &flow, module: &module };
         let id = origin.fact_id(captured, run.effects.facts.len());
-        let fact = kept_fact(id, fact)?;
+        let fact = EmittedFact { id, fact: keep_fact(fact)? };
         run.check_bytes(&fact)?;
         run.effects.facts.push(fact);
         Ok(id.to_string())
@@ -76,18 +71,8 @@ impl counters::Host for GuestState {
 
 impl CapabilityRun {
     fn check_fact(&self, fact: &Fact) -> Result<(), Failure> {
+        check_type(fact)?;
         let kind = clip(&fact.kind, MAX_KEY);
-        if !is_event_type(&fact.kind) {
-            let message =
-                format!("`{kind}` is not an event type, a dotted name such as `lead.scored`");
-            return Err(permanent("invalid", message));
-        }
-        if fact.kind.starts_with(OWN_TYPES) {
-            let message = format!(
-                "`{kind}`: types that begin with `{OWN_TYPES}` are kept for Waybill's own events"
-            );
-            return Err(permanent("invalid", message));
-        }
         if !self.grants.emit.iter().any(|pattern| pattern.matches(&fact.kind)) {
             let message = format!(
                 "events of the type `{kind}` are not granted to this module: its manifest must name the type under \
@@ -113,7 +98,7 @@ impl CapabilityRun {
     }
 
     fn check_bytes(&self, fact: &EmittedFact) -> Result<(), Failure> {
-        let bytes: usize = self.effects.facts.iter().chain([fact]).map(EmittedFact::size).sum();
+        let bytes: usize = self.effects.facts.iter().chain([fact]).map(|one| one.fact.size()).sum();
         if bytes <= MAX_FACT_BYTES {
             return Ok(());
         }
@@ -122,78 +107,12 @@ impl CapabilityRun {
     }
 }
 
-fn check_names(fact: &Fact) -> Result<(), Failure> {
-    for (what, text) in
-        [("resource", &fact.resource), ("subject", &fact.subject), ("key", &fact.key)]
-    {
-        if text.as_ref().is_some_and(|text| text.len() > MAX_KEY) {
-            let message = format!("the {what} of an event has {MAX_KEY} bytes at most");
-            return Err(permanent("invalid", message));
-        }
-    }
-    if fact.attributes.len() > MAX_ATTRIBUTES {
-        let message = format!("an event has {MAX_ATTRIBUTES} attributes at most");
-        return Err(permanent("limit", message));
-    }
-    match fact.attributes.iter().find(|(name, _)| is_reserved_for_host(name)) {
-        Some((name, _)) => Err(permanent("invalid", check::reserved_attribute(name))),
-        None => Ok(()),
-    }
-}
-
-fn kept_fact(id: crate::model::id::EventId, fact: Fact) -> Result<EmittedFact, Failure> {
-    let invalid = |message: String| permanent("invalid", make_storable(message));
-    let Fact { kind, resource, subject, time, key, changes, attributes, data } = fact;
-    let time = time.map(|time| Timestamp::parse(&time)).transpose();
-    let data = match data {
-        BodyResult::Json(text) => super::json::check_json(&text)
-            .map(|()| text)
-            .map_err(|fault| invalid(format!("the data of the event is not JSON: {fault}")))?,
-        BodyResult::Text(text) => {
-            serde_json::to_string(&text).map_err(|error| invalid(error.to_string()))?
-        }
-        BodyResult::Bytes(_) => {
-            return Err(invalid("an event of bytes; give `json` or `text`".to_owned()));
-        }
-    };
-    let resource = resource.or_else(|| kind.rsplit_once('.').map(|(of, _)| of.to_owned()));
-    Ok(EmittedFact {
-        id,
-        resource: resource.map(make_storable),
-        subject: subject.map(make_storable),
-        time: time.map_err(|error| invalid(format!("the time of the event: {error}")))?,
-        key: key.map(make_storable),
-        changes: changes.map(kept_changes).transpose()?,
-        attributes: attributes
-            .into_iter()
-            .map(|(name, value)| (make_storable(name), make_storable(value)))
-            .collect(),
-        data,
-        kind,
-    })
-}
-
-/// Converts the changes to the JSON text that events store.
-fn kept_changes(changes: ChangesResult) -> Result<String, Failure> {
-    let ChangesResult { changed, previous } = changes;
-    let invalid = || {
-        permanent(
-            "invalid",
-            "`previous` in the changes of the event is not a JSON object".to_owned(),
-        )
-    };
-    super::json::check_json(&previous).map_err(|_opaque| invalid())?;
-    let previous: BTreeMap<String, Box<RawValue>> =
-        serde_json::from_str(&previous).map_err(|_opaque| invalid())?;
-    serde_json::to_string(&serde_json::json!({"changed": changed, "previous": previous}))
-        .map_err(|_opaque| invalid())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::capability_grants::CapabilityGrants;
     use crate::model::type_pattern::TypePattern;
+    use crate::wasm::bindings::waybill::module::types::BodyResult;
 
     #[test]
     fn a_module_cannot_emit_a_notice() {

@@ -1,6 +1,8 @@
 //! Admitted modules: their roles, and the check that the roles can be called.
 
-use super::bindings::exports::waybill::module::{channel, filter, route, transform};
+use super::bindings::exports::waybill::module::{
+    channel, filter, puller, route, source, transform,
+};
 use super::engine::EngineInner;
 use super::guest_state::{GuestContext, GuestRandomness, GuestState};
 use super::reuse::IdleInstances;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
-/// What a module does. In JSON: `filter`, `transform`, `route` and `channel`.
+/// What a module does. In JSON: `filter`, `transform`, `route`, `channel`, `source` and `puller`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModuleRole {
@@ -25,20 +27,26 @@ pub enum ModuleRole {
     Route,
     /// Delivers to a kind of receiver.
     Channel,
+    /// Turns a request to a source into events.
+    Source,
+    /// Asks an API for the events of a source.
+    Puller,
 }
 
 impl ModuleRole {
     /// All roles, in the order in which they are called.
-    pub const ALL: [Self; 4] = [Self::Filter, Self::Transform, Self::Route, Self::Channel];
+    pub const ALL: [Self; 6] =
+        [Self::Filter, Self::Transform, Self::Route, Self::Channel, Self::Source, Self::Puller];
 
     pub const ALL_INTERFACES: &'static str = "`waybill:module/filter`, `waybill:module/transform`, \
-         `waybill:module/route`, `waybill:module/channel`";
+         `waybill:module/route`, `waybill:module/channel`, `waybill:module/source`, \
+         `waybill:module/puller`";
 
     /// Returns whether flows call the role.
     pub const fn is_of_flow(self) -> bool {
         match self {
             Self::Filter | Self::Transform | Self::Route => true,
-            Self::Channel => false,
+            Self::Channel | Self::Source | Self::Puller => false,
         }
     }
 
@@ -48,6 +56,8 @@ impl ModuleRole {
             Self::Transform => "transform",
             Self::Route => "route",
             Self::Channel => "channel",
+            Self::Source => "source",
+            Self::Puller => "puller",
         }
     }
 
@@ -58,6 +68,8 @@ impl ModuleRole {
             Self::Transform => "waybill:module/transform@0.1.",
             Self::Route => "waybill:module/route@0.1.",
             Self::Channel => "waybill:module/channel@0.1.",
+            Self::Source => "waybill:module/source@0.1.",
+            Self::Puller => "waybill:module/puller@0.1.",
         }
     }
 }
@@ -90,9 +102,14 @@ impl ModuleReport {
         self.exports.iter().any(|role| role.is_of_flow())
     }
 
-    /// Whether the module can deliver to the receivers of an endpoint.
-    pub fn is_channel(&self) -> bool {
-        self.exports.contains(&ModuleRole::Channel)
+    /// Whether the module has a role whose requests the host makes.
+    pub fn needs_requests(&self) -> bool {
+        self.has_role(ModuleRole::Channel) || self.has_role(ModuleRole::Puller)
+    }
+
+    /// Whether the module exports a role.
+    pub fn has_role(&self, role: ModuleRole) -> bool {
+        self.exports.contains(&role)
     }
 
     /// Whether the module imports a capability that has to be granted.
@@ -115,6 +132,8 @@ pub struct BoundModule {
     pub transform: Option<transform::GuestIndices>,
     pub route: Option<route::GuestIndices>,
     pub channel: Option<channel::GuestIndices>,
+    pub source: Option<source::GuestIndices>,
+    pub puller: Option<puller::GuestIndices>,
     /// Bounds the instances of this module, so that slots are left for other modules.
     pub turns: Semaphore,
     /// The instances that wait for another event.
@@ -154,24 +173,13 @@ pub async fn bind_module(
 ) -> Result<LoadedModule, ModuleRejection> {
     within_pool(&component, engine)?;
     let pre = engine.linker.instantiate_pre(&component).map_err(|e| unfit(&e))?;
-    let role = |role| report.exports.contains(&role);
     let bound = BoundModule {
-        filter: role(ModuleRole::Filter)
-            .then(|| filter::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(|e| unfit(&e))?,
-        transform: role(ModuleRole::Transform)
-            .then(|| transform::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(|e| unfit(&e))?,
-        route: role(ModuleRole::Route)
-            .then(|| route::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(|e| unfit(&e))?,
-        channel: role(ModuleRole::Channel)
-            .then(|| channel::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(|e| unfit(&e))?,
+        filter: look_up(&report, ModuleRole::Filter, || filter::GuestIndices::new(&pre))?,
+        transform: look_up(&report, ModuleRole::Transform, || transform::GuestIndices::new(&pre))?,
+        route: look_up(&report, ModuleRole::Route, || route::GuestIndices::new(&pre))?,
+        channel: look_up(&report, ModuleRole::Channel, || channel::GuestIndices::new(&pre))?,
+        source: look_up(&report, ModuleRole::Source, || source::GuestIndices::new(&pre))?,
+        puller: look_up(&report, ModuleRole::Puller, || puller::GuestIndices::new(&pre))?,
         engine: Arc::clone(engine),
         pre,
         turns: Semaphore::new(engine.side_by_side * 2),
@@ -182,6 +190,15 @@ pub async fn bind_module(
     };
     try_out(&bound).await?;
     Ok(LoadedModule(Arc::new(bound)))
+}
+
+/// Looks up the functions of a role, if the module exports it.
+fn look_up<I>(
+    report: &ModuleReport,
+    role: ModuleRole,
+    find: impl FnOnce() -> wasmtime::Result<I>,
+) -> Result<Option<I>, ModuleRejection> {
+    report.has_role(role).then(find).transpose().map_err(|error| unfit(&error))
 }
 
 /// Refuses a component that needs more than the pool has. The pool would refuse it too, but without
@@ -226,6 +243,8 @@ async fn try_out(bound: &BoundModule) -> Result<(), ModuleRejection> {
                 unfit(bound.transform.as_ref().map(|t| t.load(&mut store, &instance).map(drop))),
                 unfit(bound.route.as_ref().map(|r| r.load(&mut store, &instance).map(drop))),
                 unfit(bound.channel.as_ref().map(|c| c.load(&mut store, &instance).map(drop))),
+                unfit(bound.source.as_ref().map(|s| s.load(&mut store, &instance).map(drop))),
+                unfit(bound.puller.as_ref().map(|p| p.load(&mut store, &instance).map(drop))),
             ];
             failed.into_iter().flatten().next().map(|e| {
                 format!(

@@ -40,6 +40,12 @@ fn read_body(body: BodyResult) -> ModuleBody {
     }
 }
 
+/// Reads an answer that a module gives.
+pub fn read_reply(reply: ResponseResult) -> ModuleReply {
+    let ResponseResult { status, headers, body } = reply;
+    ModuleReply { status, headers, body: read_body(body) }
+}
+
 fn write_reply(reply: ModuleReply) -> ResponseResult {
     let ModuleReply { status, headers, body } = reply;
     let body = match body {

@@ -277,13 +277,14 @@ impl SettingsForm for FlowResource {
 }
 
 /// The kinds of sources, each with its label and a description.
-const SOURCE_KINDS: [FormVariant; 7] = [
+const SOURCE_KINDS: [FormVariant; 8] = [
     ("webhook", "Webhooks", "Another system sends webhooks here; their signatures are verified."),
     ("poll", "REST API", "Waybill asks another system's API for new data."),
     ("database", "Database", "Waybill reads a CRM's database, or tables that you name."),
     ("schedule", "Schedule", "Waybill makes an event at certain times."),
     ("nats", "NATS JetStream", "Waybill takes messages from a stream."),
     ("amqp", "RabbitMQ (AMQP)", "Waybill takes messages from a queue."),
+    ("module", "Module", "A module of yours with the role puller asks an API."),
     ("http", "Your own program", "A program posts events to /api/v1/events."),
 ];
 
@@ -314,6 +315,7 @@ impl SettingsForm for SourceResource {
             ("When", "The times, and the event to make.", &["schedule"]),
             ("The stream", "The server, the stream, and how to read its messages.", &["nats"]),
             ("The queue", "The broker, the queue, and how to read its messages.", &["amqp"]),
+            ("The module", "The module, its configuration, and how often it runs.", &["module"]),
         ],
         open_sections: usize::MAX,
         question: "Where do its events come from?",
@@ -329,6 +331,7 @@ impl SettingsForm for SourceResource {
             "schedule" => json!({"cron": ""}),
             "nats" => json!({"url": "", "stream": ""}),
             "amqp" => json!({"url": "", "queue": "", "user": ""}),
+            "module" => json!({"name": ""}),
             _ => Value::Null,
         };
         if let Some(settings) = least.as_object_mut().filter(|_| !own.is_null()) {
@@ -360,6 +363,7 @@ impl SettingsForm for SourceResource {
             "amqp.url",
             "amqp.queue",
             "amqp.user",
+            "module.name",
         ];
         required.contains(&field.path.as_str())
     }

@@ -81,7 +81,7 @@ pub struct ModuleChoice {
     /// The component's SHA-256 in hex. With a `version` both must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// Whether it is the active version. `false` for a version that only flows and endpoints with its number use.
+    /// Whether it is the active version. `false` for a version that only flows, endpoints and sources with its number use.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub active: bool,
     /// Approved capabilities that the version requests, such as `http:api.example.com`.
@@ -173,7 +173,8 @@ async fn build_document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
     let snapshot = app.live.current_settings();
     let flows = snapshot.flows().iter().flat_map(|route| route.flow.settings.modules.clone());
     let channels = snapshot.endpoints().filter_map(|target| find_module(&target.endpoint.settings));
-    let in_use: Vec<FlowModule> = flows.chain(channels).collect();
+    let of_sources = snapshot.sources().filter_map(|source| source.settings.find_module());
+    let in_use: Vec<FlowModule> = flows.chain(channels).chain(of_sources).collect();
     Ok(ConfigDocument {
         sources: export_objects::<SourceResource, _>(&snapshot)?,
         endpoints: export_objects::<EndpointResource, _>(&snapshot)?,
@@ -197,7 +198,7 @@ fn export_objects<R: SettingsResource, T: DeserializeOwned>(
     exported.map(|settings| R::masked(settings).and_then(read)).collect()
 }
 
-/// Returns the active versions, and those that flows and endpoints pin.
+/// Returns the active versions, and those that flows, endpoints and sources pin.
 fn modules(versions: Vec<ModuleVersion>, in_use: &[FlowModule]) -> Vec<ModuleChoice> {
     let pins: BTreeSet<(&str, u32)> =
         in_use.iter().filter_map(|module| Some((module.name.as_str(), module.version?))).collect();

@@ -6,7 +6,7 @@ use crate::api::answer::{DataAnswer, data_answer};
 use crate::api::auth::CallPrincipal;
 use crate::api::body::JsonInput;
 use crate::api::edit::{
-    check_channel_role, check_config, check_flow_roles, check_pass, place_in_endpoint,
+    check_config, check_flow_roles, check_pass, check_role, place_in_endpoint, role_of_source,
 };
 use crate::api::events::id;
 use crate::api::problem::ApiProblem;
@@ -16,6 +16,7 @@ use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::InputFault;
 use crate::model::flow::FlowSettings;
 use crate::model::module_manifest::ModuleManifest;
+use crate::model::source::SourceSettings;
 use crate::settings::SettingsSnapshot;
 use crate::store::modules::ModuleVersion;
 use crate::store::objects::ObjectChange;
@@ -138,16 +139,37 @@ impl<'v> WantedVersion<'v> {
             let Some(module) = module else { continue };
             let place = format!("endpoints[{}]", endpoint.name);
             let found = check_config(schema, &module).into_iter();
-            let found = found.chain(check_channel_role(&module, self.roles));
+            let found = found.chain(check_role(&module, ModuleRole::Channel, self.roles));
             faults.extend(found.map(|fault| place_in_endpoint(fault).within(&place)));
         }
         faults
     }
 
-    /// Fails if a flow or an endpoint that follows the active version does not fit this one.
+    /// Returns the faults of sources that follow the active version and do not match its schema or its
+    /// roles.
+    pub fn check_sources<'s>(
+        &self,
+        sources: impl Iterator<Item = &'s SourceSettings>,
+    ) -> Vec<InputFault> {
+        let schema = self.manifest.and_then(|manifest| manifest.config.as_ref());
+        let mut faults = Vec::new();
+        for source in sources {
+            let module = source.find_module();
+            let module = module.filter(|m| m.name == self.name && m.version.is_none());
+            let Some(module) = module else { continue };
+            let place = format!("sources[{}].{}", source.name, source.module_place());
+            let found = check_config(schema, &module).into_iter();
+            let found = found.chain(check_role(&module, role_of_source(source), self.roles));
+            faults.extend(found.map(|fault| fault.within(&place)));
+        }
+        faults
+    }
+
+    /// Fails if a flow, an endpoint or a source that follows the active version does not fit this one.
     pub fn check_users(&self, settings: &SettingsSnapshot) -> Result<(), ApiProblem> {
         let mut faults = self.check_flows(readable_flows(settings));
         faults.extend(self.check_endpoints(readable_endpoints(settings)));
+        faults.extend(self.check_sources(readable_sources(settings)));
         edit::check_faults(faults)
     }
 }
@@ -182,14 +204,20 @@ pub fn readable_endpoints(settings: &SettingsSnapshot) -> impl Iterator<Item = &
     readable.map(|target| &target.endpoint.settings)
 }
 
-/// Activates a version for flows and endpoints. Also returns to an older version. A version that requests more
+/// Returns the sources whose settings can be read.
+pub fn readable_sources(settings: &SettingsSnapshot) -> impl Iterator<Item = &SourceSettings> {
+    let readable = settings.source_runtimes().filter(|runtime| !runtime.locked);
+    readable.map(|runtime| &runtime.source.settings)
+}
+
+/// Activates a version for flows, endpoints and sources. Also returns to an older version. A version that requests more
 /// than was approved is not activated until `approve` names it, and a version whose sample cases
 /// fail is not activated until `force` is true.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
     params(("name" = String, Path), ("version" = u32, Path)), request_body = ApprovalRequest,
     responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem),
         (status = 409, body = ApiProblem, description = "The version asks for something that is not approved, or its sample cases fail; `errors` names each."),
-        (status = 422, body = ApiProblem, description = "The configuration of a flow or an endpoint does not fit its schema, or `approve` names something else.")))]
+        (status = 422, body = ApiProblem, description = "The configuration of a flow, an endpoint or a source does not fit its schema, or `approve` names something else.")))]
 pub async fn activate_module(
     State(app): State<AppState>,
     _principal: CallPrincipal,

@@ -62,13 +62,14 @@ pub struct LogLineView {
     /// `trace`, `debug`, `info`, `warn` or `error`.
     #[schema(value_type = String)]
     pub level: LogLevel,
-    /// Id of the event on which the module ran.
-    pub event_id: String,
-    /// Name of the flow.
+    /// Id of the event on which the module ran. Absent for the roles of sources, which make events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// Name of the flow, or of the source.
     pub flow: String,
     /// Version of the module.
     pub version: u32,
-    /// The role that wrote the line: `filter`, `transform` or `route`.
+    /// The role that wrote the line: `filter`, `transform`, `route`, `source` or `puller`.
     #[schema(value_type = String)]
     pub role: ModuleRole,
     /// The text.
@@ -85,7 +86,7 @@ impl LogLineView {
             number: kept.number,
             at: kept.at,
             level: kept.line.level,
-            event_id: kept.event.to_string(),
+            event_id: kept.event.map(|event| event.to_string()),
             flow: kept.flow.to_string(),
             version: kept.version,
             role: kept.role,

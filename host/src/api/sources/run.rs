@@ -8,6 +8,7 @@ use super::super::problem::ApiProblem;
 use super::super::resource::{self, ObjectAnswer};
 use super::{LOCKED, SourceResource, SourceView, find_source};
 use crate::ingest::incoming::IncomingEvent;
+use crate::ingest::source_decoder::{DecodeRefusal, VerifiedRequest, try_decoding};
 use crate::ingest::webhook_body;
 use crate::ingest::webhook_body::ReceivedWebhook;
 use crate::model::source::SourceKind;
@@ -18,7 +19,7 @@ use crate::store::sources::SourceState;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -183,12 +184,14 @@ pub async fn test_source(
             let message = "pushed events are captured as they are: there is nothing to try";
             return Err(ApiProblem::conflict(message));
         }
+        SourceKind::Webhook if runtime.module.is_some() => decoded(&app, &runtime, &given).await?,
         SourceKind::Webhook => received(&app, &runtime, &given)?,
         SourceKind::Poll
         | SourceKind::Database
         | SourceKind::Schedule
         | SourceKind::Nats
-        | SourceKind::Amqp => {
+        | SourceKind::Amqp
+        | SourceKind::Module => {
             let sample = app.pull.sample(&runtime).await;
             vec![sample.map_err(|error| ApiProblem::unavailable_source(&error))?]
         }
@@ -214,6 +217,11 @@ impl From<IncomingEvent> for WouldBe {
     }
 }
 
+fn check_body(given: &SourceTest) -> Result<(), ApiProblem> {
+    let message = "set the body that the system sends";
+    if given.body.is_null() { Err(ApiProblem::fault("body", message)) } else { Ok(()) }
+}
+
 fn received(
     app: &AppState,
     runtime: &SourceRuntime,
@@ -221,9 +229,7 @@ fn received(
 ) -> Result<Vec<IncomingEvent>, ApiProblem> {
     let settings = &runtime.source.settings;
     let webhook = settings.webhook.as_ref().ok_or_else(ApiProblem::internal)?;
-    if given.body.is_null() {
-        return Err(ApiProblem::fault("body", "set the body that the system sends"));
-    }
+    check_body(given)?;
     let headers: HeaderMap = given.headers.iter().filter_map(header).collect();
     // A form, or any other body that is not JSON, is given as a text.
     let text = given.body.as_str().map(str::to_owned);
@@ -237,6 +243,43 @@ fn received(
         max_body: server.max_body,
     };
     Ok(webhook_body::read_webhook(received, webhook)?.events)
+}
+
+/// Has the module of a source decode the given webhook.
+async fn decoded(
+    app: &AppState,
+    runtime: &SourceRuntime,
+    given: &SourceTest,
+) -> Result<Vec<IncomingEvent>, ApiProblem> {
+    let settings = &runtime.source.settings;
+    let parts = settings.webhook.as_ref().zip(runtime.module.as_ref());
+    let (webhook, stage) = parts.ok_or_else(ApiProblem::internal)?;
+    check_body(given)?;
+    let mut headers: HeaderMap = given.headers.iter().filter_map(header).collect();
+    let json = HeaderValue::from_static("application/json");
+    let text = given.body.as_str().map(str::to_owned);
+    if text.is_none() {
+        headers.entry(http::header::CONTENT_TYPE).or_insert(json);
+    }
+    let body = text.unwrap_or_else(|| given.body.to_string());
+    let place = format!("/in/{}", settings.name);
+    let uri = place.parse().map_err(|_opaque| ApiProblem::internal())?;
+    let request = VerifiedRequest {
+        method: &Method::POST,
+        uri: &uri,
+        below: "",
+        headers: &headers,
+        body: body.as_bytes(),
+        now: app.journal.clock().now(),
+    };
+    let decoded = try_decoding((&settings.name, webhook), stage, request).await;
+    let refused = |why: String| ApiProblem::fault("body", why);
+    let decoded = decoded.map_err(|refusal| match refusal {
+        DecodeRefusal::Closed(closed) => ApiProblem::conflict(closed.why),
+        DecodeRefusal::Failed(failure) => refused(format!("{}: {failure}", failure.reason())),
+        DecodeRefusal::Body(error) => error.into(),
+    })?;
+    Ok(decoded.events)
 }
 
 fn header((name, value): (&String, &String)) -> Option<(HeaderName, HeaderValue)> {

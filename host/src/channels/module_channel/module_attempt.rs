@@ -185,8 +185,10 @@ impl<'a> ModuleAttempt<'a> {
             endpoint: &receiver.endpoint,
             operation: operation.map(|(_, value)| *value),
             event,
+            answers,
         };
-        let run = bound.module.call_channel(&input, answers, &bound.config, capabilities).await;
+        let module = &bound.module;
+        let run = module.call_alone(&input, input.moment(), &bound.config, capabilities).await;
         let outcome = if run.end.is_ok() { CallOutcome::Passed } else { CallOutcome::Failed };
         bound.figures.note_call(outcome, run.took, self.call.at);
         if let Some(figures) = &bound.version_figures {

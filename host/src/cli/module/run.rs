@@ -51,7 +51,7 @@ pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Resu
     let module = admit_module(&args.file, &wasm).await?;
     if !module.report().has_flow_role() {
         let said = "this module has none of the roles filter, transform and route";
-        let next = "test it with `cargo test`, or send an example with `waybill endpoint test`";
+        let next = "test it with `cargo test`, or on a server by `waybill endpoint test` or `waybill source test`";
         return Err(CliError::with_next(said, next));
     }
     let schema = module.report().manifest.as_ref().and_then(|manifest| manifest.config.as_ref());

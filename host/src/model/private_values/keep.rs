@@ -114,8 +114,29 @@ pub fn again(what: &str, stored: Option<&&EndpointSettings>, goes_to: &str) -> S
     }
 }
 
-/// Replaces the masks in the paths of the lists that a source polls.
+/// Replaces the masks in the paths of the lists that a source polls, and in the configuration of its
+/// module.
 pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<InputFault> {
+    let mut faults = keep_lists(new, stored);
+    let Some(module) = new.find_module() else { return faults };
+    let same = |stored: &&SourceSettings| -> Option<Value> {
+        let known = stored.find_module().filter(|known| known.name == module.name)?;
+        serde_json::to_value(known.config).ok()
+    };
+    let known: Vec<Value> = stored.iter().filter_map(same).collect();
+    let mut kept = module.clone();
+    let place = new.module_place();
+    keep_config(&mut kept, &known, place, &mut faults);
+    let decoder = new.webhook.as_mut().and_then(|webhook| webhook.module.as_mut());
+    if let Some(decoder) = decoder {
+        decoder.config = kept.config;
+    } else if let Some(puller) = &mut new.module {
+        puller.config = kept.config;
+    }
+    faults
+}
+
+fn keep_lists(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<InputFault> {
     let goes_to = new.asked().map(url_origin);
     let Some(poll) = &mut new.poll else { return Vec::new() };
     let same = stored.iter().filter(|stored| stored.asked().map(url_origin) == goes_to);
@@ -154,18 +175,23 @@ pub fn keep_flow(new: &mut FlowSettings, stored: &[&FlowSettings]) -> Vec<InputF
             serde_json::to_value(&known?.config).ok()
         };
         let known: Vec<Value> = stored.iter().filter_map(same).collect();
-        keep_config(module, &known, n, &mut faults);
+        keep_config(module, &known, &format!("modules[{n}]"), &mut faults);
     }
     faults
 }
 
-fn keep_config(module: &mut FlowModule, known: &[Value], n: usize, faults: &mut Vec<InputFault>) {
+fn keep_config(
+    module: &mut FlowModule,
+    known: &[Value],
+    place: &str,
+    faults: &mut Vec<InputFault>,
+) {
     let Ok(Value::Object(mut config)) = serde_json::to_value(&module.config) else { return };
     for name in keep_members(&mut config, known) {
         let message = format!(
             "enter the value: `{MASK}` stands for a stored one, and no stored one can be used"
         );
-        faults.push(InputFault::new(format!("modules[{n}].config.{name}"), message));
+        faults.push(InputFault::new(format!("{place}.config.{name}"), message));
     }
     module.config = config.into_iter().collect();
 }

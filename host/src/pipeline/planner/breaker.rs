@@ -2,12 +2,12 @@
 
 use super::outcome::{ModulesFailed, TraceStep};
 use super::{FlowPlanner, RunCourse};
-use crate::model::module_breaker::{CallReport, OpenBreakerAction};
+use crate::model::module_breaker::OpenBreakerAction;
 use crate::pipeline::bounds::RunLabel;
 use crate::settings::ModuleStage;
-use crate::settings::module_breakers::{AdmittedCall, BreakerVerdict, ModuleFault};
+use crate::settings::module_breakers::{AdmittedCall, BreakerVerdict};
 use crate::time::timestamp::Timestamp;
-use crate::wasm::{ModuleFailure, RoleVerdict, RunEnd};
+use crate::wasm::{RoleVerdict, RunEnd};
 
 /// The verdict of a step for an event that goes on without the module.
 const PASSED: &str = "passed";
@@ -74,21 +74,9 @@ impl<'a> FlowPlanner<'a> {
 /// Tells the breaker how a call ended.
 pub(super) fn report_call(call: Option<AdmittedCall<'_>>, end: &RunEnd, now: Timestamp) {
     let Some(call) = call else { return };
-    let report = match end {
-        RunEnd::Dropped { .. } | RunEnd::Out(_) => CallReport::Answer,
-        RunEnd::Failed(failure) => match failure {
-            ModuleFailure::Trap { .. }
-            | ModuleFailure::Timeout { .. }
-            | ModuleFailure::Memory { .. } => CallReport::Fault,
-            ModuleFailure::Output { .. } | ModuleFailure::Declared { .. } => CallReport::Answer,
-            ModuleFailure::Host { .. } => CallReport::Nothing,
-        },
+    let failure = match end {
+        RunEnd::Failed(failure) => Some(failure),
+        RunEnd::Dropped { .. } | RunEnd::Out(_) => None,
     };
-    let fault = || match end {
-        RunEnd::Failed(failure) => {
-            ModuleFault { reason: failure.reason(), detail: failure.to_string() }
-        }
-        RunEnd::Dropped { .. } | RunEnd::Out(_) => ModuleFault::default(),
-    };
-    call.report(report, fault, now);
+    call.report_failure(failure, now);
 }

@@ -55,7 +55,7 @@ impl ListFetch<'_> {
                     "the API did not answer: {error}; look at the source's `url`"
                 ))
             })?;
-            match self.put_off(&reply) {
+            match asked_pause(&reply, self.clock.now()) {
                 Some(wait) if !self.waits => {
                     let wait = TimeSpan::new(wait);
                     return Err(RunFailed::new(format!(
@@ -126,19 +126,17 @@ impl ListFetch<'_> {
         }
         Ok(headers)
     }
+}
 
-    /// Returns the pause that the API asks for, if any.
-    fn put_off(&self, reply: &ClientReply) -> Option<Duration> {
-        let told = retry_after(&reply.headers, self.clock.now());
-        let wait = match reply.status {
-            StatusCode::TOO_MANY_REQUESTS => {
-                told.or_else(|| in_body(&reply.body)).unwrap_or(WAIT.0)
-            }
-            StatusCode::SERVICE_UNAVAILABLE => told?,
-            _ => return None,
-        };
-        Some(wait.min(WAIT.1))
-    }
+/// Returns the pause that an API asks for, if any.
+pub fn asked_pause(reply: &ClientReply, now: Timestamp) -> Option<Duration> {
+    let told = retry_after(&reply.headers, now);
+    let wait = match reply.status {
+        StatusCode::TOO_MANY_REQUESTS => told.or_else(|| in_body(&reply.body)).unwrap_or(WAIT.0),
+        StatusCode::SERVICE_UNAVAILABLE => told?,
+        _ => return None,
+    };
+    Some(wait.min(WAIT.1))
 }
 
 /// The message of an API's error answer. Other members are skipped while parsing.

@@ -205,7 +205,8 @@ fn shown_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(show).collect()
 }
 
-fn is_credential(name: &HeaderName) -> bool {
+/// Whether a header carries credentials, judged by its name.
+pub fn is_credential(name: &HeaderName) -> bool {
     // It is no secret, and the way in which a receiver recognises a repeat.
     name.as_str() != "idempotency-key"
         && CREDENTIALS.iter().any(|part| name.as_str().contains(part))

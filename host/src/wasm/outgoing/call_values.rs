@@ -59,10 +59,7 @@ impl ModuleReply {
     /// Reads a reply. The body is JSON only if the content type says so and the text is valid.
     pub fn of(reply: &ClientReply) -> Self {
         let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let is_json = kind.is_some_and(|kind| {
-            let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-            kind == "application/json" || kind.ends_with("+json")
-        });
+        let is_json = kind.is_some_and(is_json_type);
         let body = match String::from_utf8(reply.body.to_vec()) {
             Ok(text) if is_json && serde_json::from_str::<&RawValue>(&text).is_ok() => {
                 ModuleBody::Json(text)
@@ -77,6 +74,12 @@ impl ModuleReply {
         };
         Self { status: reply.status.as_u16(), headers: headers.filter_map(text).collect(), body }
     }
+}
+
+/// Whether a content type stands for JSON.
+pub fn is_json_type(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json")
 }
 
 /// Stores bytes as base64 in JSON.
