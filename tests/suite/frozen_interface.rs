@@ -16,7 +16,7 @@ use crate::support::announce;
 
 /// Interfaces that components export, and worlds that export them. A component lacks whatever is
 /// added to them.
-const EXPORTED: [&str; 4] = ["filter", "transform", "route", "channel"];
+const EXPORTED: [&str; 6] = ["filter", "transform", "route", "channel", "source", "puller"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()

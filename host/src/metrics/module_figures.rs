@@ -132,7 +132,7 @@ const CALL_CODES: [&str; 7] = [
 ];
 
 /// The roles whose times are counted for each version.
-const ROLES: [&str; 4] = ["filter", "transform", "route", "channel"];
+const ROLES: [&str; 6] = ["filter", "transform", "route", "channel", "source", "puller"];
 
 /// The figures of one version of a module.
 #[derive(Debug)]

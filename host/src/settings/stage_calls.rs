@@ -87,7 +87,7 @@ impl StageCall<'_> {
         let end = run.end.and_then(check);
         if self.is_live {
             let at = now.after(run.took);
-            self.note(R::ROLE, end.as_ref().err(), (run.lines, run.took), (user, at));
+            self.note(R::ROLE, end.as_ref().err(), (run.lines, run.took, run.memory), (user, at));
         }
         end
     }
@@ -115,7 +115,7 @@ impl StageCall<'_> {
         self,
         role: ModuleRole,
         failure: Option<&ModuleFailure>,
-        (logs, took): (Vec<LogLine>, Duration),
+        (logs, took, memory): (Vec<LogLine>, Duration, usize),
         (user, at): (&str, Timestamp),
     ) {
         let stage = self.stage;
@@ -123,6 +123,8 @@ impl StageCall<'_> {
         stage.figures.note_call(outcome, took, at);
         if let Some(figures) = &stage.version_figures {
             figures.note_call(failure.map_or(outcome.name(), ModuleFailure::reason), took);
+            figures.note_role(role.name(), took);
+            figures.note_memory(memory);
         }
         if let Some(admitted) = self.admitted {
             admitted.report_failure(failure, at);

@@ -12,7 +12,9 @@ use super::outgoing::call_values::{ModuleReply, ModuleRequest};
 use super::outgoing::rehearsal::CallRehearsal;
 use super::record_calls::MAX_RECORD_BYTES;
 use super::sample_event::SampleEvent;
-use super::{ChannelInput, ChannelStep, EventCalls, LoadedModule, ModuleFailure, RunEnd};
+use super::{
+    ChannelInput, ChannelStep, EventCalls, LoadedModule, ModuleFailure, ModuleRole, RunEnd,
+};
 use crate::model::capability_grants::{CapabilityGrants, StateScope};
 use crate::model::event::record_key;
 use crate::model::flow::ModuleConfig;
@@ -87,7 +89,7 @@ impl LoadedModule {
     pub async fn run_golden(&self, case: &GoldenCase) -> Result<Vec<Value>, String> {
         let mut course = CaseCourse::begin(self, case)?;
         let is_flow = case.delivery.is_none() && self.report().has_flow_role();
-        if case.delivery.is_some() && !self.report().is_channel() {
+        if case.delivery.is_some() && !self.report().has_role(ModuleRole::Channel) {
             return Err("it has a `delivery`, and the module has no role `channel`".to_owned());
         }
         let delivery = case.delivery.clone().unwrap_or_default();
@@ -209,6 +211,7 @@ impl<'m> CaseCourse<'m> {
             endpoint: &delivery.endpoint,
             operation: delivery.operation.as_deref(),
             event: input,
+            answers: None,
         };
         let calls = EventCalls::rehearsed(Arc::clone(&self.rehearsal));
         let mut answers: Vec<ModuleReply> = Vec::new();
@@ -218,7 +221,9 @@ impl<'m> CaseCourse<'m> {
             let mut capabilities = self.capabilities(place, event);
             capabilities.effects.facts = std::mem::take(facts);
             let given = (!is_first).then_some(answers.as_slice());
-            let run = self.module.call_channel(&input, given, &self.config, capabilities).await;
+            let input = ChannelInput { answers: given, ..input };
+            let moment = input.moment();
+            let run = self.module.call_alone(&input, moment, &self.config, capabilities).await;
             *facts = run.capabilities.map(|did| did.effects.facts).unwrap_or_default();
             match run.end? {
                 ChannelStep::Delivered(name) => return Ok(name),
@@ -298,7 +303,7 @@ fn tell_effects(effects: &PlanEffects) -> Map<String, Value> {
 }
 
 /// Describes an emitted event, without its id, which changes with every build of the module.
-fn tell_fact(fact: &EmittedFact) -> Value {
+fn tell_fact(EmittedFact { fact, .. }: &EmittedFact) -> Value {
     let parse = |text: &String| serde_json::from_str::<Value>(text).unwrap_or_default();
     let attributes: Map<String, Value> =
         fact.attributes.iter().map(|(name, value)| (name.clone(), json!(value))).collect();

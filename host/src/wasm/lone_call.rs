@@ -58,8 +58,13 @@ pub struct LoneRun<T> {
 
 impl<T> LoneRun<T> {
     const fn failed(failure: ModuleFailure) -> Self {
-        let (lines, took, capabilities) = (Vec::new(), Duration::ZERO, None);
-        Self { end: Err(failure), lines, took, memory: 0, capabilities }
+        Self {
+            end: Err(failure),
+            lines: Vec::new(),
+            took: Duration::ZERO,
+            memory: 0,
+            capabilities: None,
+        }
     }
 }
 
