@@ -246,7 +246,7 @@ async fn an_alert_is_acknowledged_and_silenced_by_who_may() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.text());
     }
     let rules = reader.get("/api/v1/alerts/rules").await.unwrap().data();
-    assert_eq!(rules.as_array().unwrap().len(), 10);
+    assert_eq!(rules.as_array().unwrap().len(), 11);
     let nobody = reader.get("/api/v1/endpoints").await.unwrap();
     assert_eq!(nobody.status, StatusCode::FORBIDDEN);
     receiver.always("/erp", Reply::Status(204));
