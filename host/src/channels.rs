@@ -22,6 +22,7 @@ mod email_settings;
 mod event_digest;
 mod event_value;
 mod file_channel;
+mod kafka_channel;
 mod line_form;
 pub mod module_channel;
 mod mqtt_channel;
@@ -44,7 +45,7 @@ pub use channel_kind::{EndpointChannel, RegisteredChannel};
 pub use delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
 
 /// All kinds, in the order in which they are listed.
-pub static CHANNELS: [RegisteredChannel; 14] = [
+pub static CHANNELS: [RegisteredChannel; 15] = [
     RegisteredChannel::of::<webhook_channel::WebhookChannel>(),
     RegisteredChannel::of::<api_channel::ApiChannel>(),
     RegisteredChannel::of::<slack_channel::SlackChannel>(),
@@ -53,6 +54,7 @@ pub static CHANNELS: [RegisteredChannel; 14] = [
     RegisteredChannel::of::<email_channel::EmailChannel>(),
     RegisteredChannel::of::<amqp_channel::AmqpChannel>(),
     RegisteredChannel::of::<file_channel::FileChannel>(),
+    RegisteredChannel::of::<kafka_channel::KafkaChannel>(),
     RegisteredChannel::of::<module_channel::ModuleChannel>(),
     RegisteredChannel::of::<mqtt_channel::MqttChannel>(),
     RegisteredChannel::of::<nats_channel::NatsChannel>(),

@@ -7,8 +7,9 @@ python queues.py KIND URL read COUNT     prints one JSON line for each message, 
 python queues.py KIND URL publish        publishes a message for each JSON line of standard input
 python queues.py KIND URL left           prints how many messages are not acknowledged (nats, amqp)
 
-KIND is nats, amqp or mqtt. A line has the message's `id`, its `place` (subject, routing key or topic)
-and its `body`; a line to publish has the body as a text, and perhaps no id.
+KIND is nats, amqp, mqtt or kafka. A line has the message's `id`, its `place` (subject, routing key or
+topic) and its `body`, and for kafka its `key`, `partition` and `headers`; a line to publish has the
+body as a text, and perhaps no id.
 """
 
 import asyncio
@@ -115,9 +116,45 @@ def mqtt(address, count):
     reader.disconnect()
 
 
+def kafka(address, count):
+    from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+    from kafka.admin import KafkaAdminClient, NewTopic
+
+    brokers = {"bootstrap_servers": f"{address.hostname}:{address.port}"}
+    topic = "crm.invoice.paid"
+    if verb == "prepare":
+        KafkaAdminClient(**brokers).create_topics([NewTopic(topic, 3, 1)])
+        return
+    if verb == "publish":
+        producer = KafkaProducer(acks="all", enable_idempotence=False, **brokers)
+        for message in given():
+            headers = [("webhook-id", message["id"].encode())] if message.get("id") else []
+            key = message["key"].encode() if message.get("key") else None
+            producer.send(message["place"], message["body"].encode(), key=key, headers=headers)
+        producer.flush()
+        return
+    consumer = KafkaConsumer(**brokers)
+    partitions = [TopicPartition(topic, number) for number in range(3)]
+    consumer.assign(partitions)
+    consumer.seek_to_beginning()
+    seen = set()
+    progress = time.monotonic()
+    while len(seen) < count:
+        for messages in consumer.poll(timeout_ms=500).values():
+            for message in messages:
+                progress = time.monotonic()
+                headers = {name: value.decode() for name, value in message.headers}
+                line = {"id": headers["webhook-id"], "place": message.topic, "headers": headers}
+                line |= {"partition": message.partition, "key": message.key and message.key.decode()}
+                print(json.dumps(line | {"body": json.loads(message.value)}), flush=True)
+                seen.add(line["id"])
+        if time.monotonic() - progress > PATIENCE:
+            sys.exit("no further message came")
+
+
 kind, url, verb, *rest = sys.argv[1:]
 count = int(rest[0]) if verb == "read" else None
 if kind == "nats":
     asyncio.run(nats(url, count))
 else:
-    {"amqp": amqp, "mqtt": mqtt}[kind](urlsplit(url), count)
+    {"amqp": amqp, "mqtt": mqtt, "kafka": kafka}[kind](urlsplit(url), count)

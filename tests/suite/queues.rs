@@ -1,4 +1,4 @@
-//! Endpoints of the kinds `nats`, `amqp` and `mqtt`, against the real servers. The usual Python
+//! Endpoints of the kinds `nats`, `amqp`, `mqtt` and `kafka`, against real servers. The usual Python
 //! client of each reads the published messages back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
-use waybill_servers::{Mosquitto, NatsServer, RabbitMq};
+use waybill_servers::{KafkaBroker, Mosquitto, NatsServer, RabbitMq};
 use waybill_tests::Backend::Sqlite;
 use waybill_tests::World;
 use waybill_tests::world::{skip, text};
@@ -27,8 +27,9 @@ pub(crate) enum Kind {
     Nats,
     Amqp,
     Mqtt,
+    Kafka,
 }
-use Kind::{Amqp, Mqtt, Nats};
+use Kind::{Amqp, Kafka, Mqtt, Nats};
 
 impl Kind {
     pub(crate) const fn name(self) -> &'static str {
@@ -36,27 +37,30 @@ impl Kind {
             Nats => "nats",
             Amqp => "amqp",
             Mqtt => "mqtt",
+            Kafka => "kafka",
         }
     }
 
     /// Returns settings that publish to a place which `prepare` made.
-    fn settings(self) -> Value {
+    pub(crate) fn settings(self) -> Value {
         match self {
             Nats => json!({"subject": "crm.{type}"}),
             Amqp => {
                 json!({"exchange": "events", "routing_key": "crm.{type}", "username": "guest", "password": "guest"})
             }
             Mqtt => json!({"topic": "crm/{type}", "username": "waybill", "password": "s3cret"}),
+            Kafka => json!({"topic": "crm.{type}"}),
         }
     }
 
     /// Returns settings for a place that refuses.
-    fn refused_settings(self) -> Value {
+    pub(crate) fn refused_settings(self) -> Value {
         let mut settings = self.settings();
         match self {
             Nats => settings["subject"] = json!("nowhere.{type}"),
             Amqp => settings["routing_key"] = json!("nowhere.{type}"),
             Mqtt => settings["topic"] = json!("forbidden/{type}"),
+            Kafka => settings["topic"] = json!("nowhere.{type}"),
         }
         settings
     }
@@ -64,7 +68,7 @@ impl Kind {
     /// Returns the place of an invoice that was paid.
     const fn place(self) -> &'static str {
         match self {
-            Nats | Amqp => "crm.invoice.paid",
+            Nats | Amqp | Kafka => "crm.invoice.paid",
             Mqtt => "crm/invoice.paid",
         }
     }
@@ -76,6 +80,7 @@ pub(crate) enum Broker {
     Nats(NatsServer),
     Amqp(RabbitMq),
     Mqtt(Mosquitto),
+    Kafka(KafkaBroker),
 }
 
 impl Broker {
@@ -85,16 +90,18 @@ impl Broker {
             Nats => NatsServer::is_installed(),
             Amqp => RabbitMq::is_installed(),
             Mqtt => Mosquitto::is_installed(),
+            Kafka => KafkaBroker::is_installed(&libraries()?),
         };
         if !is_installed {
             skip(&format!("the server of {} is not on this machine", kind.name()));
             return None;
         }
-        libraries()?;
+        let libraries = libraries()?;
         let broker = match kind {
             Nats => Self::Nats(NatsServer::start().unwrap()),
             Amqp => Self::Amqp(RabbitMq::start().unwrap()),
             Mqtt => Self::Mqtt(Mosquitto::start().unwrap()),
+            Kafka => Self::Kafka(KafkaBroker::start(&libraries).unwrap()),
         };
         broker.run(&["prepare"]).await;
         Some(broker)
@@ -105,6 +112,7 @@ impl Broker {
             Self::Nats(_) => Nats,
             Self::Amqp(_) => Amqp,
             Self::Mqtt(_) => Mqtt,
+            Self::Kafka(_) => Kafka,
         }
     }
 
@@ -113,6 +121,7 @@ impl Broker {
             Self::Nats(server) => server.url(),
             Self::Amqp(server) => server.url(),
             Self::Mqtt(server) => server.url(),
+            Self::Kafka(server) => server.url(),
         }
     }
 
@@ -121,6 +130,7 @@ impl Broker {
             Self::Nats(server) => server.stop(),
             Self::Amqp(server) => server.stop(),
             Self::Mqtt(server) => server.stop(),
+            Self::Kafka(server) => server.stop(),
         }
         .unwrap();
     }
@@ -130,6 +140,7 @@ impl Broker {
             Self::Nats(server) => server.resume(),
             Self::Amqp(server) => server.resume(),
             Self::Mqtt(server) => server.resume(),
+            Self::Kafka(server) => server.resume(),
         }
         .unwrap();
     }
@@ -158,7 +169,7 @@ impl Broker {
     }
 
     /// Reads until there are `count` different messages, in the order in which they came.
-    async fn read(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn read(&self, count: usize) -> Vec<Value> {
         let printed = self.run(&["read", &count.to_string()]).await;
         printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -226,7 +237,7 @@ async fn failed_delivery(world: &World) -> Value {
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_is_published_with_the_id_of_its_delivery(
-    #[values(Nats, Amqp, Mqtt)] kind: Kind,
+    #[values(Nats, Amqp, Mqtt, Kafka)] kind: Kind,
 ) {
     let Some(broker) = Broker::start(kind).await else { return };
     let Some(world) = World::start(Sqlite).await else { return };
@@ -246,7 +257,7 @@ async fn a_message_is_published_with_the_id_of_its_delivery(
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_while_the_server_was_down_is_published_later(
-    #[values(Nats, Amqp, Mqtt)] kind: Kind,
+    #[values(Nats, Amqp, Mqtt, Kafka)] kind: Kind,
 ) {
     let Some(mut broker) = Broker::start(kind).await else { return };
     let Some(world) = World::start(Sqlite).await else { return };
@@ -263,7 +274,7 @@ async fn what_came_while_the_server_was_down_is_published_later(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_server_refuses_is_not_delivered(#[values(Nats, Amqp, Mqtt)] kind: Kind) {
+async fn what_the_server_refuses_is_not_delivered(#[values(Nats, Amqp, Mqtt, Kafka)] kind: Kind) {
     let Some(broker) = Broker::start(kind).await else { return };
     let Some(world) = World::start(Sqlite).await else { return };
     world.endpoint(&broker.endpoint(&kind.refused_settings())).await;
@@ -276,6 +287,7 @@ async fn what_the_server_refuses_is_not_delivered(#[values(Nats, Amqp, Mqtt)] ki
         Nats => "no stream takes",
         Amqp => "no queue takes",
         Mqtt => "may not publish",
+        Kafka => "does not exist",
     };
     assert!(text(attempt, "error").contains(why), "{attempt}");
 }
@@ -321,7 +333,7 @@ async fn a_broker_that_is_short_of_memory_gets_no_copy_for_each_attempt() {
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_the_server_restarts_in_mid_stream(
-    #[values(Nats, Amqp, Mqtt)] kind: Kind,
+    #[values(Nats, Amqp, Mqtt, Kafka)] kind: Kind,
 ) {
     let Some(mut broker) = Broker::start(kind).await else { return };
     let Some(world) = World::start(Sqlite).await else { return };
@@ -343,7 +355,7 @@ async fn nothing_is_lost_when_the_server_restarts_in_mid_stream(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_when_waybill_is_killed(#[values(Nats, Amqp, Mqtt)] kind: Kind) {
+async fn nothing_is_lost_when_waybill_is_killed(#[values(Nats, Amqp, Mqtt, Kafka)] kind: Kind) {
     let Some(broker) = Broker::start(kind).await else { return };
     let Some(mut world) = World::start(Sqlite).await else { return };
     world.endpoint(&broker.endpoint(&kind.settings())).await;
@@ -359,7 +371,7 @@ async fn nothing_is_lost_when_waybill_is_killed(#[values(Nats, Amqp, Mqtt)] kind
 #[rstest]
 #[tokio::test]
 async fn no_connection_is_made_to_an_address_that_is_not_allowed(
-    #[values(Nats, Amqp, Mqtt)] kind: Kind,
+    #[values(Nats, Amqp, Mqtt, Kafka)] kind: Kind,
 ) {
     let closed = |settings: &mut waybill_tests::Settings| {
         settings.set("delivery.allow_networks", "[]");
@@ -431,6 +443,7 @@ async fn a_server_is_trusted_by_its_certificate_and_its_name(
 #[case(json!({"kind": "amqp", "url": "amqp://h", "settings": {"routing_key": "a", "username": "u"}}), "settings")]
 #[case(json!({"kind": "mqtt", "url": "mqtt://h", "settings": {"topic": "a/#"}}), "settings.topic")]
 #[case(json!({"kind": "mqtt", "url": "http://h", "settings": {"topic": "a"}}), "url")]
+#[case(json!({"kind": "kafka", "url": "kafka://h", "settings": {"topic": "a", "username": "u"}}), "settings.username")]
 #[case(json!({"kind": "nats", "url": "nats://u:p@h", "settings": {"subject": "a"}}), "url")]
 #[tokio::test]
 async fn settings_that_cannot_work_are_refused_with_their_place(
@@ -442,4 +455,64 @@ async fn settings_that_cannot_work_are_refused_with_their_place(
     let refused = world.client().post("/api/v1/endpoints", &endpoint).await.unwrap();
     let errors = problem(&refused, 422);
     assert!(errors.iter().any(|(path, _)| path == place), "{errors:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_of_kafka_has_the_key_of_its_record_and_headers() {
+    let Some(broker) = Broker::start(Kafka).await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    let endpoint =
+        merged(broker.endpoint(&Kafka.settings()), &json!({"envelope": "cloudevents-binary"}));
+    world.endpoint(&endpoint).await;
+    let events: Vec<Value> = (0..12).map(|number| invoice(number % 4)).collect();
+    world.post("/api/v1/events", &json!(events)).await;
+    all_delivered(&world, 12).await;
+    let read = broker.read(12).await;
+    let mut partitions = BTreeMap::<String, BTreeSet<u64>>::new();
+    for message in &read {
+        assert_eq!(message["headers"]["ce_type"], "invoice.paid", "{message}");
+        assert_eq!(message["headers"]["webhook-id"], message["id"], "{message}");
+        let partition = message["partition"].as_u64().unwrap();
+        partitions.entry(text(message, "key")).or_default().insert(partition);
+    }
+    assert_eq!(partitions.len(), 4, "{partitions:?}");
+    assert!(partitions.values().all(|found| found.len() == 1), "{partitions:?}");
+}
+
+#[rstest]
+#[case("scram-sha-256", "the user name or the password")]
+#[case("scram-sha-512", "the user name or the password")]
+#[case("plain", "closed it during the log-in")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_of_kafka_refuses_a_login(#[case] mechanism: &str, #[case] why: &str) {
+    let Some(libraries) = libraries() else { return };
+    if !KafkaBroker::is_installed(&libraries) {
+        return skip("the broker of Kafka's protocol is not on this machine");
+    }
+    let broker = Broker::Kafka(KafkaBroker::start_for_users(&libraries).unwrap());
+    let Some(world) = World::start(Sqlite).await else { return };
+    let login = json!({
+        "topic": "crm", "username": "waybill", "password": "wrong-and-secret",
+        "mechanism": mechanism,
+    });
+    world.endpoint(&broker.endpoint(&login)).await;
+    capture(&world, 0..1).await;
+    let failed = failed_delivery(&world).await;
+    assert!(!failed.to_string().contains("wrong-and-secret"), "{failed}");
+    let attempt = &failed["attempts"][0];
+    assert!(text(attempt, "error").contains(why), "{attempt}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_a_broker_announces_is_checked_too() {
+    let Some(mut broker) = Broker::start(Kafka).await else { return };
+    let Broker::Kafka(server) = &mut broker else { panic!("it is a broker of Kafka's protocol") };
+    server.announce("tcp://10.255.255.1:9092").unwrap();
+    let Some(world) = World::start(Sqlite).await else { return };
+    world.endpoint(&broker.endpoint(&Kafka.settings())).await;
+    capture(&world, 0..1).await;
+    let failed = failed_delivery(&world).await;
+    let attempt = &failed["attempts"][0];
+    assert_eq!(attempt["error_class"], "address_forbidden", "{attempt}");
+    assert!(text(attempt, "error").contains("announces the broker 10.255.255.1:9092"), "{attempt}");
 }

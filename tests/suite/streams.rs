@@ -27,7 +27,9 @@ fn source(broker: &Broker, more: &Value) -> Value {
     let kind = broker.kind();
     let own = match kind {
         Nats => json!({"url": broker.url(), "stream": "CRM", "subjects": ["crm.>"]}),
-        Amqp | Kind::Mqtt => json!({"url": broker.url(), "queue": "crm", "user": "guest"}),
+        Amqp | Kind::Mqtt | Kind::Kafka => {
+            json!({"url": broker.url(), "queue": "crm", "user": "guest"})
+        }
     };
     let own = merged(own, more);
     let source = json!({"name": SOURCE, "kind": kind.name(), kind.name(): own});
@@ -273,7 +275,7 @@ async fn no_connection_is_made_to_an_address_that_is_not_allowed(#[values(Nats, 
     let url = format!("{}://{}", kind.name(), listener.local_addr().unwrap());
     let own = match kind {
         Nats => json!({"url": url, "stream": "CRM"}),
-        Amqp | Kind::Mqtt => json!({"url": url, "queue": "crm", "user": "guest"}),
+        Amqp | Kind::Mqtt | Kind::Kafka => json!({"url": url, "queue": "crm", "user": "guest"}),
     };
     let source = json!({"name": SOURCE, "kind": kind.name(), kind.name(): own, "secret": "s3cret"});
     world.post("/api/v1/sources", &source).await;

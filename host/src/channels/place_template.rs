@@ -57,17 +57,24 @@ impl PlaceValue {
         }
     }
 
-    fn write(self, message: &EnvelopeMessage<'_>, place: &mut String) {
-        let (value, kept) = match self {
-            Self::EventType => (Some(message.event_type), MEANINGFUL),
-            Self::Source => (Some(message.source), ONE_PART),
-            Self::Resource => (message.resource, ONE_PART),
-            Self::RecordId => (message.resource_id, ONE_PART),
-            Self::Date => (message.timestamp.get(..10), ONE_PART),
-            Self::Hour => (message.timestamp.get(11..13), ONE_PART),
+    /// Returns the characters to encode in the value.
+    const fn meaningful(self) -> &'static AsciiSet {
+        match self {
+            Self::EventType => MEANINGFUL,
+            Self::Source | Self::Resource | Self::RecordId | Self::Date | Self::Hour => ONE_PART,
+        }
+    }
+
+    fn of<'a>(self, message: &EnvelopeMessage<'a>) -> &'a str {
+        let value = match self {
+            Self::EventType => Some(message.event_type),
+            Self::Source => Some(message.source),
+            Self::Resource => message.resource,
+            Self::RecordId => message.resource_id,
+            Self::Date => message.timestamp.get(..10),
+            Self::Hour => message.timestamp.get(11..13),
         };
-        let value = value.filter(|value| !value.is_empty()).unwrap_or(ABSENT);
-        place.extend(utf8_percent_encode(value, kept));
+        value.filter(|value| !value.is_empty()).unwrap_or(ABSENT)
     }
 }
 
@@ -94,11 +101,22 @@ impl PlaceTemplate {
 
     /// Renders the place of a delivery. Fails if it is longer than [`MAX_PLACE`].
     pub fn render(&self, message: &EnvelopeMessage<'_>) -> Result<String, String> {
+        self.write(|value, place| {
+            place.extend(utf8_percent_encode(value.of(message), value.meaningful()));
+        })
+    }
+
+    /// Renders a text whose characters have no meaning to a broker, such as the key of a record.
+    pub fn render_plain(&self, message: &EnvelopeMessage<'_>) -> Result<String, String> {
+        self.write(|value, text| text.push_str(value.of(message)))
+    }
+
+    fn write(&self, write: impl Fn(PlaceValue, &mut String)) -> Result<String, String> {
         let mut place = String::new();
         for part in &self.0 {
             match part {
                 PlacePart::Literal(literal) => place.push_str(literal),
-                PlacePart::Value(value) => value.write(message, &mut place),
+                PlacePart::Value(value) => write(*value, &mut place),
             }
         }
         if place.len() > MAX_PLACE {

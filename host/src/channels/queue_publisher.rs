@@ -1,4 +1,4 @@
-//! Publishes to message queues: the shared part of the kinds `amqp`, `mqtt` and `nats`.
+//! Publishes to message queues: the shared part of the kinds `amqp`, `kafka`, `mqtt` and `nats`.
 
 use super::channel_kind::EndpointChannel;
 use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};

@@ -3,10 +3,12 @@
 //!
 //! Their programs come from `PATH` or from Debian's folders. None of the servers runs as root: for
 //! root they run as the user of their package, or else as `nobody`. Dropping a [`Cluster`], a
-//! [`MariaDb`], a [`PgBouncer`], a [`NatsServer`], a [`NatsCluster`], a [`RabbitMq`] or a
-//! [`Mosquitto`] stops that server and removes its data. No other server is ever stopped.
+//! [`MariaDb`], a [`PgBouncer`], a [`NatsServer`], a [`NatsCluster`], a [`RabbitMq`], a
+//! [`KafkaBroker`] or a [`Mosquitto`] stops that server and removes its data. No other server is
+//! ever stopped.
 
 mod daemon;
+mod kafka;
 mod mariadb;
 mod mosquitto;
 mod nats;
@@ -14,6 +16,7 @@ mod pgbouncer;
 mod postgres;
 mod rabbitmq;
 
+pub use kafka::KafkaBroker;
 pub use mariadb::MariaDb;
 pub use mosquitto::Mosquitto;
 pub use nats::{NatsCluster, NatsServer};

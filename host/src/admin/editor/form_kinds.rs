@@ -47,7 +47,7 @@ fn source_names(settings: &SettingsSnapshot) -> Vec<String> {
 }
 
 /// The kinds of endpoints, each with its label and a description.
-const ENDPOINT_KINDS: [FormVariant; 14] = [
+const ENDPOINT_KINDS: [FormVariant; 15] = [
     ("webhook", "Webhook", "Signed HTTP requests to an address of any system."),
     (
         "api",
@@ -60,6 +60,7 @@ const ENDPOINT_KINDS: [FormVariant; 14] = [
     ("email", "E-mail", "Messages by a mail server (SMTP)."),
     ("amqp", "RabbitMQ (AMQP)", "Messages to an exchange or a queue."),
     ("file", "Files", "Lines of JSON or CSV in a folder of the server."),
+    ("kafka", "Apache Kafka", "Records in a topic of Kafka or a compatible broker."),
     ("module", "Module", "Requests that a module of yours with the role channel describes."),
     ("mqtt", "MQTT", "Messages to topics of a broker."),
     ("nats", "NATS JetStream", "Messages to subjects of a stream."),
