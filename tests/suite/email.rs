@@ -18,8 +18,8 @@ use crate::support::{endpoint_with, merged, problem};
 const PASSWORD: &str = "s3cret-of-the-mailbox";
 
 /// A mail server. It ends with the value.
-struct MailServer {
-    url: String,
+pub(crate) struct MailServer {
+    pub(crate) url: String,
     lines: Lines<BufReader<ChildStdout>>,
     _child: Child,
 }
@@ -27,7 +27,7 @@ struct MailServer {
 impl MailServer {
     /// Starts a server with these options. Returns `None`, visibly, if its library is not
     /// installed.
-    async fn start(options: &Value) -> Option<Self> {
+    pub(crate) async fn start(options: &Value) -> Option<Self> {
         let mut server = program(Language::Python, "smtp")?;
         let server = server.arg(options.to_string()).stdout(Stdio::piped());
         let mut child = server.spawn().unwrap();
@@ -37,7 +37,7 @@ impl MailServer {
     }
 
     /// Returns the next message that it received.
-    async fn taken(&mut self) -> Value {
+    pub(crate) async fn taken(&mut self) -> Value {
         let line = self.lines.next_line().await.unwrap().unwrap();
         serde_json::from_str(&line).unwrap()
     }

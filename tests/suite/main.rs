@@ -41,6 +41,7 @@ mod golden_cases;
 mod guides;
 mod hostile_components;
 mod javascript;
+mod kinds;
 mod languages;
 mod layers;
 mod libraries;

@@ -21,14 +21,14 @@ use crate::support::{endpoint_with, invoice, merged, patient_schedule, problem};
 const BUCKET: &str = "crm-events";
 
 /// A server with its keys. It ends with the value.
-struct ObjectServer {
+pub(crate) struct ObjectServer {
     told: Value,
     child: Child,
 }
 
 impl ObjectServer {
     /// Starts a real server. Returns `None`, visibly, if its library is not installed.
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         Self::run(&["serve", "0"]).await
     }
 
@@ -41,12 +41,12 @@ impl ObjectServer {
         Some(Self { told: serde_json::from_str(&told).unwrap(), child })
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         text(&self.told, "url")
     }
 
     /// Returns the settings of an endpoint with the keys that may do everything.
-    fn settings(&self, more: &Value) -> Value {
+    pub(crate) fn settings(&self, more: &Value) -> Value {
         let keys = json!({
             "bucket": BUCKET, "access_key": self.told["access_key"],
             "secret_key": self.told["secret_key"], "folder": "crm/{type}/{date}",
@@ -62,7 +62,7 @@ impl ObjectServer {
     }
 
     /// Returns the objects of the bucket, as the other client reads them.
-    async fn read(&self) -> Vec<Value> {
+    pub(crate) async fn read(&self) -> Vec<Value> {
         let mut reader = program(Language::Python, "objects").unwrap();
         let keys = ["url", "access_key", "secret_key"].map(|name| text(&self.told, name));
         let output = reader.arg("read").args(keys).output().await.unwrap();

@@ -16,7 +16,7 @@ const TABLES: &str = "CREATE TABLE invoices (no INT PRIMARY KEY, total DECIMAL(1
      at TIMESTAMP NULL, note VARCHAR(20)); CREATE TABLE seen (no INT NOT NULL);";
 
 #[derive(Debug, Clone, Copy)]
-enum Engine {
+pub(crate) enum Engine {
     Postgre,
     Maria,
 }
@@ -24,14 +24,14 @@ use Engine::{Maria, Postgre};
 
 /// The target database.
 #[derive(Debug)]
-enum Target {
+pub(crate) enum Target {
     Postgre(Database),
     Maria(MariaDatabase),
 }
 
 impl Target {
     /// Creates a database on the server of all tests. Returns `None` without a server.
-    async fn start(engine: Engine) -> Option<Self> {
+    pub(crate) async fn start(engine: Engine) -> Option<Self> {
         let target = match engine {
             Postgre => Self::Postgre(fresh_database().await?),
             Maria => Self::Maria(MariaDatabase::fresh().await?),
@@ -49,7 +49,7 @@ impl Target {
     }
 
     /// Returns the first column of a query, which must be a text.
-    async fn texts(&self, query: &str) -> Vec<String> {
+    pub(crate) async fn texts(&self, query: &str) -> Vec<String> {
         match self {
             Self::Postgre(database) => database.texts(query).await,
             Self::Maria(database) => database.texts(query).await,
@@ -63,7 +63,7 @@ impl Target {
     }
 
     /// Returns its URL without a user, as in an endpoint, and the user.
-    fn place(&self) -> (String, &'static str) {
+    pub(crate) fn place(&self) -> (String, &'static str) {
         let (url, user) = match self {
             Self::Postgre(database) => (database.url(), "postgres"),
             Self::Maria(database) => (database.url(), "root"),

@@ -1,5 +1,5 @@
-//! The task runner of the workspace: `cargo xtask test | demo | bench | faults | ci | contract |
-//! pages | measure | gen | package`.
+//! The task runner of the workspace: `cargo xtask test | demo | bench | faults | kinds | ci |
+//! contract | pages | measure | gen | package`.
 //!
 //! It only needs rustup's cargo. It installs or starts everything else that a task needs: the
 //! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL and MariaDB, the languages
@@ -17,6 +17,7 @@ mod events;
 mod faults;
 mod generated;
 mod guests;
+mod kinds;
 mod measure;
 mod needs;
 mod objects_page;
@@ -51,6 +52,8 @@ enum Task {
     /// Play faults against several nodes under load and print one table; see `faults --help`
     #[command(disable_help_flag = true)]
     Faults(Passed),
+    /// Run each kind of endpoint through faults against a real server and print one table
+    Kinds(kinds::KindsArgs),
     /// Run every check of a submission: format, lints, documentation, generated files, unused
     /// dependencies, licences and bans, contract, tests
     Ci,
@@ -94,6 +97,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Demo(passed) => test::demo(&passed.arguments).await,
         Task::Bench(passed) => bench::run(&passed.arguments).await,
         Task::Faults(passed) => faults::run(&passed.arguments).await,
+        Task::Kinds(arguments) => kinds::run(&arguments).await,
         Task::Ci => ci::run().await,
         Task::Contract => contract::run().await,
         Task::Pages => pages::run().await,

@@ -3,6 +3,7 @@
 //! The dev profile compiles dependencies with optimisation, so its binary is fast enough for both,
 //! and one set of build products serves all tasks except `bench`.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -16,6 +17,9 @@ use crate::process::{cargo, command, succeed, target};
 
 /// Names the program under test.
 const PROGRAM: &str = "WAYBILL_BIN";
+
+/// Names the number of tests that run at a time.
+pub(crate) const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Number of tests that run at a time. They mostly wait for servers and receivers, so it exceeds
 /// the number of cores.
@@ -77,6 +81,15 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
 
 /// Builds and tests everything. Adds skipped tests to `skips`.
 pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
+    with_environment(arguments, &[], skips).await
+}
+
+/// Like [`all`], with further variables in the environment of the tests.
+pub(crate) async fn with_environment(
+    arguments: &[String],
+    environment: &[(&str, &OsStr)],
+    skips: &mut Skips,
+) -> Result<()> {
     let built = Built::with_tests().await?;
     needs::languages(skips).await;
     needs::promtool(skips).await;
@@ -89,8 +102,10 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     let module_tools = needs::module_tools(skips).await;
     let mut tests = cargo(&["test", "--workspace"]);
     tests.args(arguments).env(PROGRAM, &built.program).env(GUESTS, &built.guests);
-    if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        tests.env("RUST_TEST_THREADS", TESTS_AT_A_TIME);
+    tests.envs(environment.iter().copied());
+    let is_set = environment.iter().any(|(name, _)| *name == THREADS);
+    if !is_set && std::env::var_os(THREADS).is_none() {
+        tests.env(THREADS, TESTS_AT_A_TIME);
     }
     if let Some(postgres) = &postgres {
         tests.env(POSTGRES, &postgres.url);
