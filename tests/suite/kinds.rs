@@ -7,7 +7,7 @@
 mod gate;
 mod targets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const TABLE: &str = "WAYBILL_KINDS_TABLE";
 
 /// Events of one request.
 const PAGE: u32 = 200;
+/// Longest wait for a delivery to be found at its target once nothing is waiting.
+const ARRIVED: Duration = Duration::from_mins(1);
 /// Longest wait for the deliveries of one step.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -70,7 +72,8 @@ impl Bout {
     /// Waits until nothing is waiting.
     async fn settle(&self) {
         let deadline = Instant::now() + LIMIT;
-        for status in ["pending", "leased"] {
+        // A delivery whose attempt fails is pending again.
+        for status in ["pending", "leased", "pending"] {
             let path = format!("/api/v1/deliveries?limit=1&status={status}");
             while self.world.get(&path).await != json!([]) {
                 assert!(Instant::now() < deadline, "deliveries of {:?} stay {status}", self.kind);
@@ -92,15 +95,22 @@ impl Bout {
     /// Waits until the step's events are delivered, and books how many of them the target lacks
     /// (must be 0) and has more than once.
     async fn book(&mut self, step: &'static str, numbers: Range<u32>) {
-        self.settle().await;
-        self.target.read(&mut self.got, self.next).await;
+        let deadline = Instant::now() + ARRIVED;
+        loop {
+            self.settle().await;
+            self.target.read(&mut self.got, self.next).await;
+            let found: BTreeSet<u32> = self.got.iter().map(|arrived| arrived.number).collect();
+            let lost: Vec<u32> = numbers.clone().filter(|number| !found.contains(number)).collect();
+            if lost.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{:?}, {step}: lost {lost:?}", self.kind);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let mut counts = BTreeMap::<u32, Vec<&str>>::new();
         for arrived in &self.got {
             counts.entry(arrived.number).or_default().push(&arrived.id);
         }
-        let lost: Vec<u32> =
-            numbers.clone().filter(|number| !counts.contains_key(number)).collect();
-        assert!(lost.is_empty(), "{:?}, {step}: lost {lost:?}", self.kind);
         let repeats: usize = counts.range(numbers).map(|(_, ids)| ids.len() - 1).sum();
         let all_known = counts.values().all(|ids| ids.iter().all(|id| *id == ids[0]));
         assert!(all_known, "{:?}, {step}: a repeat has another id", self.kind);
