@@ -56,6 +56,7 @@ mod module_logs;
 mod module_pullers;
 mod module_sources;
 mod modules;
+mod n8n;
 mod nodes;
 mod oauth;
 mod objects;

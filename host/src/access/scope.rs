@@ -300,11 +300,11 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         ("events", None) if *method == Method::POST => Some(RouteNeed::Scope(Scope::EventsWrite)),
         ("events", _) if reads => Some(RouteNeed::Scope(Scope::EventsRead)),
         ("events", Some(_)) => Some(RouteNeed::AllTables(Scope::EventsReplay)),
-        ("event-types", _) | ("{resource}", None | Some("{id}")) if reads => {
+        ("event-types", _) | ("{resource}", None | Some("{id}" | "{id}/{part}")) if reads => {
             Some(RouteNeed::Scope(Scope::RecordsRead))
         }
-        // The write goes to one table of a CRM.
-        ("{resource}", None | Some("{id}" | "{id}/{action}")) => {
+        // The call goes to one table of a CRM.
+        ("{resource}", None | Some("{id}" | "{id}/{part}" | "{id}/{part}/{part_id}")) => {
             Some(RouteNeed::Scope(Scope::OperationsRun))
         }
         ("channels", None) if reads => Some(RouteNeed::Scope(Scope::EndpointsRead)),

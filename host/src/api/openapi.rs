@@ -122,7 +122,12 @@ fn record_routes() -> OpenApiRouter<AppState> {
             write_through::update_record,
             write_through::delete_record
         ))
-        .routes(routes!(write_through::run_record_action))
+        .routes(routes!(records::parts::list_parts, write_through::run_record_action))
+        .routes(routes!(
+            records::parts::show_part,
+            records::parts::replace_part,
+            records::parts::delete_part
+        ))
         .routes(routes!(records::erase::erase_record))
 }
 

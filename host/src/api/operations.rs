@@ -24,6 +24,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
 use std::future::pending;
 use std::sync::Arc;
@@ -228,6 +229,17 @@ impl<'a> OperationCall<'a> {
             delivery,
             may_be_repeat: key.is_some(),
         })
+    }
+
+    /// Sets the id of a part of the record, such as one reply of a ticket. Templates read it as
+    /// `attributes.part`.
+    pub fn set_part(&mut self, part: &str) -> Result<(), ApiProblem> {
+        if part.len() > MAX_KEY {
+            return Err(ApiProblem::fault("part_id", format!("at most {MAX_KEY} bytes")));
+        }
+        let attributes = serde_json::value::to_raw_value(&json!({"part": part}));
+        self.event.attributes = Some(attributes.map_err(|error| ApiProblem::unexpected(&error))?);
+        Ok(())
     }
 
     fn make_parcel(&self, app: &AppState, may_be_repeat: bool) -> DeliveryParcel<'_> {

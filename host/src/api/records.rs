@@ -9,7 +9,9 @@
 
 pub mod condition;
 pub mod erase;
+pub mod field_search;
 pub mod lookups;
+pub mod parts;
 pub mod query;
 pub mod shown;
 
@@ -17,11 +19,13 @@ use super::AppState;
 use super::auth::CallPrincipal;
 use super::problem::ApiProblem;
 use crate::catalog;
-use crate::model::record::{RecordOrder, RecordPosition};
+use crate::model::record::{Record, RecordOrder, RecordPosition};
 use crate::store::{PageStart, RecordFilter};
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
 use http::Uri;
+use parts::read_named_list;
 use query::{RecordQuery, SortOrder};
 use serde::Serialize;
 use serde_json::Value;
@@ -104,7 +108,7 @@ pub struct RecordAnswer {
 }
 
 /// Returns the catalogue's name of a path.
-fn resource(path: &str) -> Result<&'static str, ApiProblem> {
+pub fn named_resource(path: &str) -> Result<&'static str, ApiProblem> {
     catalog::resource_at(path).ok_or_else(|| ApiProblem::missing("resource", path))
 }
 
@@ -113,7 +117,8 @@ fn resource(path: &str) -> Result<&'static str, ApiProblem> {
 /// An update does not move a record in that order, so a client that reads page after page sees
 /// every record. `meta.next_cursor` continues after the last record of a page, whatever was added
 /// or deleted meanwhile. Further parameters are conditions: `status=2`, `filter=status:2`,
-/// `filter[total.gte]=1000`, `date_from`, `date_to`.
+/// `filter[total.gte]=1000`, `date_from`, `date_to`. A condition without a value, such as `status=`,
+/// is ignored.
 ///
 /// In addition to its own fields each record has `waybill_key`, which is unique over all sources,
 /// `waybill_revision`, which changes with each update, `waybill_source`, and `waybill_created_at`
@@ -127,6 +132,7 @@ fn resource(path: &str) -> Result<&'static str, ApiProblem> {
         ("sort" = Option<String>, Query, description = "Fields separated by commas, with `-` before descending ones. `-updated_at`: latest event first."),
         ("fields" = Option<String>, Query, description = "Fields to return, separated by commas. `id` and `waybill_key` are always returned."),
         ("filter" = Option<String>, Query, description = "Conditions such as `status:2`, separated by commas."),
+        ("search" = Option<String>, Query, description = "Records that hold this text in one of their fields, in upper or lower case."),
         ("source" = Option<String>, Query, description = "Records of this source.")),
     responses((status = 200, body = RecordList), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn list_records(
@@ -135,16 +141,29 @@ pub async fn list_records(
     Path(path): Path<String>,
     uri: Uri,
 ) -> Result<Json<RecordList>, ApiProblem> {
-    let resource = resource(&path)?;
+    let resource = named_resource(&path)?;
     principal.check_table(Some(resource))?;
     let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
     query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
-    if let Some(mut rows) = lookups::look_up_rows(&app, resource, query.source.as_deref()).await? {
+    read_page(&app, &uri, resource, query).await.map(Json)
+}
+
+/// Reads the page of records that a query selects.
+pub async fn read_page(
+    app: &AppState,
+    uri: &Uri,
+    resource: &str,
+    query: RecordQuery,
+) -> Result<RecordList, ApiProblem> {
+    if let Some(mut rows) = lookups::look_up_rows(app, resource, query.source.as_deref()).await? {
         if query.sort.native() == Some(RecordOrder::IdDescending) {
             rows.reverse();
         }
+        if let Some(search) = &query.search {
+            rows.retain(|row| search.finds_in_fields(&row.fields));
+        }
         let place = PagePlace { offset: query.offset(), again: 0 };
-        return Ok(Json(answer(&uri, &query, page_of(rows, &query, place))));
+        return Ok(answer(uri, &query, page_of(rows, &query, place)));
     }
     let mut filter = RecordFilter {
         resource: resource.to_owned(),
@@ -154,9 +173,9 @@ pub async fn list_records(
     };
     let total = app.journal.count_records(&filter, COUNTED + 1).await?;
     filter.is_narrow = query.since.is_some() && total <= u64::from(COUNTED);
-    let place = place(&app, &filter, &query).await?;
+    let place = place(app, &filter, &query).await?;
     let page = match &query.sort {
-        SortOrder::Native(order) if query.conditions.is_empty() => {
+        SortOrder::Native(order) if query.is_unconditional() => {
             let limit = query.per_page + 1;
             let start =
                 query.after.as_ref().map_or(PageStart::Offset(place.offset), PageStart::After);
@@ -179,10 +198,10 @@ pub async fn list_records(
             }
         }
         SortOrder::Native(_) | SortOrder::Fields(_) => {
-            looked_into(&app, &filter, &query, place).await?
+            looked_into(app, &filter, &query, place).await?
         }
     };
-    Ok(Json(answer(&uri, &query, page)))
+    Ok(answer(uri, &query, page))
 }
 
 /// The beginning of a page with a number.
@@ -211,7 +230,9 @@ async fn place(
 
 /// Returns one record, by the id that its source gave it.
 ///
-/// If several sources have a record with this id, `source` selects one.
+/// If several sources have a record with this id, `source` selects one. A name such as `expired` in
+/// `/contracts/expired` is a list that is read in the CRM, if the endpoint that writes for the
+/// source has the operation `contract_list_expired`.
 #[utoipa::path(get, path = "/api/v1/{resource}/{id}", tag = "records", operation_id = "show_record",
     params(("resource" = String, Path), ("id" = String, Path),
         ("source" = Option<String>, Query, description = "Name of the source, if several sources have a record with this id.")),
@@ -221,9 +242,12 @@ pub async fn show_record(
     principal: CallPrincipal,
     Path((path, id)): Path<(String, String)>,
     uri: Uri,
-) -> Result<Json<RecordAnswer>, ApiProblem> {
-    let resource = resource(&path)?;
+) -> Result<Response, ApiProblem> {
+    let resource = named_resource(&path)?;
     principal.check_table(Some(resource))?;
+    if let Some(listed) = read_named_list(&app, &principal, &uri, &path, &id).await? {
+        return Ok(listed);
+    }
     let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
     query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
     if let Some(rows) = lookups::look_up_rows(&app, resource, query.source.as_deref()).await? {
@@ -231,17 +255,24 @@ pub async fn show_record(
             rows.into_iter().filter(|row| row.text("id") == id).collect();
         check_one_source(resource, &id, found.iter().map(|row| row.text("waybill_source")))?;
         let found = found.pop().ok_or_else(|| ApiProblem::missing(resource, &id))?;
-        return Ok(Json(RecordAnswer { data: found.written(&query.fields) }));
+        return Ok(Json(RecordAnswer { data: found.written(&query.fields) }).into_response());
     }
-    let filter = RecordFilter {
-        resource: resource.to_owned(),
-        source: query.source,
-        ..RecordFilter::default()
-    };
-    let mut found = app.journal.find_records(&filter, &id, SOURCES_NAMED).await?;
-    check_one_source(resource, &id, found.iter().map(|record| record.source.as_str()))?;
-    let found = found.pop().ok_or_else(|| ApiProblem::missing(resource, &id))?;
-    Ok(Json(RecordAnswer { data: written(&found, &query.fields) }))
+    let found = find_record(&app, resource, &id, query.source).await?;
+    let found = found.ok_or_else(|| ApiProblem::missing(resource, &id))?;
+    Ok(Json(RecordAnswer { data: written(&found, &query.fields) }).into_response())
+}
+
+/// Finds a record by the id that its source gave it. Fails if several sources have one.
+pub async fn find_record(
+    app: &AppState,
+    resource: &str,
+    id: &str,
+    source: Option<String>,
+) -> Result<Option<Record>, ApiProblem> {
+    let filter = RecordFilter { resource: resource.to_owned(), source, ..RecordFilter::default() };
+    let mut found = app.journal.find_records(&filter, id, SOURCES_NAMED).await?;
+    check_one_source(resource, id, found.iter().map(|record| record.source.as_str()))?;
+    Ok(found.pop())
 }
 
 /// Fails for an id that several sources have given.
@@ -290,7 +321,8 @@ async fn looked_into(
         let rows = &piece.rows;
         let read = u32::try_from(rows.len()).unwrap_or(CHUNK);
         after = rows.last().map(|last| last.position(order));
-        let narrowed = rows.iter().map(|row| ShownRecord::with_fields(row, order, &names));
+        let searched = rows.iter().filter(|row| query.is_found_in(row.data.get()));
+        let narrowed = searched.map(|row| ShownRecord::with_fields(row, order, &names));
         found.extend(narrowed.filter(|shown| shown.fits_conditions(&query.conditions)));
         looked_into += read;
         if read < CHUNK && !piece.is_cut {

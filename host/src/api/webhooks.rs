@@ -36,6 +36,8 @@ use utoipa::ToSchema;
 
 /// Default name of a subscription.
 const NAME: &str = "webhook";
+/// Longest base of a name, in bytes: it leaves room for a number.
+const LONGEST_BASE: usize = MAX_NAME - 8;
 /// Number of tries for a subscription whose name another request takes at the same moment.
 const TRIES: u32 = 4;
 
@@ -190,7 +192,10 @@ impl WebhookSubscription {
 /// Returns a valid endpoint name that resembles the wanted one.
 fn base_name(wanted: Option<&str>) -> String {
     let fits = |c: char| if c.is_alphanumeric() || "._- ".contains(c) { c } else { '-' };
-    let name: String = wanted.unwrap_or(NAME).chars().map(fits).take(MAX_NAME / 4).collect();
+    let mut name: String = wanted.unwrap_or(NAME).chars().map(fits).take(MAX_NAME).collect();
+    while name.len() > LONGEST_BASE {
+        name.pop();
+    }
     let name = name.trim_start_matches(|c: char| !c.is_alphanumeric()).trim_end();
     if name.is_empty() { NAME.to_owned() } else { name.to_owned() }
 }

@@ -34,13 +34,26 @@ pub struct WriteQuery {
     source: Option<String>,
 }
 
-/// The change to make in the CRM.
-struct RecordWrite<'a> {
+/// An operation to run on records in the CRM.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordWrite<'a> {
     /// Name of the resource in the path, such as `leads`.
-    collection: &'a str,
-    id: Option<String>,
+    pub collection: &'a str,
+    /// Id of the record.
+    pub id: Option<&'a str>,
     /// `create`, `update`, `delete`, or an action such as `convert`.
-    verb: &'a str,
+    pub verb: &'a str,
+    /// The part of the record that the operation is about.
+    pub part: Option<RecordPart<'a>>,
+}
+
+/// A list that belongs to a record, such as the replies of a ticket, or an action.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordPart<'a> {
+    /// Its name in the path, such as `replies`.
+    pub name: &'a str,
+    /// Id of the entry in the list.
+    pub id: Option<&'a str>,
 }
 
 /// Creates a record in the CRM with an operation such as `lead_create` for `/leads`.
@@ -55,8 +68,8 @@ pub async fn create_record(
     headers: HeaderMap,
     BoundedBody(body): BoundedBody,
 ) -> Result<Response, ApiProblem> {
-    let write = RecordWrite { collection: &collection, id: None, verb: "create" };
-    write.write_through(&app, &principal, &query, &headers, &body).await
+    let write = RecordWrite { collection: &collection, id: None, verb: "create", part: None };
+    write.send_body(&app, &principal, &query, &headers, &body).await
 }
 
 /// Changes a record in the CRM with an operation such as `lead_update` for `/leads/17`.
@@ -71,8 +84,9 @@ pub async fn replace_record(
     headers: HeaderMap,
     BoundedBody(body): BoundedBody,
 ) -> Result<Response, ApiProblem> {
-    let write = RecordWrite { collection: &collection, id: Some(id), verb: "update" };
-    write.write_through(&app, &principal, &query, &headers, &body).await
+    let id = Some(id.as_str());
+    let write = RecordWrite { collection: &collection, id, verb: "update", part: None };
+    write.send_body(&app, &principal, &query, &headers, &body).await
 }
 
 /// Changes a record in the CRM with the same operation as `PUT`. The CRM decides whether absent
@@ -102,13 +116,14 @@ pub async fn delete_record(
     QueryInput(query): QueryInput<WriteQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiProblem> {
-    let write = RecordWrite { collection: &collection, id: Some(id), verb: "delete" };
-    write.write_through(&app, &principal, &query, &headers, b"").await
+    let id = Some(id.as_str());
+    let write = RecordWrite { collection: &collection, id, verb: "delete", part: None };
+    write.send_body(&app, &principal, &query, &headers, b"").await
 }
 
 /// Runs another operation on a record in the CRM, such as `lead_convert` for `/leads/17/convert`.
-#[utoipa::path(post, path = "/api/v1/{resource}/{id}/{action}", tag = "records", operation_id = "run_record_action",
-    params(("resource" = String, Path), ("id" = String, Path), ("action" = String, Path), WriteQuery), request_body = Object,
+#[utoipa::path(post, path = "/api/v1/{resource}/{id}/{part}", tag = "records", operation_id = "run_record_action",
+    params(("resource" = String, Path), ("id" = String, Path), ("part" = String, Path, description = "The action."), WriteQuery), request_body = Object,
     responses((status = 200, body = Object, description = "The CRM's answer, with its status."), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 502, body = ApiProblem)))]
 pub async fn run_record_action(
     State(app): State<AppState>,
@@ -118,13 +133,15 @@ pub async fn run_record_action(
     headers: HeaderMap,
     BoundedBody(body): BoundedBody,
 ) -> Result<Response, ApiProblem> {
-    let verb = action.replace('-', "_");
-    let write = RecordWrite { collection: &collection, id: Some(id), verb: &verb };
-    write.write_through(&app, &principal, &query, &headers, &body).await
+    let (id, verb) = (Some(id.as_str()), action.replace('-', "_"));
+    let part = Some(RecordPart { name: &action, id: None });
+    let write = RecordWrite { collection: &collection, id, verb: &verb, part };
+    write.send_body(&app, &principal, &query, &headers, &body).await
 }
 
 impl RecordWrite<'_> {
-    async fn write_through(
+    /// Runs the operation with the body of a request as its data.
+    pub async fn send_body(
         self,
         app: &AppState,
         principal: &CallPrincipal,
@@ -132,20 +149,55 @@ impl RecordWrite<'_> {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Response, ApiProblem> {
+        let (data, key) = (read_data(body)?, read_key(headers)?);
+        self.write_through(app, principal, query.source.as_deref(), key, data).await
+    }
+
+    /// Runs the operation of the endpoint that writes for the source, and returns the CRM's answer.
+    pub async fn write_through(
+        self,
+        app: &AppState,
+        principal: &CallPrincipal,
+        source: Option<&str>,
+        key: Option<&str>,
+        data: Option<Box<RawValue>>,
+    ) -> Result<Response, ApiProblem> {
         let missing = || ApiProblem::missing("resource", self.collection);
         let resource = catalog::resource_at(self.collection).ok_or_else(missing)?;
-        principal.check_table(Some(resource))?;
-        let source = principal.source(query.source.as_deref())?;
-        let target = find_writer(&app.live.current_settings(), source)?;
         let name = format!("{resource}_{}", self.verb);
-        // `/leads/17/status-create` names an operation of `lead_status`, which the token may not
-        // touch.
-        principal.check_table(catalog::resource_of_operation(&name).or(Some(resource)))?;
-        let key = read_key(headers)?;
-        let call = OperationCall::new(&target, &name, read_data(body)?, self.id, key)?;
-        let made = call.run_call(app).await?;
-        pass_on(made, &target.endpoint.settings.name)
+        self.check_tables(principal, resource, &name)?;
+        let source = principal.source(source)?;
+        let target = find_writer(&app.live.current_settings(), source)?;
+        let id = self.id.map(str::to_owned);
+        let mut call = OperationCall::new(&target, &name, data, id, key)?;
+        if let Some(part) = self.part.and_then(|part| part.id) {
+            call.set_part(part)?;
+        }
+        pass_on(call.run_call(app).await?, &target.endpoint.settings.name)
     }
+
+    /// Fails if the operation reaches a table that the token may not touch:
+    /// `/leads/17/status-create` names an operation of `lead_status`, and the list of
+    /// `/staff/3/tasks` holds tasks.
+    fn check_tables(
+        self,
+        principal: &CallPrincipal,
+        resource: &str,
+        name: &str,
+    ) -> Result<(), ApiProblem> {
+        let part = self.part.and_then(|part| catalog::resource_at(part.name));
+        let operation = catalog::resource_of_operation(name);
+        [Some(resource), operation, part]
+            .into_iter()
+            .flatten()
+            .try_for_each(|table| principal.check_table(Some(table)))
+    }
+}
+
+/// Returns whether an endpoint that writes for a source has an operation.
+pub fn has_operation(settings: &SettingsSnapshot, source: Option<&str>, name: &str) -> bool {
+    find_writer(settings, source)
+        .is_ok_and(|target| target.operations().is_ok_and(|operations| operations.has_named(name)))
 }
 
 /// Returns the endpoint that writes for a source. Without a source, the only endpoint that writes

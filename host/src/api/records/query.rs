@@ -1,6 +1,7 @@
 //! The query of a list of records, in the spellings of several dialects.
 
 use super::condition::{FieldCondition, FieldTest};
+use super::field_search::FieldSearch;
 use super::fields_of;
 use crate::api::problem::ApiProblem;
 use crate::model::record::{RecordOrder, RecordPosition};
@@ -22,6 +23,16 @@ const LONGEST_CURSOR: usize = 4_096;
 /// always has all known data.
 const IGNORED: [&str; 2] = ["include", "_"];
 
+/// Names of PerfexAPI's parameters for fields with other names, by resource.
+const OTHER_NAMES: [(&str, &str, &str); 6] = [
+    ("estimate", "agent", "sale_agent"),
+    ("estimate", "expiry_from", "expirydate_from"),
+    ("estimate", "expiry_to", "expirydate_to"),
+    ("note", "staff_id", "addedfrom"),
+    ("payment", "invoice_id", "invoiceid"),
+    ("payment", "payment_mode", "paymentmode"),
+];
+
 /// The parsed query.
 #[derive(Debug)]
 pub struct RecordQuery {
@@ -34,6 +45,8 @@ pub struct RecordQuery {
     pub sort: SortOrder,
     pub fields: Vec<String>,
     pub conditions: Vec<FieldCondition>,
+    /// The text that a record must hold in one of its fields.
+    pub search: Option<FieldSearch>,
 }
 
 /// The requested order.
@@ -69,6 +82,7 @@ impl RecordQuery {
             sort: SortOrder::Native(RecordOrder::default()),
             fields: Vec::new(),
             conditions: Vec::new(),
+            search: None,
         };
         for (name, value) in pairs {
             read.parameter(resource, &name, value)?;
@@ -98,6 +112,16 @@ impl RecordQuery {
         sorted.chain(self.conditions.iter().map(|condition| condition.field.as_str())).collect()
     }
 
+    /// Whether every record is wanted.
+    pub fn is_unconditional(&self) -> bool {
+        self.conditions.is_empty() && self.search.is_none()
+    }
+
+    /// Returns whether the search, if there is one, finds a record.
+    pub fn is_found_in(&self, record: &str) -> bool {
+        self.search.as_ref().is_none_or(|search| search.finds_in(record))
+    }
+
     /// Returns the number of records before the page.
     pub fn offset(&self) -> u32 {
         self.page.saturating_sub(1).saturating_mul(self.per_page)
@@ -120,11 +144,25 @@ impl RecordQuery {
                     self.conditions.push(condition("filter", field, FieldTest::Is, value)?);
                 }
             }
+            "search" => self.search = search(&value)?,
             _ if IGNORED.contains(&name) => {}
+            // The choice "all" of a client.
+            _ if value.is_empty() && !name.starts_with("filter[") => {
+                named(resource, name, &value)?;
+            }
             _ => self.conditions.push(named(resource, name, &value)?),
         }
         Ok(())
     }
+}
+
+/// Parses the text that is searched for. An empty text means all records.
+fn search(value: &str) -> Result<Option<FieldSearch>, ApiProblem> {
+    let value = value.trim();
+    if value.len() > LONGEST.1 {
+        return Err(ApiProblem::fault("search", format!("at most {} bytes", LONGEST.1)));
+    }
+    Ok((!value.is_empty()).then(|| FieldSearch::new(value)))
 }
 
 /// Parses a condition such as `filter[total.gte]`, `status`, `date_from` or `customer_id`.
@@ -142,6 +180,8 @@ fn named(resource: &str, name: &str, value: &str) -> Result<FieldCondition, ApiP
         return condition(name, field, test, value);
     }
     let known = fields_of(resource);
+    let other = OTHER_NAMES.iter().find(|(of, other, _)| *of == resource && *other == name);
+    let name = other.map_or(name, |(_, _, field)| *field);
     let is_known = |field: &str| known.iter().any(|known| known == field);
     let range = [("_from", FieldTest::AtLeast), ("_to", FieldTest::AtMost)];
     let range = range.into_iter().find_map(|(end, test)| {
@@ -298,6 +338,19 @@ mod tests {
             [is("status", FieldTest::Is, "2"), is("date", FieldTest::AtLeast, "2026-01-01")]
         );
         assert_eq!(conditions("customer_id=5"), [is("clientid", FieldTest::Is, "5")]);
+        assert_eq!(conditions("status=&date_from=&clientid=5"), conditions("clientid=5"));
+        assert_eq!(conditions("filter[status]="), [is("status", FieldTest::Is, "")]);
+        assert!(RecordQuery::read("invoice", "nothing=").is_err());
+        for (resource, query, field) in [
+            ("estimate", "agent=3", "sale_agent"),
+            ("estimate", "expiry_to=2026-11-30", "expirydate"),
+            ("note", "staff_id=3", "addedfrom"),
+            ("payment", "invoice_id=17", "invoiceid"),
+            ("payment", "payment_mode=1", "paymentmode"),
+        ] {
+            let read = RecordQuery::read(resource, query).unwrap();
+            assert_eq!(read.conditions[0].field, field, "{query}");
+        }
         for wrong in ["filter=status", "filter[total.like]=1", "nothing=1", "filter[a%20b]=1"] {
             assert!(RecordQuery::read("invoice", wrong).is_err(), "{wrong}");
         }

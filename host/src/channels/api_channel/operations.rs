@@ -72,6 +72,11 @@ impl ApiOperations {
         self.operations.iter().map(|(name, operation)| (name.as_str(), operation))
     }
 
+    /// Returns whether there is an operation with this name.
+    pub fn has_named(&self, name: &str) -> bool {
+        self.operations.contains_key(name)
+    }
+
     /// Finds an operation by name. The error suggests a similar name.
     pub fn find_named(&self, name: &str) -> Result<&ApiOperation, String> {
         self.operations.get(name).ok_or_else(|| {
