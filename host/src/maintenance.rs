@@ -60,6 +60,8 @@ pub async fn run_maintenance(context: MaintenanceContext, stop: CancellationToke
     tokio::join!(
         run_every(WATCH, &stop, || context.watch_changes()),
         run_every(BEAT, &stop, || context.announce_process()),
+        // Apart from the heartbeat, which must not wait for them.
+        run_every(BEAT, &stop, || context.release_late()),
         run_every(INDEX, &stop, || context.keep_indexes()),
         run_every(FORGET, &stop, || context.forget_expired()),
         run_every(context.pruning_period(), &stop, || context.prune_expired()),
@@ -119,10 +121,13 @@ impl MaintenanceContext {
         }
     }
 
-    /// Renews this node's entry in the list of running nodes, and releases what it holds without
-    /// working on it.
+    /// Renews this node's entry in the list of running nodes.
     async fn announce_process(&self) -> Result<(), live::SettingsError> {
-        self.journal.watch_processes().await?;
+        Ok(self.journal.watch_processes().await?)
+    }
+
+    /// Releases what this node holds without working on it.
+    async fn release_late(&self) -> Result<(), live::SettingsError> {
         Ok(self.journal.release_late().await?)
     }
 

@@ -52,7 +52,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -286,11 +286,15 @@ impl ServerWork {
     /// Starts the work once the database answers. Until then the node only captures. Stops the
     /// server if it cannot work with this database.
     async fn start_late(self, outlets: PrefetchOutlets, address: SocketAddr) {
+        let mut told: Option<Instant> = None;
         loop {
             match self.complete_start(address).await {
                 Ok(()) => break,
                 Err(ServerError::Journal(error @ StoreError::Unavailable(_))) => {
-                    tracing::debug!(error = %error_chain(&error), "the database is away; this node only captures");
+                    if told.is_none_or(|at| at.elapsed() >= TELL_AWAY) {
+                        tracing::warn!(error = %error_chain(&error), "the database is away; this node only captures until it answers");
+                        told = Some(Instant::now());
+                    }
                 }
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "this node cannot work with its database and stops");
@@ -503,6 +507,8 @@ const LOG_CONNECTIONS: usize = 8;
 
 /// How often a node that started without its database tries to reach it.
 const AWAY_PAUSE: Duration = Duration::from_secs(1);
+/// Interval at which the log repeats that the database is away.
+const TELL_AWAY: Duration = Duration::from_mins(1);
 
 /// Name of the key file in the data folder.
 pub const KEY_FILE: &str = "waybill.key";

@@ -33,6 +33,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, options, post};
 use axum::{Extension, Json, Router};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -356,7 +357,11 @@ async fn take_webhook(
         }
         None => (read_events(app, runtime, incoming)?, None),
     };
-    let request = repeats::RepeatableRequest { headers, signature: fits.signature.as_deref(), now };
+    // A module can make different events of the same body at two addresses.
+    let asked = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let target = webhook.module.as_ref().map(|_| format!("{} {asked}", head.method));
+    let (signature, target) = (fits.signature.as_deref(), target.as_deref());
+    let request = repeats::RepeatableRequest { headers, signature, target, now };
     let repeats = webhook.repeats.as_ref();
     let keys = repeats::repeat_keys(repeats, &request, &events.events, &runtime.health.sequence);
     let sender = EventSender::Webhook(keys);

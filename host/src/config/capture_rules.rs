@@ -40,6 +40,11 @@ impl Config {
             ),
             ((1..=256).contains(&capture.cells), "capture.cells", "must be 1 to 256"),
             (
+                capture.cells == 1 || capture.log.is_some(),
+                "capture.cells",
+                "is for capture.log: set both",
+            ),
+            (
                 (1..=capture.cells.max(1)).contains(&capture.cell),
                 "capture.cell",
                 "must be 1 to capture.cells",

@@ -234,7 +234,12 @@ async fn append_shares(
         AcceptError::Log(refusal)
     };
     let mut answers = Vec::with_capacity(events.len());
-    for (cell, share) in share_out(events, log.settings().cells, |one| &one.event) {
+    let shares = share_out(events, log.settings().cells, |one| &one.event);
+    let mut shares: Vec<_> = shares.into_iter().collect();
+    // The share with the first event goes first: it carries the key under which another request is
+    // known, and a refusal for its sake must come before anything is captured.
+    shares.sort_by_key(|(_, share)| share.first().map(|(place, _)| *place));
+    for (cell, share) in shares {
         let (positions, events): (Vec<usize>, Vec<EventToLog>) = share.into_iter().unzip();
         let request = LoggedRequest::of(events, call.take());
         let position = log.append(&request, cell).await.map_err(refused)?;

@@ -32,6 +32,7 @@ use logged_request::LoggedRequest;
 use question_lines::QuestionLines;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -257,7 +258,9 @@ impl CaptureLog {
     /// Returns the stream. Makes it if it is missing, and fails if it could drop captures.
     pub async fn prepare_stream(&self) -> Result<StreamInfo, PublishError> {
         let stream = &self.settings.stream;
-        let found = match self.ask(&format!("STREAM.INFO.{stream}"), b"", ANSWER).await? {
+        let subjects = json!({"subjects_filter": format!("{stream}.>")}).to_string();
+        let asked = self.ask(&format!("STREAM.INFO.{stream}"), subjects.as_bytes(), ANSWER).await?;
+        let found = match asked {
             Err(refusal) if refusal.code == NO_STREAM => self.make_stream().await?,
             found => found,
         };
@@ -266,8 +269,26 @@ impl CaptureLog {
         };
         let info: StreamInfo = read_answer(found.map_err(refused)?)?;
         check_stream(stream, &info.config)?;
+        self.check_subjects(&info.state.subjects)?;
         self.lock_health().ready_at = Some(Instant::now());
         Ok(info)
+    }
+
+    /// Fails if the stream holds requests that no cell takes, after `capture.cells` was changed.
+    fn check_subjects(&self, held: &BTreeMap<String, u64>) -> Result<(), PublishError> {
+        let CaptureSection { stream, cells, .. } = &self.settings;
+        // A single cell takes all subjects.
+        if *cells == 1 {
+            return Ok(());
+        }
+        let known: HashSet<String> = (1..=*cells).map(|cell| self.subject_of(cell)).collect();
+        let left = held.iter().find(|(subject, count)| **count > 0 && !known.contains(*subject));
+        let Some((subject, count)) = left else { return Ok(()) };
+        Err(PublishError::refused(format!(
+            "the stream `{stream}` holds {count} requests of `{subject}`, which nobody takes while \
+             capture.cells is {cells}: set it back, and change it once they are taken and capture.repeats \
+             has passed"
+        )))
     }
 
     async fn make_stream(&self) -> Result<Result<Value, ApiRefusal>, PublishError> {

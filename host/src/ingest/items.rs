@@ -6,6 +6,7 @@
 
 use crate::ingest::event_body::BodyError;
 use crate::json::members::JsonMembers;
+use crate::json::pointer::unescape_token;
 use crate::model::fault::InputFault;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -134,7 +135,7 @@ fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValu
 /// to send others.
 pub fn without_token(body: &RawValue, pointer: &str) -> Result<Box<RawValue>, BodyError> {
     let Ok(members) = JsonMembers::read(body.get()) else { return Ok(body.to_owned()) };
-    let name = pointer.strip_prefix('/').unwrap_or(pointer);
+    let name = unescape_token(pointer.strip_prefix('/').unwrap_or(pointer));
     let members = members.iter().filter(|(known, _)| *known != name);
     object(members.map(|(name, value)| (Cow::Borrowed(name), value)))
 }

@@ -23,6 +23,8 @@ pub struct RepeatableRequest<'a> {
     pub headers: &'a HeaderMap,
     /// The signature, if the scheme has one.
     pub signature: Option<&'a [u8]>,
+    /// The method, the path and the query, if they can make another event of the same body.
+    pub target: Option<&'a str>,
     /// When the request arrived.
     pub now: Timestamp,
 }
@@ -78,8 +80,7 @@ pub fn repeat_keys(
             or_identical(key.map(|key| numbered(&key, n)), n)
         }
         Some(RepeatRule::Signature) => {
-            let signature = request.signature.map(hex::encode);
-            let key = signature.map(|text| numbered(&format!("signature {text}"), n));
+            let key = request.signature.map(|signature| numbered(&request.name(signature), n));
             key.map(RepeatKeys::new).unwrap_or_default()
         }
         Some(RepeatRule::None) => RepeatKeys::default(),
@@ -94,7 +95,7 @@ fn numbered(key: &str, n: usize) -> String {
 
 /// What identical requests have in common.
 struct RequestIdentity {
-    /// The digest of the signature and of the headers with a time.
+    /// The digest of the signature, of the headers with a time and of the target.
     fingerprint: ShortDigest,
     place: RequestPosition,
     /// The number of the time window in which the request arrived.
@@ -113,10 +114,22 @@ impl RequestIdentity {
 }
 
 impl RepeatableRequest<'_> {
+    /// Returns the name of the request by its signature.
+    fn name(&self, signature: &[u8]) -> String {
+        let signature = hex::encode(signature);
+        match self.target {
+            Some(target) => {
+                format!("signature {signature} {}", ShortDigest::of([target.as_bytes()]))
+            }
+            None => format!("signature {signature}"),
+        }
+    }
+
     fn identity(&self, signature: &[u8], sequence: &RequestSequence) -> RequestIdentity {
         let times = self.headers.iter().filter(|(name, _)| name.as_str().ends_with("timestamp"));
         let times = times.map(|(_, value)| value.as_bytes());
-        let fingerprint = ShortDigest::of([signature].into_iter().chain(times));
+        let target = self.target.map(str::as_bytes);
+        let fingerprint = ShortDigest::of([signature].into_iter().chain(times).chain(target));
         let place = sequence.place(fingerprint);
         RequestIdentity { fingerprint, place, window: self.now.seconds() / WINDOW }
     }
@@ -135,8 +148,12 @@ mod tests {
         let event = IncomingEvent::new("a.b", serde_json::value::RawValue::NULL.to_owned());
         let now = Timestamp::from_micros(seconds * 1_000_000);
         let headers = HeaderMap::new();
-        let request =
-            RepeatableRequest { headers: &headers, signature: Some(&[signature; 32]), now };
+        let request = RepeatableRequest {
+            headers: &headers,
+            signature: Some(&[signature; 32]),
+            target: None,
+            now,
+        };
         repeat_keys(setting, &request, &[event], sequence).remove(0)
     }
 

@@ -8,10 +8,12 @@ use super::incoming::IncomingEvent;
 use super::{hops, items, trace_headers};
 use crate::crypto::sha256::sha256_digest;
 use crate::json::members::without_byte_order_mark;
+use crate::json::pointer::unescape_token;
 use crate::model::plan_effects::ModuleFact;
 use crate::model::webhook_source::WebhookSettings;
 use crate::settings::ModuleStage;
 use crate::settings::stage_calls::{StageCall, StageClosed};
+use crate::signing::webhook::form::form_fields;
 use crate::time::timestamp::Timestamp;
 use crate::wasm::outgoing::attempt_calls::is_credential;
 use crate::wasm::outgoing::call_values::{ModuleBody, ModuleReply, is_json_type};
@@ -167,31 +169,39 @@ fn read_body(
     settings: &WebhookSettings,
     request: VerifiedRequest<'_>,
 ) -> Result<ModuleBody, BodyError> {
+    if let Some(pointer) = settings.token_in_body() {
+        return body_without(request.body, pointer);
+    }
     let Ok(text) = std::str::from_utf8(request.body) else {
         return Ok(ModuleBody::Bytes(request.body.to_vec()));
     };
     let kind = request.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let plain = without_byte_order_mark(request.body);
-    let json: Option<&RawValue> = serde_json::from_slice(plain).ok();
-    match (settings.token_in_body(), json) {
-        (Some(pointer), Some(json)) => {
-            let stripped = items::without_token(json, pointer)?;
-            Ok(ModuleBody::Json(stripped.get().to_owned()))
-        }
-        (Some(pointer), None) => Ok(ModuleBody::Text(form_without(text, pointer))),
-        (None, Some(json)) if kind.is_some_and(is_json_type) => {
-            Ok(ModuleBody::Json(json.get().to_owned()))
-        }
-        (None, _) => Ok(ModuleBody::Text(text.to_owned())),
+    match serde_json::from_slice::<&RawValue>(plain) {
+        Ok(json) if kind.is_some_and(is_json_type) => Ok(ModuleBody::Json(json.get().to_owned())),
+        Ok(_) | Err(_) => Ok(ModuleBody::Text(text.to_owned())),
     }
 }
 
-/// Returns a form without the field that a pointer names.
-fn form_without(text: &str, pointer: &str) -> String {
-    let name = pointer.trim_start_matches('/');
-    let fields: Vec<(String, String)> = serde_urlencoded::from_str(text).unwrap_or_default();
-    let fields: Vec<_> = fields.into_iter().filter(|(known, _)| known != name).collect();
-    serde_urlencoded::to_string(fields).unwrap_or_default()
+/// Returns a body without the member that a pointer names, read as the secret was: each element of a
+/// list, an object, or a form.
+fn body_without(body: &[u8], pointer: &str) -> Result<ModuleBody, BodyError> {
+    let plain = without_byte_order_mark(body);
+    if let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(plain) {
+        let stripped = elements.into_iter().map(|element| items::without_token(element, pointer));
+        let stripped = stripped.collect::<Result<Vec<_>, _>>()?;
+        return serde_json::to_string(&stripped)
+            .map(ModuleBody::Json)
+            .map_err(|error| BodyError::Malformed(error.to_string()));
+    }
+    if let Ok(json) = serde_json::from_slice::<&RawValue>(plain) {
+        return Ok(ModuleBody::Json(items::without_token(json, pointer)?.get().to_owned()));
+    }
+    let name = unescape_token(pointer.strip_prefix('/').unwrap_or(pointer));
+    let fields = form_fields(plain).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    let fields: Vec<_> = fields.into_iter().filter(|(known, _)| *known != name).collect();
+    let text = serde_urlencoded::to_string(fields);
+    text.map(ModuleBody::Text).map_err(|error| BodyError::Malformed(error.to_string()))
 }
 
 fn unusable(message: impl Into<String>) -> ModuleFailure {
@@ -382,5 +392,30 @@ mod tests {
         assert!(failure.contains("event 1: key"), "{failure}");
         let deep = format!("{}1{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1));
         assert!(read_events(vec![ModuleFact { data: deep, ..fact("k") }], "s").is_err());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_leaves_a_body_wherever_it_was_read_from() {
+        for (body, pointer, left) in [
+            (
+                r#"[{"token":"s3cret","a":1},{"a":2,"token":"s3cret"}]"#,
+                "/token",
+                r#"[{"a":1},{"a":2}]"#,
+            ),
+            (r#"{"a/b":"s3cret","a":1.50}"#, "/a~1b", r#"{"a":1.50}"#),
+            ("a=1&token=s3cret&b=%FF", "/token", "a=1&b=%EF%BF%BD"),
+        ] {
+            let kept = body_without(body.as_bytes(), pointer).unwrap();
+            let text = match kept {
+                ModuleBody::Json(text) | ModuleBody::Text(text) => text,
+                ModuleBody::Bytes(bytes) => panic!("{bytes:?}"),
+            };
+            assert_eq!(text, left);
+        }
     }
 }

@@ -80,17 +80,21 @@ pub async fn run_puller(run: &SourceRun, talk: PullTalk<'_>) -> Result<(), RunFa
     let (began, mut answer) = (Instant::now(), None);
     for _ in 0..talk.settings.max_pages {
         let Some(next) = round.take_answer(answer.as_ref()).await? else { return Ok(()) };
-        if began.elapsed() > LONGEST_ROUND {
-            break;
+        let left = LONGEST_ROUND.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            // The last answer is stored. The module asks for the next page again by its memory.
+            let minutes = LONGEST_ROUND.as_secs() / 60;
+            run.add_warning(format!(
+                "the round took longer than {minutes} min; the next round goes on from the module's memory"
+            ));
+            return Ok(());
         }
-        answer = Some(talk.send(&next).await?);
+        answer = Some(talk.send(&next, left).await?);
     }
     if round.take_answer(answer.as_ref()).await?.is_some() {
         let most = talk.settings.max_pages;
         run.add_warning(format!(
-            "the module wanted more than {most} requests in one round, or the round took longer than {} min; \
-             the next round goes on from its memory",
-            LONGEST_ROUND.as_secs() / 60
+            "the module wanted more than {most} requests in one round; the next round goes on from its memory"
         ));
     }
     Ok(())
@@ -106,7 +110,7 @@ pub async fn sample_event(talk: PullTalk<'_>) -> Result<IncomingEvent, RunFailed
         }
         let Some(next) = page.next else { break };
         memory = Some(page.memory);
-        answer = Some(talk.send(&next).await?);
+        answer = Some(talk.send(&next, LONGEST_ROUND).await?);
     }
     Err(RunFailed::new("the module can be asked, but the first answers bring no event"))
 }
@@ -199,8 +203,13 @@ impl PullTalk<'_> {
         page.map_err(|failure| tell_failure(&self.settings.name, &failure))
     }
 
-    /// Makes a request. If the API asks for a pause, repeats it after that.
-    async fn send(&self, request: &ModuleRequest) -> Result<ModuleReply, RunFailed> {
+    /// Makes a request. If the API asks for a pause that fits into the rest of the round, repeats the
+    /// request after that.
+    async fn send(
+        &self,
+        request: &ModuleRequest,
+        mut left: Duration,
+    ) -> Result<ModuleReply, RunFailed> {
         for _ in 0..REPEATS {
             let answered = self.send_once(request).await?;
             let Some(pause) = asked_pause(&answered.reply, self.clock.now()) else {
@@ -211,6 +220,13 @@ impl PullTalk<'_> {
                 let said = format!("the API asks for a pause of {pause}; try again then");
                 return Err(RunFailed::new(said));
             }
+            left = left.checked_sub(pause).ok_or_else(|| {
+                let pause = TimeSpan::new(pause);
+                RunFailed::new(format!(
+                    "the API asks for a pause of {pause}, which is longer than the rest of the round; the \
+                     next round goes on from the module's memory"
+                ))
+            })?;
             let (source, seconds) = (self.source.settings.name.as_str(), pause.as_secs());
             tracing::info!(source, seconds, "the API asked for a pause");
             tokio::time::sleep(pause).await;
@@ -231,7 +247,12 @@ impl PullTalk<'_> {
         sent.ok_or_else(stopped)?.map_err(|failed| {
             let FailedCall { place, detail, .. } = failed;
             let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
-            RunFailed::new(format!("{place}{detail}"))
+            let hint = if detail.ends_with("bytes") {
+                "; raise `max_answer_kib`, or let the module ask for smaller pages"
+            } else {
+                ""
+            };
+            RunFailed::new(format!("{place}{detail}{hint}"))
         })
     }
 }

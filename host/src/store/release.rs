@@ -8,6 +8,10 @@ use crate::model::id::{DeliveryId, EndpointId, EventId, FlowId};
 use crate::time::timestamp::Timestamp;
 use uuid::Uuid;
 
+/// Most late releases of one round, each a transaction of its own. Those that are left are first in
+/// the next round.
+const LATE_AT_ONCE: usize = 256;
+
 impl EventStore {
     /// Releases the deliveries that do not fit into memory: those after the last one that was kept.
     pub async fn release_rest(
@@ -117,23 +121,30 @@ impl EventStore {
         self.inner.late_releases.note(LateRelease { statement, lease });
     }
 
-    /// Makes the releases that are still to be made. One that finds no row is made again until its
-    /// lease is over, because the commit of the lease may still be under way.
+    /// Makes the oldest of the releases that are still to be made. One that finds no row is made again
+    /// until its lease is over, because the commit of the lease may still be under way.
     pub async fn release_late(&self) -> Result<(), StoreError> {
-        let mut releases = self.inner.late_releases.take(self.clock().now());
-        let mut failed = None;
-        while let Some(release) = releases.pop_front() {
-            let statement = release.statement.borrow().promptly();
-            match if failed.is_some() { Ok(0) } else { self.pool().execute(statement).await } {
-                Ok(0) => self.inner.late_releases.note(release),
+        let late = &self.inner.late_releases;
+        let mut releases = late.take(self.clock().now());
+        let (mut again, mut result) = (Vec::new(), Ok(()));
+        for release in releases.drain(..releases.len().min(LATE_AT_ONCE)) {
+            let made = match &result {
+                Ok(()) => self.pool().execute(release.statement.borrow().promptly()).await,
+                Err(_failed) => Ok(0),
+            };
+            match made {
+                Ok(0) => again.push(release),
                 Ok(_released) => {}
                 Err(error) => {
-                    self.inner.late_releases.note(release);
-                    failed = Some(error);
+                    again.push(release);
+                    result = Err(error);
                 }
             }
         }
-        failed.map_or(Ok(()), Err)
+        for release in releases.into_iter().chain(again) {
+            late.note(release);
+        }
+        result
     }
 }
 

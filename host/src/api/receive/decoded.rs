@@ -65,7 +65,8 @@ fn refuse(source: &str, refusal: DecodeRefusal) -> WebhookRefused {
 }
 
 fn whole_seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+    // Rounded up: 0 would ask the sender to come back at once.
+    u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 /// Returns the answer that a module gives to the sender.

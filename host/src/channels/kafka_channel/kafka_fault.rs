@@ -28,12 +28,13 @@ pub enum FaultMeaning {
 /// Returns the meaning of an error code.
 pub const fn meaning_of(code: i16) -> FaultMeaning {
     match code {
-        // UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER,
-        // BROKER_NOT_AVAILABLE, NOT_ENOUGH_REPLICAS, KAFKA_STORAGE_ERROR, FENCED_LEADER_EPOCH,
-        // UNKNOWN_LEADER_EPOCH
-        UNKNOWN_TOPIC | 5 | 6 | 8 | 19 | 56 | 74 | 76 => FaultMeaning::Moving,
-        // REQUEST_TIMED_OUT, NETWORK_EXCEPTION, NOT_ENOUGH_REPLICAS_AFTER_APPEND
-        7 | 13 | 20 => FaultMeaning::Unsure,
+        // UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, BROKER_NOT_AVAILABLE,
+        // NOT_ENOUGH_REPLICAS, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH
+        UNKNOWN_TOPIC | 5 | 8 | 19 | 74 | 76 => FaultMeaning::Moving,
+        // REQUEST_TIMED_OUT, NETWORK_EXCEPTION, NOT_ENOUGH_REPLICAS_AFTER_APPEND, and
+        // NOT_LEADER_OR_FOLLOWER and KAFKA_STORAGE_ERROR, which a broker also answers after it has
+        // appended, if its lead ends while it waits for its replicas.
+        6 | 7 | 13 | 20 | 56 => FaultMeaning::Unsure,
         // MESSAGE_TOO_LARGE, INVALID_TOPIC_EXCEPTION, RECORD_LIST_TOO_LARGE, INVALID_TIMESTAMP,
         // UNSUPPORTED_FOR_MESSAGE_FORMAT, INVALID_RECORD
         10 | 17 | 18 | 32 | 43 | 87 => FaultMeaning::Final,
@@ -98,7 +99,9 @@ mod tests {
         }
         // A record that arrives twice can be recognised, one that is lost cannot.
         assert_eq!(meaning_of(46), FaultMeaning::LostCount);
-        assert_eq!(meaning_of(20), FaultMeaning::Unsure);
+        for code in [6, 20, 56] {
+            assert_eq!(meaning_of(code), FaultMeaning::Unsure, "{code}");
+        }
     }
 
     #[test]

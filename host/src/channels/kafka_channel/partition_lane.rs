@@ -205,7 +205,7 @@ impl LaneWorker {
             }
             let failed = match self.try_batch(&batch).await {
                 Ok(answer) => match self.judge(answer, records.len()) {
-                    Ok(end) => return end,
+                    Ok(end) => return self.end_batch(end, may_be_stored),
                     Err((why, is_unsure)) => {
                         may_be_stored |= is_unsure;
                         if tries >= TRIES && !may_be_stored {
@@ -235,12 +235,18 @@ impl LaneWorker {
         self.give_up(PublishError::late(), may_be_stored)
     }
 
-    /// Ends the session if the broker may have counted a batch whose number is free again.
-    fn give_up(&self, why: PublishError, may_be_stored: bool) -> BatchEnd {
-        if may_be_stored {
+    /// Ends the session too if an earlier try of a batch that is given up may have been counted: the
+    /// next batch would get its number, and the broker would call that one a repeat.
+    fn end_batch(&self, end: BatchEnd, may_be_stored: bool) -> BatchEnd {
+        if may_be_stored && !matches!(end, BatchEnd::Stored(_)) {
             self.shared.is_over.store(true, Ordering::Relaxed);
         }
-        BatchEnd::Failed(why)
+        end
+    }
+
+    /// Ends the session if the broker may have counted a batch whose number is free again.
+    fn give_up(&self, why: PublishError, may_be_stored: bool) -> BatchEnd {
+        self.end_batch(BatchEnd::Failed(why), may_be_stored)
     }
 
     /// Sends a batch once. The error says whether anything may have been sent.

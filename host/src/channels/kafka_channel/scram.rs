@@ -4,9 +4,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::{digest, hmac, pbkdf2};
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 
-/// Most iterations that a broker may ask for. Kafka's own bound is 16,384.
-const MAX_ITERATIONS: u32 = 200_000;
+/// How many iterations a broker may ask for: those that Kafka itself accepts. Fewer would make a
+/// password easy to guess for whoever hears the proof (RFC 7677, section 4).
+const ITERATIONS: RangeInclusive<u32> = 4_096..=16_384;
 
 /// The hash function of a log-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +81,9 @@ impl ScramLogin {
         let salt = find_value(said, "s=").and_then(|salt| BASE64_STANDARD.decode(salt).ok());
         let salt = salt.ok_or("the server sent no salt")?;
         let rounds = find_value(said, "i=").and_then(|rounds| rounds.parse::<NonZeroU32>().ok());
-        let rounds = rounds.filter(|rounds| rounds.get() <= MAX_ITERATIONS);
-        let rounds = rounds.ok_or("the server asks for too many iterations, or for none")?;
+        let rounds = rounds.filter(|rounds| ITERATIONS.contains(&rounds.get()));
+        let rounds =
+            rounds.ok_or("the server asks for fewer than 4,096 or more than 16,384 iterations")?;
         let hash = self.hash;
         let mut salted = vec![0; hash.digest().output_len()];
         pbkdf2::derive(hash.pbkdf2(), rounds, &salt, password.as_bytes(), &mut salted);

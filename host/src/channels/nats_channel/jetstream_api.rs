@@ -5,6 +5,7 @@ use crate::channels::publish::PublishError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// There is no such stream (nats-server, `errors.json`).
@@ -32,6 +33,9 @@ pub struct StreamInfo {
 pub struct StreamState {
     #[serde(default)]
     pub last_seq: u64,
+    /// The number of messages of each subject that was asked for.
+    #[serde(default)]
+    pub subjects: BTreeMap<String, u64>,
 }
 
 /// Asks the API. The inner error is its refusal.

@@ -63,6 +63,9 @@ pub fn is_masked_url(url: &str) -> bool {
         })
 }
 
+/// Settings that also say to whom, and how openly, a stored secret is sent.
+const SECRET_PLACES: [&str; 2] = ["brokers", "mechanism"];
+
 /// Replaces the masks of an endpoint by stored values. Uses the first of `stored` that has a value,
 /// is of the same kind and goes to the same scheme, host and port. The faults name the masks that
 /// are left.
@@ -75,8 +78,12 @@ pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -
         }
     }
     let goes_to = url_origin(&new.url);
-    let is_same =
-        |stored: &&&EndpointSettings| stored.kind == new.kind && url_origin(&stored.url) == goes_to;
+    let is_same = |stored: &&&EndpointSettings| {
+        let same_place = |name: &&str| stored.settings.get(**name) == new.settings.get(**name);
+        stored.kind == new.kind
+            && url_origin(&stored.url) == goes_to
+            && SECRET_PLACES.iter().all(|name| same_place(&name))
+    };
     let same: Vec<_> = stored.iter().filter(is_same).collect();
     for (name, value) in new.headers.iter_mut().filter(|(_, value)| *value == MASK) {
         let known = same.iter().filter_map(|stored| {

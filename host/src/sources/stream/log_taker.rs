@@ -141,9 +141,9 @@ impl LogRun<'_> {
             }
             self.take_messages(pulled.messages).await?;
             if trimmed.elapsed() >= TRIM {
-                self.replay_rows().await?;
                 self.trim_log().await;
                 trimmed = Instant::now();
+                self.replay_rows().await?;
             }
         }
     }

@@ -193,11 +193,21 @@ fn failed(error: MigrateError) -> StoreError {
 
 /// Returns whether the database cannot run any migration at present: the connection is lost (no
 /// code, 08, 57), the server is a standby (25006), lacks resources (53) or waits for a lock (55P03,
-/// 40).
+/// 40). A migration that takes longer than the statement time-out (57014) would do so again.
 fn is_away(error: &sqlx::Error) -> bool {
-    let Some(answer) = error.as_database_error() else { return true };
+    let Some(answer) = error.as_database_error() else {
+        return matches!(
+            error,
+            sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::Protocol(_)
+        );
+    };
     let code = answer.code().unwrap_or_default();
-    ["08", "57", "25006", "53", "55P03", "40"].iter().any(|start| code.starts_with(start))
+    let passes = ["08", "57", "25006", "53", "55P03", "40"];
+    code != "57014" && passes.iter().any(|start| code.starts_with(start))
 }
 
 /// Reads the migrations applied to an SQLite database, and the oldest version that may use it.
