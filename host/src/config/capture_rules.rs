@@ -6,7 +6,7 @@ use super::{Config, ConfigRule, LogAddress, MINUTE, SECOND, check_range};
 const SMALLEST: u64 = 1 << 20;
 
 impl Config {
-    pub(super) fn capture_rules(&self) -> [ConfigRule; 8] {
+    pub(super) fn capture_rules(&self) -> [ConfigRule; 9] {
         let capture = &self.capture;
         let is_address = |text: &str| LogAddress::parse(text).is_ok();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');

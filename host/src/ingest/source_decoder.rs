@@ -393,11 +393,6 @@ mod tests {
         let deep = format!("{}1{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1));
         assert!(read_events(vec![ModuleFact { data: deep, ..fact("k") }], "s").is_err());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn the_secret_leaves_a_body_wherever_it_was_read_from() {

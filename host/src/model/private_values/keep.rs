@@ -79,10 +79,10 @@ pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -
     }
     let goes_to = url_origin(&new.url);
     let is_same = |stored: &&&EndpointSettings| {
-        let same_place = |name: &&str| stored.settings.get(**name) == new.settings.get(**name);
+        let same_place = |name: &str| stored.settings.get(name) == new.settings.get(name);
         stored.kind == new.kind
             && url_origin(&stored.url) == goes_to
-            && SECRET_PLACES.iter().all(|name| same_place(&name))
+            && SECRET_PLACES.iter().all(|name| same_place(name))
     };
     let same: Vec<_> = stored.iter().filter(is_same).collect();
     for (name, value) in new.headers.iter_mut().filter(|(_, value)| *value == MASK) {
