@@ -167,14 +167,14 @@ impl CapacityArgs {
         let rate = self.events_per_second;
         let per_core = 1_000_000.0 * PLANNED_USE;
         let cell_limit = self.database_cores * per_core / cost.database_us;
-        let cells = round_up(rate / cell_limit).max(1);
+        let by_database = round_up(rate / cell_limit).max(1);
+        let LogShare { cells, streams, messages } = self.share_log(by_database);
         let cell_events = rate / as_float(cells);
         let busy = cell_events * cost.node_us / (self.node_cores * per_core);
         // One more than the load needs, so that one can be lost or restarted.
         let cell_nodes = round_up(busy).saturating_add(1);
         let nodes = cell_nodes.saturating_mul(cells);
         let disk = rate * DAY * self.retention_days * cost.database_bytes / PLANNED_DISK;
-        let messages = rate / self.events_per_request;
         let held = STREAM_KEPT + self.outage_minutes * 60.0;
         CapacityPlan {
             cells,
@@ -187,11 +187,46 @@ impl CapacityArgs {
             disk,
             cell_wal: cell_events * cost.wal_bytes,
             messages,
-            streams: round_up(messages / STREAM_MESSAGES).max(1),
+            streams,
             stream_size: rate * held * cost.stream_bytes,
-            needs_log: cells > 1,
+            needs_log: by_database > 1,
         }
     }
+
+    /// Divides the cells that PostgreSQL needs over streams. A stream has cells of its own, and a
+    /// request becomes a message in each cell of its stream that one of its events belongs to.
+    fn share_log(&self, by_database: u64) -> LogShare {
+        let requests = self.events_per_second / self.events_per_request;
+        let needed = |messages: f64| round_up(messages / STREAM_MESSAGES).max(1);
+        if by_database == 1 {
+            return LogShare { cells: 1, streams: needed(requests), messages: requests };
+        }
+        let mut streams = 1;
+        loop {
+            let each = by_database.div_ceil(streams);
+            let messages = requests * touched_cells(as_float(each), self.events_per_request);
+            let missing = needed(messages).saturating_sub(streams);
+            if missing == 0 {
+                return LogShare { cells: each * streams, streams, messages };
+            }
+            // In small steps: with fewer cells in each stream, a request becomes fewer messages.
+            streams += (missing / 16).max(1);
+        }
+    }
+}
+
+/// How the capture log is divided.
+struct LogShare {
+    cells: u64,
+    streams: u64,
+    /// Messages a second of all streams.
+    messages: f64,
+}
+
+/// Returns the mean number of cells that the events of a request belong to, if each event may belong
+/// to any.
+fn touched_cells(cells: f64, events: f64) -> f64 {
+    cells * (1.0 - (1.0 - 1.0 / cells).powf(events.max(1.0)))
 }
 
 /// Rounds up to a whole number.
@@ -362,11 +397,18 @@ mod tests {
         assert_eq!((&one["cells"], &one["nodes"]), (&json!(1), &json!(2)));
         assert_eq!(one["needs_log"], json!(false));
         let many = needed("1,000,000").await;
-        assert_eq!((&many["cells"], &many["cell_nodes"]), (&json!(20), &json!(6)));
-        assert_eq!((&many["nodes"], &many["node_cores"]), (&json!(120), &json!(480.0)));
+        // PostgreSQL needs 20 cells. A stream takes 20,000 messages, and a cell has one stream.
+        assert_eq!((&many["cells"], &many["cell_nodes"]), (&json!(50), &json!(3)));
+        assert_eq!((&many["nodes"], &many["node_cores"]), (&json!(150), &json!(600.0)));
         assert_eq!(many["needs_log"], json!(true));
         let disk = |plan: &Value| plan["disk"].as_f64().unwrap();
         assert!((disk(&many) / disk(&one) - 100.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_request_is_a_message_in_each_cell_that_it_touches() {
+        let shown = |cells, events| format!("{:.1}", touched_cells(cells, events));
+        assert_eq!([shown(1.0, 20.0), shown(6.0, 1.0), shown(6.0, 20.0)], ["1.0", "1.0", "5.8"]);
     }
 
     #[tokio::test]
