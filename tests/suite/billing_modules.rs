@@ -93,7 +93,7 @@ async fn xero_gets_the_lines_taxes_and_contact_of_an_invoice(
     let set = billing(backend, "invoice-to-xero", "xero", &config).await;
     let Some((world, receiver)) = set else { return };
     world.event(&invoice(&world, &json!({})).await).await;
-    let path = "/Invoices?summarizeErrors=true";
+    let path = "/Invoices?summarizeErrors=true&unitdp=4";
     let sent = receiver.first(path).await.json();
     let made = &sent["Invoices"][0];
     for (name, value) in [

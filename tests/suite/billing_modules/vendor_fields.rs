@@ -1,6 +1,6 @@
 //! Names and types of the fields that Xero and `QuickBooks` publish for an invoice, as far as a
-//! request may set them. Written from Xero's OpenAPI description (`xero_accounting.yaml`: Invoice,
-//! `LineItem`, Contact) and from Intuit's reference and schema of the object Invoice.
+//! request may set them: Xero's Invoice, `LineItem` and Contact, and Intuit's Invoice. They were
+//! gathered from public code that uses these APIs; the vendors' own schema files were not at hand.
 
 use serde_json::{Value, json};
 

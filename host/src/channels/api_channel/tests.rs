@@ -135,7 +135,7 @@ fn accounting_presets_send_what_their_descriptions_ask_for() {
             "xero",
             "invoice_create",
             "/Invoices",
-            "summarizeErrors=true",
+            "summarizeErrors=true&unitdp=4",
             r#"{"Invoices":[{"Id":"7","SyncToken":"0"}]}"#,
         ),
         (
