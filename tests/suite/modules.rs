@@ -310,8 +310,7 @@ async fn an_event_that_fails_in_a_reused_instance_runs_again_in_a_fresh_one() {
         world.event(&order(&json!({"do": "echo"}))).await;
     }
     receiver.wait_for("/sink", 20).await;
-    let dead = world.get("/api/v1/dead-letters").await;
-    assert_eq!(dead["data"], json!([]), "{dead:#}");
+    assert_eq!(world.get(DEAD).await, json!([]));
     let shown = world.get("/api/v1/modules/hostile").await;
     let met = shown.to_string().contains("module_trap");
     assert!(met, "no event met an instance that another one had spoilt: {shown:#}");

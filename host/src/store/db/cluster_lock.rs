@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+/// Longest wait for the begin of a transaction, which waits for no lock.
+const LONGEST_BEGIN: Duration = Duration::from_secs(5);
 /// Time that the session of a lock has to end its transaction.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
@@ -43,10 +45,13 @@ pub async fn take_cluster_lock(
          SET LOCAL lock_timeout = '{}ms'; SELECT pg_backend_pid() AS process",
         longest.as_millis()
     );
-    let mut db = pools.acquire_writer().await?.detach();
-    let begun = sqlx::raw_sql(AssertSqlSafe(settings)).fetch_one(&mut db);
-    let begun = timeout(longest, begun).await.map_err(|_elapsed| pools.note_silence(longest))??;
-    let session = LockSession { pools: pools.clone(), key, process: begun.try_get("process")? };
+    // A connection that went silent shows it at its first statement. After that, older connections
+    // are asked before they are used.
+    let (mut db, process) = match begin_session(pools, &settings).await {
+        Err(StoreError::Unavailable(_)) => begin_session(pools, &settings).await?,
+        begun => begun?,
+    };
+    let session = LockSession { pools: pools.clone(), key, process };
     let take = format!("SELECT pg_advisory_xact_lock({key})");
     let take = sqlx::raw_sql(AssertSqlSafe(take)).execute(&mut db);
     match timeout(longest, take).await {
@@ -58,6 +63,20 @@ pub async fn take_cluster_lock(
         }
     };
     Ok(ClusterLock { db: Some(db), session })
+}
+
+/// Begins the transaction of a lock on a connection of its own. Returns the connection with the
+/// number of its session.
+async fn begin_session(
+    pools: &PostgresPools,
+    statement: &str,
+) -> Result<(PgConnection, i32), StoreError> {
+    let mut db = pools.acquire_writer().await?.detach();
+    let begun = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_one(&mut db);
+    let silent = |_elapsed| pools.note_silence(LONGEST_BEGIN);
+    let begun = timeout(LONGEST_BEGIN, begun).await.map_err(silent)??;
+    let process = begun.try_get("process")?;
+    Ok((db, process))
 }
 
 impl LockSession {
