@@ -16,6 +16,8 @@ async fn operations(world: &World) -> Vec<(Method, String, Option<String>)> {
     for (path, item) in document["paths"].as_object().unwrap() {
         let filled = path.replace("{id}", "nothing").replace("{name}", "nothing");
         let filled = filled.replace("{resource}", "invoices").replace("{type}", "invoice.paid");
+        // The payments of an invoice are records; other parts are read in the CRM.
+        let filled = filled.replace("{part}", "payments").replace("{part_id}", "1");
         let filled = filled.replace("{version}", "1");
         for (method, operation) in item.as_object().unwrap() {
             let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
