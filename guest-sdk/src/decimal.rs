@@ -1,6 +1,6 @@
 //! Exact decimal numbers for accounting: quantities, rates, percentages and amounts.
 //!
-//! [`Cents`](crate::field::Cents) holds an amount as it is stored, with two decimals, and never
+//! [`Cents`] holds an amount as it is stored, with two decimals, and never
 //! rounds. A [`Decimal`] multiplies and rounds where the rules of a ledger say so:
 //!
 //! ```

@@ -23,7 +23,7 @@ pub(crate) const LIBRARIES: &str = "WAYBILL_LIBRARIES";
 pub(crate) const MODULE_TOOLS: &str = "WAYBILL_MODULE_TOOLS";
 
 /// Debian's browser.
-const CHROMIUM: &str = "chromium";
+const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// The unavailable programs, and so the skipped tests.
 #[derive(Debug, Default)]
