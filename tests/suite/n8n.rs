@@ -322,6 +322,40 @@ async fn every_change_reaches_the_crm_as_the_node_sends_it() {
 }
 
 #[tokio::test]
+async fn a_get_changes_nothing_and_means_the_record_that_is_known() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let crm = Receiver::start().await;
+    let operations = json!({
+        "ticket_replies_list": {"method": "GET", "path": "/tickets/{id}/replies"},
+        "ticket_merge_list": {"path": "/tickets/{id}/merge"},
+        "ticket_list_import": {"path": "/tickets/import"},
+    });
+    let settings = json!({"writes_for": "crm", "operations": operations});
+    let more = json!({"kind": "api", "settings": settings, "events": []});
+    world.endpoint(&endpoint_with("crm-writes", &crm.url(""), &more)).await;
+    let node = Node::start(&world, &["records:read", "operations:run"]).await;
+    let detail = problem_detail(&node.get("tickets/5/merge").await, 409);
+    assert!(detail.contains("changes something"), "{detail}");
+    problem(&node.get("tickets/import").await, 404);
+    for (source, id) in [("crm", "5"), ("other", "6")] {
+        let data = json!({"id": id, "subject": "s"});
+        world.event(&json!({"type": "ticket.created", "source": source, "data": data})).await;
+    }
+    crm.always("/tickets/5/replies", json_reply(200, &json!({"data": []})));
+    assert_eq!(node.get("tickets/5/replies").await.status, StatusCode::OK);
+    let detail = problem_detail(&node.get("tickets/6/replies").await, 409);
+    assert!(detail.contains("a record of other"), "{detail}");
+    for path in ["/tickets/5/merge", "/tickets/import", "/tickets/6/replies"] {
+        assert_eq!(crm.count(path), 0, "{path}");
+    }
+}
+
+fn problem_detail(answer: &Answer, status: u16) -> String {
+    problem(answer, status);
+    text(&answer.json(), "detail")
+}
+
+#[tokio::test]
 async fn what_only_the_crm_knows_is_read_there() {
     let Some(world) = World::start(Sqlite).await else { return };
     let crm = Receiver::start().await;

@@ -5,7 +5,7 @@ use waybill_guest::decimal::{Decimal, Rounding};
 
 use crate::{BillLine, Invoice, Item, LineTax};
 
-/// Decimals of amounts.
+/// Xero and QuickBooks keep amounts with two decimals.
 const CENTS: u32 = 2;
 
 /// The lines, and the amounts beside them.

@@ -231,6 +231,11 @@ impl<'a> OperationCall<'a> {
         })
     }
 
+    /// Returns the operation.
+    pub const fn operation(&self) -> &ApiOperation {
+        self.operation
+    }
+
     /// Sets the id of a part of the record, such as one reply of a ticket. Templates read it as
     /// `attributes.part`.
     pub fn set_part(&mut self, part: &str) -> Result<(), ApiProblem> {

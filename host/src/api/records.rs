@@ -248,6 +248,7 @@ pub async fn show_record(
     if let Some(listed) = read_named_list(&app, &principal, &uri, &path, &id).await? {
         return Ok(listed);
     }
+    let place = app.reading.place(principal.token().id).await?;
     let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
     query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
     if let Some(rows) = lookups::look_up_rows(&app, resource, query.source.as_deref()).await? {
@@ -255,11 +256,13 @@ pub async fn show_record(
             rows.into_iter().filter(|row| row.text("id") == id).collect();
         check_one_source(resource, &id, found.iter().map(|row| row.text("waybill_source")))?;
         let found = found.pop().ok_or_else(|| ApiProblem::missing(resource, &id))?;
-        return Ok(Json(RecordAnswer { data: found.written(&query.fields) }).into_response());
+        let data = found.written(&query.fields);
+        return Ok(place.leave(Json(RecordAnswer { data }).into_response()));
     }
     let found = find_record(&app, resource, &id, query.source).await?;
     let found = found.ok_or_else(|| ApiProblem::missing(resource, &id))?;
-    Ok(Json(RecordAnswer { data: written(&found, &query.fields) }).into_response())
+    let data = written(&found, &query.fields);
+    Ok(place.leave(Json(RecordAnswer { data }).into_response()))
 }
 
 /// Finds a record by the id that its source gave it. Fails if several sources have one.
@@ -273,6 +276,17 @@ pub async fn find_record(
     let mut found = app.journal.find_records(&filter, id, SOURCES_NAMED).await?;
     check_one_source(resource, id, found.iter().map(|record| record.source.as_str()))?;
     Ok(found.pop())
+}
+
+/// Returns the sources that have given a record this id.
+pub async fn find_owners(
+    app: &AppState,
+    resource: &str,
+    id: &str,
+) -> Result<Vec<String>, ApiProblem> {
+    let filter = RecordFilter { resource: resource.to_owned(), ..RecordFilter::default() };
+    let found = app.journal.find_records(&filter, id, SOURCES_NAMED).await?;
+    Ok(found.into_iter().map(|record| record.source).collect())
 }
 
 /// Fails for an id that several sources have given.

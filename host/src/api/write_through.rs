@@ -10,8 +10,10 @@ use super::auth::CallPrincipal;
 use super::body::{BoundedBody, QueryInput};
 use super::operations::{OperationCall, read_key};
 use super::problem::ApiProblem;
+use super::records::find_owners;
 use crate::catalog;
 use crate::channels::EndpointChannel;
+use crate::channels::api_channel::ApiOperation;
 use crate::delivery::attempt::MadeAttempt;
 use crate::net::http_client::MAX_REPLY_BODY;
 use crate::settings::SettingsSnapshot;
@@ -154,7 +156,7 @@ impl RecordWrite<'_> {
     }
 
     /// Runs the operation of the endpoint that writes for the source, and returns the CRM's answer.
-    pub async fn write_through(
+    async fn write_through(
         self,
         app: &AppState,
         principal: &CallPrincipal,
@@ -162,18 +164,69 @@ impl RecordWrite<'_> {
         key: Option<&str>,
         data: Option<Box<RawValue>>,
     ) -> Result<Response, ApiProblem> {
+        self.run_operation(app, principal, source, (key, data, false)).await
+    }
+
+    /// Does the same with an operation that reads. Refuses any other one, because a GET must change
+    /// nothing.
+    pub async fn read_through(
+        self,
+        app: &AppState,
+        principal: &CallPrincipal,
+        source: Option<&str>,
+        data: Box<RawValue>,
+    ) -> Result<Response, ApiProblem> {
+        self.run_operation(app, principal, source, (None, Some(data), true)).await
+    }
+
+    async fn run_operation(
+        self,
+        app: &AppState,
+        principal: &CallPrincipal,
+        source: Option<&str>,
+        (key, data, must_read): (Option<&str>, Option<Box<RawValue>>, bool),
+    ) -> Result<Response, ApiProblem> {
         let missing = || ApiProblem::missing("resource", self.collection);
         let resource = catalog::resource_at(self.collection).ok_or_else(missing)?;
         let name = format!("{resource}_{}", self.verb);
         self.check_tables(principal, resource, &name)?;
         let source = principal.source(source)?;
         let target = find_writer(&app.live.current_settings(), source)?;
+        if source.is_none() {
+            self.check_owner(app, resource, &target).await?;
+        }
         let id = self.id.map(str::to_owned);
         let mut call = OperationCall::new(&target, &name, data, id, key)?;
+        if must_read && !call.operation().reads() {
+            let detail = format!(
+                "the operation `{name}` changes something: set its method to GET, or use POST"
+            );
+            return Err(ApiProblem::conflict(detail));
+        }
         if let Some(part) = self.part.and_then(|part| part.id) {
             call.set_part(part)?;
         }
         pass_on(call.run_call(app).await?, &target.endpoint.settings.name)
+    }
+
+    /// Fails if the record is known, and only of sources for which the endpoint does not write: the
+    /// same id means another record in its CRM.
+    async fn check_owner(
+        self,
+        app: &AppState,
+        resource: &str,
+        target: &EndpointRuntime,
+    ) -> Result<(), ApiProblem> {
+        let (Some(id), Some(own)) = (self.id, writes_for(target)) else { return Ok(()) };
+        let sources = find_owners(app, resource, id).await?;
+        if sources.is_empty() || sources.iter().any(|source| source == own) {
+            return Ok(());
+        }
+        Err(ApiProblem::conflict(format!(
+            "{resource} {id} is a record of {}, and the only endpoint that writes does so for {own}: name \
+             the source with `source` to mean another record",
+            sources.join(", ")
+        )))
     }
 
     /// Fails if the operation reaches a table that the token may not touch:
@@ -194,10 +247,24 @@ impl RecordWrite<'_> {
     }
 }
 
-/// Returns whether an endpoint that writes for a source has an operation.
-pub fn has_operation(settings: &SettingsSnapshot, source: Option<&str>, name: &str) -> bool {
-    find_writer(settings, source)
-        .is_ok_and(|target| target.operations().is_ok_and(|operations| operations.has_named(name)))
+/// Returns whether an endpoint that writes for a source has an operation that reads.
+pub fn reads_with(settings: &SettingsSnapshot, source: Option<&str>, name: &str) -> bool {
+    find_writer(settings, source).is_ok_and(|target| {
+        let operations = target.operations();
+        operations.is_ok_and(|known| known.find_named(name).is_ok_and(ApiOperation::reads))
+    })
+}
+
+/// Returns the source for which an endpoint writes.
+fn writes_for(target: &EndpointRuntime) -> Option<&str> {
+    match &target.channel {
+        EndpointChannel::Api(operations) => operations.writes_for.as_deref(),
+        EndpointChannel::Webhook
+        | EndpointChannel::Pulled
+        | EndpointChannel::Other(_)
+        | EndpointChannel::Waiting { .. }
+        | EndpointChannel::Unusable(_) => None,
+    }
 }
 
 /// Returns the endpoint that writes for a source. Without a source, the only endpoint that writes
@@ -206,16 +273,7 @@ fn find_writer(
     settings: &SettingsSnapshot,
     source: Option<&str>,
 ) -> Result<Arc<EndpointRuntime>, ApiProblem> {
-    let writers = settings.endpoints().filter_map(|target| match &target.channel {
-        EndpointChannel::Api(operations) => {
-            operations.writes_for.as_deref().map(|source| (source, target))
-        }
-        EndpointChannel::Webhook
-        | EndpointChannel::Pulled
-        | EndpointChannel::Other(_)
-        | EndpointChannel::Waiting { .. }
-        | EndpointChannel::Unusable(_) => None,
-    });
+    let writers = settings.endpoints().filter_map(|target| Some((writes_for(target)?, target)));
     let mut found: Vec<_> = match source {
         Some(wanted) => writers.filter(|(source, _)| *source == wanted).collect(),
         None => writers.collect(),

@@ -277,10 +277,6 @@ impl CaptureLog {
     /// Fails if the stream holds requests that no cell takes, after `capture.cells` was changed.
     fn check_subjects(&self, held: &BTreeMap<String, u64>) -> Result<(), PublishError> {
         let CaptureSection { stream, cells, .. } = &self.settings;
-        // A single cell takes all subjects.
-        if *cells == 1 {
-            return Ok(());
-        }
         let known: HashSet<String> = (1..=*cells).map(|cell| self.subject_of(cell)).collect();
         let left = held.iter().find(|(subject, count)| **count > 0 && !known.contains(*subject));
         let Some((subject, count)) = left else { return Ok(()) };

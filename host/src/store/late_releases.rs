@@ -38,10 +38,11 @@ impl LateReleases {
         }
     }
 
-    /// Removes all releases, and returns those of leases that are not over.
-    pub fn take(&self, now: Timestamp) -> VecDeque<LateRelease> {
-        let mut releases = std::mem::take(&mut *self.lock());
+    /// Removes the oldest releases of leases that are not over, at most this many, and returns them.
+    pub fn take(&self, now: Timestamp, most: usize) -> Vec<LateRelease> {
+        let mut releases = self.lock();
         releases.retain(|release| release.lease.until > now);
-        releases
+        let count = releases.len().min(most);
+        releases.drain(..count).collect()
     }
 }

@@ -125,9 +125,8 @@ impl EventStore {
     /// until its lease is over, because the commit of the lease may still be under way.
     pub async fn release_late(&self) -> Result<(), StoreError> {
         let late = &self.inner.late_releases;
-        let mut releases = late.take(self.clock().now());
         let (mut again, mut result) = (Vec::new(), Ok(()));
-        for release in releases.drain(..releases.len().min(LATE_AT_ONCE)) {
+        for release in late.take(self.clock().now(), LATE_AT_ONCE) {
             let made = match &result {
                 Ok(()) => self.pool().execute(release.statement.borrow().promptly()).await,
                 Err(_failed) => Ok(0),
@@ -141,7 +140,7 @@ impl EventStore {
                 }
             }
         }
-        for release in releases.into_iter().chain(again) {
+        for release in again {
             late.note(release);
         }
         result

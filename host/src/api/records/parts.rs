@@ -9,7 +9,7 @@ use super::super::AppState;
 use super::super::auth::CallPrincipal;
 use super::super::body::{BoundedBody, QueryInput};
 use super::super::problem::ApiProblem;
-use super::super::write_through::{RecordPart, RecordWrite, WriteQuery, has_operation};
+use super::super::write_through::{RecordPart, RecordWrite, WriteQuery, reads_with};
 use super::condition::{FieldCondition, FieldTest};
 use super::query::RecordQuery;
 use super::{RecordList, find_record, named_resource, read_page};
@@ -97,6 +97,7 @@ impl RecordChildren {
         let parent = self.parent.0;
         principal.check_table(Some(parent))?;
         principal.check_table(Some(self.resource))?;
+        let place = app.reading.place(principal.token().id).await?;
         let mut query = RecordQuery::read(self.resource, uri.query().unwrap_or_default())?;
         let source = principal.source(query.source.as_deref())?.map(str::to_owned);
         let found = find_record(app, parent, id, source).await?;
@@ -110,7 +111,8 @@ impl RecordChildren {
                 value: value.to_owned(),
             },
         ));
-        Ok(Json(read_page(app, uri, self.resource, query).await?).into_response())
+        let page = read_page(app, uri, self.resource, query).await?;
+        Ok(place.leave(Json(page).into_response()))
     }
 }
 
@@ -180,13 +182,13 @@ pub async fn read_named_list(
     let (data, source) = read_parameters(uri)?;
     let source = principal.source(source.as_deref())?;
     let operation = format!("{resource}_{verb}");
-    if !has_operation(&app.live.current_settings(), source, &operation) {
+    if !reads_with(&app.live.current_settings(), source, &operation) {
         return Ok(None);
     }
     principal.check_call(&Method::GET, CRM_ROUTE)?;
     let part = Some(RecordPart { name, id: None });
     let read = RecordWrite { collection, id: None, verb: &verb, part };
-    read.write_through(app, principal, source, None, Some(data)).await.map(Some)
+    read.read_through(app, principal, source, data).await.map(Some)
 }
 
 /// Runs an operation that reads. Its data are the parameters of the query.
@@ -198,7 +200,7 @@ async fn read_in_crm(
 ) -> Result<Response, ApiProblem> {
     principal.check_call(&Method::GET, CRM_ROUTE)?;
     let (data, source) = read_parameters(uri)?;
-    read.write_through(app, principal, source.as_deref(), None, Some(data)).await
+    read.read_through(app, principal, source.as_deref(), data).await
 }
 
 /// Returns the parameters of a query as an object, and the one that selects a source.

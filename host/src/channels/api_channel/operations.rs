@@ -72,11 +72,6 @@ impl ApiOperations {
         self.operations.iter().map(|(name, operation)| (name.as_str(), operation))
     }
 
-    /// Returns whether there is an operation with this name.
-    pub fn has_named(&self, name: &str) -> bool {
-        self.operations.contains_key(name)
-    }
-
     /// Finds an operation by name. The error suggests a similar name.
     pub fn find_named(&self, name: &str) -> Result<&ApiOperation, String> {
         self.operations.get(name).ok_or_else(|| {
@@ -123,6 +118,11 @@ fn pattern_weight(pattern: &TypePattern) -> usize {
 }
 
 impl ApiOperation {
+    /// Returns whether it changes nothing in the other system.
+    pub fn reads(&self) -> bool {
+        self.http_method() == Method::GET
+    }
+
     pub fn http_method(&self) -> Method {
         self.settings.method.unwrap_or_default().http_method()
     }

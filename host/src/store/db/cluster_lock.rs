@@ -1,5 +1,6 @@
 //! A lock of the database for which other nodes wait.
 
+use super::postgres_address::SessionScope;
 use super::postgres_pools::PostgresPools;
 use crate::store::StoreError;
 use sqlx::postgres::PgConnection;
@@ -45,11 +46,16 @@ pub async fn take_cluster_lock(
          SET LOCAL lock_timeout = '{}ms'; SELECT pg_backend_pid() AS process",
         longest.as_millis()
     );
+    // Behind a pooler, the begin waits for a connection of the server.
+    let limit = match pools.scope {
+        SessionScope::Transaction => longest,
+        SessionScope::Connection => LONGEST_BEGIN.min(longest),
+    };
     // A connection that went silent shows it at its first statement. After that, older connections
     // are asked before they are used.
-    let (mut db, process) = match begin_session(pools, &settings).await {
-        Err(StoreError::Unavailable(_)) => begin_session(pools, &settings).await?,
-        begun => begun?,
+    let (mut db, process) = match begin_session(pools, &settings, limit).await? {
+        Ok(begun) => begun,
+        Err(_silent) => begin_session(pools, &settings, limit).await??,
     };
     let session = LockSession { pools: pools.clone(), key, process };
     let take = format!("SELECT pg_advisory_xact_lock({key})");
@@ -66,17 +72,19 @@ pub async fn take_cluster_lock(
 }
 
 /// Begins the transaction of a lock on a connection of its own. Returns the connection with the
-/// number of its session.
+/// number of its session. The inner error is that the connection is silent.
 async fn begin_session(
     pools: &PostgresPools,
     statement: &str,
-) -> Result<(PgConnection, i32), StoreError> {
+    limit: Duration,
+) -> Result<Result<(PgConnection, i32), StoreError>, StoreError> {
     let mut db = pools.acquire_writer().await?.detach();
-    let begun = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_one(&mut db);
-    let silent = |_elapsed| pools.note_silence(LONGEST_BEGIN);
-    let begun = timeout(LONGEST_BEGIN, begun).await.map_err(silent)??;
-    let process = begun.try_get("process")?;
-    Ok((db, process))
+    let beginning = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_one(&mut db);
+    let Ok(begun) = timeout(limit, beginning).await else {
+        return Ok(Err(pools.note_silence(limit)));
+    };
+    let process = begun?.try_get("process")?;
+    Ok(Ok((db, process)))
 }
 
 impl LockSession {

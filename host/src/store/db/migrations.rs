@@ -183,17 +183,18 @@ pub fn migrate_sqlite(db: &mut Connection) -> Result<(), StoreError> {
 /// Returns the error of a failed update. A database that went away or became a standby meanwhile is
 /// unavailable, and the update succeeds later.
 fn failed(error: MigrateError) -> StoreError {
-    let is_away = matches!(
-        &error,
-        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) if is_away(cause)
-    );
+    let is_away = matches!(&error, MigrateError::Execute(cause) if is_away(cause))
+        || matches!(
+            &error,
+            MigrateError::ExecuteMigration(cause, _) if is_away(cause) && !is_too_slow(cause)
+        );
     let error = Box::new(error);
     if is_away { sqlx::Error::Migrate(error).into() } else { StoreError::Migration(error) }
 }
 
 /// Returns whether the database cannot run any migration at present: the connection is lost (no
 /// code, 08, 57), the server is a standby (25006), lacks resources (53) or waits for a lock (55P03,
-/// 40). A migration that takes longer than the statement time-out (57014) would do so again.
+/// 40).
 fn is_away(error: &sqlx::Error) -> bool {
     let Some(answer) = error.as_database_error() else {
         return matches!(
@@ -207,7 +208,12 @@ fn is_away(error: &sqlx::Error) -> bool {
     };
     let code = answer.code().unwrap_or_default();
     let passes = ["08", "57", "25006", "53", "55P03", "40"];
-    code != "57014" && passes.iter().any(|start| code.starts_with(start))
+    passes.iter().any(|start| code.starts_with(start))
+}
+
+/// Returns whether a statement exceeded the statement time-out (57014). A migration would do so again.
+fn is_too_slow(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|answer| answer.code().as_deref() == Some("57014"))
 }
 
 /// Reads the migrations applied to an SQLite database, and the oldest version that may use it.

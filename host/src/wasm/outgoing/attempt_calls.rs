@@ -114,9 +114,13 @@ impl<'a> AttemptCalls<'a> {
         let headers = shown_headers(&request.headers);
         let most = self.most.min(self.bytes_left);
         let began = Instant::now();
-        let Some(room) = self.take_room(most, time).await else {
-            return Some(Err(FailedCall::crowded_out()));
+        let mut withdrawn = std::pin::pin!(withdrawn);
+        let room = tokio::select! {
+            biased;
+            () = &mut withdrawn => return None,
+            room = self.take_room(most, time) => room,
         };
+        let Some(room) = room else { return Some(Err(FailedCall::crowded_out())) };
         let time = time.saturating_sub(began.elapsed());
         // Never sent twice by the client, because not every API recognises a repeat.
         let request = ClientRequest { is_sent_once: true, permit: self.permit.clone(), ..request };
